@@ -1,0 +1,1 @@
+"""Files: atomic writes, one container format, checkpoints, bundles, data."""

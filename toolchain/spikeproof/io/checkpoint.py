@@ -1,0 +1,50 @@
+"""Checkpoints: a trained float network, and how it was trained, in one container file.
+
+Reading one needs no torch: the training side writes the float dialect itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spikeproof.errors import BundleError
+from spikeproof.io import container
+from spikeproof.ir.checks import check_float
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof.ir.serial import network_from_parts, network_to_parts
+
+KIND = "checkpoint"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network and its training record (recipe, seed, epoch, figures; plain JSON)."""
+
+    network: FloatNetwork
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Check the network and write it atomically; the bytes depend only on the content."""
+    check_float(checkpoint.network)
+    network, tensors = network_to_parts(checkpoint.network)
+    document = {"network": network, "training": checkpoint.training}
+    container.write(path, KIND, SCHEMA, document, tensors)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and check the network in it.
+
+    Raises:
+        InputError: the file cannot be read. BundleError: damaged, altered, wrong schema.
+        GraphError: the network is inconsistent or has values that are not finite.
+    """
+    document, tensors = container.read(path, KIND, SCHEMA)
+    if not isinstance(document.get("network"), dict):
+        raise BundleError("holds no network", where=str(path))
+    network = network_from_parts(document["network"], tensors, FloatNetwork)
+    check_float(network)
+    return Checkpoint(network, dict(document.get("training", {})))

@@ -1,0 +1,129 @@
+"""The one file format: safetensors with one metadata key that holds canonical JSON.
+
+The bytes are a function of the content: tensors in safetensors' own order, JSON canonical.
+The document carries the SHA-256 of every tensor and of itself, and reading a file re-makes its
+bytes and compares them, so a changed byte anywhere is noticed and named. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from spikeproof.errors import BundleError
+from spikeproof.io.files import canonical_json, read_bytes, sha256, write_atomic
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+Json = dict[str, Any]
+
+_KEY = "spikeproof"
+_HEADER_LIMIT = 64 << 20
+
+
+def pack(kind: str, schema: int, document: Json, tensors: Tensors) -> bytes:
+    """Serialise a document and its tensors to bytes that depend on nothing else."""
+    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    body = {
+        "kind": kind,
+        "schema": schema,
+        "document": document,
+        "tensors": {name: _hash(a) for name, a in ordered.items()},
+    }
+    sealed = {**body, "hash": sha256(canonical_json(body))}
+    return save_tensors(ordered, metadata={_KEY: canonical_json(sealed)})
+
+
+def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tensors]:
+    """Read what :func:`pack` wrote and check every byte of it.
+
+    Raises:
+        BundleError: not such a file, truncated, of another kind or schema, or altered.
+    """
+    sealed = _read_sealed(data, where)
+    if sealed.get("kind") != kind:
+        raise BundleError(f"is a {sealed.get('kind')!r} file, expected a {kind!r}", where=where)
+    if sealed.get("schema") != schema:
+        raise BundleError(
+            f"has schema version {sealed.get('schema')!r}; this release reads version {schema}",
+            where=where,
+            hint="Convert the checkpoint again, or use the release that wrote the file.",
+        )
+    tensors = _load(data, where)
+    _check_hashes(sealed, tensors, where)
+    document: Json = sealed["document"]
+    if pack(kind, schema, document, tensors) != data:
+        raise BundleError(
+            "was changed after it was written (its bytes are not canonical)", where=where
+        )
+    return document, tensors
+
+
+def write(path: Path, kind: str, schema: int, document: Json, tensors: Tensors) -> None:
+    """Write a container atomically."""
+    write_atomic(path, pack(kind, schema, document, tensors))
+
+
+def read(path: Path, kind: str, schema: int) -> tuple[Json, Tensors]:
+    """Read and check a container (see :func:`unpack`)."""
+    return unpack(read_bytes(path), kind, schema, str(path))
+
+
+def sniff_kind(path: Path) -> str:
+    """Tell what kind of container a file is, without loading its tensors into a network."""
+    return str(_read_sealed(read_bytes(path), str(path)).get("kind"))
+
+
+def content_hash(data: bytes) -> str:
+    """Return the hash the file's document carries (identity of its content)."""
+    return str(_read_sealed(data, "data")["hash"])
+
+
+def _hash(array: np.ndarray[Any, Any]) -> str:
+    return sha256(f"{array.dtype.str}{list(array.shape)}".encode() + array.tobytes())
+
+
+def _read_sealed(data: bytes, where: str) -> Json:
+    """Parse the JSON header by hand: cheap, and no tensor is touched."""
+    broken = BundleError(
+        "is not a spikeproof file, or is truncated",
+        where=where,
+        hint="Copy or create it again; see docs/formats.md for the format.",
+    )
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 0 < length <= min(_HEADER_LIMIT, len(data) - 8):
+        raise broken
+    try:
+        header = json.loads(data[8 : 8 + length])
+        sealed = json.loads(header["__metadata__"][_KEY])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise broken from error
+    if not isinstance(sealed, dict) or not {"hash", "document", "tensors"} <= set(sealed):
+        raise broken
+    return sealed
+
+
+def _load(data: bytes, where: str) -> Tensors:
+    try:
+        return load_tensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"is damaged: {error}", where=where, hint="Copy or create it again."
+        ) from error
+
+
+def _check_hashes(sealed: Json, tensors: Tensors, where: str) -> None:
+    body = {k: v for k, v in sealed.items() if k != "hash"}
+    if sealed["hash"] != sha256(canonical_json(body)):
+        raise BundleError("was changed: the hash of its description does not match", where=where)
+    expected = sealed["tensors"]
+    if not isinstance(expected, dict) or set(expected) != set(tensors):
+        raise BundleError("was changed: tensors were added or removed", where=where)
+    changed = [name for name, array in tensors.items() if _hash(array) != expected[name]]
+    if changed:
+        raise BundleError(f"was changed: tensor {', '.join(sorted(changed))}", where=where)

@@ -1,0 +1,76 @@
+"""Write files so that a reader sees the old file or the whole new one, never half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from spikeproof.errors import InputError
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write ``data`` to a temporary file beside ``path``, flush it to disk, then rename it.
+
+    Raises:
+        InputError: the folder is missing, not writable, or the disk is full; nothing is left.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    partial: str | None = None
+    try:
+        handle, partial = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
+        )
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"could not write {len(raw):,} bytes: {error.strerror or error}",
+            where=str(path),
+            hint="Choose another place with -o, or free space; no partial file was left.",
+        ) from error
+    finally:
+        if partial is not None and os.path.exists(partial):
+            os.unlink(partial)
+
+
+def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        InputError: missing, a folder, unreadable, or larger than ``limit`` bytes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(
+                f"has {size:,} bytes; the limit here is {limit:,}", where=str(path)
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror or error}", where=str(path), hint="Check the path."
+        ) from error
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise to JSON with sorted keys and no spaces; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256(data: bytes | str) -> str:
+    """Return the SHA-256 of bytes (or UTF-8 text) in hex."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,133 @@
+"""Turn any node of either dialect into JSON plus named arrays, and back.
+
+Scalars and tuples go into the JSON, arrays into a flat dictionary ``NAME/field``. The mapping
+is read off the dataclass fields, so a new node needs no code here. Unknown node types, unknown
+fields and missing fields are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar, Union
+
+import numpy as np
+
+from spikeproof.errors import BundleError
+from spikeproof.ir.chip import CHIP_PARTS, ChipLayer, ChipNetwork
+from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+Json = dict[str, Any]
+N = TypeVar("N", FloatNetwork, ChipNetwork)
+
+_TYPES: dict[str, type[Any]] = {
+    t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, *CHIP_PARTS, ChipLayer, ChipNetwork)
+}
+
+
+def network_to_parts(network: FloatNetwork | ChipNetwork) -> tuple[Json, Tensors]:
+    """Split a network into a JSON document and the arrays it refers to."""
+    tensors: Tensors = {}
+    document = _encode(network, network.name, tensors)
+    return typing.cast(Json, document), tensors
+
+
+def network_from_parts(document: Json, tensors: Tensors, kind: type[N]) -> N:
+    """Rebuild a network; every tensor must be used exactly once.
+
+    Raises:
+        BundleError: unknown or missing node types, fields or tensors; wrong value types.
+    """
+    unused = set(tensors)
+    network = _decode(document, tensors, unused, where=kind.__name__)
+    if not isinstance(network, kind):
+        raise BundleError(f"holds a {type(network).__name__}, expected a {kind.__name__}")
+    if unused:
+        raise BundleError(f"holds tensors nothing refers to: {', '.join(sorted(unused))}")
+    return network
+
+
+def _encode(value: Any, path: str, tensors: Tensors) -> Any:
+    if isinstance(value, np.ndarray):
+        tensors[path] = value
+        return {"tensor": path}
+    if dataclasses.is_dataclass(value):
+        base = getattr(value, "name", None)
+        root = path if base is None or isinstance(value, FloatNetwork | ChipNetwork) else base
+        fields = {
+            f.name: _encode(getattr(value, f.name), f"{root}/{f.name}", tensors)
+            for f in dataclasses.fields(value)
+        }
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, tuple):
+        return [_encode(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _decode(value: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(v, tensors, unused, f"{where}[{i}]") for i, v in enumerate(value))
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"tensor"}:
+        return _take_tensor(value["tensor"], tensors, unused, where)
+    node_type = _TYPES.get(str(value.get("type")))
+    if node_type is None:
+        raise BundleError(
+            f"unknown node type {value.get('type')!r}; known: {', '.join(sorted(_TYPES))}",
+            where=where,
+        )
+    return _build(node_type, value, tensors, unused, str(value.get("name", where)))
+
+
+def _build(
+    node_type: type[Any], value: Json, tensors: Tensors, unused: set[str], where: str
+) -> Any:
+    hints = typing.get_type_hints(node_type)
+    given = {k: v for k, v in value.items() if k != "type"}
+    if set(given) != set(hints):
+        odd = sorted(set(given) ^ set(hints))
+        raise BundleError(f"{node_type.__name__} has missing or unknown fields: {odd}", where=where)
+    decoded = {k: _decode(v, tensors, unused, f"{where}/{k}") for k, v in given.items()}
+    for key, hint in hints.items():
+        if not _fits(decoded[key], hint):
+            raise BundleError(
+                f"field {key!r} of {node_type.__name__} holds {_describe(decoded[key])}",
+                where=where,
+            )
+    return node_type(**decoded)
+
+
+def _take_tensor(name: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
+    if name not in unused:
+        raise BundleError(f"tensor {name!r} is missing or used twice", where=where)
+    unused.discard(name)
+    return tensors[name]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Check a decoded value against a field's type hint (the few forms the dialects use)."""
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, h) for h in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin is tuple:
+        return isinstance(value, tuple) and _tuple_fits(value, typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, np.ndarray if origin is np.ndarray else hint)
+
+
+def _tuple_fits(value: tuple[Any, ...], hints: tuple[Any, ...]) -> bool:
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        return all(_fits(v, hints[0]) for v in value)
+    return len(value) == len(hints) and all(map(_fits, value, hints))
+
+
+def _describe(value: Any) -> str:
+    return f"an array {value.shape}" if isinstance(value, np.ndarray) else repr(value)

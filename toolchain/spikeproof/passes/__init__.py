@@ -1,0 +1,1 @@
+"""Steps from the trained network to the chip network, each with a declared, checked relation."""
