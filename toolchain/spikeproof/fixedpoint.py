@@ -42,6 +42,15 @@ def scale_toward_zero(x: ArrayLike, numerator: ArrayLike) -> IntArray:
     )
 
 
+def scale_exact_floats(x: NDArray[np.float64], numerator: int, out: NDArray[np.float64]) -> None:
+    """Do what :func:`scale_toward_zero` does to integers held in float64, into ``out``.
+
+    Exact: |x| <= 2^24 times a 14-bit numerator over 2^12 needs 38 of float64's 53 bits.
+    """
+    np.multiply(x, numerator / DECAY_ONE, out=out)
+    np.trunc(out, out=out)
+
+
 def wrap_current(u: ArrayLike) -> IntArray:
     """Wrap u once by 2^24 where it leaves (-2^23, 2^23], as Lava's model does."""
     u64 = np.asarray(u, dtype=np.int64)

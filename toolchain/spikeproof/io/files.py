@@ -28,8 +28,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
+        Path(partial).chmod(0o666 & ~_umask())
+        Path(partial).replace(path)
     except OSError as error:
         raise InputError(
             f"could not write {len(raw):,} bytes: {error.strerror or error}",
@@ -37,8 +37,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             hint="Choose another place with -o, or free space; no partial file was left.",
         ) from error
     finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)
 
 
 def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
@@ -50,9 +50,7 @@ def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise InputError(
-                f"has {size:,} bytes; the limit here is {limit:,}", where=str(path)
-            )
+            raise InputError(f"has {size:,} bytes; the limit here is {limit:,}", where=str(path))
         return path.read_bytes()
     except OSError as error:
         raise InputError(

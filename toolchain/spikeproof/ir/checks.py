@@ -20,6 +20,8 @@ WEIGHT_LIMITS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 LEAK_MAX = (1 << 14) - 1
 HOST_WEIGHT_MAX = (1 << 15) - 1
+ACCUMULATOR_LIMIT = 1 << 25
+"""A synaptic sum of this size, shifted left by 6, would overflow the target's 32-bit current."""
 
 
 def check_float(network: floats.FloatNetwork) -> None:
@@ -51,7 +53,9 @@ def check_chip(network: chip.ChipNetwork) -> None:
         problems += [f"{layer.name}: {p}" for p in found]
         shape = _next_shape(layer.synapse, shape, layer.name, problems)
         if shape is not None and shape != tuple(layer.shape):
-            problems.append(f"{layer.name}: declares shape {layer.shape}, its synapse gives {shape}")
+            problems.append(
+                f"{layer.name}: declares shape {layer.shape}, its synapse gives {shape}"
+            )
     if not network.layers:
         problems.append("a network needs at least one layer")
     _raise(problems, network.name)
@@ -240,6 +244,9 @@ def _place_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, index: int
     last = index == len(network.layers) - 1
     if isinstance(layer.neuron, chip.ReadoutNeuron) and not last:
         problems.append("a readout must be the last layer")
+    problems += _sum_problems(
+        layer.synapse, 255 if network.coding == "pixels" and index == 0 else 1
+    )
     if isinstance(layer.synapse, chip.HostCurrent):
         if index != 0 or network.coding != "pixels":
             problems.append("a host current can only feed the first layer of a pixel network")
@@ -247,6 +254,21 @@ def _place_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, index: int
             problems.append("a layer fed by a host current has its bias in the current's offset")
         problems += _broadcast_problem("host offset", layer.synapse.offset.shape, layer.shape)
     return problems
+
+
+def _sum_problems(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> list[str]:
+    """Refuse sums that could overflow the 32-bit accumulators every engine relies on."""
+    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    if not fx.is_integer_array(inner.weight) or not inner.weight.size:
+        return ["weight is empty"] if not inner.weight.size else []
+    rows = np.abs(inner.weight.astype(np.int64)).reshape(len(inner.weight), -1).sum(axis=1)
+    worst = int(rows.max()) * payload
+    if isinstance(synapse, chip.HostCurrent):
+        worst += int(np.abs(synapse.offset.astype(np.int64)).max(initial=0))
+        limit, worst = fx.WRAP_LIMIT, int(fx.round_half_up_shift(worst, min(synapse.shift, 31)))
+    else:
+        limit, worst = ACCUMULATOR_LIMIT, int(fx.shift_sum(worst, synapse.exponent))
+    return [] if worst < limit else [f"a sum can reach {worst}; the accumulator holds {limit - 1}"]
 
 
 def _integer_problems(label: str, array: Any, low: int, high: int) -> list[str]:

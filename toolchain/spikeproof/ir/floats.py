@@ -40,7 +40,7 @@ class Conv2d:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """y = W x + b on the input flattened in (C, H, W) order; weight (out, in), bias (out,) or None."""
+    """y = W x + b on the input flattened in (C, H, W) order; weight (out, in), bias (out,)."""
 
     name: str
     weight: FloatArray

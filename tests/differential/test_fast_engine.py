@@ -1,0 +1,121 @@
+"""The fast engine equals the reference in every u, v and s, on ordinary and nasty networks."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse, HostCurrent, LifNeuron
+from spikeproof.simulate import fast
+from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.random_networks import random_input, random_network
+from spikeproof.simulate.reference import ReferenceEngine
+from spikeproof.simulate.trace import LayerTrace, RunResult
+
+
+def assert_same(a: RunResult, b: RunResult) -> int:
+    """Compare everything; return how many values were compared."""
+    assert a.traces is not None and b.traces is not None and list(a.traces) == list(b.traces)
+    np.testing.assert_array_equal(a.logits, b.logits)
+    compared = 0
+    for name, trace in a.traces.items():
+        for key in LayerTrace.__dataclass_fields__:
+            left, right = getattr(trace, key), getattr(b.traces[name], key)
+            assert (left is None) == (right is None)
+            if left is not None:
+                np.testing.assert_array_equal(left, right, err_msg=f"{name}/{key}")
+                compared += left.size
+    return compared
+
+
+def both(network: ChipNetwork, x: np.ndarray[Any, Any]) -> int:
+    return assert_same(
+        ReferenceEngine().run(network, x, trace=True), FastEngine().run(network, x, trace=True)
+    )
+
+
+def test_many_random_networks() -> None:
+    rng = np.random.default_rng(20261122)
+    compared = ties = saturated = 0
+    parts = set()
+    for _ in range(300):
+        network = random_network(rng)
+        x = random_input(rng, network, 3)
+        compared += both(network, x)
+        traces = ReferenceEngine().run(network, x, trace=True).traces or {}
+        for layer in network.layers:
+            v = traces[layer.name].v
+            parts |= {type(layer.synapse), type(layer.neuron)}
+            saturated += int((np.abs(v) == (1 << 23) - 1).sum())
+            if isinstance(layer.neuron, LifNeuron):
+                ties += int((v == 64 * layer.neuron.threshold).sum())
+    # The test means nothing unless the hard cases really occurred.
+    assert compared > 100_000 and ties > 100 and saturated > 100
+    assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 6
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_seed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, nasty=True)
+    both(network, random_input(rng, network, 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_batches_and_order_do_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    x = random_input(rng, network, 5)
+    whole = FastEngine().run(network, x)
+    order = rng.permutation(5)
+    np.testing.assert_array_equal(FastEngine().run(network, x[order]).logits, whole.logits[order])
+    for i in range(5):
+        one = FastEngine().run(network, x[i : i + 1])
+        np.testing.assert_array_equal(one.logits[0], whole.logits[i])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_relabelling_neurons_permutes_the_traces(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    layer = network.layers[-1]
+    synapse = layer.synapse
+    if not isinstance(synapse, DenseSynapse) or layer.neuron.bias.size > 1:
+        return
+    order = rng.permutation(len(synapse.weight))
+    moved = replace(layer, synapse=replace(synapse, weight=synapse.weight[order]))
+    relabelled = replace(network, layers=(*network.layers[:-1], moved))
+    x = random_input(rng, network, 2)
+    expected = FastEngine().run(network, x).logits[:, order]
+    np.testing.assert_array_equal(FastEngine().run(relabelled, x).logits, expected)
+
+
+def test_small_batches_equal_one_big_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    network = random_network(rng)
+    x = random_input(rng, network, 7)
+    whole = FastEngine().run(network, x, trace=True)
+    monkeypatch.setattr(fast, "_BATCH_VALUES", 1)
+    steps: list[tuple[int, int]] = []
+    parts = FastEngine().run(network, x, trace=True, progress=lambda i, n: steps.append((i, n)))
+    assert_same(whole, parts)
+    assert steps == [(i, 7) for i in range(1, 8)]
+
+
+def test_sums_beyond_single_precision_stay_exact() -> None:
+    # 300 inputs of 255 times 254 = 19 million > 2^24: float32 would drop the lowest bits.
+    weight = np.full((1, 300), 254, np.int16)
+    weight[0, 0] = 2
+    from spikeproof.ir.chip import ChipLayer, ReadoutNeuron
+
+    layer = ChipLayer("l1", DenseSynapse(weight), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
+    network = ChipNetwork("wide", (1, 1, 300), 1, (layer,))
+    x = np.full((1, 1, 1, 300), 255, np.uint8)
+    x[0, 0, 0, 0] = 1
+    both(network, x)

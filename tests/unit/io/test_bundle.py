@@ -1,0 +1,74 @@
+"""Bundles: deterministic, complete, and able to test any engine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spikeproof.errors import BundleError
+from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.simulate.engines import get_engine
+from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.random_networks import random_input, random_network
+from spikeproof.simulate.self_test import make_bundle, self_test
+from spikeproof.simulate.trace import Progress, RunResult
+
+
+def some_bundle(seed: int = 1) -> Bundle:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    return make_bundle(network, {"made": "by a test"}, random_input(rng, network, 2))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_round_trip_keeps_every_number(tmp_path: Path, seed: int) -> None:
+    bundle = some_bundle(seed)
+    written = save_bundle(tmp_path / "a.spk", bundle)
+    loaded = load_bundle(tmp_path / "a.spk")
+    assert loaded.content_hash == written.content_hash != ""
+    assert bundle_bytes(loaded) == bundle_bytes(bundle) == (tmp_path / "a.spk").read_bytes()
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_engines_pass_the_self_test(engine: str) -> None:
+    result = self_test(some_bundle(), get_engine(engine))
+    assert result.passed and result.compared > 0
+
+
+class OffByOne(FastEngine):
+    """An engine with one wrong value, as a broken machine would have."""
+
+    name = "broken"
+
+    def run(
+        self, network: ChipNetwork, x: NDArray[np.uint8], *, trace: bool = False,
+        progress: Progress | None = None,
+    ) -> RunResult:  # fmt: skip
+        result = super().run(network, x, trace=trace, progress=progress)
+        first = next(iter((result.traces or {}).values()))
+        values: Any = first.v if first.s is None else first.s
+        values.flat[0] ^= 1
+        return result
+
+
+def test_one_wrong_value_fails_the_self_test() -> None:
+    result = self_test(some_bundle(), OffByOne())
+    assert not result.passed and sum(result.mismatches.values()) == 1
+
+
+def test_missing_layer_in_the_answers_is_an_error() -> None:
+    bundle = some_bundle()
+    odd = Bundle(bundle.network, {}, bundle.stimulus, {"ghost/s": np.zeros(3, np.uint8)})
+    with pytest.raises(BundleError, match="ghost/s"):
+        self_test(odd, FastEngine())
+
+
+def test_a_checkpoint_is_not_a_bundle(tmp_path: Path) -> None:
+    from spikeproof.io import container
+
+    container.write(tmp_path / "x.ckpt", "checkpoint", 1, {}, {"a": np.zeros(1)})
+    with pytest.raises(BundleError, match="'checkpoint' file, expected a 'bundle'"):
+        load_bundle(tmp_path / "x.ckpt")

@@ -1,0 +1,80 @@
+"""Data files: right forms are read exactly, wrong ones are refused by name."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.io.data import load_data, save_arrays
+
+SHAPE = (1, 4, 4)
+
+
+def test_uint8_and_floats_agree_on_the_grid(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, *SHAPE)).astype(np.uint8)
+    save_arrays(tmp_path / "a.npz", {"x": x, "y": np.arange(5)})
+    np.savez(tmp_path / "b.npz", x=x.astype(np.float32) / 255)
+    a, labels = load_data(tmp_path / "a.npz", SHAPE)
+    b, none = load_data(tmp_path / "b.npz", SHAPE)
+    np.testing.assert_array_equal(a, b)
+    assert labels is not None and labels.tolist() == [0, 1, 2, 3, 4] and none is None
+
+
+def test_same_arrays_same_bytes(tmp_path: Path) -> None:
+    arrays = {"x": np.zeros((2, *SHAPE), np.uint8), "y": np.arange(2)}
+    save_arrays(tmp_path / "a.npz", arrays)
+    save_arrays(tmp_path / "b.npz", dict(reversed(arrays.items())))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((1, *SHAPE), np.uint8)}, "expected an array 'x'"),
+        ({"x": np.zeros((1, 1, 3, 4), np.uint8)}, "shape"),
+        ({"x": np.zeros((0, *SHAPE), np.uint8)}, "shape"),
+        ({"x": np.zeros((1, *SHAPE), np.int32)}, "int32"),
+        ({"x": np.full((1, *SHAPE), 1.5)}, "16 of 16 values"),
+        ({"x": np.full((1, *SHAPE), np.nan)}, "16 of 16 values that are NaN"),
+        ({"x": np.zeros((2, *SHAPE), np.uint8), "y": np.zeros(3, int)}, "2 labels"),
+        ({"x": np.zeros((1, *SHAPE), np.uint8), "y": np.array([-1])}, "labels"),
+        ({"x": np.array([{"a": 1}], dtype=object)}, "objects are refused"),
+    ],
+)
+def test_wrong_forms_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match=words):
+        load_data(tmp_path / "a.npz", SHAPE)
+
+
+def test_spike_input_holds_zeros_and_ones_only(tmp_path: Path) -> None:
+    good = np.random.default_rng(0).integers(0, 2, (2, 3, *SHAPE))
+    np.savez(tmp_path / "a.npz", x=good)
+    x, _ = load_data(tmp_path / "a.npz", SHAPE, steps=3)
+    np.testing.assert_array_equal(x, good)
+    np.savez(tmp_path / "b.npz", x=good * 2)
+    with pytest.raises(InputError, match="0 and 1"):
+        load_data(tmp_path / "b.npz", SHAPE, steps=3)
+
+
+def test_not_an_npz(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"hello")
+    with pytest.raises(InputError, match="not a usable"):
+        load_data(tmp_path / "a.npz", SHAPE)
+    np.savez(tmp_path / "b.npz", x=np.zeros((50, *SHAPE), np.uint8))
+    whole = (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "c.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a usable"):
+        load_data(tmp_path / "c.npz", SHAPE)
+
+
+def test_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", b"\0" * 100_000)
+    monkeypatch.setattr("spikeproof.io.data._LIMIT_BYTES", 50_000)
+    with pytest.raises(InputError, match="unpacks to 100,000 bytes"):
+        load_data(tmp_path / "a.npz", SHAPE)

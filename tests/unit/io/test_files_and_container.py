@@ -1,0 +1,101 @@
+"""Files are whole or absent; containers notice every changed byte."""
+
+import errno
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io import container
+from spikeproof.io.files import canonical_json, read_bytes, write_atomic
+
+TENSORS = {"b": np.arange(6, dtype=np.int16).reshape(2, 3), "a": np.ones(3, np.float32)}
+DOCUMENT = {"z": 1, "a": [1, 2.5, "x"]}
+
+
+def packed() -> bytes:
+    return container.pack("thing", 1, DOCUMENT, TENSORS)
+
+
+def test_bytes_do_not_depend_on_insertion_order() -> None:
+    reordered = dict(reversed(TENSORS.items()))
+    assert container.pack("thing", 1, dict(reversed(DOCUMENT.items())), reordered) == packed()
+
+
+def test_round_trip() -> None:
+    document, tensors = container.unpack(packed(), "thing", 1, "f")
+    assert document == DOCUMENT
+    assert {k: (v.dtype, v.tolist()) for k, v in tensors.items()} == {
+        k: (v.dtype, v.tolist()) for k, v in TENSORS.items()
+    }
+
+
+def test_every_changed_byte_is_noticed() -> None:
+    data = packed()
+    for i in range(len(data)):
+        changed = bytearray(data)
+        changed[i] ^= 1 << random.Random(i).randrange(8)
+        with pytest.raises(BundleError):
+            container.unpack(bytes(changed), "thing", 1, "f")
+
+
+def test_every_truncation_and_extension_is_noticed() -> None:
+    data = packed()
+    for size in range(len(data)):
+        with pytest.raises(BundleError):
+            container.unpack(data[:size], "thing", 1, "f")
+    with pytest.raises(BundleError):
+        container.unpack(data + b"\0", "thing", 1, "f")
+
+
+def test_changed_tensor_is_named() -> None:
+    data = bytearray(packed())
+    data[-1] ^= 1  # tensors are stored last, "b" (int16) after "a" (float32)
+    with pytest.raises(BundleError, match="tensor b"):
+        container.unpack(bytes(data), "thing", 1, "f")
+
+
+def test_other_schema_and_other_kind_say_so() -> None:
+    with pytest.raises(BundleError, match="schema version 2"):
+        container.unpack(container.pack("thing", 2, {}, TENSORS), "thing", 1, "f")
+    with pytest.raises(BundleError, match="'thing' file, expected a 'bundle'"):
+        container.unpack(packed(), "bundle", 1, "f")
+
+
+def test_deeply_nested_header_is_refused() -> None:
+    header = b'{"__metadata__":' + b"[" * 100_000
+    data = len(header).to_bytes(8, "little") + header
+    with pytest.raises(BundleError, match="not a spikeproof file"):
+        container.unpack(data, "thing", 1, "f")
+
+
+def test_not_finite_numbers_cannot_be_written() -> None:
+    with pytest.raises(ValueError):
+        canonical_json({"x": float("nan")})
+
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.spk"
+    write_atomic(target, "old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_atomic(target, "new")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.spk"]
+
+
+def test_missing_folder_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        write_atomic(tmp_path / "no" / "a", "x")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_bytes(tmp_path / "absent")
+    with pytest.raises(InputError, match="limit"):
+        write_atomic(tmp_path / "big", "12345")
+        read_bytes(tmp_path / "big", limit=4)

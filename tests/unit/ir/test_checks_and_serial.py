@@ -1,0 +1,116 @@
+"""Network checks list everything at once; serialisation loses nothing and trusts nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import BundleError, GraphError
+from spikeproof.ir.checks import check_chip, check_float
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, HostCurrent, LifNeuron
+from spikeproof.ir.floats import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    FloatNetwork,
+    InputScale,
+    Lif,
+    Linear,
+    Readout,
+)  # fmt: skip
+from spikeproof.ir.serial import network_from_parts, network_to_parts
+
+
+def every_float_node() -> FloatNetwork:
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    return FloatNetwork(
+        "all", (2, 8, 8), 3,
+        (
+            InputScale("scale", draw(2), np.ones(2, np.float32)),
+            Conv2d("c", draw(4, 1, 3, 3), draw(4), (1, 1), (1, 1), (1, 1), 2),
+            BatchNorm2d("bn", draw(4), draw(4), draw(4), np.ones(4, np.float32)),
+            Lif("l1", 0.99, 1.0, True, np.ones(3, np.float32)),
+            AvgPool2d("p", (2, 2), (2, 2)),
+            Flatten("f"),
+            Linear("fc", draw(5, 64), None),
+            Readout("out"),
+        ),
+    )  # fmt: skip
+
+
+def test_float_network_round_trip() -> None:
+    network = every_float_node()
+    check_float(network)
+    document, tensors = network_to_parts(network)
+    again = network_from_parts(json.loads(json.dumps(document)), dict(tensors), FloatNetwork)
+    assert network_to_parts(again)[0] == document
+    assert all(np.array_equal(tensors[k], v) for k, v in network_to_parts(again)[1].items())
+    assert again.nodes[1].padding == (1, 1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["nodes"][0].update(type="Evil"), "unknown node type 'Evil'"),
+        (lambda d: d["nodes"][0].update(extra=1), "unknown fields"),
+        (lambda d: d["nodes"][0].pop("mean"), "unknown fields"),
+        (lambda d: d.update(timesteps="8"), "'timesteps'"),
+        (lambda d: d["nodes"][3].update(strict=1), "'strict'"),
+        (lambda d: d["nodes"][1].update(stride=[1]), "'stride'"),
+        (lambda d: d["nodes"][6].update(weight={"tensor": "nowhere"}), "missing or used twice"),
+        (lambda d: d["nodes"][6].update(weight=None), "'weight'"),
+        (lambda d: d["nodes"].pop(6), "nothing refers to: fc/weight"),
+    ],
+)
+def test_altered_documents_are_refused(change: object, words: str) -> None:
+    document, tensors = network_to_parts(every_float_node())
+    change(document)  # type: ignore[operator]
+    with pytest.raises(BundleError, match=words):
+        network_from_parts(document, tensors, FloatNetwork)
+
+
+def test_all_problems_of_a_float_network_are_listed() -> None:
+    nan = np.full((3, 5), np.nan, np.float32)
+    network = FloatNetwork(
+        "bad", (1, 4, 4), 2,
+        (
+            Linear("a", nan, None),
+            Lif("l", 1.5, -1.0, True, np.ones(3, np.float32)),
+            Lif("l", 0.5, 1.0),
+        ),
+    )  # fmt: skip
+    with pytest.raises(GraphError) as error:
+        check_float(network)
+    for words in (
+        "15 value(s) that are NaN", "expects 5 inputs", "leak is 1.5", "threshold is -1.0",
+        "gain has shape (3,)", "used twice: l", "last node must be a Readout",
+    ):  # fmt: skip
+        assert words in str(error.value)
+
+
+def test_all_problems_of_a_chip_network_are_listed() -> None:
+    bias = np.array([5000], np.int32)
+    first = ChipLayer("a", DenseSynapse(np.array([[300] * 4], np.int16)),
+                      LifNeuron(-1, 41, bias, 9, 4096), (2,))  # fmt: skip
+    host = HostCurrent(DenseSynapse(np.array([[1, 1]], np.int16)), np.zeros(1, np.int64), 40)
+    second = ChipLayer("b", host, LifNeuron(5, 41, np.ones(1, np.int32)), (1,))
+    with pytest.raises(GraphError) as error:
+        check_chip(ChipNetwork("bad net", (1, 2, 2), 0, (first, second)))
+    for words in (
+        "weight spans 300..300", "threshold is -1", "mantissa spans 5000", "bias exponent is 9",
+        "du is 4096", "declares shape (2,)", "host shift 40", "only feed the first layer",
+        "bias in the current's offset", "'bad net'", "timesteps is 0",
+    ):  # fmt: skip
+        assert words in str(error.value), words
+
+
+def test_sum_that_overflows_the_accumulator_is_refused() -> None:
+    weight = np.full((1, 600), 254, np.int16)
+    layer = ChipLayer("a", DenseSynapse(weight), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    with pytest.raises(GraphError, match="accumulator"):
+        check_chip(ChipNetwork("n", (1, 1, 600), 1, (layer,)))

@@ -1,0 +1,84 @@
+"""The bundle: a chip network that carries its own test.
+
+One container file holds the network, the record of how it was made, a reference stimulus, and
+what every layer must answer to it, so that any machine can check itself (``--self-test``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import BundleError
+from spikeproof.io import container
+from spikeproof.io.files import read_bytes, write_atomic
+from spikeproof.ir.checks import check_chip
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.serial import network_from_parts, network_to_parts
+
+KIND = "bundle"
+SCHEMA = 1
+_STIMULUS = "stimulus"
+_EXPECTED = "expected/"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A chip network, its record, and a stimulus with the expected answers.
+
+    record: plain JSON: source hash, conversion options, units, relations, table, versions.
+    stimulus: uint8 input of a few samples. expected: per layer the spikes ``NAME/s``
+    (N, T, *neurons) and for the readout its membrane ``NAME/v``.
+    content_hash: identity of the file's content ("" before it is first written).
+    """
+
+    network: ChipNetwork
+    record: dict[str, Any]
+    stimulus: NDArray[np.uint8]
+    expected: dict[str, NDArray[Any]]
+    content_hash: str = ""
+
+
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """Serialise a bundle; the bytes depend only on its content."""
+    check_chip(bundle.network)
+    network, tensors = network_to_parts(bundle.network)
+    extra = {_EXPECTED + name: array for name, array in bundle.expected.items()}
+    document = {"network": network, "record": bundle.record}
+    return container.pack(KIND, SCHEMA, document, {**tensors, **extra, _STIMULUS: bundle.stimulus})
+
+
+def save_bundle(path: Path, bundle: Bundle) -> Bundle:
+    """Write a bundle atomically and return it with its content hash."""
+    data = bundle_bytes(bundle)
+    write_atomic(path, data)
+    return Bundle(
+        bundle.network, bundle.record, bundle.stimulus, bundle.expected,
+        container.content_hash(data),
+    )  # fmt: skip
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every byte, every shape and every bit width in it.
+
+    Raises:
+        InputError: the file cannot be read. BundleError: damaged, altered, other schema.
+        GraphError: the network breaks a rule of the chip.
+    """
+    data = read_bytes(path)
+    document, tensors = container.unpack(data, KIND, SCHEMA, str(path))
+    stimulus = tensors.pop(_STIMULUS, None)
+    names = [name for name in tensors if name.startswith(_EXPECTED)]
+    expected = {name.removeprefix(_EXPECTED): tensors.pop(name) for name in names}
+    if stimulus is None or not expected or not isinstance(document.get("network"), dict):
+        raise BundleError("holds no network or no reference stimulus", where=str(path))
+    network = network_from_parts(document["network"], tensors, ChipNetwork)
+    check_chip(network)
+    return Bundle(
+        network, dict(document.get("record", {})), stimulus, expected,
+        container.content_hash(data),
+    )  # fmt: skip

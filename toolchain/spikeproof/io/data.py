@@ -1,0 +1,110 @@
+"""Images and spikes in ``.npz`` files: read within limits, checked, never unpickled."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import InputError
+from spikeproof.io.files import read_bytes, write_atomic
+
+_LIMIT_BYTES = 8 << 30
+Array = NDArray[Any]
+
+
+def load_data(
+    path: Path, input_shape: tuple[int, ...], *, steps: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Read ``x`` and, if present, labels ``y`` from an npz file.
+
+    Args:
+        path: npz with x, uint8 or float in [0, 1], (N, C, H, W); optional y, integers (N,).
+        input_shape: expected (C, H, W).
+        steps: expected number of steps for spike input (N, T, C, H, W), None for images.
+
+    Returns:
+        x as uint8 (floats are rounded to the 8-bit grid: a chip's input has 256 levels) and y.
+
+    Raises:
+        InputError: not an npz, x missing, wrong shape, type or range, y that does not match.
+    """
+    arrays = _read_arrays(path)
+    if "x" not in arrays:
+        raise InputError(f"holds {sorted(arrays)}, expected an array 'x'", where=str(path))
+    expected = tuple(input_shape) if steps is None else (steps, *input_shape)
+    x = _as_uint8(arrays["x"], expected, path, spikes=steps is not None)
+    return x, _labels(arrays.get("y"), len(x), path)
+
+
+def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Write a compressed npz atomically, with bytes that depend only on the content."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            raw = io.BytesIO()
+            np.save(raw, np.asanyarray(arrays[name]), allow_pickle=False)
+            archive.writestr(entry, raw.getvalue())
+    write_atomic(path, buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    raw = read_bytes(path, _LIMIT_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+        if declared > _LIMIT_BYTES:
+            raise InputError(
+                f"unpacks to {declared:,} bytes; the limit is {_LIMIT_BYTES:,}", where=str(path)
+            )
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive_arrays:
+            return {
+                name: archive_arrays[name] for name in archive_arrays.files if name in {"x", "y"}
+            }
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise InputError(
+            f"is not a usable .npz file: {error}", where=str(path),
+            hint="Write it with numpy.savez(path, x=images, y=labels); objects are refused.",
+        ) from error  # fmt: skip
+
+
+def _as_uint8(
+    x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool
+) -> NDArray[np.uint8]:
+    where = f"{path}: x"
+    if x.ndim != 1 + len(expected) or x.shape[1:] != expected or len(x) == 0:
+        raise InputError(f"has shape {x.shape}, expected (N, {str(expected)[1:]}", where=where)
+    if spikes:
+        if not np.isin(x, (0, 1)).all():
+            raise InputError("holds values other than 0 and 1", where=where)
+        return x.astype(np.uint8)
+    if x.dtype == np.uint8:
+        return x
+    if not np.issubdtype(x.dtype, np.floating):
+        raise InputError(
+            f"has type {x.dtype}, expected uint8 (0..255) or floats (0..1)", where=where
+        )
+    outside = int((~((x >= 0) & (x <= 1))).sum())  # NaN counts as outside
+    if outside:
+        raise InputError(
+            f"has {outside} of {x.size} values that are NaN or outside 0..1", where=where,
+            hint="Divide 0..255 images by 255, or store them as uint8.",
+        )  # fmt: skip
+    return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | None:
+    if y is None:
+        return None
+    if y.shape != (samples,) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise InputError(
+            f"has shape {y.shape} and type {y.dtype}, expected {samples} labels >= 0",
+            where=f"{path}: y",
+        )
+    return y.astype(np.int64)

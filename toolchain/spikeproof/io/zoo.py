@@ -1,0 +1,75 @@
+"""Find the trained networks and images that ship with the project, without importing torch.
+
+In a checkout they lie in ``models/zoo``; in a wheel inside the package ``spikeproof_models``.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from spikeproof.errors import InputError
+
+_PACKAGE = "spikeproof_models"
+_SUFFIX = ".ckpt"
+
+
+def zoo_folder() -> Path:
+    """Return the folder of the shipped networks.
+
+    Raises:
+        InputError: this installation has none.
+    """
+    spec = find_spec(_PACKAGE)
+    package = Path(spec.origin).parent if spec is not None and spec.origin else None
+    if package is not None:
+        for folder in (package / "zoo", package.parent / "zoo"):
+            if folder.is_dir():
+                return folder
+    raise InputError(
+        "the folder of the trained networks is missing from this installation",
+        where=str(package or _PACKAGE),
+        hint="Install spikeproof again, or name a checkpoint file.",
+    )
+
+
+def zoo_networks() -> dict[str, Path]:
+    """Return the shipped networks: name -> checkpoint file."""
+    return {path.stem: path for path in sorted(zoo_folder().glob(f"*{_SUFFIX}"))}
+
+
+def zoo_images() -> Path:
+    """Return the npz file of shipped real test images (``x``) and labels (``y``).
+
+    Raises:
+        InputError: this installation has none.
+    """
+    found = sorted((zoo_folder() / "data").glob("*.npz"))
+    if not found:
+        raise InputError(
+            "the shipped images are missing", where=str(zoo_folder() / "data"),
+            hint="Install spikeproof again, or give your own with --data.",
+        )  # fmt: skip
+    return found[0]
+
+
+def resolve_model(name: str) -> Path:
+    """Return the file for what a user typed: a path, or the name of a shipped network.
+
+    Raises:
+        InputError: neither; the shipped names and near misses are listed.
+    """
+    path = Path(name)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    networks = zoo_networks()
+    if name in networks:
+        return networks[name]
+    near = get_close_matches(name, networks, n=1)
+    raise InputError(
+        "is neither a file nor a shipped network"
+        + (f"; did you mean {near[0]!r}?" if near else ""),
+        where=name,
+        hint=f"Shipped: {', '.join(networks) or 'none'}.",
+    )

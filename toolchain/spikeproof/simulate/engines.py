@@ -1,0 +1,34 @@
+"""Find an engine by name: two are built in, targets come through entry points."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from spikeproof.errors import InputError
+from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.reference import ReferenceEngine
+from spikeproof.simulate.trace import Engine
+
+TARGET_GROUP = "spikeproof.targets"
+_BUILT_IN: dict[str, type[Engine]] = {"reference": ReferenceEngine, "fast": FastEngine}
+
+
+def engine_names() -> list[str]:
+    """Return the names of all engines installed here."""
+    return [*_BUILT_IN, *sorted({e.name for e in entry_points(group=TARGET_GROUP)})]
+
+
+def get_engine(name: str) -> Engine:
+    """Return the engine called ``name``.
+
+    Raises:
+        InputError: no such engine, with the names that exist.
+        MissingExtraError: the engine is known but what it needs is not installed.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]()
+    for entry in entry_points(group=TARGET_GROUP):
+        if entry.name == name:
+            engine: Engine = entry.load()()
+            return engine
+    raise InputError(f"no engine {name!r}; engines: {', '.join(engine_names())}", where="--engine")
