@@ -1,0 +1,1 @@
+"""Run chip networks on Lava and, where Intel's extension is installed, on Loihi."""

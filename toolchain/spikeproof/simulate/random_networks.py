@@ -128,7 +128,8 @@ def _neuron(
         threshold = int(rng.choice([fx.THRESHOLD_MAX, 100_000]))
     if rng.random() < 0.35:
         leak = rng.integers(0, LEAK_MAX + 1 if nasty else 5000, steps)
-        raw = np.minimum(rng.integers(0, 2 * 64 * threshold + 2, steps), fx.STATE_MAX)
+        grid = 64 if rng.random() < 0.5 else 1  # on the grid of the sums, ties are common
+        raw = np.minimum(rng.integers(0, 128 * threshold // grid + 2, steps) * grid, fx.STATE_MAX)
         return chip.TableLifNeuron(leak.astype(np.int32), raw.astype(np.int32), bias, exponent, du)
     dv = int(rng.choice([0, 1, 41, 4095, 4096, int(rng.integers(4097))]))
     return chip.LifNeuron(threshold, dv, bias, exponent, du)

@@ -1,0 +1,210 @@
+# mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call"
+"""Turn a chip network and its inputs into connected Lava processes (worker only).
+
+All vectors are flat, in C-order of (C, H, W), so no port is ever reshaped. Every hop over a
+Dense or Sparse process takes one step; a layer behind h hops starts h steps late and clears its
+states at its own first step of each sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.dense.models import PyDenseModelBitAcc
+from lava.proc.dense.process import Dense
+from lava.proc.sparse.models import PySparseModelBitAcc
+from lava.proc.sparse.process import Sparse
+from lava.utils.weightutils import SignMode, clip_weights, truncate_weights
+
+from spikeproof import fixedpoint as fx
+from spikeproof.errors import TargetError
+from spikeproof.ir import chip
+from spikeproof_lava.jobs import Job
+from spikeproof_lava.processes.models import FrameSourceModel, RecordedLifModel, TableLifModel
+from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
+from spikeproof_lava.tape import TapeSpec
+from spikeproof_lava.unroll import as_matrix
+
+TAG = "fixed_pt"
+MODELS: dict[type[Any], type[Any]] = {
+    FrameSource: FrameSourceModel,
+    RecordedLif: RecordedLifModel,
+    TableLif: TableLifModel,
+    Dense: PyDenseModelBitAcc,
+    Sparse: PySparseModelBitAcc,
+}
+"""The models the run configuration must choose; anything else is an error."""
+
+_SIGNS = {
+    "mixed": SignMode.MIXED,
+    "excitatory": SignMode.EXCITATORY,
+    "inhibitory": SignMode.INHIBITORY,
+}
+_WEIGHT_BITS = 8
+_PIXEL_BITS = 8
+_SPIKE_BITS = 1  # same sums as 0 ("binary") for 0/1 payloads, by a faster path
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Connected processes, where the recorded layers write, and how many steps to run."""
+
+    processes: tuple[AbstractProcess, ...]
+    tapes: dict[str, TapeSpec]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a neuron process needs to know besides its neuron: size, clock, recorder, bias."""
+
+    size: int
+    interval: int
+    hops: int
+    tape: TapeSpec | None
+    sample_bias: Path | None
+
+
+def build(job: Job, progress_fd: int | None = None) -> Graph:
+    """Build the processes of a job and connect them.
+
+    Raises:
+        TargetError: Lava would change a weight (a network that was not checked).
+    """
+    network, processes, tapes, hops = job.network, [], {}, 0
+    payloads = _source(job)
+    if payloads is not None:
+        processes.append(payloads.process)
+    for index, layer in enumerate(network.layers):
+        current = None
+        if isinstance(layer.synapse, chip.DenseSynapse | chip.ConvSynapse):
+            bits = _PIXEL_BITS if index == 0 and network.coding == "pixels" else _SPIKE_BITS
+            synapse = make_synapse(layer, bits)
+            payloads.connect(synapse.s_in)
+            processes.append(synapse)
+            current, hops = synapse.a_out, hops + 1
+        place = _place(job, index, hops, progress_fd, host=current is None)
+        if place.tape is not None:
+            tapes[layer.name] = place.tape
+        neurons = make_neurons(layer.neuron, layer.shape, place)
+        if current is not None:
+            current.connect(neurons.a_in)
+        processes.append(neurons)
+        payloads = neurons.s_out
+    return Graph(tuple(processes), tapes, job.samples * network.timesteps + hops)
+
+
+def _place(job: Job, index: int, hops: int, progress_fd: int | None, *, host: bool) -> Place:
+    """Give a layer its clock, and a tape if it is the last or all layers are recorded."""
+    network = job.network
+    last = index == len(network.layers) - 1
+    size, rows = int(np.prod(network.layers[index].shape)), job.samples * network.timesteps
+    tape = None
+    if last or job.trace:
+        fd = progress_fd if last else None
+        tape = TapeSpec(job.folder, index, hops, rows, size, network.timesteps, fd)
+    return Place(size, network.timesteps, hops, tape, job.sample_bias if host else None)
+
+
+def compile_checked(graph: Graph) -> Any:
+    """Compile with the fixed-point tag and make sure Lava chose the models we mean.
+
+    Raises:
+        TargetError: another model was selected, with all of them named.
+    """
+    config = Loihi2SimCfg(select_tag=TAG)
+    executable = graph.processes[-1].compile(config)
+    wrong = [
+        f"{type(p).__name__} runs {p.model_class.__name__}, expected {MODELS[type(p)].__name__}"
+        for p in graph.processes
+        if p.model_class is not MODELS[type(p)]
+    ]
+    if wrong:
+        raise TargetError(f"Lava selected other models than intended: {'; '.join(wrong)}")
+    return executable
+
+
+def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
+    """Build a Dense, or a Sparse for an unrolled convolution, with weights of 8 bits.
+
+    Raises:
+        TargetError: Lava's conditioning would change a weight.
+    """
+    synapse: Any = layer.synapse
+    matrix = as_matrix(synapse, np.int32)
+    sign = _SIGNS[synapse.sign]
+    conditioned = truncate_weights(clip_weights(matrix, sign, num_bits=8), sign, _WEIGHT_BITS)
+    changed = int(np.abs(conditioned - matrix).astype(bool).sum())
+    if changed:
+        raise TargetError(
+            f"Lava would change {changed} weight(s) under the sign mode {synapse.sign!r}",
+            where=layer.name,
+            hint="Mixed weights must be even in -256..254, single-sign ones at most 255.",
+        )
+    kind = Sparse if isinstance(synapse, chip.ConvSynapse) else Dense
+    return kind(
+        weights=matrix,
+        weight_exp=synapse.exponent,
+        num_weight_bits=_WEIGHT_BITS,
+        sign_mode=sign,
+        num_message_bits=message_bits,
+    )
+
+
+@singledispatch
+def make_neurons(neuron: Any, shape: chip.Shape, place: Place) -> AbstractProcess:
+    """Build the process of a neuron population."""
+    raise TargetError(f"no Lava process for {type(neuron).__name__}")
+
+
+@make_neurons.register
+def _(neuron: chip.LifNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
+    return RecordedLif(
+        du=neuron.du, dv=neuron.dv, vth=neuron.threshold, **_common(neuron, shape, place)
+    )
+
+
+@make_neurons.register
+def _(neuron: chip.ReadoutNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
+    # A membrane that never leaks, under a threshold that the range certificate keeps out of reach.
+    return RecordedLif(
+        du=fx.DECAY_ONE - 1, dv=0, vth=fx.THRESHOLD_MAX, **_common(neuron, shape, place)
+    )
+
+
+@make_neurons.register
+def _(neuron: chip.TableLifNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
+    return TableLif(
+        du=neuron.du,
+        leak=np.repeat(neuron.leak[:, None], place.size, axis=1),
+        threshold=np.repeat(neuron.threshold[:, None], place.size, axis=1),
+        **_common(neuron, shape, place),
+    )
+
+
+def _common(neuron: chip.Neuron, shape: chip.Shape, place: Place) -> dict[str, Any]:
+    return {
+        "size": place.size,
+        "bias": np.broadcast_to(neuron.bias, shape).reshape(-1),
+        "bias_exponent": neuron.bias_exponent,
+        "interval": place.interval,
+        "offset": place.hops + 1,
+        "tape": place.tape,
+        "sample_bias": place.sample_bias,
+    }
+
+
+def _source(job: Job) -> Any:
+    """Return the port that sends the payloads, or None when the host writes currents."""
+    network = job.network
+    if isinstance(network.layers[0].synapse, chip.HostCurrent):
+        return None
+    hold = network.timesteps if network.coding == "pixels" else 1
+    width = int(np.prod(network.input_shape))
+    return FrameSource(frames=job.frames, width=width, hold=hold).s_out

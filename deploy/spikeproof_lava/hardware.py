@@ -1,0 +1,77 @@
+"""The Loihi 2 backend: the same network from standard Lava processes, compiled for the chip.
+
+UNTESTED on hardware: Intel's extension (lava-loihi, members of its research community only) was
+not available to us. The process graph itself is run on the CPU in our tests.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import TargetError, UnsupportedError, list_problems
+from spikeproof.ir.chip import ChipNetwork, HostCurrent, TableLifNeuron
+from spikeproof.simulate.trace import RunResult
+from spikeproof_lava.run import Task, run_many
+
+EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")
+"""Parts that Intel's extension adds to Lava's namespace."""
+
+
+def missing() -> list[str]:
+    """List what this machine lacks for running on Loihi 2; nothing of Lava is imported."""
+    spec = find_spec("lava")
+    roots = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    absent = [] if roots else ["the package lava-nc"]
+    for part in EXTENSION_PARTS:
+        if not any((r / part).is_dir() or (r / f"{part}.py").is_file() for r in roots):
+            absent.append(f"lava.{part.replace('/', '.')} (Intel's lava-loihi extension)")
+    if find_spec("nxcore") is None:
+        absent.append("the package nxcore (Intel's lava-loihi extension)")
+    if not any(os.environ.get(key) for key in ("NXSDKHOST", "SLURM", "LOIHI_GEN")):
+        absent.append("a host with a board (NXSDKHOST, or SLURM=1 with a partition)")
+    return absent
+
+
+def problems(network: ChipNetwork) -> list[str]:
+    """List what in the network cannot go to the chip with standard processes."""
+    found = []
+    for layer in network.layers:
+        if isinstance(layer.neuron, TableLifNeuron):
+            found.append(
+                f"layer {layer.name}: leak and threshold tables need own microcode; train with "
+                "plain LIF neurons, or a gain that is constant over time"
+            )
+        if isinstance(layer.synapse, HostCurrent):
+            found.append(
+                f"layer {layer.name}: a bias per sample is written by a Python process here; "
+                "convert with the first layer on the chip"
+            )
+    return found
+
+
+def run(
+    network: ChipNetwork, x: NDArray[np.uint8], *, trace: bool, timeout: float | None
+) -> RunResult:
+    """Run on the chip (untested); logits only, as recorders are Python processes.
+
+    Raises:
+        TargetError: the extension or a board is missing, with everything that is.
+        UnsupportedError: the network needs own process models, or a trace was asked for.
+    """
+    absent = missing()
+    if absent:
+        raise TargetError(
+            f"this machine cannot run Loihi 2: {list_problems(absent)}",
+            where="backend loihi2",
+            hint="Use the CPU backend (same integers), or install Intel's extension on a host "
+            "with a board.",
+        )
+    found = problems(network) + (["recording u, v and s needs the CPU backend"] if trace else [])
+    if found:
+        raise UnsupportedError(list_problems(found), where=network.name)
+    return run_many([Task(network, x, backend="loihi2")], timeout=timeout)[0]

@@ -1,0 +1,108 @@
+"""One run as files in a private folder: what the worker needs, and what it leaves.
+
+``network`` (the container format, no pickle), ``frames.npy`` (payloads) or ``bias.npy`` (host
+currents), then ``LAYER_FIELD.npy`` written by the process models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.errors import RangeError
+from spikeproof.io import container
+from spikeproof.ir.chip import ChipNetwork, HostCurrent
+from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof_lava.unroll import as_matrix
+
+_KIND = "lava-job"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A network and the number of samples it runs; its arrays lie in ``folder``.
+
+    trace: record every layer, not only the last. backend: "cpu" (recorded), "loihi2", or
+    "portable": the chip's process graph, run on the CPU.
+    """
+
+    folder: Path
+    network: ChipNetwork
+    samples: int
+    trace: bool
+    backend: str = "cpu"
+
+    @property
+    def frames(self) -> Path:
+        """File of payloads, one row per sample (pixels) or per step (spikes)."""
+        return self.folder / "frames.npy"
+
+    @property
+    def logits(self) -> Path:
+        """File of logits, written by the backends that record nothing else."""
+        return self.folder / "logits.npy"
+
+    @property
+    def sample_bias(self) -> Path:
+        """File of bias mantissas, one row per sample."""
+        return self.folder / "bias.npy"
+
+
+def write_job(
+    folder: Path, network: ChipNetwork, x: NDArray[np.uint8], *, trace: bool, backend: str = "cpu"
+) -> Job:
+    """Write a run's description and inputs into the existing, private ``folder``.
+
+    Raises:
+        RangeError: a host current exceeds the bias mantissa for one of the samples.
+    """
+    first = network.layers[0].synapse
+    if isinstance(first, HostCurrent):
+        np.save(folder / "bias.npy", host_mantissas(network, x))
+    else:
+        rows = len(x) if network.coding == "pixels" else len(x) * network.timesteps
+        np.save(folder / "frames.npy", np.ascontiguousarray(x).reshape(rows, -1))
+    document, tensors = network_to_parts(network)
+    facts = {"network": document, "samples": len(x), "trace": trace, "backend": backend}
+    (folder / "network").write_bytes(container.pack(_KIND, _SCHEMA, facts, tensors))
+    return Job(folder, network, len(x), trace, backend)
+
+
+def read_job(folder: Path) -> Job:
+    """Read what :func:`write_job` wrote."""
+    path = folder / "network"
+    facts, tensors = container.unpack(path.read_bytes(), _KIND, _SCHEMA, str(path))
+    network = network_from_parts(facts["network"], tensors, ChipNetwork)
+    return Job(folder, network, int(facts["samples"]), bool(facts["trace"]), facts["backend"])
+
+
+def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the first layer's constant current as bias mantissas (samples, neurons).
+
+    mantissa = round_half_up((W x + offset) / 2**shift), computed on the host in 64 bits.
+
+    Raises:
+        RangeError: a mantissa does not fit 13 signed bits (Lava would wrap it silently).
+    """
+    layer = network.layers[0]
+    host: Any = layer.synapse
+    matrix: Any = as_matrix(host.synapse, np.int64)
+    sums = (matrix @ x.reshape(len(x), -1).astype(np.int64).T).T
+    offset = np.broadcast_to(host.offset, layer.shape).reshape(1, -1)
+    mantissas = fx.round_half_up_shift(sums + offset, host.shift)
+    largest = int(np.abs(mantissas).max(initial=0))
+    if largest > fx.BIAS_MANTISSA_MAX:
+        sample, neuron = np.argwhere(np.abs(mantissas) == largest)[0]
+        raise RangeError(
+            f"host current of sample {sample}, neuron {neuron} has mantissa {largest}, the chip "
+            f"takes at most {fx.BIAS_MANTISSA_MAX}",
+            where=f"{network.name}, layer {layer.name}",
+            hint="Convert with a larger shift or a smaller scale of the first layer.",
+        )
+    return mantissas.astype(np.int16)

@@ -1,0 +1,103 @@
+# mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call"
+"""Build a network from Lava's own processes only, so that a chip can run it (worker only).
+
+No recorder, no own models: logits come from reading the readout's v once per sample (a few
+values), or from a sink that keeps the last layer's spikes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
+from lava.proc.io import sink, source
+from lava.proc.lif.process import LIFReset
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.errors import TargetError
+from spikeproof.ir import chip
+from spikeproof_lava.build import TAG, make_synapse
+from spikeproof_lava.jobs import Job
+
+
+@dataclass(frozen=True, eq=False)
+class PortableGraph:
+    """Connected standard processes; ``spikes`` keeps the output of a spiking last layer."""
+
+    last: LIFReset
+    spikes: sink.RingBuffer | None
+    steps: int
+    processes: tuple[AbstractProcess, ...]
+
+
+def build_portable(job: Job) -> PortableGraph:
+    """Build and connect source, synapses, LIFReset populations and, if needed, a sink."""
+    network = job.network
+    depth = len(network.layers)
+    steps = job.samples * network.timesteps + depth
+    data = np.zeros((int(np.prod(network.input_shape)), steps), np.int32)
+    frames = np.load(job.frames)
+    pixels = network.coding == "pixels"
+    rows = np.repeat(frames, network.timesteps, axis=0) if pixels else frames
+    data[:, : len(rows)] = rows.T
+    processes: list[Any] = [source.RingBuffer(data=data)]
+    for index, layer in enumerate(network.layers):
+        synapse = make_synapse(layer, 8 if pixels and index == 0 else 1)
+        neurons = _lif(layer, network.timesteps, index + 2)
+        processes[-1].s_out.connect(synapse.s_in)
+        synapse.a_out.connect(neurons.a_in)
+        processes += [synapse, neurons]
+    last, spikes = processes[-1], None
+    if not isinstance(network.layers[-1].neuron, chip.ReadoutNeuron):
+        spikes = sink.RingBuffer(shape=last.s_out.shape, buffer=steps)
+        last.s_out.connect(spikes.a_in)
+        processes.append(spikes)
+    return PortableGraph(last, spikes, steps, tuple(processes))
+
+
+def run_portable(job: Job, *, hardware: bool) -> NDArray[np.int64]:
+    """Run a job and return its logits (samples, classes)."""
+    graph = build_portable(job)
+    config = (Loihi2HwCfg if hardware else Loihi2SimCfg)(select_tag=TAG)
+    try:
+        if graph.spikes is None:
+            return _membrane_per_sample(job, graph, config)
+        graph.last.run(RunSteps(num_steps=graph.steps), run_cfg=config)
+        fired = np.asarray(graph.spikes.data.get())[:, len(job.network.layers) :]
+        per_sample = fired.reshape(len(fired), job.samples, job.network.timesteps)
+        return np.asarray(per_sample.sum(axis=2).T, np.int64)
+    finally:
+        graph.last.stop()
+
+
+def _membrane_per_sample(job: Job, graph: PortableGraph, config: Any) -> NDArray[np.int64]:
+    """Stop at the readout's last step of each sample and read its v."""
+    logits = []
+    for sample in range(job.samples):
+        lead = len(job.network.layers) if sample == 0 else 0
+        steps = RunSteps(num_steps=job.network.timesteps + lead)
+        graph.last.run(steps, run_cfg=config)
+        logits.append(np.asarray(graph.last.v.get()).reshape(-1))
+    return np.stack(logits).astype(np.int64)
+
+
+def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:
+    size = int(np.prod(layer.shape))
+    neuron: Any = layer.neuron
+    if isinstance(neuron, chip.ReadoutNeuron):
+        du, dv, threshold = fx.DECAY_ONE - 1, 0, fx.THRESHOLD_MAX
+    elif isinstance(neuron, chip.LifNeuron):
+        du, dv, threshold = neuron.du, neuron.dv, neuron.threshold
+    else:
+        raise TargetError(f"no standard process for {type(neuron).__name__}", where=layer.name)
+    return LIFReset(
+        shape=(size,), du=np.array([du]), dv=np.array([dv]), vth=np.array([threshold]),
+        bias_mant=np.broadcast_to(neuron.bias, layer.shape).reshape(-1).astype(np.int16),
+        bias_exp=np.full(size, neuron.bias_exponent, np.int16),
+        reset_interval=interval, reset_offset=offset,
+    )  # fmt: skip

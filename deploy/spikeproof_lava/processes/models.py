@@ -1,0 +1,136 @@
+# mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call,untyped-decorator"
+"""Fixed-point process models of our processes.
+
+What is Lava's and what is ours: :class:`RecordedLifModel` runs the arithmetic of Lava's
+``PyLifResetModelBitAcc`` as it is. It only looks at u, v and the spikes at the moment Lava is
+about to reset the voltage, and may write a new bias before a step (which Lava rescales every
+step by itself). So a comparison with it is a comparison with Lava. :class:`TableLifModel` is
+ours entirely: the chip has such tables in microcode, Lava has no process for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.lif.models import PyLifResetModelBitAcc
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
+from spikeproof_lava.tape import Tape
+
+
+@implements(proc=FrameSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class FrameSourceModel(PyLoihiProcessModel):
+    """Send one row per step; zeros after the last row, while the layers drain."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=8)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._frames = np.load(proc_params["frames"], mmap_mode="r")
+        self._hold = int(proc_params["hold"])
+
+    def run_spk(self) -> None:
+        """Send this step's payloads."""
+        row = (self.time_step - 1) // self._hold
+        if row < len(self._frames):
+            self.s_out.send(self._frames[row].astype(np.int32))
+        else:
+            self.s_out.send(np.zeros(self._frames.shape[1], np.int32))
+
+
+class SampleBias:
+    """The bias mantissas of the sample a layer is in, from a file with one row per sample."""
+
+    def __init__(self, proc_params: Any, interval: int) -> None:
+        """Open the file, if the process has one."""
+        path = proc_params["sample_bias"]
+        self._rows = None if path is None else np.load(path, mmap_mode="r")
+        self._first, self._interval = int(proc_params["first_step"]), interval
+
+    def write_to(self, bias: NDArray[Any], time_step: int) -> None:
+        """Put the row of the current sample into ``bias`` (nothing without a file)."""
+        if self._rows is None:
+            return
+        sample = (time_step - self._first) // self._interval
+        bias[:] = self._rows[sample] if 0 <= sample < len(self._rows) else 0
+
+
+class RecordedLifModel(PyLifResetModelBitAcc):
+    """Lava's bit-accurate LIFReset, observed. No arithmetic of ours."""
+
+    implements_process = RecordedLif
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        spec = proc_params["tape"]
+        self._tape = None if spec is None else Tape(spec)
+        self._sample_bias = SampleBias(proc_params, int(proc_params["reset_interval"]))
+
+    def run_spk(self) -> None:
+        """Choose the sample's bias, then run Lava's step."""
+        self._sample_bias.write_to(self.bias_mant, self.time_step)
+        super().run_spk()
+
+    def reset_voltage(self, spike_vector: NDArray[np.bool_]) -> None:
+        """Record the states Lava has just computed, then let Lava reset."""
+        if self._tape is not None:
+            self._tape.record(self.time_step, self.u, self.v, spike_vector)
+        super().reset_voltage(spike_vector)
+
+
+@implements(proc=TableLif, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class TableLifModel(PyLoihiProcessModel):
+    """LIF with one leak and threshold per step of the sample; otherwise as Lava's."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    u: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+    v: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+    du: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=12)
+    leak: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=14)
+    threshold: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+    bias_mant: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=13)
+    bias_exp: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=3)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._interval = int(proc_params["interval"])
+        self._offset = int(proc_params["offset"])
+        spec = proc_params["tape"]
+        self._tape = None if spec is None else Tape(spec)
+        self._sample_bias = SampleBias(proc_params, self._interval)
+
+    def run_spk(self) -> None:
+        """Run one step; the table index restarts with each sample on the layer's own clock."""
+        arriving = self.a_in.recv()
+        index = (self.time_step - self._offset) % self._interval
+        if index == 0:
+            self.u[:] = 0
+            self.v[:] = 0
+        self._sample_bias.write_to(self.bias_mant, self.time_step)
+        self._integrate(arriving, index)
+        spikes = self.v > self.threshold[index]
+        if self._tape is not None:
+            self._tape.record(self.time_step, self.u, self.v, spikes)
+        self.v[spikes] = 0
+        self.s_out.send(spikes)
+
+    def _integrate(self, arriving: NDArray[Any], index: int) -> None:
+        decayed = fx.scale_toward_zero(self.u, fx.DECAY_ONE - (self.du + 1))
+        self.u[:] = fx.wrap_current(decayed + fx.shift_sum(arriving, fx.CURRENT_SHIFT))
+        bias = np.left_shift(self.bias_mant, self.bias_exp)
+        held = fx.scale_toward_zero(self.v, self.leak[index])
+        self.v[:] = fx.saturate_voltage(held + self.u + bias)

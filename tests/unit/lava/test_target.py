@@ -1,0 +1,72 @@
+"""The engine "lava": CPU backend, and the hardware backend as far as it can be tried here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import TargetError, UnsupportedError
+from spikeproof.ir import chip
+from spikeproof.simulate.engines import get_engine
+from spikeproof.simulate.reference import ReferenceEngine
+from spikeproof_lava import compat, hardware
+from spikeproof_lava.run import Task, run_many
+from spikeproof_lava.target import LavaTarget
+
+needs_lava = pytest.mark.skipif(compat.installed_version() is None, reason="needs lava-nc")
+
+
+def test_engine_is_found_by_name() -> None:
+    assert isinstance(get_engine("lava"), LavaTarget)
+
+
+@needs_lava
+@pytest.mark.lava
+def test_run_without_trace_gives_the_reference_logits(tiny: chip.ChipNetwork, images: Any) -> None:
+    x = images(5)
+    result = LavaTarget().run(tiny, x)
+    expected = ReferenceEngine().run(tiny, x)
+    assert result.traces is None
+    assert np.array_equal(result.logits, expected.logits)
+    assert np.array_equal(result.predictions, expected.predictions)
+
+
+@needs_lava
+@pytest.mark.lava
+def test_the_chips_process_graph_computes_the_same_on_the_cpu(
+    tiny: chip.ChipNetwork, images: Any
+) -> None:
+    x, spiking = images(3), replace(tiny, layers=tiny.layers[:1])
+    for network, result in zip(
+        (tiny, spiking),
+        run_many([Task(tiny, x, backend="portable"), Task(spiking, x, backend="portable")]),
+        strict=True,
+    ):
+        assert np.array_equal(result.logits, ReferenceEngine().run(network, x).logits)
+
+
+def test_hardware_names_everything_that_is_missing(tiny: chip.ChipNetwork, images: Any) -> None:
+    with pytest.raises(TargetError, match="nxcore") as caught:
+        LavaTarget("loihi2").run(tiny, images(1))
+    assert "lava.utils.loihi2_profiler" in str(caught.value)
+    assert "board" in str(caught.value)
+
+
+def test_hardware_lists_layers_that_need_python_models(
+    tiny: chip.ChipNetwork, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zero = np.zeros(1, np.int32)
+    table = chip.TableLifNeuron(np.full(3, 4055), np.full(3, 640), zero)
+    weight = np.ones((2, 1, 3, 3), np.int16)
+    inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1), sign="excitatory")
+    host = chip.HostCurrent(inner, np.zeros(1, np.int64), 2)
+    first = chip.ChipLayer("l1", host, table, (2, 4, 4))
+    network = replace(tiny, layers=(first, tiny.layers[1]))
+    assert len(LavaTarget("loihi2").problems(network)) == 2
+    assert LavaTarget().problems(network) == []
+    monkeypatch.setattr(hardware, "missing", list)
+    with pytest.raises(UnsupportedError, match=r"(?s)tables need.*bias per sample.*recording"):
+        LavaTarget("loihi2").run(network, images(1), trace=True)

@@ -1,0 +1,127 @@
+"""Charts carry their data, describe themselves, and survive empty or odd input."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spikeproof.report.charts import accuracy_curves, forest, forest_scale
+from spikeproof.report.charts_membrane import energy_curves, mppd_clouds, pairs
+from spikeproof.report.charts_rows import bits_used, flip_rows, headroom_bars, margin_rows
+from spikeproof.report.data import (
+    AccuracyData,
+    AccuracyRow,
+    Attack,
+    BoundaryData,
+    Cloud,
+    ErrorData,
+    MatchData,
+    RangeData,
+    RangeLayer,
+)
+from spikeproof.report.model import Report, parse_report
+from spikeproof.report.svg import Scale, linear_ticks, log_ticks, tick_labels
+
+Make = Callable[..., dict[str, Any]]
+
+
+def all_charts(report: Report) -> list[str]:
+    rows = report.data("V7", AccuracyData).rows
+    attacks = report.data("V5", MatchData).attacks
+    found = [*accuracy_curves(rows), *mppd_clouds(attacks), *energy_curves(attacks)]
+    found += [
+        c
+        for c in (
+            flip_rows(report.data("V4", ErrorData).layers),
+            margin_rows(report.data("V13", BoundaryData).layers),
+            headroom_bars(report.data("V9", RangeData).layers),
+        )
+        if c is not None
+    ]
+    return [c.svg for c in found] + [forest("f", r, forest_scale(rows)) for r in rows]
+
+
+def test_every_chart_is_wellformed_and_described(make_report: Make) -> None:
+    drawn = all_charts(parse_report(make_report()))
+    assert len(drawn) == 3 + 4 + 4 + 3 + 10
+    for svg in drawn:
+        root = ElementTree.fromstring(svg)
+        assert len(root.findtext("title", "")) > 5
+        assert len(root.findtext("desc", "")) > 5
+        labelled = root.get("aria-labelledby", "").split()
+        assert {e.get("id") for e in root if e.get("id")} == set(labelled)
+        assert "nan" not in svg
+        assert "inf" not in svg.lower().replace("information", "")
+
+
+def test_numbers_stay_inside_the_drawing(make_report: Make) -> None:
+    for svg in all_charts(parse_report(make_report("fail"))):
+        root = ElementTree.fromstring(svg)
+        width = float(root.get("viewBox", "").split()[2])
+        for item in root.iter("circle"):
+            assert 0 <= float(item.get("cx", "-1")) <= width
+
+
+def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> None:
+    charts = accuracy_curves(parse_report(make_report()).data("V7", AccuracyData).rows)
+    assert [c.caption for c in charts] == ["gaussian", "fgsm", "pgd-20"]
+    for chart in charts:
+        assert "at 0/255 trained 89.3 %" in chart.svg
+        assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 4
+
+
+def test_only_clean_accuracy_still_gives_a_chart() -> None:
+    row = AccuracyRow(perturbation="clean", strength=0, float_accuracy=1.0, chip_accuracy=1.0)
+    (chart,) = accuracy_curves([row])
+    ElementTree.fromstring(chart.svg)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [None, None], [1e-300, 1e300], [-1.0, 2.0], [5.0]])
+def test_odd_clouds_are_drawn_or_left_out(values: list[float | None]) -> None:
+    layer = {
+        "name": "l1",
+        "scatter": {"float": values, "chip": values},
+        "energy": {"float": values, "chip": values},
+    }
+    attacks = [Attack.model_validate({"name": "a", "layers": [layer]})]
+    for chart in [*mppd_clouds(attacks), *energy_curves(attacks)]:
+        ElementTree.fromstring(chart.svg)
+        assert not re.search(r"\b(nan|inf)\b", chart.svg)
+
+
+def test_points_missing_on_log_axes_are_counted() -> None:
+    scatter = {"float": [0.0, 0.01, 1.0], "chip": [0.2, 0.01, 1.0]}
+    attack = Attack.model_validate({"name": "a", "layers": [{"name": "l1", "scatter": scatter}]})
+    (chart,) = mppd_clouds([attack])
+    assert "1 of them" in chart.svg
+
+
+def test_clouds_are_thinned_and_incomplete_pairs_dropped() -> None:
+    cloud = Cloud(trained=[float(i) for i in range(1000)], chip=[None] + [1.0] * 999)
+    kept = pairs(cloud)
+    assert 100 < len(kept) <= 200
+    assert kept[0] == (1.0, 1.0)
+
+
+def test_headroom_shows_an_overflow() -> None:
+    layer = RangeLayer(name="l1", v_high=2.0**24, v_low=0)
+    assert bits_used(layer) == 24
+    chart = headroom_bars([layer])
+    assert chart is not None
+    assert "1.0 bits too many" in chart.svg
+    assert headroom_bars([RangeLayer(name="l1")]) is None
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert linear_ticks(0, 8, 4) == [0, 2, 4, 6, 8]
+    assert linear_ticks(3, 3) == [3]
+    for low, high in ((0.002, 0.3), (1e-5, 10), (1.0, 1.4), (0.11, 0.19)):
+        ticks = log_ticks(low, high)
+        assert all(low * 0.99 <= t <= high * 1.01 for t in ticks)
+    assert tick_labels([1e-4, 1e-3, 1e-2]) == ["10⁻⁴", "10⁻³", "10⁻²"]
+    assert tick_labels([0.003, 0.01, 0.03]) == ["0.003", "0.01", "0.03"]
+    assert Scale(1, 1, 0, 10)(1) == 5

@@ -1,0 +1,244 @@
+"""The page is one safe, complete, repeatable file, and its numbers are those of the JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.report import numbers as n
+from spikeproof.report.html import render_html, write_html
+from spikeproof.report.model import parse_report
+
+Make = Callable[..., dict[str, Any]]
+VOID = {"meta", "br", "hr", "img", "input", "link", "circle", "rect", "path", "line"}
+
+
+class Page(HTMLParser):
+    """Collect tags, attributes and sourced numbers; complain about unbalanced tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.sourced: list[tuple[str, str]] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self._source = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, k, v or "") for k, v in attrs]
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"] or "")
+        self._source = found.get("data-from") or ""
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, k, v or "") for k, v in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._source:
+            self.sourced.append((self._source, data))
+            self._source = ""
+        if not self.stack or self.stack[-1] != "style":
+            self.words.append(data)
+
+
+def resolve(raw: dict[str, Any], source: str) -> float:
+    """Look a source up in the JSON, independently of the code that wrote it."""
+    mode, _, path = source.rpartition(" ")
+    path, _, wanted = path.partition("=")
+    nodes: list[Any] = [{c["id"]: c for c in raw["checks"]}]
+    for key in path.split("."):
+        if key == "*":
+            nodes = [inner for node in nodes for inner in node]
+        else:
+            nodes = [node[int(key)] if isinstance(node, list) else node[key] for node in nodes]
+    if mode == "len":
+        return len(nodes[0])
+    if mode == "sum":
+        return sum(nodes)
+    if mode == "count":
+        return sum(str(node) == wanted for node in nodes)
+    assert mode == ""
+    assert len(nodes) == 1
+    return float(nodes[0])
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive"])
+def test_verdict_and_sentence_lead_the_page(make_report: Make, verdict: str) -> None:
+    raw = make_report(verdict)
+    text = render_html(raw)
+    words = [w.strip() for w in Page(text).words if w.strip()]
+    assert f'class="banner v-{verdict}"' in text
+    assert words.index(verdict.capitalize()) < 15
+    assert words.index(raw["sentence"]) < 15
+
+
+def test_page_is_wellformed(make_report: Make) -> None:
+    page = Page(render_html(make_report()))
+    assert page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+    anchors = [v[1:] for t, k, v in page.attributes if t == "a" and k == "href"]
+    assert set(anchors) <= set(page.ids)
+
+
+def test_page_needs_nothing_else(make_report: Make) -> None:
+    text = render_html(make_report())
+    page = Page(text)
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", text)
+    assert not {"script", "img", "link", "iframe", "object"} & set(page.tags)
+    assert {k for _, k, _ in page.attributes}.isdisjoint({"src", "srcset", "onload", "onclick"})
+    assert "default-src 'none'" in text
+    assert len(text.encode()) < 2_000_000
+
+
+def test_hostile_names_stay_text(make_report: Make) -> None:
+    evil = "<script>alert(1)</script>\"'><svg onload=x>\u202e\x00\ud800"
+    raw = make_report()
+    closed = {"id", "kind", "verdict", "tost", "relation"}
+
+    def poison(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: v if k in closed else poison(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [poison(v) for v in value]
+        return evil + value if isinstance(value, str) else value
+
+    raw = poison(raw)
+    raw["verdict"] = "pass"
+    text = render_html(raw)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not [k for _, k, _ in page.attributes if k.startswith("on")]
+    assert not re.search("[\u202e\x00\ud800]", text)
+    assert "&lt;script&gt;alert(1)" in text
+    text.encode()
+
+
+def test_top_numbers_come_from_the_json(make_report: Make) -> None:
+    for verdict in ("pass", "fail", "inconclusive"):
+        raw = make_report(verdict)
+        sourced = Page(render_html(raw)).sourced
+        assert len(sourced) >= 18
+        for source, shown in sourced:
+            value = resolve(raw, source)
+            readings = {n.anything(value), n.integer(value), n.points(value), n.rate(value)}
+            readings |= {n.percent(value, 2), n.fixed(value, 1)}
+            assert shown in readings, source
+
+
+def test_key_figures_are_the_worst_ones(make_report: Make) -> None:
+    raw = make_report("fail")
+    shown = dict(Page(render_html(raw)).sourced)
+    assert shown["V7.data.rows.9.difference"] == "\N{MINUS SIGN}2.13"
+    assert shown["V9.data.layers.2.headroom_bits"] == "3.2"
+    assert shown["V1.figures.mismatches"] == "0"
+
+
+def test_tables_hold_the_measured_values(make_report: Make) -> None:
+    raw = make_report()
+    text = " ".join(Page(render_html(raw)).words)
+    for row in next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"]:
+        assert n.points(row["difference"]) in text
+        assert n.percent(row["float_accuracy"]) in text
+    for needle in (
+        "1,204,224",
+        "neuron (3, 11, 7), step 1",
+        "4f" * 32,
+        raw["provenance"]["command"],
+    ):
+        assert needle in text
+
+
+@pytest.mark.parametrize("gone", ["V1", "V2", "V3", "V4", "V5", "V7", "V9", "V13", "V15"])
+def test_a_missing_check_leaves_a_page(make_report: Make, gone: str) -> None:
+    raw = make_report()
+    raw["checks"] = [c for c in raw["checks"] if c["id"] != gone]
+    assert Page(render_html(raw)).stack == []
+
+
+def test_empty_data_leaves_a_page(make_report: Make) -> None:
+    raw = make_report()
+    for check in raw["checks"]:
+        check["data"], check["figures"], check["summary"] = {}, {}, ""
+    raw["network"]["layers"], raw["timing"] = [], {}
+    raw["provenance"] = {}
+    text = render_html(raw)
+    assert Page(text).stack == []
+    assert "Not part of this run (V7)" in text
+    assert "Not part of this run (V5)" in text
+
+
+def test_every_number_may_be_missing(make_report: Make) -> None:
+    def hollow(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: hollow(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [hollow(v) for v in value]
+        return float("nan") if isinstance(value, float) else value
+
+    raw = make_report()
+    for check in raw["checks"]:
+        check["data"], check["figures"] = hollow(check["data"]), hollow(check["figures"])
+    raw["timing"] = hollow(raw["timing"])
+    words = " ".join(Page(render_html(raw)).words)
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", words)
+
+
+def test_no_checks_is_said_plainly(make_report: Make) -> None:
+    raw = make_report("inconclusive")
+    raw["checks"] = []
+    assert "No check ran" in render_html(raw)
+
+
+def test_a_pass_over_a_failed_check_is_pointed_out(make_report: Make) -> None:
+    raw = make_report()
+    assert "Do not rely" not in render_html(raw)
+    raw["checks"][0]["verdict"] = "fail"
+    assert "This file says pass, yet V1 failed" in render_html(raw)
+
+
+def test_same_report_same_bytes(make_report: Make, tmp_path: Path) -> None:
+    raw = make_report()
+    again = json.loads(json.dumps(raw))
+    before = copy.deepcopy(raw)
+    write_html(raw, tmp_path / "a.html")
+    write_html(parse_report(again), tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert raw == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_a_page_that_cannot_be_written_is_an_input_error(make_report: Make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not write"):
+        write_html(make_report(), tmp_path / "missing" / "a.html")
+
+
+def test_a_large_network_stays_below_two_megabytes(make_report: Make) -> None:
+    raw = make_report()
+    attacks = next(c for c in raw["checks"] if c["id"] == "V5")["data"]["attacks"]
+    for attack in attacks:
+        layers = attack["layers"]
+        attack["layers"] = [{**layers[i % 4], "name": f"l{i}"} for i in range(16)]
+        for layer in attack["layers"]:
+            layer["scatter"] = {k: v * 20 for k, v in layer["scatter"].items()}
+            layer["energy"] = {k: v * 8 for k, v in layer["energy"].items()}
+    assert len(render_html(raw).encode()) < 2_000_000

@@ -1,0 +1,83 @@
+"""Render a report as a short Markdown card for a README, a pull request or a model page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from spikeproof.report import numbers as n
+from spikeproof.report.data import AccuracyData, AccuracyRow
+from spikeproof.report.facts import Fact
+from spikeproof.report.model import Report, as_report
+from spikeproof.report.summary import columns, key_figures, warnings
+from spikeproof.report.tables import share_digits
+
+# Everything that could start a tag, a link, a table cell, an emphasis or a code span.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~&])")
+
+
+def render_card(report: dict[str, Any] | Report) -> str:
+    """Return the card: verdict, key figures, what is known and how, accuracy, provenance.
+
+    Raises:
+        InputError: the report is damaged.
+    """
+    r = as_report(report)
+    parts = [
+        f"## {_text(r.network.name)}: {r.verdict}",
+        _text(r.sentence),
+        *(f"**{_text(w)}**" for w in warnings(r)),
+        "\n".join(f"- {_fact(f)}" for f in key_figures(r)),
+        _known(r),
+        _accuracy(r),
+        _origin(r),
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _text(value: str) -> str:
+    return _SPECIAL.sub(r"\\\1", " ".join(value.split()))
+
+
+def _fact(fact: Fact) -> str:
+    unit = f" {fact.unit}" if fact.unit else ""
+    return f"**{_text(fact.value)}**{unit} {_text(fact.words)}"
+
+
+def _known(r: Report) -> str:
+    rows = [
+        f"| {c.title.lower()} | {_text(check.id)} {_text(check.title)} | {check.verdict} | "
+        + ", ".join(_fact(f) for f in counts) + " |"
+        for c in columns(r) for check, counts in c.checks
+    ]  # fmt: skip
+    head = ["| kind | check | verdict | counts |", "|---|---|---|---|"]
+    return "\n".join(head + rows) if rows else ""
+
+
+def _accuracy(r: Report) -> str:
+    rows = r.data("V7", AccuracyData).rows
+    digits = share_digits(rows)
+    head = [
+        "| perturbation | 1/255 | images | trained % | chip % | difference (points) | TOST |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
+    return "\n".join(head + [_row(row, digits) for row in rows]) if rows else ""
+
+
+def _row(row: AccuracyRow, digits: int) -> str:
+    cells = (
+        _text(row.perturbation), n.anything(row.strength), n.integer(row.samples),
+        n.percent(row.float_accuracy, digits), n.percent(row.chip_accuracy, digits),
+        f"{n.points(row.difference)} {n.interval(row.ci, n.points)}", row.tost,
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _origin(r: Report) -> str:
+    p = r.provenance
+    hashes = (("bundle", p.bundle_hash), ("checkpoint", p.checkpoint_hash), ("data", p.data_hash))
+    told = ", ".join(f"{label} {_text(value[:12])}" for label, value in hashes if value)
+    lines = [f"Hashes: {told}."] if told else []
+    if p.command:
+        lines.append("Repeat it with:\n\n" + "\n".join(f"    {c}" for c in p.command.splitlines()))
+    return "\n\n".join(lines)

@@ -1,0 +1,135 @@
+"""Turn a report into tables: plain text cells that templates and the card lay out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from spikeproof.report import numbers as n
+from spikeproof.report.charts import forest, forest_scale
+from spikeproof.report.data import AccuracyData, AccuracyRow, MatchData
+from spikeproof.report.model import Check, Report
+
+Kind = Literal["name", "text", "num", "verdict", "plot"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column: its label, unit and how its cells are set."""
+
+    label: str
+    kind: Kind = "num"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of cells (text, or Markup for a plot), under an optional group heading."""
+
+    cells: tuple[str, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, columns and rows; empty tables are not shown."""
+
+    caption: str
+    head: tuple[Head, ...]
+    rows: tuple[Line, ...]
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to show."""
+        return bool(self.rows)
+
+
+def lines(cells: Sequence[tuple[str, ...]]) -> tuple[Line, ...]:
+    """Make ungrouped rows."""
+    return tuple(Line(c) for c in cells)
+
+
+def share_digits(rows: Sequence[AccuracyRow]) -> int:
+    """Return the decimals an accuracy in percent deserves at these sample counts."""
+    return 2 if max((r.samples or 0 for r in rows), default=0) > 1000 else 1
+
+
+def accuracy_table(report: Report) -> Table:
+    """Compare accuracies before and after, one row per perturbation and strength."""
+    rows = report.data("V7", AccuracyData).rows
+    digits, scale = share_digits(rows), forest_scale(rows)
+    head = (
+        Head("perturbation", "name"), Head("strength", unit="1/255"), Head("images"),
+        Head("trained", unit="%"), Head("chip", unit="%"),
+        Head("chip \N{MINUS SIGN} trained", unit="points"), Head("interval", unit="points"),
+        Head("equivalence band", "plot"), Head("TOST", "verdict"),
+        Head("McNemar p"), Head("right only trained / chip", unit="images"),
+    )  # fmt: skip
+    body = [
+        (
+            r.perturbation, n.anything(r.strength), n.integer(r.samples),
+            n.percent(r.float_accuracy, digits), n.percent(r.chip_accuracy, digits),
+            n.points(r.difference), n.interval(r.ci, n.points), forest(f"forest-{i}", r, scale),
+            r.tost, n.p_value(r.mcnemar_p), f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
+        )
+        for i, r in enumerate(rows)
+    ]  # fmt: skip
+    return Table("Accuracy of the trained network and of the chip network", head, lines(body))
+
+
+def mppd_table(report: Report) -> Table:
+    """Compare membrane perturbation distances, one row per perturbation and layer."""
+    head = (
+        Head("layer", "name"), Head("images"), Head("median rel. diff.", unit="%"),
+        Head("p99 rel. diff.", unit="%"), Head("Spearman"), Head("chip / trained"),
+        Head("interval"), Head("verdict", "verdict"),
+    )  # fmt: skip
+    rows = [
+        Line((
+            e.name, n.integer(e.samples), n.percent(e.median_rel_diff, 2),
+            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.ratio, 4),
+            n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), e.verdict,
+        ), group=a.name)
+        for a in report.data("V5", MatchData).attacks for e in a.layers
+    ]  # fmt: skip
+    return Table("Membrane perturbation distance (MPPD), chip against trained", head, tuple(rows))
+
+
+def energy_table(report: Report) -> Table:
+    """List the perturbation energy at every timestep (the text form of the energy charts)."""
+    steps, rows = 0, []
+    for attack in report.data("V5", MatchData).attacks:
+        for entry in attack.layers:
+            for side, track in (("trained", entry.energy.trained), ("chip", entry.energy.chip)):
+                steps = max(steps, len(track))
+                if track:
+                    cells = (entry.name, side, *(n.significant(v) for v in track))
+                    rows.append(Line(cells, group=attack.name))
+    times = tuple(Head(f"t = {t + 1}") for t in range(steps))
+    head = (Head("layer", "name"), Head("network", "text"), *times)
+    full = tuple(Line(r.cells + (n.MISSING,) * (len(head) - len(r.cells)), r.group) for r in rows)
+    return Table("Perturbation energy at each timestep", head, full)
+
+
+def check_table(report: Report) -> Table:
+    """List every check with all its figures and its run time."""
+    head = (
+        Head("id", "name"), Head("check", "text"), Head("kind", "text"), Head("figures", "text"),
+        Head("time", unit="s"), Head("verdict", "verdict"),
+    )  # fmt: skip
+    rows = [
+        (c.id, c.title, c.kind, _figures(c), n.fixed(report.timing.get(c.id), 1), c.verdict)
+        for c in sorted(report.checks, key=check_order)
+    ]
+    return Table("Every check of this run", head, lines(rows))
+
+
+def _figures(check: Check) -> str:
+    told = ", ".join(f"{k.replace('_', ' ')} {n.anything(v)}" for k, v in check.figures.items())
+    return told or n.MISSING
+
+
+def check_order(check: Check) -> tuple[int, str]:
+    """Return the sort key that puts V2 before V13."""
+    digits = check.id[1:]
+    return (int(digits) if digits.isascii() and digits.isdigit() else 1_000, check.id)
