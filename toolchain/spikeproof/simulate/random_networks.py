@@ -7,6 +7,7 @@ engines.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.checks import LEAK_MAX, WEIGHT_LIMITS, check_chip
+from spikeproof.ir.checks import ACCUMULATOR_LIMIT, LEAK_MAX, WEIGHT_LIMITS, check_chip
 from spikeproof.ir.shapes import output_shape
 
 Rng = np.random.Generator
@@ -56,7 +57,7 @@ def random_input(rng: Rng, network: chip.ChipNetwork, samples: int) -> NDArray[n
 def _layer(
     rng: Rng, index: int, shape: Shape, payload: int, steps: int, nasty: bool, last: bool
 ) -> chip.ChipLayer:
-    synapse = _synapse(rng, shape, nasty)
+    synapse = _within_accumulator(_synapse(rng, shape, nasty), payload)
     neurons = output_shape(synapse, shape)
     wrapped: chip.Synapse | chip.HostCurrent = synapse
     if payload > 1 and rng.random() < 0.4:
@@ -105,10 +106,23 @@ def _host_current(rng: Rng, synapse: chip.Synapse) -> chip.HostCurrent:
     return chip.HostCurrent(plain, offset.astype(np.int64), shift)
 
 
+def _within_accumulator(synapse: chip.Synapse, payload: int) -> chip.Synapse:
+    """Lower the exponent until no sum can overflow the 32-bit accumulator."""
+    exponent = synapse.exponent
+    while int(fx.shift_sum(_worst_sum(synapse, payload), exponent)) >= ACCUMULATOR_LIMIT:
+        exponent -= 1
+    return replace(synapse, exponent=exponent)
+
+
+def _worst_sum(synapse: chip.Synapse, payload: int) -> int:
+    rows = np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1)
+    return int(rows.max()) * payload
+
+
 def _readout_is_safe(synapse: chip.Synapse, host: bool, payload: int, steps: int) -> bool:
     """Tell whether v surely stays within what a target can integrate without firing."""
-    rows = np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1)
-    total = 0 if host else int(fx.shift_sum(rows.max() * payload, max(0, synapse.exponent)))
+    worst = 0 if host else _worst_sum(synapse, payload)
+    total = int(fx.shift_sum(worst, max(0, synapse.exponent)))
     bias = fx.BIAS_MANTISSA_MAX << _READOUT_BIAS_EXPONENT
     return steps * (int(fx.shift_sum(total, fx.CURRENT_SHIFT)) + bias) < fx.STATE_MAX - 64
 
