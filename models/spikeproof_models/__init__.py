@@ -1,0 +1,1 @@
+"""Neurons, networks, losses, data sets and training of robust spiking networks (needs torch)."""

@@ -40,17 +40,29 @@ def zoo_networks() -> dict[str, Path]:
 
 
 def zoo_images() -> Path:
-    """Return the npz file of shipped real test images (``x``) and labels (``y``).
+    """Return the npz file of shipped real test images (``x``) and labels (``y``)."""
+    return _data("test")
+
+
+def zoo_calibration() -> Path:
+    """Return the npz file of shipped training images for calibration; none is a test image."""
+    return _data("calibration")
+
+
+def _data(kind: str) -> Path:
+    """Return the shipped images of one kind.
 
     Raises:
         InputError: this installation has none.
     """
-    found = sorted((zoo_folder() / "data").glob("*.npz"))
+    folder = zoo_folder() / "data"
+    found = sorted(folder.glob(f"*-{kind}-*.npz"))
     if not found:
         raise InputError(
-            "the shipped images are missing", where=str(zoo_folder() / "data"),
-            hint="Install spikeproof again, or give your own with --data.",
-        )  # fmt: skip
+            f"the shipped {kind} images are missing",
+            where=str(folder),
+            hint="Install spikeproof again, or name your own file of images.",
+        )
     return found[0]
 
 

@@ -32,7 +32,9 @@ class Conversion:
     pooling and flatten folded away). quantised: the folded network with the chip's rounded
     parameters, still with real-valued states. chip: integers.
     units: per layer, chip v-units per unit of float membrane (after division by the gain for
-    DLIF: v_chip[t] ~ units * v_float[t] / gain[t]). relations: pass name -> Relation.
+    DLIF: v_chip[t] ~ units * v_float[t] / gain[t]; readout: v_chip[T-1] ~ units * T * logit).
+    relations: "fold" and "gain" (source to folded), "quantise" (folded to quantised), "lower"
+    (quantised to chip: rounding of the states alone, for equal inputs and spikes of a layer).
     table: one JSON row per layer for inspect and report (scale, bits, clipped share,
     threshold, decay, ranges, headroom).
     """

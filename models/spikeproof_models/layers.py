@@ -1,0 +1,173 @@
+"""Torch modules for the nodes of the float dialect, and their way back to nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikeproof.errors import GraphError
+from spikeproof.ir import floats
+from spikeproof_models.neurons import GainForm, LifLayer
+
+BN_MOMENTUM = 0.1
+
+
+class Scale(nn.Module):
+    """(x - mean) / std per channel."""
+
+    def __init__(self, node: floats.InputScale) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", _channels(node.mean))
+        self.register_buffer("std", _channels(node.std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled images (B, C, H, W)."""
+        return (x - self.mean) / self.std
+
+
+class Conv(nn.Module):
+    """Convolution whose bias may be per channel or per position."""
+
+    def __init__(self, node: floats.Conv2d) -> None:
+        super().__init__()
+        self.node = node
+        self.weight = nn.Parameter(_tensor(node.weight))
+        self.bias = None if node.bias is None else nn.Parameter(_tensor(node.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved maps (B, O, H, W)."""
+        node, bias = self.node, self.bias
+        flat = bias if bias is not None and bias.ndim == 1 else None
+        y = F.conv2d(x, self.weight, flat, node.stride, node.padding, node.dilation, node.groups)
+        return y if bias is None or flat is not None else y + bias
+
+
+class Dense(nn.Module):
+    """W x + b on the flattened input."""
+
+    def __init__(self, node: floats.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_tensor(node.weight))
+        self.bias = None if node.bias is None else nn.Parameter(_tensor(node.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, out)."""
+        return F.linear(x.flatten(1), self.weight, self.bias)
+
+
+class Norm(nn.Module):
+    """Batch normalisation over the merged (T*B) batch: statistics are pooled over time."""
+
+    def __init__(self, node: floats.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps = node.eps
+        self.weight, self.bias = nn.Parameter(_tensor(node.gamma)), nn.Parameter(_tensor(node.beta))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", _tensor(node.mean))
+        self.register_buffer("running_var", _tensor(node.var))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised maps; running statistics move in training mode only."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias,
+            self.training, BN_MOMENTUM, self.eps,
+        )  # fmt: skip
+
+
+class Pool(nn.Module):
+    """Mean over windows, without padding."""
+
+    def __init__(self, node: floats.AvgPool2d) -> None:
+        super().__init__()
+        self.kernel, self.stride = node.kernel, node.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the pooled maps."""
+        return F.avg_pool2d(x, self.kernel, self.stride)
+
+
+@singledispatch
+def build_layer(node: Any, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    """Return the module that computes a node.
+
+    Raises:
+        GraphError: there is no module for this kind of node.
+    """
+    raise GraphError(f"no torch module for {type(node).__name__}", where=getattr(node, "name", ""))
+
+
+@build_layer.register
+def _(node: floats.InputScale, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return Scale(node)
+
+
+@build_layer.register
+def _(node: floats.Conv2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return Conv(node)
+
+
+@build_layer.register
+def _(node: floats.Linear, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return Dense(node)
+
+
+@build_layer.register
+def _(node: floats.BatchNorm2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return Norm(node)
+
+
+@build_layer.register
+def _(node: floats.AvgPool2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return Pool(node)
+
+
+@build_layer.register
+def _(node: floats.Flatten, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return nn.Flatten()
+
+
+@build_layer.register
+def _(node: floats.Lif, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return LifLayer(node, timesteps, gain_form, width)
+
+
+@build_layer.register
+def _(node: floats.Readout, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+    return nn.Identity()
+
+
+def export_node(node: floats.FloatNode, layer: nn.Module) -> floats.FloatNode:
+    """Return the node with the layer's present numbers as float32 arrays."""
+    if isinstance(node, floats.Conv2d | floats.Linear) and isinstance(layer, Conv | Dense):
+        bias = None if layer.bias is None else _array(layer.bias)
+        return replace(node, weight=_array(layer.weight), bias=bias)
+    if isinstance(layer, Norm):
+        return floats.BatchNorm2d(
+            node.name, gamma=_array(layer.weight), beta=_array(layer.bias),
+            mean=_array(layer.running_mean), var=_array(layer.running_var), eps=layer.eps,
+        )  # fmt: skip
+    if isinstance(layer, LifLayer):
+        gain = layer.gain()
+        return replace(layer.node, gain=None if gain is None else _array(gain))
+    return node
+
+
+def _tensor(array: floats.FloatArray) -> Tensor:
+    return torch.from_numpy(np.array(array))
+
+
+def _channels(array: floats.FloatArray) -> Tensor:
+    return _tensor(array).reshape(-1, 1, 1)
+
+
+def _array(tensor: Tensor) -> floats.FloatArray:
+    return tensor.detach().cpu().numpy().astype(np.float32)

@@ -1,0 +1,188 @@
+"""The recipe: everything that decides what a training run does, in one TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise
+from spikeproof.errors import InputError, list_problems
+from spikeproof.io.files import read_bytes
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof_models import builders
+from spikeproof_models.datasets import DatasetName
+from spikeproof_models.neurons import DEFAULT_LEAK, GainForm, snap_leak
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """Which images, and how many of the training split only serve to choose the epoch."""
+
+    dataset: DatasetName = "fashion-mnist"
+    held_out: int = Field(default=5000, ge=1)
+    limit: int | None = Field(
+        default=None, ge=1, description="use only the first images (for tests)"
+    )
+    crop_padding: int = Field(default=0, ge=0, le=16, description="random crop after zero padding")
+    flip: bool = Field(default=False, description="random horizontal flip")
+
+
+class NetworkConfig(_Strict):
+    """The architecture and its neuron; channels and hidden are ignored by the VGGs."""
+
+    architecture: Literal["mlp", "small-conv", "vgg5", "vgg11"] = "small-conv"
+    channels: tuple[int, ...] = (24, 48)
+    hidden: tuple[int, ...] = (128,)
+    width_divisor: int = Field(default=1, ge=1)
+    neuron: builders.NeuronKind = "lif"
+    gain: GainForm = "positive"
+    timesteps: int = Field(default=4, ge=1, le=4096)
+    leak: float = Field(default=DEFAULT_LEAK, ge=0, le=1)
+    leak_on_grid: bool = Field(default=True, description="snap the leak to multiples of 1/4096")
+    threshold: float = Field(default=1.0, gt=0)
+    strict: bool = True
+
+
+class PerturbationConfig(_Strict):
+    """What the perturbed half of the objective sees; strength in grey levels (1/255)."""
+
+    mode: Literal["natural", "gaussian", "fgsm", "pgd"] = "natural"
+    strength: float = Field(default=8.0, ge=0, le=255)
+    random_start: bool = True
+    step: float | None = Field(
+        default=None, gt=0, description="grey levels; default as in the attack"
+    )
+    steps: int = Field(default=7, ge=1)
+    surrogate_widths: tuple[float, ...] = Field(
+        default=(1.0,), min_length=1, description="drawn per batch while attacking"
+    )
+
+    def attack(self) -> Attack | None:
+        """Return the perturbation as an attack, None for natural training."""
+        strength = self.strength / 255
+        step = None if self.step is None else self.step / 255
+        if self.mode == "gaussian":
+            return GaussianNoise(strength)
+        if self.mode == "fgsm":
+            return FGSM(strength, random_start=self.random_start, step=step)
+        if self.mode == "pgd":
+            return PGD(strength, steps=self.steps, step=step, random_start=self.random_start)
+        return None
+
+
+class ObjectiveConfig(_Strict):
+    """chi CE(clean) + (1 - chi) CE(perturbed) + rho L_MS."""
+
+    chi: float = Field(default=0.5, ge=0, le=1)
+    rho: float = Field(default=0.0, ge=0)
+    mppd_with_gain: bool = Field(
+        default=False, description="weight the MPPD currents by the DLIF gain"
+    )
+
+
+class OptimiserConfig(_Strict):
+    """Optimiser with a cosine schedule to zero; decay applies to weights only."""
+
+    kind: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=10, ge=1)
+
+
+class SelectionConfig(_Strict):
+    """How the epoch is chosen on the held-out images (never on test images).
+
+    An image counts as robust if PGD fails with every surrogate width listed.
+    """
+
+    pgd_steps: int = Field(default=10, ge=1)
+    pgd_images: int = Field(default=1000, ge=1)
+    surrogate_widths: tuple[float, ...] = Field(default=(0.25, 0.5, 1.0), min_length=1)
+
+
+class Recipe(_Strict):
+    """A training run; equal recipes, data and machine give equal checkpoints."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    perturbation: PerturbationConfig = PerturbationConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    selection: SelectionConfig = SelectionConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.perturbation.mode == "natural" and self.objective.rho > 0:
+            raise ValueError("rho needs a perturbation: set perturbation.mode")
+        return self
+
+    def build_network(self) -> FloatNetwork:
+        """Return the untrained network this recipe starts from."""
+        net = self.network
+        leak = snap_leak(net.leak) if net.leak_on_grid else net.leak
+        neuron = builders.NeuronSpec(net.neuron, leak, net.threshold, net.strict, net.timesteps)
+        shape = (1, 28, 28) if self.data.dataset == "fashion-mnist" else (3, 32, 32)
+        if net.architecture == "mlp":
+            return builders.mlp(
+                self.name, input_shape=shape, hidden=net.hidden, neuron=neuron, seed=self.seed
+            )
+        if net.architecture == "small-conv":
+            return builders.small_conv(
+                self.name, input_shape=shape, channels=net.channels, hidden=net.hidden,
+                neuron=neuron, seed=self.seed,
+            )  # fmt: skip
+        return builders.vgg(
+            int(net.architecture[3:]), self.name, input_shape=shape, neuron=neuron,
+            width_divisor=net.width_divisor, seed=self.seed,
+        )  # fmt: skip
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        InputError: unreadable, not TOML, or wrong; every problem is listed with its key.
+    """
+    try:
+        content = tomllib.loads(read_bytes(path, limit=1 << 20).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"is not TOML: {error}", where=str(path)) from error
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(".".join(map(str, e["loc"])), e["type"], e["msg"])
+                    for e in error.errors()]  # fmt: skip
+        raise InputError(list_problems(problems), where=str(path)) from error
+
+
+def _explain(key: str, kind: str, message: str) -> str:
+    if kind != "extra_forbidden":
+        return f"{key}: {message}" if key else message
+    near = difflib.get_close_matches(key, _all_keys(Recipe), n=1)
+    return f"{key}: unknown key" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, info in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            keys += _all_keys(info.annotation, f"{prefix}{name}.")
+    return keys

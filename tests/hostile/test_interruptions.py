@@ -1,0 +1,263 @@
+"""Full disks, Ctrl-C and kill -9: no half-written artefact, and the same command goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.cli.app import run
+from spikeproof.io.bundle import load_bundle
+
+Cli = Callable[..., Any]
+
+
+# --- full disk ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 KiB, where this machine lets us mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    done = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip("this machine allows no mounts")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(
+    small_disk: Path, tiny_checkpoint: Path, tiny_images: Path, cli: Cli
+) -> None:
+    done = cli("convert", tiny_checkpoint, "--calibration", tiny_images, "-o", small_disk / "o.spk")
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "no partial file" in done.stderr
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_error_of_the_disk_keeps_the_old_bundle(
+    step: str,
+    tiny_checkpoint: Path,
+    tiny_bundle: Path,
+    tiny_images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = tiny_bundle.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"os.{step}", full)
+    code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
+                "-o", str(tiny_bundle), "--weight-bits", "6"])  # fmt: skip
+    assert code == 2
+    assert "No space left" in capsys.readouterr().err
+    assert tiny_bundle.read_bytes() == old
+    assert not list(tiny_bundle.parent.glob(".*partial*"))
+
+
+def test_a_folder_that_cannot_be_made(
+    tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
+                "-o", str(tmp_path / "file" / "o.spk")])  # fmt: skip
+    assert code == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+# --- signals -----------------------------------------------------------------------------------
+
+# The command itself, slowed at a point the test chooses, so that a signal surely hits its middle.
+SLOWED = """
+import sys, time
+from pathlib import Path
+from spikeproof.cli.app import run
+import spikeproof.{module} as module
+
+original = module.{name}
+
+def slow(*args, **kwargs):
+    result = original(*args, **kwargs)
+    Path(sys.argv[1]).touch()
+    time.sleep(60)
+    return result
+
+module.{name} = slow
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def interrupt(
+    module: str, name: str, args: list[object], mark: Path, sent: signal.Signals
+) -> tuple[int, str, str]:
+    """Run a command, send it a signal once it has passed a point, return code, out, err."""
+    program = SLOWED.format(module=module, name=name)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(mark), *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=mark.parent,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert mark.exists(), process.communicate(timeout=5)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def partial_files(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if "partial" in p.name]
+
+
+def test_ctrl_c_during_convert(tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path) -> None:
+    target = tmp_path / "o.spk"
+    args: list[object] = ["convert", tiny_checkpoint, "--calibration", tiny_images, "-o", target,
+                          "--json"]  # fmt: skip
+    code, out, err = interrupt("passes.convert", "quantise_network", args, tmp_path / "m",
+                               signal.SIGINT)  # fmt: skip
+    assert code == 130
+    assert "nothing half-written" in err
+    assert json.loads(out)["error"]["exit_code"] == 130
+    assert not target.exists()
+    assert partial_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["quantise_network", "convert_network"])
+def test_kill_during_convert_leaves_no_bundle_and_a_second_run_works(
+    name: str, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "o.spk"
+    args: list[object] = ["convert", tiny_checkpoint, "--calibration", tiny_images, "-o", target]
+    code, _, _ = interrupt("passes.convert", name, args, tmp_path / "m", signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert not target.exists()
+    assert run(list(map(str, args))) == 0
+    assert load_bundle(target).network.name == "tiny"
+
+
+# --- verification goes on where it was ---------------------------------------------------------
+
+SETTINGS = """
+lava_samples = 2
+
+[samples]
+accuracy = 24
+gaussian = 8
+fgsm = 8
+pgd = 8
+stages = 8
+boundary = 8
+
+[perturbations]
+gaussian = [8]
+fgsm = [8]
+pgd = [8]
+pgd_steps = 2
+"""
+
+
+@pytest.fixture
+def verification(
+    tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+) -> list[object]:
+    """A verification small enough for a test, on the fast engine."""
+    pytest.importorskip("torch")
+    config = tmp_path / "small.toml"
+    config.write_text(SETTINGS)
+    return ["verify", tiny_bundle, "--against", tiny_checkpoint, "--data", tiny_images,
+            "--config", config, "--engine", "fast", "-o", tmp_path / "run", "--json"]  # fmt: skip
+
+
+def stable(document: str) -> dict[str, Any]:
+    """Return the report without what may differ between two runs."""
+    report: dict[str, Any] = json.loads(document)
+    report.pop("timing")
+    report["provenance"].pop("command")
+    return report
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_verification_goes_on_and_gives_the_same_report(
+    sent: signal.Signals,
+    verification: list[object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    code, _, _ = interrupt("verify.work", "check_stages", verification, tmp_path / "m", sent)
+    assert code == (130 if sent == signal.SIGINT else -sent)
+    assert not (folder / "report.json").exists()
+    assert not (folder / "report.html").exists()
+    done = {p: p.stat().st_mtime_ns for p in folder.rglob("*.json")}
+    assert done, "some work was finished before the signal"
+    capsys.readouterr()
+
+    code = run(list(map(str, verification)))
+    assert code in (0, 1, 3)
+    resumed = stable(capsys.readouterr().out)
+    assert {p: p.stat().st_mtime_ns for p in done} == done, "finished work was not repeated"
+    assert (folder / "report.html").stat().st_size < 2 << 20
+
+    shutil.rmtree(folder)
+    assert run(list(map(str, verification))) == code
+    assert stable(capsys.readouterr().out) == resumed
+
+
+def test_verify_refuses_a_checkpoint_the_bundle_was_not_made_from(
+    verification: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+    other = tmp_path / "other.ckpt"
+    network = load_checkpoint(Path(str(verification[3]))).network
+    save_checkpoint(other, Checkpoint(network, {"another": "training"}))
+    args = [str(other) if a == verification[3] else str(a) for a in verification]
+    assert run(args) == 2
+    assert "made from checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "report.json").exists()
+
+
+def test_verify_needs_labels(
+    verification: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "unlabelled.npz"
+    np.savez(images, x=np.zeros((4, 1, 8, 8), np.uint8))
+    args = [str(images) if str(a).endswith("images.npz") else str(a) for a in verification]
+    assert run(args) == 2
+    assert "labels" in capsys.readouterr().err
+
+
+def test_verify_shows_its_plan_and_refuses_unknown_settings(
+    verification: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = list(map(str, verification))
+    assert run([*args, "--dry-run"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert plan["engine"] == "fast"
+    assert plan["samples"]["pgd"] == 8
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "small.toml").write_text("lava_sample = 3\n")
+    assert run(args) == 2
+    assert "lava_samples" in capsys.readouterr().err

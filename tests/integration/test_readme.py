@@ -1,0 +1,105 @@
+"""What the documents say is what the program does."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from spikeproof.cli.app import INTERNAL
+from spikeproof.cli.parser import COMMANDS, load_command
+from spikeproof.cli.verdict import EXIT_CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+TEST_COMMAND = "python3 -m pip install uv && python3 -m uv run pytest"
+DEMO_COMMAND = "python3 -m pip install uv && python3 -m uv run spikeproof demo"
+
+
+def shell_lines(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [line.split("  #")[0].strip() for b in blocks for line in b.splitlines() if line]
+
+
+def test_the_two_commands_are_at_the_top() -> None:
+    assert shell_lines(README)[:2] == [DEMO_COMMAND, TEST_COMMAND]
+
+
+def test_ci_runs_exactly_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    body = re.search(r"^tests\(\) \{\n(.*?)^\}", script, re.DOTALL | re.MULTILINE)
+    assert body is not None
+    assert body.group(1).strip() == TEST_COMMAND
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_line_in_the_documents_can_be_parsed(page: Path) -> None:
+    for line in shell_lines(page.read_text(encoding="utf-8")):
+        words = shlex.split(line)
+        if "spikeproof" not in words[:1]:
+            continue
+        name, rest = words[1], [w for w in words[2:] if w != "..."]
+        assert name in COMMANDS, line
+        load_command(name).make_context(name, list(rest))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    known = {o for n in COMMANDS for p in load_command(n).params
+             for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # fmt: skip
+    foreign = {"--fix", "--no-deps", "--ignore-requires-python"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    assert named <= known | foreign
+    assert set(re.findall(r"`spikeproof ([a-z]+)", text)) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if target == "docs/report.png":
+            continue  # the picture is made from a run
+        assert (page.parent / target).exists(), target
+
+
+def test_every_path_named_in_code_style_exists() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:models|tests|toolchain|deploy|docs)/[\w./-]+)`", text):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+        for name in re.findall(r"`(spikeproof/[\w./-]+\.py)`", text):
+            assert (ROOT / "toolchain" / name).exists(), f"{page.name}: {name}"
+        for recipe in re.findall(r"models/recipes/[\w-]+\.toml", text):
+            assert (ROOT / recipe).exists(), f"{page.name}: {recipe}"
+
+
+def test_the_readme_gives_the_exit_codes_of_the_program() -> None:
+    stated = {word: int(code) for code, word in re.findall(r"(\d) ([a-z]+)", README)}
+    assert {k: stated[k] for k in ("pass", "inconclusive")} == {
+        k: EXIT_CODES[k] for k in ("pass", "inconclusive")
+    }
+    assert stated["verification"] == EXIT_CODES["fail"]
+    assert stated["internal"] == INTERNAL
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 1
+    exec(compile(blocks[0], "README.md", "exec"), {})
+    accuracy = float(capsys.readouterr().out.split(":")[1])
+    assert accuracy > 0.8
+
+
+def test_the_command_page_is_made_from_the_parser() -> None:
+    module = runpy.run_path(str(ROOT / "tests" / "reference.py"))
+    made = module["page"]()
+    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == made
+
+
+def test_the_figures_of_the_readme_are_those_of_the_cards() -> None:
+    module = runpy.run_path(str(ROOT / "tests" / "figures.py"))
+    assert module["with_table"](README, module["table"]()) == README

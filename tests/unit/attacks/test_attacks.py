@@ -1,0 +1,193 @@
+"""Attacks stay in the ball, do harm, and are repeatable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spikeproof.attacks import FGSM, PGD, GaussianNoise, perturb_images, project_to_grid
+from spikeproof.attacks.base import Attack
+from spikeproof.errors import InputError
+from spikeproof_models.builders import NeuronSpec, small_conv
+from spikeproof_models.networks import build_module
+
+EPS = 8 / 255
+ALL = [
+    GaussianNoise(EPS), FGSM(EPS), FGSM(EPS, random_start=True), PGD(EPS, steps=4),
+    PGD(EPS, steps=3, restarts=2), PGD(EPS, steps=3, random_start=False, step=4 / 255),
+]  # fmt: skip
+BOUNDED = [a for a in ALL if a.bounded]
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_conv(channels=(4, 6), hidden=(16,), neuron=NeuronSpec("dlif"), seed=2)
+
+
+@pytest.fixture(scope="module")
+def case(network):
+    """Images the network labels itself, so that every attack starts from full accuracy."""
+    x = (np.random.default_rng(0).random((24, 1, 28, 28)) * 255).astype(np.uint8)
+    with torch.no_grad():
+        y = build_module(network)(torch.from_numpy(x / np.float32(255))).argmax(1).numpy()
+    return x, y
+
+
+def linear_model(x):
+    """Logits (0, sum of x): class 0 wants dark images, class 1 bright ones."""
+    total = x.flatten(1).sum(1, keepdim=True)
+    return torch.cat([torch.zeros_like(total), total - 0.5 * x[0].numel()], 1)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=lambda a: a.label)
+def test_floats_stay_in_the_image_range_and_the_ball(attack, network, case):
+    x = torch.from_numpy(case[0] / np.float32(255))
+    found = attack.perturb(build_module(network), x, torch.from_numpy(case[1]), rng())
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert not torch.equal(found, x)
+    if attack.bounded:
+        assert float((found - x).abs().max()) <= EPS + 1e-6
+
+
+@pytest.mark.parametrize("attack", BOUNDED, ids=lambda a: a.label)
+def test_images_on_the_grid_stay_in_the_ball_exactly(attack, network, case):
+    x, y = case
+    found = perturb_images(attack, network, x, y, seed=1)
+    assert found.dtype == np.uint8
+    assert found.shape == x.shape
+    assert np.abs(found.astype(int) - x).max() <= 8
+
+
+@pytest.mark.parametrize("attack", ALL, ids=lambda a: a.label)
+def test_equal_seeds_give_equal_images(attack, network, case):
+    x, y = case
+    first, again, other = (perturb_images(attack, network, x, y, seed=s) for s in (1, 1, 2))
+    assert np.array_equal(first, again)
+    random = getattr(attack, "random_start", True)
+    assert np.array_equal(first, other) != random
+
+
+def test_fgsm_takes_the_whole_step_along_the_gradient():
+    x = torch.full((2, 1, 3, 3), 0.5)
+    found = FGSM(0.1).perturb(linear_model, x, torch.tensor([0, 1]))
+    assert torch.allclose(found[0], torch.tensor(0.6))
+    assert torch.allclose(found[1], torch.tensor(0.4))
+
+
+def test_a_longer_step_than_the_ball_is_cut_back():
+    x = torch.full((1, 1, 3, 3), 0.95)
+    found = FGSM(0.1, step=0.5).perturb(linear_model, x, torch.tensor([0]))
+    assert torch.equal(found, torch.ones_like(x))
+
+
+def test_pgd_keeps_the_worst_point_even_if_it_walks_past_it():
+    """The loss peaks at 0.55; steps of 0.1 jump over it and come back."""
+    seen = []
+
+    def peaked(x):
+        seen.append(x.detach().clone())
+        height = -100 * (x.flatten(1).mean(1, keepdim=True) - 0.55) ** 2
+        return torch.cat([-height, height], 1)
+
+    x, y = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
+    attack = PGD(0.3, steps=5, step=0.1, random_start=False)
+    found = attack.perturb(peaked, x, y)
+    loss = torch.nn.functional.cross_entropy
+    best = max(loss(peaked(p), y).item() for p in list(seen))
+    assert loss(peaked(found), y).item() == best
+
+
+def test_pgd_prefers_a_point_that_is_misclassified_to_one_with_a_larger_loss():
+    from spikeproof.attacks.gradient import _Worst
+
+    points = torch.zeros(1, 1), torch.ones(1, 1)
+    worst = _Worst(torch.full((1, 1), 0.5))
+    worst.update(points[0], torch.tensor([0.7]), torch.tensor([True]))
+    worst.update(points[1], torch.tensor([2.0]), torch.tensor([False]))
+    assert worst.points.item() == 0
+
+
+def accuracy(network, x, y):
+    with torch.no_grad():
+        logits = build_module(network)(torch.from_numpy(x / np.float32(255)))
+    return float((logits.argmax(1).numpy() == y).mean())
+
+
+def test_pgd_hurts_more_than_fgsm_which_hurts_more_than_noise(network, case):
+    x, y = case
+    noise, fgsm, pgd = (
+        accuracy(network, perturb_images(a, network, x, y, seed=0), y)
+        for a in (GaussianNoise(EPS), FGSM(EPS), PGD(EPS, steps=20, restarts=2))
+    )
+    assert pgd <= fgsm <= noise
+    assert pgd < noise
+
+
+def test_a_module_is_attacked_in_evaluation_mode_and_left_as_it_was(network, case):
+    model = build_module(network).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x, y = torch.from_numpy(case[0] / np.float32(255)), torch.from_numpy(case[1])
+    found = FGSM(EPS).perturb(model, x, y)
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(found, FGSM(EPS).perturb(build_module(network), x, y))
+
+
+def test_an_attack_that_leaves_the_ball_is_projected():
+    class Cheat(Attack):
+        name = "cheat"
+
+        def _propose(self, model, x, y, generator):
+            return x + 5
+
+    x = torch.full((1, 1, 2, 2), 0.5)
+    assert torch.allclose(Cheat(0.1).perturb(linear_model, x, torch.tensor([0])), x + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("radius", "expected"),
+    [(8 / 255, [108, 92, 8]), (2.5 / 255, [102, 98, 2]), (None, [200, 0, 9])],
+)
+def test_the_grid_projection_rounds_inside_the_ball(radius, expected):
+    original = np.array([100, 100, 0], np.uint8).reshape(3, 1, 1, 1)
+    found = np.array([200, 0, 8.6]).reshape(3, 1, 1, 1) / 255
+    assert project_to_grid(found, original, radius).ravel().tolist() == expected
+
+
+def test_the_surrogate_of_the_attack_can_be_chosen(network, case):
+    narrow, wide = (perturb_images(FGSM(EPS), network, *case, seed=0, surrogate_width=w)
+                    for w in (0.25, 2.0))  # fmt: skip
+    assert not np.array_equal(narrow, wide)
+
+
+def test_progress_counts_images(network, case):
+    ticks = []
+    perturb_images(GaussianNoise(EPS), network, *case, seed=0, batch_size=10,
+                   progress=lambda done, total: ticks.append((done, total)))  # fmt: skip
+    assert ticks == [(10, 24), (20, 24), (24, 24)]
+
+
+def test_labels_name_kind_and_grey_levels():
+    assert [a.label for a in (GaussianNoise(2 / 255), FGSM(EPS), PGD(4 / 255))] == [
+        "gaussian 2/255", "fgsm 8/255", "pgd-20 4/255"]  # fmt: skip
+
+
+def test_wrong_arguments_are_refused(network, case):
+    x, y = case
+    with pytest.raises(InputError, match=r"strength is 8, must be in 0\.\.1"):
+        FGSM(8)
+    with pytest.raises(InputError, match="must be at least 1"):
+        PGD(EPS, steps=0)
+    with pytest.raises(InputError, match="expected uint8"):
+        perturb_images(FGSM(EPS), network, x / 255, y, seed=0)
+    with pytest.raises(InputError, match="labels have shape"):
+        perturb_images(FGSM(EPS), network, x, y[:3], seed=0)
+    with pytest.raises(InputError, match="needs a generator"):
+        PGD(EPS).perturb(linear_model, torch.zeros(1, 1, 2, 2), torch.tensor([0]))

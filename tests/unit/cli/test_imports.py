@@ -1,0 +1,55 @@
+"""The core stays light: importing all of it loads neither torch nor Lava."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import importlib, pkgutil, sys
+import spikeproof
+
+skipped = {"spikeproof.__main__"}
+names = [m.name for m in pkgutil.walk_packages(spikeproof.__path__, "spikeproof.")]
+for name in names:
+    if name not in skipped:
+        importlib.import_module(name)
+heavy = [n for n in ("torch", "lava", "norse", "matplotlib") if n in sys.modules]
+print(len(names), heavy)
+sys.exit(1 if heavy else 0)
+"""
+
+
+def run_fresh(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+def test_importing_every_core_module_loads_neither_torch_nor_lava() -> None:
+    done = run_fresh(PROGRAM)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 30
+
+
+def test_the_lava_target_can_be_imported_without_loading_lava() -> None:
+    done = run_fresh(
+        "import sys, spikeproof_lava.target; sys.exit(bool({'lava', 'torch'} & set(sys.modules)))"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_and_inspect_load_no_torch_and_inspect_loads_no_parser() -> None:
+    program = """
+import sys
+from spikeproof.cli.app import run
+from spikeproof.io.zoo import zoo_networks
+
+run(["inspect", str(next(iter(zoo_networks().values()))), "-q"])
+bad = {"torch", "lava", "scipy", "pydantic", "typer", "rich"} & set(sys.modules)
+run(["--help"])
+bad |= {"torch", "lava", "scipy", "numpy.testing"} & set(sys.modules)
+sys.exit(str(bad) if bad else 0)
+"""
+    done = run_fresh(program)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,144 @@
+"""Image sets: whole files are read, damaged ones are named, nothing is guessed."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof_models.datasets import (
+    ImageSet,
+    find_fashion_mnist,
+    hold_out,
+    load_cifar10,
+    load_dataset,
+    load_fashion_mnist,
+    read_idx,
+)
+
+
+def idx_bytes(array):
+    head = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return head + array.tobytes()
+
+
+def write_fashion(folder, count=6, compress=True):
+    """Write four small IDX files and return the training images and labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+    labels = rng.integers(0, 10, count).astype(np.uint8)
+    for stem in ("train", "t10k"):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            data = idx_bytes(array)
+            path = folder / f"{stem}-{kind}-ubyte{'.gz' if compress else ''}"
+            path.write_bytes(gzip.compress(data) if compress else data)
+    return images, labels
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("below", ["", "FashionMNIST/raw"])
+def test_both_folder_layouts_load_plain_and_compressed(tmp_path, compress, below):
+    images, labels = write_fashion(tmp_path / below, compress=compress)
+    found = load_fashion_mnist("train", tmp_path)
+    assert np.array_equal(found.x, images[:, None])
+    assert np.array_equal(found.y, labels)
+
+
+def test_missing_files_say_where_it_looked_and_how_to_get_them(tmp_path):
+    with pytest.raises(InputError) as error:
+        find_fashion_mnist(tmp_path)
+    assert str(tmp_path / "FashionMNIST/raw") in str(error.value)
+    assert "apt install dataset-fashion-mnist" in str(error.value)
+    assert "torchvision" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: d[:-1], "holds 11 bytes of data, its header (3, 4) promises 12"),
+        (lambda d: d + b"x", "holds 13 bytes"),
+        (lambda d: d[:6], "promises"),
+        (lambda d: b"\1" + d[1:], "starts with 01 00 08 02"),
+        (lambda d: d[:2] + b"\x0d" + d[3:], "expected 00 00 08"),
+        (lambda d: b"", "starts with"),
+        (lambda d: gzip.compress(d)[:-5], "is not a whole gzip file"),
+        (lambda d: gzip.compress(d)[:12] + b"\xff" * 20, "is not a whole gzip file"),
+    ],
+)
+def test_a_damaged_idx_file_is_refused_by_name(tmp_path, damage, message):
+    path = tmp_path / "images-ubyte"
+    path.write_bytes(damage(idx_bytes(np.zeros((3, 4), np.uint8))))
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        read_idx(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_header_that_promises_terabytes_is_refused_without_allocating(tmp_path):
+    path = tmp_path / "images-ubyte"
+    path.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12)
+    with pytest.raises(InputError, match="promises"):
+        read_idx(path)
+
+
+def test_labels_that_do_not_fit_the_images_are_refused(tmp_path):
+    write_fashion(tmp_path, compress=False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3, np.uint8)))
+    with pytest.raises(InputError, match="do not fit"):
+        load_fashion_mnist("train", tmp_path)
+
+
+def test_labels_out_of_range_are_refused(tmp_path):
+    write_fashion(tmp_path, compress=False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.full(6, 10, np.uint8)))
+    with pytest.raises(InputError, match="labels go up to 10"):
+        load_fashion_mnist("train", tmp_path)
+
+
+def test_cifar_binary_batches_load_in_order(tmp_path):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 2, 3072)).astype(np.uint8)
+    for i in range(5):
+        rows = [bytes([i]) + pixels[i, j].tobytes() for j in range(2)]
+        (folder / f"data_batch_{i + 1}.bin").write_bytes(b"".join(rows))
+    found = load_dataset("cifar10", "train", tmp_path)
+    assert np.array_equal(found.x, pixels.reshape(10, 3, 32, 32))
+    assert found.y.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_cifar_problems_are_named(tmp_path):
+    with pytest.raises(InputError, match="needs --data-dir"):
+        load_cifar10("test")
+    with pytest.raises(InputError, match="was not found"):
+        load_cifar10("test", tmp_path)
+    (tmp_path / "test_batch.bin").write_bytes(b"12345")
+    with pytest.raises(InputError, match="expected a multiple of 3073"):
+        load_cifar10("test", tmp_path)
+
+
+def test_held_out_images_are_disjoint_complete_and_seeded():
+    x = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
+    images = ImageSet(x, np.zeros(20, np.int64))
+    rest, held = hold_out(images, 5, seed=1)
+    assert sorted([*rest.x.flat, *held.x.flat]) == list(range(20))
+    assert len(held) == 5
+    again = hold_out(images, 5, seed=1)[1]
+    assert np.array_equal(held.x, again.x)
+    assert not np.array_equal(held.x, hold_out(images, 5, seed=2)[1].x)
+    with pytest.raises(InputError, match="cannot hold out 20 of 20"):
+        hold_out(images, 20, seed=1)
+
+
+def test_the_content_hash_sees_pixels_labels_and_shape():
+    x, y = np.zeros((4, 1, 2, 2), np.uint8), np.zeros(4, np.int64)
+    hashes = {
+        ImageSet(x, y).content_hash(),
+        ImageSet(x.reshape(4, 2, 2, 1), y).content_hash(),
+        ImageSet(x + np.uint8(1), y).content_hash(),
+        ImageSet(x, y + 1).content_hash(),
+    }
+    assert len(hashes) == 4

@@ -1,0 +1,168 @@
+"""The torch module against the NumPy executor, and its way back to the float dialect."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from spikeproof.errors import GraphError, InputError
+from spikeproof.ir import floats
+from spikeproof.ir.checks import check_float
+from spikeproof.simulate.floats import run_float
+from spikeproof_models.builders import NeuronSpec, mlp, small_conv, vgg
+from spikeproof_models.networks import build_module, surrogate_width
+from spikeproof_models.neurons import LifLayer
+
+
+def random_network(seed):
+    """Draw a small network that uses every kind of node."""
+    rng = np.random.default_rng(seed)
+    channels, steps = int(rng.integers(1, 3)), int(rng.integers(1, 6))
+    size = int(rng.integers(7, 10))
+
+    def lif(name):
+        gain = rng.uniform(0.5, 2, steps) if rng.random() < 0.5 else None
+        leak, strict = float(rng.integers(0, 4097)) / 4096, bool(rng.random() < 0.5)
+        return floats.Lif(name, leak, float(rng.uniform(0.3, 1.2)), strict, gain)
+
+    groups = channels if rng.random() < 0.5 else 1
+    kernel = rng.normal(0, 0.6, (4, channels // groups, 3, 3))
+    first = floats.Conv2d("c1", kernel, rng.normal(0, 0.2, 4), padding=(1, 1), groups=groups)
+    nodes = [
+        floats.InputScale("scale", rng.uniform(0, 0.5, channels), rng.uniform(0.3, 1, channels)),
+        first,
+        floats.BatchNorm2d(
+            "bn",
+            rng.uniform(0.5, 1.5, 4),
+            rng.normal(0, 0.3, 4),
+            rng.normal(0, 0.3, 4),
+            rng.uniform(0.5, 2, 4),
+        ),
+        lif("l1"),
+        floats.AvgPool2d("pool", (2, 2), (2, 2)),
+    ]
+    half = size // 2
+    bias = rng.normal(0, 0.2, (3, half, half)) if rng.random() < 0.5 else None
+    nodes += [
+        floats.Conv2d("c2", rng.normal(0, 0.5, (3, 4, 3, 3)), bias, padding=(1, 1)),
+        lif("l2"),
+    ]
+    nodes += [floats.Flatten("flat")] if rng.random() < 0.5 else []
+    nodes += [
+        floats.Linear("f1", rng.normal(0, 0.4, (6, 3 * half * half)), rng.normal(0, 0.1, 6)),
+        lif("l3"),
+        floats.Linear("f2", rng.normal(0, 1, (4, 6)), None),
+        floats.Readout("out"),
+    ]
+    network = floats.FloatNetwork("random", (channels, size, size), steps, tuple(nodes))
+    check_float(network)
+    return network, rng.integers(0, 256, (5, channels, size, size)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_module_computes_what_the_numpy_executor_computes(seed):
+    network, x = random_network(seed)
+    expected = run_float(network, x, trace=True)
+    module = build_module(network, dtype=torch.float64)
+    with torch.no_grad():
+        logits, records = module.record(torch.from_numpy(x / 255))
+    np.testing.assert_allclose(logits.numpy(), expected.logits, atol=1e-12)
+    for name, trace in expected.traces.items():
+        current = records[name].current.movedim(0, 1).numpy()
+        np.testing.assert_allclose(current, trace.current, atol=1e-12, err_msg=name)
+        if trace.s is not None:
+            assert np.array_equal(records[name].s.movedim(0, 1).numpy(), trace.s), name
+            np.testing.assert_allclose(records[name].v.movedim(0, 1).numpy(), trace.v, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["lif", "dlif"])
+def test_export_returns_the_arrays_it_was_built_from(kind):
+    network = small_conv(channels=(3, 4), hidden=(8,), neuron=NeuronSpec(kind))
+    back = build_module(network).export()
+    for old, new in zip(network.nodes, back.nodes, strict=True):
+        assert type(old) is type(new)
+        for key, value in vars(old).items():
+            assert np.array_equal(value, getattr(new, key)), f"{old.name}.{key}"
+
+
+def test_a_stored_gain_survives_exactly():
+    gain = np.array([0.7, 1.1, 1.3, 0.2], np.float32)
+    network = mlp(hidden=(4,), neuron=NeuronSpec("dlif"))
+    nodes = tuple(
+        dataclasses.replace(n, gain=gain) if isinstance(n, floats.Lif) else n for n in network.nodes
+    )
+    back = build_module(dataclasses.replace(network, nodes=nodes)).export()
+    assert next(n for n in back.nodes if isinstance(n, floats.Lif)).gain.tolist() == gain.tolist()
+
+
+def test_the_first_layers_run_once_per_image():
+    module = build_module(small_conv(channels=(2, 2), hidden=(4,)))
+    sizes = []
+    module.layers[0].register_forward_hook(lambda *a: sizes.append(len(a[2])))
+    module.layers[3].register_forward_hook(lambda *a: sizes.append(len(a[2])))
+    module(torch.rand(5, 1, 28, 28))
+    assert sizes == [5, 20]
+
+
+def test_last_current_is_what_the_last_spiking_layer_receives_at_every_step():
+    module = build_module(mlp(hidden=(6, 5), neuron=NeuronSpec("dlif", timesteps=3)))
+    result = module.last_current(torch.rand(2, 1, 28, 28))
+    assert result.current.shape == (3, 2, 5)
+    assert result.gain.shape == (3,)
+
+
+def test_a_network_without_neurons_has_no_last_current():
+    network = mlp(hidden=())
+    with pytest.raises(GraphError, match="no spiking layer"):
+        build_module(network).last_current(torch.rand(1, 1, 28, 28))
+
+
+def test_the_zoo_architecture_has_the_expected_shapes():
+    network = small_conv()
+    weights = {n.name: n.weight.shape for n in network.nodes if hasattr(n, "weight")}
+    assert weights == {"conv1": (24, 1, 3, 3), "conv2": (48, 24, 3, 3),
+                       "fc3": (128, 48 * 49), "fc": (10, 128)}  # fmt: skip
+    assert [n.name for n in network.nodes if isinstance(n, floats.Lif | floats.Readout)] == [
+        "l1", "l2", "l3", "out"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("depth", "spiking"), [(5, 5), (11, 10)])
+def test_the_vggs_have_the_papers_layers(depth, spiking):
+    network = vgg(depth, width_divisor=64)
+    assert sum(isinstance(n, floats.Lif) for n in network.nodes) == spiking
+    logits = build_module(network)(torch.rand(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+
+
+def test_width_divisor_scales_every_layer_but_the_readout():
+    network = vgg(5, width_divisor=4)
+    weights = [n.weight for n in network.nodes if hasattr(n, "weight")]
+    assert [w.shape[0] for w in weights] == [16, 32, 32, 1024, 1024, 10]
+
+
+def test_an_unknown_depth_is_refused():
+    with pytest.raises(InputError, match="no VGG-7; known: 5, 11"):
+        vgg(7)
+
+
+def test_equal_seeds_give_equal_networks():
+    a, b, c = (build_module(mlp(hidden=(4,), seed=s)).state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert any(not torch.equal(a[k], c[k]) for k in a)
+
+
+def test_another_surrogate_width_changes_the_gradient_and_nothing_else():
+    model = build_module(mlp(hidden=(16,)))
+    x = torch.rand(4, 1, 28, 28, requires_grad=True)
+    logits, gradients = [], []
+    for width in (1.0, 0.5):
+        with surrogate_width(model, width):
+            out = model(x)
+            logits.append(out)
+            gradients.append(torch.autograd.grad(out.square().sum(), x)[0])
+    assert torch.equal(*logits)
+    assert not torch.equal(*gradients)
+    assert next(m.width for m in model.layers if isinstance(m, LifLayer)) == 1.0

@@ -1,0 +1,258 @@
+"""Training: what a recipe promises, exact resume, clear errors."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io.checkpoint import load_checkpoint
+from spikeproof.ir.floats import Lif
+from spikeproof_models.datasets import ImageSet
+from spikeproof_models.locations import recipes_dir
+from spikeproof_models.networks import SpikingNetwork
+from spikeproof_models.training import load_recipe, train
+from spikeproof_models.training.config import DataConfig, Recipe
+from spikeproof_models.training.loop import make_optimiser
+from spikeproof_models.training.steps import (
+    TrainingError,
+    augment,
+    batches,
+    held_out_figures,
+    seeded,
+    training_loss,
+)
+
+BASE = """
+name = "tiny"
+seed = 3
+[data]
+held_out = 20
+crop_padding = 1
+[network]
+architecture = "mlp"
+hidden = [12]
+neuron = "dlif"
+timesteps = 2
+[perturbation]
+mode = "fgsm"
+[objective]
+rho = 0.5
+[optimiser]
+epochs = 3
+batch_size = 32
+learning_rate = 1e-2
+[selection]
+pgd_steps = 2
+pgd_images = 10
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Write 120 easy images: the class is the row that is bright."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 120).astype(np.uint8)
+    images = rng.integers(0, 60, (120, 28, 28)).astype(np.uint8)
+    images[np.arange(120), 2 * labels + 3] = 255
+    for stem in ("train", "t10k"):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim])
+            head += b"".join(n.to_bytes(4, "big") for n in array.shape)
+            path = tmp_path / "data" / f"{stem}-{kind}-ubyte.gz"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(gzip.compress(head + array.tobytes()))
+    return tmp_path / "data"
+
+
+def write_recipe(folder: Path, text: str = BASE, **replacements: str) -> Path:
+    for old, new in replacements.items():
+        text = text.replace(f"{old} = ", f"{old} = {new} #")
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def stop_at(step):
+    def progress(tick):
+        if tick.done == step:
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("step", [2, 6, 9])
+def test_a_killed_run_continues_to_the_same_bytes(tmp_path, data_dir, kind, step):
+    recipe = write_recipe(tmp_path, BASE.replace("epochs = 3", f'epochs = 3\nkind = "{kind}"'))
+    whole = train(recipe, tmp_path / "whole", data_dir=data_dir)
+    with pytest.raises(Stop):
+        train(recipe, tmp_path / "cut", data_dir=data_dir, progress=stop_at(step))
+    assert not (tmp_path / "cut/tiny.ckpt").exists()
+    resumed = train(recipe, tmp_path / "cut", data_dir=data_dir)
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_the_checkpoint_holds_network_recipe_and_history(tmp_path, data_dir):
+    path = train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir)
+    found = load_checkpoint(path)
+    assert path.name == "tiny.ckpt"
+    assert found.network.name == "tiny"
+    history = found.training["history"]
+    assert [h["epoch"] for h in history] == [1, 2, 3]
+    best = max(history, key=lambda h: h["score"])
+    assert found.training["selected_epoch"] == best["epoch"]
+    assert found.training["recipe"]["objective"]["rho"] == 0.5
+    gain = next(n.gain for n in found.network.nodes if isinstance(n, Lif))
+    assert (gain > 0).all()
+    assert not np.array_equal(gain, np.ones(2))
+
+
+def test_training_learns(tmp_path, data_dir):
+    recipe = write_recipe(tmp_path, mode='"natural"', rho="0.0", epochs="25", crop_padding="0",
+                          learning_rate="5e-3")  # fmt: skip
+    path = train(recipe, tmp_path / "out", data_dir=data_dir)
+    history = load_checkpoint(path).training["history"]
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert max(h["clean"] for h in history) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("mode", "rho"),
+    [("natural", 0.0), *((m, r) for m in ("gaussian", "fgsm", "pgd") for r in (0.0, 0.5))],
+)
+def test_every_mode_trains_with_and_without_mppd(mode, rho):
+    recipe = Recipe(
+        name="t", network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif"},
+        perturbation={"mode": mode, "steps": 2}, objective={"rho": rho},
+    )  # fmt: skip
+    model = SpikingNetwork(recipe.build_network(), "positive")
+    x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 3])
+    loss = training_loss(model, x, y, recipe, recipe.perturbation.attack(), seeded(0, 0, 0))
+    loss.backward()
+    gains = [p.grad for n, p in model.named_parameters() if n.endswith("raw_gain")]
+    assert gains
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_mppd_adds_to_the_loss_what_the_definition_says():
+    setting = {"name": "t", "network": {"architecture": "mlp", "hidden": (8,)},
+               "perturbation": {"mode": "gaussian", "strength": 64}}  # fmt: skip
+    x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 3])
+    losses = []
+    for rho in (0.0, 1.0, 2.0):
+        recipe = Recipe(**setting, objective={"rho": rho})
+        model = SpikingNetwork(recipe.build_network())
+        attack = recipe.perturbation.attack()
+        losses.append(training_loss(model, x, y, recipe, attack, seeded(0, 0, 0)).item())
+    assert losses[1] > losses[0]
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-3)
+
+
+def test_weight_decay_leaves_gains_biases_and_norms_alone():
+    recipe = Recipe(name="t", network={"neuron": "dlif"}, optimiser={"weight_decay": 0.1})
+    model = SpikingNetwork(recipe.build_network(), "positive")
+    decayed, plain = make_optimiser(model, recipe.optimiser).param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert plain["weight_decay"] == 0
+    assert {id(m.raw_gain) for m in model.layers if hasattr(m, "raw_gain")} <= {
+        id(p) for p in plain["params"]}  # fmt: skip
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path, data_dir):
+    recipe = write_recipe(tmp_path, learning_rate="1e30")
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch 1, step \d"):
+        train(recipe, tmp_path / "out", data_dir=data_dir)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_state_of_another_recipe_is_refused_unless_starting_afresh(tmp_path, data_dir):
+    recipe = write_recipe(tmp_path)
+    train(recipe, tmp_path / "out", data_dir=data_dir)
+    other = write_recipe(tmp_path, seed="4")
+    with pytest.raises(InputError, match="belongs to another run: recipe differs"):
+        train(other, tmp_path / "out", data_dir=data_dir)
+    assert train(other, tmp_path / "out", data_dir=data_dir, resume=False).exists()
+
+
+def test_a_damaged_state_is_refused(tmp_path, data_dir):
+    recipe = write_recipe(tmp_path)
+    train(recipe, tmp_path / "out", data_dir=data_dir)
+    state = tmp_path / "out/tiny.state"
+    data = bytearray(state.read_bytes())
+    data[-3] ^= 1
+    state.write_bytes(bytes(data))
+    with pytest.raises(BundleError, match="was changed"):
+        train(recipe, tmp_path / "out", data_dir=data_dir)
+
+
+def test_all_problems_of_a_recipe_are_listed_with_their_keys(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('name = "x"\nsead = 1\n[optimiser]\nepochs = 0\nlearning_rat = 1\n')
+    with pytest.raises(InputError) as error:
+        load_recipe(path)
+    text = str(error.value)
+    assert "3 problems" in text
+    assert "sead: unknown key, did you mean seed?" in text
+    assert "optimiser.learning_rat: unknown key, did you mean optimiser.learning_rate?" in text
+    assert "optimiser.epochs" in text
+
+
+def test_a_recipe_that_is_not_toml_or_makes_no_sense_is_refused(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text("name = ")
+    with pytest.raises(InputError, match="is not TOML"):
+        load_recipe(path)
+    path.write_text('name = "x"\n[objective]\nrho = 1.0\n')
+    with pytest.raises(InputError, match="rho needs a perturbation"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("path", sorted(recipes_dir().glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_valid_and_builds(path):
+    recipe = load_recipe(path)
+    assert recipe.description
+    assert recipe.network.strict
+    if recipe.network.architecture != "vgg5":
+        assert recipe.build_network().name == recipe.name
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_only():
+    images = ImageSet(np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1), np.arange(8))
+    recipe = Recipe(name="t", optimiser={"batch_size": 3})
+
+    def order(epoch, recipe=recipe):
+        cpu = torch.device("cpu")
+        return [int(v) for _, y in batches(images, recipe, epoch, cpu) for v in y]
+
+    assert order(0) == order(0)
+    assert sorted(order(0)) == list(range(8))
+    assert len({tuple(order(e)) for e in range(4)}) > 1
+
+
+def test_augmentation_shifts_and_flips_whole_images():
+    x = torch.zeros(200, 2, 5, 5, dtype=torch.uint8)
+    x[:, :, 2, 1] = 9
+    moved = augment(x, DataConfig(crop_padding=1, flip=True), seeded(0, 0, 0))
+    assert bool((moved.sum((2, 3)) == 9).all())
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    places = {tuple(p) for p in moved[:, 0].nonzero()[:, 1:].tolist()}
+    assert places == {(r, c) for r in (1, 2, 3) for c in (0, 1, 2, 3, 4)}
+
+
+def test_robust_recipes_are_selected_by_clean_and_attacked_accuracy():
+    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
+                    perturbation={"mode": "fgsm"}, selection={"pgd_steps": 1})  # fmt: skip
+    model = SpikingNetwork(recipe.build_network())
+    images = ImageSet(np.zeros((6, 1, 28, 28), np.uint8), np.zeros(6, np.int64))
+    found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
+    assert found["score"] == (found["clean"] + found["perturbed"]) / 2

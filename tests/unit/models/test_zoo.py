@@ -1,0 +1,106 @@
+"""What ships: images, trained networks, and cards that speak of exactly those networks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spikeproof.io.container import content_hash
+from spikeproof_models import cards
+from spikeproof_models.builders import NeuronSpec, mlp
+from spikeproof_models.datasets import ImageSet, find_fashion_mnist, load_fashion_mnist
+from spikeproof_models.locations import zoo_dir
+from spikeproof_models.shipped import CALIBRATION_FILE, TEST_FILE, pack_npz, write_shipped
+from spikeproof_models.training.config import Recipe
+
+CHECKPOINTS = sorted(zoo_dir().glob("*.ckpt"))
+
+
+def load_npz(name):
+    with np.load(zoo_dir() / "data" / name, allow_pickle=False) as content:
+        return ImageSet(content["x"], content["y"].astype(np.int64))
+
+
+@pytest.mark.parametrize(("name", "count"), [(TEST_FILE, 1000), (CALIBRATION_FILE, 512)])
+def test_shipped_images_have_the_documented_form(name, count):
+    images = load_npz(name)
+    assert images.x.shape == (count, 1, 28, 28)
+    assert images.x.dtype == np.uint8
+    assert set(images.y) == set(range(10))
+
+
+def test_shipped_files_are_made_again_byte_for_byte(tmp_path):
+    try:
+        find_fashion_mnist()
+    except InputError:
+        pytest.skip("Fashion-MNIST is not installed on this machine")
+    for path in write_shipped(tmp_path):
+        shipped = load_npz(path.name)
+        with np.load(path) as made:
+            assert np.array_equal(made["x"], shipped.x)
+            assert np.array_equal(made["y"], shipped.y)
+    assert np.array_equal(load_npz(TEST_FILE).x, load_fashion_mnist("test").x[:1000])
+
+
+def test_npz_bytes_depend_on_the_content_only():
+    images = ImageSet(np.ones((2, 1, 3, 3), np.uint8), np.array([1, 2]))
+    assert pack_npz(images) == pack_npz(images)
+
+
+def test_the_three_networks_are_there():
+    assert {p.stem for p in CHECKPOINTS} >= {
+        "fmnist-lif-natural", "fmnist-lif-adversarial", "fmnist-dlif-adversarial-mppd",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
+def test_a_network_is_what_its_card_says(path):
+    checkpoint = load_checkpoint(path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert checkpoint.network.name == path.stem == card["name"]
+    assert card["checkpoint"] == content_hash(path.read_bytes())
+    assert card["training"] == checkpoint.training
+    assert card["test"]["images"] == 10_000
+    accuracy = card["test"]["accuracy"]
+    assert f"**{100 * accuracy['clean']:.2f}**" in path.with_suffix(".md").read_text()
+    # 1 000 of the 10 000 images: three standard deviations are 3 points.
+    found = cards.float_correct(checkpoint.network, load_npz(TEST_FILE)).mean()
+    assert abs(found - accuracy["clean"]) < 0.03
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
+def test_a_network_never_saw_the_images_that_chose_it_or_test_it(path):
+    training = load_checkpoint(path).training
+    assert training["training_images"] == 60_000
+    assert training["recipe"]["data"]["held_out"] == 5_000
+    assert training["recipe"]["data"]["limit"] is None
+    assert training["selected_by"] == "held-out images of the training split"
+
+
+def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    images = ImageSet(rng.integers(0, 256, (8, 1, 28, 28)).astype(np.uint8), np.arange(8))
+    monkeypatch.setattr(cards, "load_dataset", lambda name, split: images)
+    training = {
+        "recipe": Recipe(name="tiny", description="A test").model_dump(mode="json"),
+        "training_images": 60_000, "training_data_sha256": "0" * 64, "selected_epoch": 1,
+        "history": [{"epoch": 1, "loss": 1.0, "clean": 0.5, "score": 0.5}], "torch": "2",
+    }  # fmt: skip
+    path = tmp_path / "tiny.ckpt"
+    network = mlp("tiny", hidden=(6,), neuron=NeuronSpec("dlif"))
+    save_checkpoint(path, Checkpoint(network, training))
+    lines = []
+    text = cards.write_card(path, lines.append).read_text()
+    facts = json.loads((tmp_path / "tiny.json").read_text())
+    accuracy = facts["test"]["accuracy"]
+    assert set(accuracy) == {"clean", cards.WORST} | {a.label for a in cards.attacks()}
+    assert accuracy[cards.WORST] <= accuracy["pgd-20 8/255"] <= accuracy["clean"]
+    assert len(lines) == len(accuracy)
+    assert "55,000 of the 60,000 training images" in text
+    assert "Gain of l1 per timestep: 1.0000, 1.0000, 1.0000, 1.0000" in text
+    assert "| 1 (chosen) | 1.0000 | 50.00 | 50.00 |" in text
+    assert "spikeproof train" not in text  # there is no such recipe file

@@ -1,0 +1,134 @@
+"""Small networks, their conversions, and images for the tests of the verifier."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spikeproof.io.bundle import Bundle
+from spikeproof.ir import floats
+from spikeproof.passes.conversion import Conversion
+from spikeproof.passes.convert import convert_network
+from spikeproof.simulate.self_test import make_bundle
+from spikeproof.verify.config import VerifyConfig, load_config
+from spikeproof.verify.stages import Stages, rebuild_stages
+
+SOURCE_HASH = "a" * 64
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A converted network with images and labels."""
+
+    conversion: Conversion
+    bundle: Bundle
+    x: NDArray[np.uint8]
+    y: NDArray[np.int64]
+    source_hash: str = SOURCE_HASH
+
+    @property
+    def source(self) -> floats.FloatNetwork:
+        return self.conversion.source
+
+    @property
+    def stages(self) -> Stages:
+        return rebuild_stages(self.bundle.network, self.source, self.bundle.record)
+
+    def with_network(self, network: Any) -> Case:
+        """Return the case with another chip network in the bundle (a planted defect)."""
+        return replace(self, bundle=replace(self.bundle, network=network, content_hash=""))
+
+
+def float_network(gain: list[float] | None = None) -> floats.FloatNetwork:
+    rng = np.random.default_rng(7)
+
+    def weights(*shape: int, scale: float) -> Any:
+        return (rng.normal(size=shape) * scale).astype(np.float32)
+
+    steps = np.array(gain, np.float32) if gain else None
+    ones = np.ones(4, np.float32)
+    kernel = weights(4, 1, 3, 3, scale=0.4) + np.float32(0.08)
+    return floats.FloatNetwork("tiny", (1, 6, 6), 4, (
+        floats.Conv2d("c1", kernel, None, (2, 2), (1, 1)),
+        floats.BatchNorm2d("b1", ones, weights(4, scale=0.2), weights(4, scale=0.2), ones),
+        floats.Lif("l1", 1 - 41 / 4096, 1.0, True, steps),
+        floats.Flatten("f"),
+        floats.Linear("d1", weights(16, 36, scale=0.3) + np.float32(0.03), weights(16, scale=0.2)),
+        floats.Lif("l2", 1 - 41 / 4096, 1.0, True, steps),
+        floats.Linear("d2", weights(3, 16, scale=0.5), None),
+        floats.Readout("out"),
+    ))  # fmt: skip
+
+
+def build_case(gain: list[float] | None = None) -> Case:
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 256, (320, 1, 6, 6)).astype(np.uint8)
+    source = float_network(gain)
+    conversion = convert_network(source, x[:32])
+    record = {
+        "checkpoint": {"name": "tiny", "hash": SOURCE_HASH},
+        "units": conversion.units,
+        "relations": {k: asdict(r) for k, r in conversion.relations.items()},
+        "table": conversion.table,
+    }
+    from spikeproof.simulate.floats import run_float
+
+    y = run_float(source, x).predictions  # the trained network is right about everything
+    return Case(conversion, make_bundle(conversion.chip, record, x[:2]), x, y)
+
+
+@pytest.fixture(scope="session")
+def case() -> Case:
+    return build_case()
+
+
+@pytest.fixture(scope="session")
+def table_case() -> Case:
+    return build_case([1.0, 1.3, 0.8, 1.1])
+
+
+@pytest.fixture()
+def config() -> VerifyConfig:
+    """Return wide limits that a 6x6 network of 320 images can establish."""
+    return load_config(
+        "quick", engine="fast", lava_samples=4,
+        samples={"accuracy": 320, "gaussian": 320, "fgsm": 320, "pgd": 320, "stages": 30,
+                 "boundary": 30},
+        perturbations={"gaussian": [48], "fgsm": [], "pgd": [], "pgd_steps": 2},
+        margins={"clean": 0.2, "gaussian": 0.2},
+        mppd={"median_difference": 0.2, "p99_difference": 0.9, "spearman": 0.5,
+              "ratio": [0.8, 1.25]},
+    )  # fmt: skip
+
+
+def noise(item: Any, network: Any, x: Any, y: Any, *, seed: int, progress: Any = None) -> Any:
+    """Stand in for the attacks, without torch: noise of the given strength."""
+    rng = np.random.default_rng(seed)
+    step = rng.normal(0, item.strength, x.shape)
+    if item.kind != "gaussian":
+        step = np.sign(step) * item.strength
+    return np.clip(np.rint(x + step), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture()
+def perturb() -> Any:
+    return noise
+
+
+@pytest.fixture()
+def with_layer() -> Any:
+    """Return a function that changes one layer's synapse or neuron in a chip network."""
+
+    def change(network: Any, name: str, part: str, **fields: Any) -> Any:
+        layers = tuple(
+            replace(layer, **{part: replace(getattr(layer, part), **fields)})
+            if layer.name == name else layer
+            for layer in network.layers
+        )  # fmt: skip
+        return replace(network, layers=layers)
+
+    return change

@@ -1,0 +1,49 @@
+"""V7: equality is claimed against a margin, never from the absence of a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.verify.accuracy import accuracy_row, accuracy_rows
+from spikeproof.verify.perturbations import Perturbation
+
+ITEM = Perturbation("pgd", 8, 1000, 20)
+
+
+def _row(only_float: int, only_chip: int, total: int = 1000, margin: float = 0.02) -> Any:
+    in_float, in_chip = np.ones(total, bool), np.ones(total, bool)
+    in_chip[:only_float] = False
+    in_float[only_float : only_float + only_chip] = False
+    return accuracy_row(ITEM, in_float, in_chip, margin, 0.05)
+
+
+def test_row_has_both_directions() -> None:
+    row = _row(6, 2)
+    assert (row["only_float"], row["only_chip"]) == (6, 2)
+    assert row["difference"] == pytest.approx(-0.004)
+    assert row["float_accuracy"] == 0.998 and row["chip_accuracy"] == 0.994
+    assert row["ci"][0] < row["difference"] < row["ci"][1]
+    assert row["perturbation"] == "pgd-20" and row["strength"] == 8
+
+
+def test_three_verdicts() -> None:
+    assert _row(5, 5)["tost"] == "pass"
+    assert _row(80, 5)["tost"] == "fail"
+    assert _row(0, 0, total=50)["tost"] == "inconclusive"
+    assert _row(20, 5)["tost"] == "inconclusive"
+
+
+def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
+    merged = {
+        "clean": {"float": [0, 1, 2, 0], "chip": [0, 1, 1, 0]},
+        "gaussian 16/255": {"float": [0, 1], "chip": [0, 1]},
+    }
+    planned = [Perturbation("gaussian", 16, 2)]
+    rows = accuracy_rows(merged, planned, np.array([0, 1, 2, 1]), config)
+    assert [r["perturbation"] for r in rows] == ["clean", "gaussian"]
+    assert [r["samples"] for r in rows] == [4, 2]
+    assert rows[0]["float_accuracy"] == 0.75 and rows[0]["chip_accuracy"] == 0.5
+    assert all(r["mcnemar_p_holm"] >= r["mcnemar_p"] for r in rows)

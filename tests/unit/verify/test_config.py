@@ -1,0 +1,61 @@
+"""Settings: shipped suites, overrides, and mistakes that are explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.verify.config import load_config
+
+
+@pytest.mark.parametrize("suite", ["quick", "full"])
+def test_shipped_suites_load(suite: str) -> None:
+    found = load_config(suite)
+    assert found.suite == suite and found.lava_samples >= 20
+    assert found.resolved()["mppd"]["ratio"] == [0.95, 1.05]
+    assert len(found.perturbations.gaussian) >= 3
+    assert found.perturbations.fgsm and found.perturbations.pgd
+
+
+def test_user_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[margins]\nclean = 0.5\n")
+    found, shipped = load_config("quick", path), load_config("quick")
+    assert found.margins.clean == 0.5
+    assert found.margins.pgd == shipped.margins.pgd
+    assert found.samples == shipped.samples
+
+
+def test_unknown_keys_are_named_with_a_suggestion(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('seeed = 1\n[margins]\ncleen = 0.5\n[samples]\npgd = "many"\n')
+    with pytest.raises(InputError) as caught:
+        load_config("quick", path)
+    text = str(caught.value)
+    assert "did you mean 'seed'" in text and "did you mean 'margins.clean'" in text
+    assert "samples.pgd" in text and "mine.toml" in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["alpha = 0.7", "[mppd]\nratio = [1.1, 1.2]", "lava_samples = 0", "[margins]\nfgsm = -1",
+     "margins = 3", "not toml at all ="],
+)  # fmt: skip
+def test_impossible_settings_are_refused(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(body + "\n")
+    with pytest.raises(InputError, match=r"mine\.toml"):
+        load_config("quick", path)
+
+
+def test_unknown_suite_lists_those_there_are() -> None:
+    with pytest.raises(InputError, match="suites: quick, full"):
+        load_config("slow")
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('engine = "lava"\n')
+    assert load_config("quick", path, engine="fast", seed=None).engine == "fast"

@@ -1,0 +1,140 @@
+"""V5: the filter is the method's, and a chip that responds otherwise fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.ir import chip
+from spikeproof.ir.floats import Lif
+from spikeproof.verify.mppd import chip_epsilon, chip_responses, float_epsilon, float_responses
+from spikeproof.verify.perturb import judge_perturbations, relative_difference
+from spikeproof.verify.responses import measure_batch, merge_batches
+
+
+def test_float_filter_by_hand() -> None:
+    difference = np.array([[[1.0], [0.0], [-0.5]]])
+    plain = float_epsilon(Lif("l", 0.5, 2.0), difference)
+    assert plain.ravel().tolist() == [0.5, 0.25, -0.125]
+    gain = np.array([1.0, 2.0, 4.0])
+    scaled = float_epsilon(Lif("l", 0.5, 2.0, True, gain), difference)
+    assert scaled.ravel().tolist() == [0.5, 0.25, (0.5 * 0.5 - 4 * 0.5) / 2]
+
+
+def test_chip_filter_truncates_toward_zero() -> None:
+    neuron = chip.LifNeuron(1, 2048, np.zeros(1, np.int32))  # leak 1/2, threshold 64
+    layer = chip.ChipLayer("l", chip.DenseSynapse(np.zeros((1, 1), np.int16)), neuron, (1,))
+    found = chip_epsilon(layer, np.array([[[-3], [0], [64]]]))
+    assert (found * 64).ravel().tolist() == [-3, -1, 64]
+
+
+def test_table_filter_equals_the_gain_filter() -> None:
+    """w = v / a: with leak and threshold tables the normalised filter is the float one."""
+    gain, scale = np.array([1.0, 2.0, 0.5]), 1e5
+    leak = np.rint(4096 * 0.9 * np.array([1.0, 0.5, 4.0])).astype(np.int64)
+    table = chip.TableLifNeuron(leak, (scale / gain).astype(np.int64), np.zeros(1, np.int32))
+    layer = chip.ChipLayer("l", chip.DenseSynapse(np.zeros((1, 1), np.int16)), table, (1,))
+    current = np.array([[[0.3], [-0.2], [0.7]]])
+    real = float_epsilon(Lif("l", 0.9, 1.0, True, gain), current)
+    found = chip_epsilon(layer, np.rint(current * scale).astype(np.int64))
+    assert found == pytest.approx(real, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["case", "table_case"])
+def test_first_layer_differs_by_rounding_alone(kind: str, request: Any, perturb: Any) -> None:
+    """The first layer sees pixels only, so its perturbation differs by rounding alone."""
+    case = request.getfixturevalue(kind)
+    item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
+    images = perturb(item, case.source, case.x, case.y, seed=0)
+    found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
+    layer = found["g"]["layers"]["l1"]
+    assert layer["chip"]["sample"] == pytest.approx(layer["float"]["sample"], rel=0.03)
+    assert layer["chip"]["step"] == pytest.approx(layer["float"]["step"], rel=0.02)
+
+
+def test_responses_predict_as_the_networks_do(case: Any) -> None:
+    assert (float_responses(case.source, case.x).predictions == case.y).all()
+    drives = chip_responses(case.bundle.network, case.x).drives
+    assert set(drives) == {"l1", "l2"}
+
+
+def _merged(in_float: Any, in_chip: Any) -> dict[str, Any]:
+    sides = {"float": np.asarray(in_float, float), "chip": np.asarray(in_chip, float)}
+    layer = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
+    return {"g": {"layers": {"l1": layer}}}
+
+
+def _strict(config: Any) -> Any:
+    limits = config.mppd.model_copy(
+        update={"median_difference": 0.02, "p99_difference": 0.1, "spearman": 0.99,
+                "ratio": (0.95, 1.05)}
+    )  # fmt: skip
+    return config.model_copy(update={"mppd": limits})
+
+
+def _judged(merged: dict[str, Any], config: Any) -> dict[str, Any]:
+    row: dict[str, Any] = judge_perturbations(merged, ["g"], _strict(config))["attacks"][0]
+    return row["layers"][0]  # type: ignore[no-any-return]
+
+
+def test_equal_energies_pass(config: Any) -> None:
+    energy = np.random.default_rng(0).gamma(3.0, size=400)
+    row = _judged(_merged(energy, energy * 1.004), config)
+    assert row["verdict"] == "pass"
+    assert set(row["criteria"].values()) == {"pass"}
+    assert row["would_pass"]["p99_difference"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("spoil", "criterion"),
+    [
+        (lambda e: e * 1.3, "ratio"),
+        (lambda e: e * 1.3, "median"),
+        (lambda e: np.where(np.arange(len(e)) % 10 == 0, e * 2, e * 0.99), "p99"),
+        (lambda e: e[::-1], "spearman"),
+    ],
+)
+def test_each_criterion_fails_for_its_own_reason(spoil: Any, criterion: str, config: Any) -> None:
+    energy = np.random.default_rng(0).gamma(3.0, size=400)
+    row = _judged(_merged(energy, spoil(energy)), config)
+    assert row["verdict"] == "fail"
+    assert row["criteria"][criterion] == "fail"
+
+
+def test_too_few_samples_are_inconclusive(config: Any) -> None:
+    energy = np.random.default_rng(0).gamma(3.0, size=100)
+    row = _judged(_merged(energy, energy), config)
+    assert row["verdict"] == "inconclusive"
+    assert row["criteria"]["p99"] == "inconclusive"
+    assert row["would_pass"]["p99_difference"] is None
+
+
+def test_silent_layer_is_inconclusive_not_a_pass(config: Any) -> None:
+    row = _judged(_merged(np.zeros(400), np.zeros(400)), config)
+    assert row["verdict"] == "inconclusive"
+    assert row["ratio"] is None and row["ratio_ci"] == [None, None]
+
+
+def test_relative_difference_at_zero() -> None:
+    found = relative_difference(np.array([0.0, 0.0, 2.0]), np.array([0.0, 1.0, 1.0]))
+    assert found.tolist() == [0.0, 1.0, 0.5]
+
+
+def test_batches_merge_to_the_whole(case: Any, perturb: Any) -> None:
+    item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
+    images = perturb(item, case.source, case.x, case.y, seed=0)
+
+    def measure(part: slice) -> Any:
+        return measure_batch(
+            case.source, case.bundle.network, case.x[part], {"g": images[:50][part]}
+        )
+
+    whole, parts = measure(slice(None)), [measure(slice(0, 20)), measure(slice(20, 320))]
+    merged = merge_batches(parts)
+    assert merged["clean"] == whole["clean"]
+    for side in ("float", "chip"):
+        joined, full = (m["g"]["layers"]["l2"][side] for m in (merged, whole))
+        assert joined["sample"] == pytest.approx(full["sample"])
+        assert joined["step"] == pytest.approx(full["step"])

@@ -1,0 +1,222 @@
+"""The whole verification: verdicts, identity, resuming after a kill, and the report's form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io.files import canonical_json
+from spikeproof.ir.floats import Linear
+from spikeproof.report.model import parse_report
+from spikeproof.simulate.fast import FastEngine
+from spikeproof.verify.run import verify
+
+
+def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
+    return verify(
+        case.bundle, case.source, case.source_hash, case.x, case.y, config, folder,
+        perturb=perturb, **options,
+    )  # fmt: skip
+
+
+def _timeless(report: Any) -> str:
+    return canonical_json({k: v for k, v in report.items() if k != "timing"})
+
+
+def _checks(report: Any) -> dict[str, str]:
+    return {c["id"]: c["verdict"] for c in report["checks"]}
+
+
+@pytest.mark.parametrize("kind", ["case", "table_case"])
+def test_good_conversion_passes(
+    kind: str, request: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    report = _verify(request.getfixturevalue(kind), config, tmp_path, perturb)
+    found = _checks(report)
+    assert list(found) == ["V1", "V2", "V3", "V4", "V5", "V7", "V9", "V13", "V15"]
+    assert found.pop("V3") == found.pop("V4") == "info"
+    assert set(found.values()) == {"pass"}, report["sentence"]
+    assert report["verdict"] == "pass" and "right equally often" in report["sentence"]
+    figures = report["checks"][0]["figures"]
+    assert figures["compared"] > 0 and figures["mismatches"] == 0
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+def test_report_has_the_form_the_renderer_reads(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    parsed = parse_report(_verify(case, config, tmp_path, perturb, command="spikeproof verify x"))
+    assert parsed.provenance.command == "spikeproof verify x"
+    assert parsed.network.layers[0].layer == "l1"
+    assert parsed.provenance.data_samples == 320
+
+
+def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    first = _verify(case, config, tmp_path, perturb)
+    items = sorted((tmp_path / "items").glob("*.json"))
+    assert len(items) >= 7
+    for path in items[::2]:
+        path.unlink()
+    assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
+
+
+def test_damaged_items_and_images_are_made_again(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    first = _verify(case, config, tmp_path, perturb)
+    for path in (tmp_path / "items").glob("*.json"):
+        path.write_text(path.read_text().replace("0", "1", 1)[:-3])
+    for path in (tmp_path / "images").glob("*.npy"):
+        path.write_bytes(b"torn")
+    assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
+
+
+def test_items_are_not_made_twice(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    _verify(case, config, tmp_path, perturb)
+
+    class Never(FastEngine):
+        def run(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("nothing is left to run")
+
+    _verify(case, config, tmp_path, None, engine=Never())
+
+
+def test_kill_in_the_middle_resumes(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    class Killed(BaseException):
+        pass
+
+    done = []
+
+    def kill_after_four(now: int, total: int) -> None:
+        done.append((now, total))
+        if len(done) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        _verify(case, config, tmp_path / "run", perturb, progress=kill_after_four)
+    assert not (tmp_path / "run" / "report.json").exists()
+    resumed = _verify(case, config, tmp_path / "run", perturb)
+    whole = _verify(case, config, tmp_path / "other", perturb)
+    same = {**whole, "report": resumed["report"]}
+    assert _timeless(resumed) == _timeless(same)
+
+
+def test_other_settings_make_other_items(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    first = _verify(case, config, tmp_path, perturb)
+    other = _verify(case, config.model_copy(update={"seed": 5}), tmp_path, perturb)
+    assert _timeless(other) != _timeless(first)
+    assert other["provenance"]["seeds"] == {"verification": 5}
+
+
+def test_progress_ends_at_the_total(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    _verify(case, config, tmp_path, perturb, progress=lambda a, b: seen.append((a, b)))
+    assert [a for a, _ in seen] == sorted(a for a, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_wrong_chip_network_fails_where_it_should(
+    case: Any, config: Any, with_layer: Any, tmp_path: Path, perturb: Any
+) -> None:
+    """Sign of one layer lost: the engines still agree, the behaviour does not."""
+    out = case.bundle.network.layers[-1].synapse
+    broken = case.with_network(
+        with_layer(case.bundle.network, "out", "synapse", weight=(-out.weight).astype(np.int16))
+    )
+    found = _checks(_verify(broken, config, tmp_path, perturb))
+    assert found["V1"] == "pass"
+    assert found["V7"] == "fail" and found["V2"] == "fail"
+
+
+def test_swapped_layer_fails_the_perturbation_match(
+    case: Any, config: Any, with_layer: Any, tmp_path: Path, perturb: Any
+) -> None:
+    """A threshold twice too high halves the perturbation in units of the threshold."""
+    neuron = case.bundle.network.layers[1].neuron
+    broken = case.with_network(
+        with_layer(case.bundle.network, "l2", "neuron", threshold=2 * neuron.threshold)
+    )
+    report = _verify(broken, config, tmp_path, perturb)
+    assert _checks(report)["V5"] == "fail"
+    assert report["verdict"] == "fail" and "V5" in report["sentence"]
+
+
+def test_overflowing_network_fails_its_certificate(
+    case: Any, config: Any, with_layer: Any, tmp_path: Path, perturb: Any
+) -> None:
+    synapse = case.bundle.network.layers[1].synapse
+    heavy = np.full_like(synapse.weight, 254)
+    broken = case.with_network(
+        with_layer(case.bundle.network, "l2", "synapse", weight=heavy, exponent=7)
+    )
+    assert _checks(_verify(broken, config, tmp_path, perturb))["V9"] == "fail"
+
+
+def test_too_few_images_are_inconclusive(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    few = replace(case, x=case.x[:10], y=case.y[:10])
+    report = _verify(few, config, tmp_path, perturb)
+    assert _checks(report)["V7"] == "inconclusive"
+    assert report["verdict"] == "inconclusive"
+    assert "not established" in report["sentence"]
+
+
+def test_foreign_checkpoint_is_refused_with_both_hashes(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    foreign = replace(case, source_hash="b" * 64)
+    with pytest.raises(InputError, match=r"(?s)aaaa.*bbbb"):
+        _verify(foreign, config, tmp_path, perturb)
+
+
+def test_altered_bundle_is_refused(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    lying = replace(case, bundle=replace(case.bundle, content_hash="c" * 64))
+    with pytest.raises(BundleError, match="cccc"):
+        _verify(lying, config, tmp_path, perturb)
+
+
+def test_unusable_data_are_refused(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    for change, message in (
+        ({"x": case.x / 255}, "expected uint8"),
+        ({"x": case.x[:, :, 1:]}, "images have shape"),
+        ({"y": case.y[1:]}, "for 320 images"),
+        ({"y": None}, "no labels"),
+    ):
+        with pytest.raises(InputError, match=message):
+            _verify(replace(case, **change), config, tmp_path, perturb)
+
+
+def test_attack_outside_its_ball_is_refused(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    strengths = config.perturbations.model_copy(update={"gaussian": (), "fgsm": (4.0,)})
+    wanted = config.model_copy(update={"perturbations": strengths})
+
+    def cheat(item: Any, network: Any, x: Any, y: Any, **_: Any) -> Any:
+        return 255 - x
+
+    with pytest.raises(InputError, match="grey levels"):
+        _verify(case, wanted, tmp_path, cheat)
+
+
+def test_source_is_what_the_attacks_see(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    seen = []
+
+    def spy(item: Any, network: Any, *rest: Any, **options: Any) -> Any:
+        seen.append(network)
+        return perturb(item, network, *rest, **options)
+
+    _verify(case, config, tmp_path, spy)
+    assert seen and all(n is case.source for n in seen)
+    assert any(isinstance(node, Linear) for node in seen[0].nodes)

@@ -1,0 +1,122 @@
+"""V2 and V4: each pass's relation is checked, and a planted defect breaks the right one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.passes.conversion import Relation
+from spikeproof.verify.config import StageLimits
+from spikeproof.verify.layer_errors import layer_errors
+from spikeproof.verify.relations import check_stages, compare_exact
+from spikeproof.verify.stages import Membrane, rebuild_stages, run_stages
+
+LIMITS = StageLimits(exact_tolerance=1e-9, excused=0.01)
+
+
+def _rows(stages: Any, x: Any) -> dict[str, Any]:
+    rows = check_stages(stages, run_stages(stages, x), LIMITS)
+    return {f"{r['from']}-{r['to']}": r for r in rows}
+
+
+@pytest.mark.parametrize("kind", ["case", "table_case"])
+def test_real_conversion_keeps_every_relation(kind: str, request: Any) -> None:
+    case = request.getfixturevalue(kind)
+    rows = _rows(case.stages, case.x)
+    assert rows["trained-folded"]["verdict"] == "pass"
+    assert rows["quantised-chip"]["verdict"] == "pass"
+    assert rows["folded-quantised"]["verdict"] == "info"
+    assert 0 < rows["quantised-chip"]["max_difference"] <= rows["quantised-chip"]["bound"]
+
+
+def test_rebuilt_stages_are_the_conversion(case: Any) -> None:
+    for rebuilt, original in (
+        (case.stages.folded, case.conversion.folded),
+        (case.stages.quantised, case.conversion.quantised),
+    ):
+        for a, b in zip(rebuilt.nodes, original.nodes, strict=True):
+            for key, value in vars(a).items():
+                assert np.array_equal(value, getattr(b, key)) or value == getattr(b, key)
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_wrong_folding_fails_the_exact_stage(case: Any, part: str) -> None:
+    stages = case.stages
+    node = stages.folded.nodes[0]
+    changed = getattr(node, part).copy()
+    changed.flat[0] += 1e-6
+    nodes = (replace(node, **{part: changed}), *stages.folded.nodes[1:])
+    broken = replace(stages, folded=replace(stages.folded, nodes=nodes))
+    rows = _rows(broken, case.x)
+    assert rows["trained-folded"]["verdict"] == "fail"
+    assert rows["quantised-chip"]["verdict"] == "pass"
+
+
+def test_wrong_integer_dynamics_fail_the_bounded_stage(case: Any, with_layer: Any) -> None:
+    """The quantised network is what the chip should compute; one decay step more is not it."""
+    stages = case.stages
+    chip = with_layer(stages.chip, "l2", "neuron", dv=stages.chip.layers[1].neuron.dv + 60)
+    rows = _rows(replace(stages, chip=chip), case.x)
+    assert rows["quantised-chip"]["verdict"] == "fail"
+    assert rows["trained-folded"]["verdict"] == "pass"
+
+
+def test_threshold_beyond_the_bound_fails(case: Any, with_layer: Any) -> None:
+    stages = case.stages
+    neuron = stages.chip.layers[1].neuron
+    chip = with_layer(
+        stages.chip, "l2", "neuron", threshold=neuron.threshold + neuron.threshold // 9
+    )
+    assert _rows(replace(stages, chip=chip), case.x)["quantised-chip"]["verdict"] == "fail"
+
+
+def test_undeclared_bound_is_inconclusive(case: Any) -> None:
+    stages = replace(case.stages, relations={"lower": Relation("behavioural")})
+    assert _rows(stages, case.x)["quantised-chip"]["verdict"] == "inconclusive"
+
+
+def _membrane(v: float, spike: int, samples: int) -> Membrane:
+    return Membrane("l", np.full((samples, 1, 1), v), np.full((samples, 1, 1), spike, np.uint8),
+                    np.ones(1))  # fmt: skip
+
+
+def test_tie_by_rounding_is_excused_but_many_are_inconclusive() -> None:
+    """A spike that float64 rounding decides proves nothing either way."""
+    above, below = _membrane(1.0 + 1e-12, 1, 5), _membrane(1.0 - 1e-12, 0, 5)
+    assert compare_exact([above], [below], LIMITS)["verdict"] == "inconclusive"
+    lenient = StageLimits(exact_tolerance=1e-9, excused=0.999999)
+    assert compare_exact([above], [above], LIMITS)["verdict"] == "pass"
+    assert compare_exact([above], [below], lenient)["flipped_spikes"] == 5
+
+
+def test_spike_flip_far_from_the_threshold_fails() -> None:
+    same_v = [_membrane(1.5, 1, 3)], [_membrane(1.5, 0, 3)]
+    assert compare_exact(*same_v, LIMITS)["verdict"] == "fail"
+
+
+def test_foreign_checkpoint_is_refused(case: Any) -> None:
+    nodes = case.source.nodes
+    shorter = replace(case.source, nodes=(*nodes[:3], nodes[3], replace(
+        nodes[6], weight=np.ones((3, 36), np.float32)), nodes[7]))  # fmt: skip
+    with pytest.raises(InputError, match="the bundle has layers"):
+        rebuild_stages(case.bundle.network, shorter, case.bundle.record)
+    with pytest.raises(InputError, match="no units for l1, l2, out"):
+        rebuild_stages(case.bundle.network, case.source, {})
+
+
+def test_local_error_is_not_the_accumulated_one(case: Any, with_layer: Any) -> None:
+    """A bad first layer shows locally in l1 only, and end to end in all that follows."""
+    stages = case.stages
+    neuron = stages.chip.layers[0].neuron
+    chip = with_layer(stages.chip, "l1", "neuron", threshold=neuron.threshold * 2)
+    good = {r["name"]: r for r in layer_errors(run_stages(stages, case.x))}
+    bad = {r["name"]: r for r in layer_errors(run_stages(replace(stages, chip=chip), case.x))}
+    assert bad["l1"]["local"]["flip_rate"] > 10 * good["l1"]["local"]["flip_rate"] + 0.01
+    assert bad["l1"]["local"] == bad["l1"]["accumulated"]
+    assert bad["l2"]["local"] == good["l2"]["local"]
+    assert bad["l2"]["accumulated"]["flip_rate"] > good["l2"]["accumulated"]["flip_rate"] + 0.01
+    assert good["l2"]["local"]["sqnr_db"] > 20

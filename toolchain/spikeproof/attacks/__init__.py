@@ -1,0 +1,7 @@
+"""Perturbations of images: noise, FGSM and PGD as value objects."""
+
+from spikeproof.attacks.base import Attack, GaussianNoise
+from spikeproof.attacks.gradient import FGSM, PGD
+from spikeproof.attacks.images import perturb_images, project_to_grid
+
+__all__ = ["FGSM", "PGD", "Attack", "GaussianNoise", "perturb_images", "project_to_grid"]

@@ -1,0 +1,107 @@
+"""Perturb 8-bit images: the result is again 8-bit and inside the ball."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.attacks.base import Attack
+from spikeproof.errors import InputError, MissingExtraError
+from spikeproof.ir.floats import FloatNetwork
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Images = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+def project_to_grid(found: NDArray[Any], original: Images, radius: float | None) -> Images:
+    """Round images in [0, 1] to 8 bits, keeping every pixel within ``radius`` of the original.
+
+    Args:
+        found: float (N, C, H, W) in [0, 1].
+        original: the images they were made from.
+        radius: bound in [0, 1] units, or None. A fractional number of grey levels is cut down.
+    """
+    grey = np.rint(np.asarray(found, np.float64) * 255)
+    if radius is not None:
+        levels = np.floor(radius * 255 + 1e-6)
+        base = original.astype(np.float64)
+        grey = np.clip(grey, base - levels, base + levels)
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def perturb_images(
+    attack: Attack,
+    network: FloatNetwork,
+    x: Images,
+    y: NDArray[Any],
+    *,
+    seed: int,
+    surrogate_width: float = 1.0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Images:
+    """Return the perturbed images of a network as uint8 (N, C, H, W).
+
+    Equal arguments give equal results on one machine and thread count.
+
+    Args:
+        attack: what to do to the images.
+        network: the network whose gradients are used.
+        x: uint8 (N, C, H, W).
+        y: labels (N,).
+        seed: of all random draws.
+        surrogate_width: half-width of the spike's surrogate slope the gradient is taken with.
+        batch_size: images per step; it takes part in the order of the draws.
+        progress: called with (images done, images in all).
+
+    Raises:
+        InputError: arrays of the wrong type or shape. MissingExtraError: torch is absent.
+    """
+    labels = np.asarray(y, np.int64)
+    _check(network, x, labels)
+    _check_torch()
+    import torch
+
+    module = _build(network, surrogate_width)
+    generator = torch.Generator().manual_seed(seed)
+    result = np.empty_like(x)
+    radius = attack.strength if attack.bounded else None
+    for start in range(0, len(x), batch_size):
+        part = slice(start, min(start + batch_size, len(x)))
+        images = torch.from_numpy(x[part].astype(np.float32) / np.float32(255))
+        found = attack.perturb(module, images, torch.from_numpy(labels[part]), generator)
+        result[part] = project_to_grid(found.numpy(), x[part], radius)
+        if progress is not None:
+            progress(part.stop, len(x))
+    return result
+
+
+def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:
+    if x.dtype != np.uint8 or x.shape[1:] != tuple(network.input_shape):
+        raise InputError(
+            f"images are {x.dtype} {x.shape}, expected uint8 (N, {network.input_shape})"
+        )
+    if y.shape != x.shape[:1]:
+        raise InputError(f"labels have shape {y.shape}, expected {x.shape[:1]}")
+
+
+def _check_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(
+            "attacks need torch, which is not installed",
+            hint="Install it with: pip install 'spikeproof[torch]'",
+        )
+
+
+def _build(network: FloatNetwork, width: float) -> nn.Module:
+    from spikeproof_models.networks import build_module
+
+    # Gradients are taken with respect to the image only.
+    return build_module(network, width=width).requires_grad_(False)

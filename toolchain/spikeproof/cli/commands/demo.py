@@ -1,0 +1,80 @@
+"""Convert a shipped network, run it on Lava, and verify it on shipped real images.
+
+Takes about a minute on two cores and uses no network connection.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikeproof.cli.commands.convert import show_table
+from spikeproof.cli.commands.run import refuse
+from spikeproof.cli.commands.verify import verify_into
+from spikeproof.cli.console import Console
+from spikeproof.cli.extras import need_torch
+from spikeproof.cli.options import Command, command
+from spikeproof.cli.verdict import show_verdict
+from spikeproof.cli.workflow import convert_to_bundle, load_images, load_source, write_bundle
+from spikeproof.errors import TargetError
+from spikeproof.io.bundle import Bundle
+from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
+from spikeproof.passes.convert import ConvertOptions
+from spikeproof.verify.config import load_config
+
+PREFERRED = "lif-adversarial"
+SUITE, ENGINE = "quick", "lava"
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(
+    console: Console,
+    model: Annotated[str | None, typer.Option(help="Another shipped network, or a file.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path(
+        "runs/demo"
+    ),
+) -> int:
+    """Walk the whole path once and end with the verdict."""
+    need_torch("the demo (gradient attacks)")
+    source = load_source(resolve_model(model or default_network()))
+    network = source.checkpoint.network
+    images, _, _ = load_images(None, zoo_calibration, network.input_shape, "demo")
+    console.note(f"{network.name}: trained network {source.path}, images {zoo_images()}")
+    with console.stage("Converting to chip integers") as progress:
+        _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
+        bundle = write_bundle(output / f"{network.name}.spk", made)
+    show_table(console, bundle.record["table"])
+    _self_test(console, bundle)
+    settings = load_config(SUITE, engine=ENGINE)
+    report = verify_into(console, bundle, source, settings, output)
+    return show_verdict(console, report)
+
+
+def default_network() -> str:
+    """Return the name of the shipped network the demo shows: the adversarially trained LIF."""
+    names = list(zoo_networks())
+    return next((name for name in names if name.endswith(PREFERRED)), names[0] if names else "")
+
+
+def _self_test(console: Console, bundle: Bundle) -> None:
+    """Run the bundle's own stimulus on Lava and stop if any stored value differs."""
+    from spikeproof.simulate.engines import get_engine
+    from spikeproof.simulate.self_test import self_test
+
+    engine = get_engine(ENGINE)
+    refuse(engine, bundle)
+    with console.stage("Running the bundle's self-test on Lava"):
+        result = self_test(bundle, engine)
+    if not result.passed:
+        raise TargetError(
+            f"{sum(result.mismatches.values()):,} of {result.compared:,} stored values differ",
+            where="self-test on Lava",
+            hint="Report this with the output of spikeproof doctor.",
+        )
+    console.note(f"self-test: {result.compared:,} values compared on Lava, 0 differ")

@@ -1,0 +1,178 @@
+"""Tell in about ten lines what works on this machine, and the command that fixes each gap."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.options import Command, command
+
+_PYTHONS = ((3, 10), (3, 13))
+_NUMPY_CEILING = (2, 4)
+_NEEDED_DISK = 2 << 30
+_NEEDED_SHM = 64 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: state is ok, missing (an option is absent) or bad (it will fail)."""
+
+    name: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(console: Console) -> int:
+    """Look at everything, print one line each, and fail only if the core itself cannot work."""
+    findings = [
+        _python(), _numpy(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
+        _zoo(), _dataset(), _disk(), _memory(),
+    ]  # fmt: skip
+    marks = {"ok": "ok", "missing": "--", "bad": "!!"}
+    for finding in findings:
+        console.say(f"{marks[finding.state]}  {finding.name:<16} {finding.found}")
+        if finding.fix:
+            console.say(f"      fix: {finding.fix}", "dim")
+    console.document({"schema": 1, "findings": [vars(f) for f in findings]})
+    return 2 if any(f.state == "bad" for f in findings) else 0
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} ({sys.executable})"
+    if _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
+        return Finding("Python", "ok", found)
+    return Finding("Python", "bad", f"{found}; supported are 3.10 to 3.13",
+                   "python3 -m uv run --python 3.12 spikeproof doctor")  # fmt: skip
+
+
+def _numpy() -> Finding:
+    found = _version("numpy") or "?"
+    if _numbers(found) < _NUMPY_CEILING:
+        return Finding("NumPy", "ok", f"{found} (Lava needs < 2.4)")
+    return Finding("NumPy", "bad", f"{found}; from 2.4 on Lava hangs", _pip("'numpy<2.4'"))
+
+
+def _torch() -> Finding:
+    found = _version("torch")
+    if found:
+        return Finding("torch", "ok", f"{found} (training, attacks, full verification)")
+    return Finding("torch", "missing", "not installed: no training and no gradient attacks",
+                   _pip("torch"))  # fmt: skip
+
+
+def _gpu() -> Finding:
+    if _version("torch") is None:
+        return Finding("GPU", "missing", "unknown without torch; a GPU is never required")
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", "ok", torch.cuda.get_device_name(0))
+    return Finding("GPU", "ok", f"none; {os.cpu_count()} CPU cores do the work")
+
+
+def _lava() -> Finding:
+    found = _version("lava-nc")
+    if found is None:
+        fix = _pip("lava-nc==0.10.0")
+        if sys.version_info >= (3, 11) and not _has_uv():
+            fix = (
+                "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 && "
+                "pip install networkx asteval scikit-learn scipy"
+            )
+        return Finding("Lava", "missing", "not installed: --engine lava is unavailable", fix)
+    how = "patched at run time for this Python" if sys.version_info >= (3, 11) else "native"
+    return Finding("Lava", "ok", f"{found}, {how}")
+
+
+def _loihi() -> Finding:
+    if all(find_spec(name) is not None for name in ("lava", "nxcore")):
+        return Finding("Loihi extension", "ok", "installed (the hardware path is untested here)")
+    return Finding("Loihi extension", "missing",
+                   "not installed: Intel gives it to members of its research community",
+                   "none needed for simulation; see docs/howto.md for hardware")  # fmt: skip
+
+
+def _norse() -> Finding:
+    found = _version("norse")
+    if found:
+        return Finding("Norse", "ok", found)
+    return Finding("Norse", "missing", "not installed: only needed to use our step in Norse",
+                   _pip("norse==1.1.0"))  # fmt: skip
+
+
+def _zoo() -> Finding:
+    from spikeproof.errors import InputError
+    from spikeproof.io.zoo import zoo_images, zoo_networks
+
+    try:
+        networks = zoo_networks()
+        zoo_images()
+    except InputError as error:
+        return Finding("Shipped networks", "missing", error.what, error.hint or "")
+    return Finding("Shipped networks", "ok", ", ".join(networks) or "none")
+
+
+def _dataset() -> Finding:
+    from spikeproof.errors import InputError
+    from spikeproof_models.datasets import find_fashion_mnist
+
+    try:
+        return Finding("Fashion-MNIST", "ok", str(find_fashion_mnist()))
+    except InputError:
+        return Finding("Fashion-MNIST", "missing",
+                       "not found: only needed to train or to re-measure",
+                       "apt-get install dataset-fashion-mnist")  # fmt: skip
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    found = f"{free / 2**30:.1f} GiB free here"
+    if free >= _NEEDED_DISK:
+        return Finding("Disk", "ok", found)
+    return Finding("Disk", "missing", found, "free at least 2 GiB")
+
+
+def _memory() -> Finding:
+    shm = Path("/dev/shm")
+    if not shm.is_dir():
+        return Finding("Shared memory", "missing", "no /dev/shm: Lava cannot run",
+                       "mount -t tmpfs tmpfs /dev/shm")  # fmt: skip
+    free = shutil.disk_usage(shm).free
+    if free >= _NEEDED_SHM:
+        return Finding("Shared memory", "ok", f"{free / 2**20:,.0f} MiB free in /dev/shm")
+    return Finding("Shared memory", "missing", f"{free / 2**20:,.0f} MiB free in /dev/shm",
+                   "docker run --shm-size=1g ..., or remove what is in /dev/shm")  # fmt: skip
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", text)[:2])
+
+
+def _has_uv() -> bool:
+    return shutil.which("uv") is not None
+
+
+def _pip(what: str) -> str:
+    tool = "uv pip install" if _has_uv() else "python3 -m pip install"
+    return f"{tool} {what}"

@@ -1,0 +1,23 @@
+"""Show the layers, numbers and ranges of a checkpoint, recipe or bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.options import Command, command
+from spikeproof.cli.show import show_file
+
+_MODEL = "A checkpoint, bundle or recipe file, or the name of a shipped network."
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(console: Console, model: Annotated[str, typer.Argument(help=_MODEL)]) -> int:
+    """Show the file."""
+    return show_file(console, model)

@@ -1,0 +1,67 @@
+"""Train a network from a recipe; after an interruption the same command goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.extras import need_torch
+from spikeproof.cli.options import Command, command
+from spikeproof.errors import InputError
+
+if TYPE_CHECKING:
+    from spikeproof_models.training.steps import TrainingProgress
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(
+    console: Console,
+    recipe: Annotated[Path, typer.Argument(help="A recipe: one TOML file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for NAME.state and NAME.ckpt.")
+    ] = Path("runs/train"),
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data set, if it is not in a usual place.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch Fashion-MNIST to --data-dir.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; by default a GPU if there is one.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from NAME.state if the output folder holds one.")
+    ] = True,
+) -> int:
+    """Load torch, train, and say where the checkpoint is."""
+    need_torch("training")
+    from spikeproof_models.training import train
+
+    if download:
+        _fetch(data_dir)
+    with console.stage(f"Training {recipe.stem}") as progress:
+
+        def tell(tick: TrainingProgress) -> None:
+            progress(tick.done, tick.total)
+            if " done: " in tick.message:
+                console.note(tick.message)
+
+        path = train(recipe, output, data_dir=data_dir, resume=resume, device=device, progress=tell)
+    console.say(f"checkpoint: {path}")
+    console.document({"schema": 1, "checkpoint": str(path)})
+    return 0
+
+
+def _fetch(data_dir: Path | None) -> None:
+    from spikeproof_models.datasets import load_fashion_mnist
+
+    if data_dir is None:
+        raise InputError("--download needs --data-dir FOLDER", where="train")
+    load_fashion_mnist("train", data_dir, download=True)

@@ -1,0 +1,102 @@
+"""Compare a bundle with the checkpoint it came from, and write a report.
+
+Work that is done stays done: after an interruption the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.extras import need_torch
+from spikeproof.cli.options import Command, command
+from spikeproof.cli.verdict import show_verdict
+from spikeproof.cli.workflow import Source, load_images, load_source
+from spikeproof.io.bundle import Bundle, load_bundle
+from spikeproof.io.zoo import resolve_model, zoo_images
+from spikeproof.verify.config import SUITES, VerifyConfig, load_config
+
+FROM_SUITE = frozenset({"suite", "version"})
+
+
+def build() -> Command:
+    """Return the command with its options; engine, seed and the like come from VerifyConfig."""
+    return command(run, VerifyConfig, skip=FROM_SUITE)
+
+
+def run(
+    console: Console,
+    given: dict[str, Any],
+    bundle: Annotated[Path, typer.Argument(help="A bundle made by convert.")],
+    against: Annotated[
+        str, typer.Option(help="The checkpoint it came from: a file or a shipped network.")
+    ],
+    suite: Annotated[str, typer.Option(help=f"How much to check: {', '.join(SUITES)}.")] = "quick",
+    config: Annotated[Path | None, typer.Option(help="TOML file laid over the suite.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="npz with x and y; default: the shipped test images.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run; default runs/NAME.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+) -> int:
+    """Read everything, verify, and end with the verdict."""
+    loaded = load_bundle(bundle)
+    source = load_source(resolve_model(against))
+    settings = load_config(suite, config, **given)
+    folder = output or Path("runs") / bundle.stem
+    if dry_run:
+        return _show_plan(console, settings, folder)
+    report = verify_into(console, loaded, source, settings, folder, data=data, limit=limit)
+    return show_verdict(console, report)
+
+
+def verify_into(
+    console: Console,
+    bundle: Bundle,
+    source: Source,
+    settings: VerifyConfig,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
+    need_torch("verification (gradient attacks)")
+    from spikeproof.report.html import write_html
+    from spikeproof.verify.run import REPORT_HTML, verify
+
+    x, y, _ = load_images(data, zoo_images, bundle.network.input_shape, "verify --data")
+    with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
+        report = verify(
+            bundle,
+            source.checkpoint.network,
+            source.content_hash,
+            x[:limit],
+            None if y is None else y[:limit],
+            settings,
+            folder,
+            progress=progress,
+            command=" ".join(["spikeproof", *sys.argv[1:]]),
+        )
+    write_html(report, folder / REPORT_HTML)
+    return report
+
+
+def _show_plan(console: Console, settings: VerifyConfig, folder: Path) -> int:
+    resolved = settings.resolved()
+    flat = [
+        (f"{key}.{inner}", value) for key, part in resolved.items() if isinstance(part, dict)
+        for inner, value in part.items()
+    ]  # fmt: skip
+    top = [(key, value) for key, value in resolved.items() if not isinstance(value, dict)]
+    console.table(["setting", "value"], [(k, str(v)) for k, v in top + flat])
+    console.say(f"plan only: would write {folder}; nothing was written")
+    console.document({"schema": 1, "plan": {"folder": str(folder), **resolved}})
+    return 0

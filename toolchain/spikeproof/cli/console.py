@@ -1,0 +1,193 @@
+"""What the user sees: human text on stderr, one JSON document on stdout, progress in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+Progress = Callable[[int, int], None]
+
+_PLAIN_EVERY = 5.0
+_SHOW_AFTER = 2.0
+
+
+@dataclass
+class Console:
+    """Write results and messages of one command.
+
+    json: print the result document on stdout. quiet: no progress and no tables, only the last
+    lines and errors. verbose: details of each stage. debug: tracebacks of errors.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    _rich: RichConsole | None = field(default=None, init=False, repr=False)
+
+    @property
+    def rich(self) -> RichConsole | None:
+        """Return the terminal on stderr, or None where there is none and lines stay plain.
+
+        Rich obeys NO_COLOR; it is imported only here, because it costs a tenth of a second.
+        """
+        if self._rich is None and sys.stderr.isatty():
+            from rich.console import Console as RichConsole
+
+            self._rich = RichConsole(stderr=True, highlight=False)
+        return self._rich
+
+    def say(self, text: str = "", style: str | None = None) -> None:
+        """Print a line that stays, also with ``-q``."""
+        if self.rich is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.rich.print(text, style=style, markup=False, soft_wrap=True)
+
+    def note(self, text: str, style: str | None = None) -> None:
+        """Print a line that ``-q`` suppresses."""
+        if not self.quiet:
+            self.say(text, style)
+
+    def detail(self, text: str) -> None:
+        """Print a line that only ``-v`` shows."""
+        if self.verbose:
+            self.say(text, "dim")
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
+    ) -> None:
+        """Print a table; numbers align right, None becomes a dash. ``-q`` suppresses it."""
+        if self.quiet:
+            return
+        numeric = [bool(rows) and all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
+        cells = [[show(value) for value in row] for row in rows]
+        if title:
+            self.say(title)
+        if self.rich is None:
+            self.say(_plain_table(columns, cells, numeric))
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, right in zip(columns, numeric, strict=True):
+            table.add_column(name, justify="right" if right else "left")
+        for row in cells:
+            table.add_row(*map(Text, row))
+        self.rich.print(table)
+
+    def document(self, document: dict[str, Any]) -> None:
+        """Print the one JSON document on stdout (only with ``--json``)."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def stage(self, title: str) -> Iterator[Progress]:
+        """Show a stage: a bar with ETA if it takes over two seconds, then one line that stays."""
+        watcher = _Watcher(self, title)
+        try:
+            yield watcher.update
+        finally:
+            watcher.close()
+        self.note(f"{title}: done in {time.monotonic() - watcher.start:.1f} s")
+
+
+class _Watcher:
+    """Turn (done, all) calls into a bar on a terminal, or into a line now and then elsewhere."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+        self.start = self.last = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        if console.rich is not None and not console.quiet:
+            self._open_bar()
+
+    def update(self, done: int, total: int) -> None:
+        if self.console.quiet or total <= 0:
+            return
+        if self._bar is not None:
+            shown = time.monotonic() - self.start >= _SHOW_AFTER
+            self._bar.update(self._task, completed=done, total=total, visible=shown)
+            return
+        now = time.monotonic()
+        if now - self.last >= _PLAIN_EVERY:
+            self.last = now
+            self.console.say(f"{self.title}: {done:,} of {total:,}{self._left(done, total)}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _left(self, done: int, total: int) -> str:
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - self.start) * (total - done) / done
+        return f", about {duration(seconds)} left"
+
+    def _open_bar(self) -> None:
+        from rich import progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=30),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=self.console.rich,
+            transient=True,
+        )
+        self._task = self._bar.add_task(self.title, total=None, visible=False)
+        self._bar.start()
+
+
+def show(value: object) -> str:
+    """Format one cell: None as a dash, floats with four digits, integers with separators."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "×".join(str(part) for part in value)
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Format a time in seconds for people: 40 s, 3 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _plain_table(columns: Sequence[str], cells: list[list[str]], numeric: list[bool]) -> str:
+    """Lay out a table in plain characters, as wide as its content."""
+    rows = [list(columns), *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -1,0 +1,76 @@
+"""The parser: one stub per command, replaced by the real command when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from spikeproof import __version__
+
+COMMANDS = {
+    "demo": "Convert, run and verify a shipped network in a minute.",
+    "train": "Train a network from a recipe; resumes when interrupted.",
+    "inspect": "Show what is in a checkpoint, recipe or bundle.",
+    "convert": "Turn a checkpoint into a bundle of chip integers.",
+    "run": "Run a bundle on images with one of the engines.",
+    "verify": "Compare a bundle with its checkpoint; write a report.",
+    "report": "Make the HTML page and card of a run from its JSON.",
+    "doctor": "Tell what works on this machine, and what fixes gaps.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the real command in the place of its stub, then resolve as usual."""
+        if args and args[0] in COMMANDS:
+            self.commands[args[0]] = load_command(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> Any:
+    """Import one command's module and build its parser."""
+    module = importlib.import_module(f"spikeproof.cli.commands.{name}")
+    single = typer.Typer(add_completion=False)
+    single.command(name, help=module.__doc__, rich_help_panel=None)(module.build())
+    return typer.main.get_command(single)
+
+
+def build_app() -> typer.Typer:
+    """Return the application with one stub per command."""
+    app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True)
+    app.callback()(_root)
+    for name, line in COMMANDS.items():
+        app.command(name, help=line)(_stub)
+    return app
+
+
+def parse_and_run(args: list[str]) -> int:
+    """Parse ``args``, run the command and return its exit code."""
+    code = typer.main.get_command(build_app()).main(
+        args=args, prog_name="spikeproof", standalone_mode=False
+    )
+    return code if isinstance(code, int) else 0
+
+
+def _stub() -> None:
+    """Stand in for a command until it is called."""
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Turn trained spiking networks into chip integers, and show what happened to them."""

@@ -1,0 +1,226 @@
+"""Find out what a file is and show it; needs neither the option parser nor torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikeproof.cli.console import Console
+from spikeproof.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
+    from spikeproof.io.checkpoint import Checkpoint
+
+Row = dict[str, Any]
+
+
+def show_file(console: Console, model: str) -> int:
+    """Find out what the file is and show it."""
+    from spikeproof.io.container import sniff_kind
+    from spikeproof.io.zoo import resolve_model
+
+    path = resolve_model(model)
+    if path.suffix == ".toml":
+        _show_recipe(console, path)
+        return 0
+    kind = sniff_kind(path)
+    if kind == "checkpoint":
+        from spikeproof.io.checkpoint import load_checkpoint
+
+        _show_checkpoint(console, load_checkpoint(path), path)
+    elif kind == "bundle":
+        from spikeproof.io.bundle import load_bundle
+
+        _show_bundle(console, load_bundle(path), path)
+    else:
+        raise BundleError(
+            f"is a {kind!r} file; expected a checkpoint, a bundle or a recipe", where=str(path)
+        )
+    return 0
+
+
+def _show_recipe(console: Console, path: Path) -> None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    from spikeproof.io.files import read_bytes
+
+    try:
+        recipe: Row = tomllib.loads(read_bytes(path, limit=1 << 20).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"is not TOML: {error}", where=str(path)) from error
+    flat = [
+        (key if section is None else f"{section}.{key}", value)
+        for section, part in _sections(recipe)
+        for key, value in part.items()
+    ]
+    console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"recipe {path.name}")
+    console.document({"schema": 1, "kind": "recipe", "path": str(path), "recipe": recipe})
+
+
+def _sections(recipe: Row) -> list[tuple[str | None, Row]]:
+    top = {k: v for k, v in recipe.items() if not isinstance(v, dict)}
+    return [(None, top), *((k, v) for k, v in recipe.items() if isinstance(v, dict))]
+
+
+# --- checkpoints -------------------------------------------------------------------------------
+
+
+def _show_checkpoint(console: Console, checkpoint: Checkpoint, path: Path) -> None:
+    network = checkpoint.network
+    rows = checkpoint_rows(checkpoint)
+    _say_title(console, "checkpoint", path, network)
+    console.table(
+        ["layer", "kind", "output", "neurons", "parameters", "smallest", "largest", "details"],
+        [tuple(row.values()) for row in rows],
+    )
+    console.note(
+        f"{sum(r['neurons'] or 0 for r in rows):,} neurons, "
+        f"{sum(r['parameters'] for r in rows):,} parameters"
+    )
+    recipe = checkpoint.training.get("recipe")
+    if isinstance(recipe, dict):
+        console.detail(f"trained from recipe {recipe.get('name')}, seed {recipe.get('seed')}")
+    frame = {"schema": 1, "kind": "checkpoint", "path": str(path), "name": network.name}
+    console.document(
+        {
+            **frame,
+            "input_shape": list(network.input_shape),
+            "timesteps": network.timesteps,
+            "layers": rows,
+            "training": checkpoint.training,
+        }
+    )
+
+
+def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
+    """Return one row per node of a trained network."""
+    import numpy as np
+
+    from spikeproof.ir.floats import Lif
+    from spikeproof.ir.shapes import output_shape
+
+    rows, shape = [], tuple(checkpoint.network.input_shape)
+    for node in checkpoint.network.nodes:
+        shape = output_shape(node, shape)
+        arrays = [v for v in vars(node).values() if isinstance(v, np.ndarray) and v.size]
+        rows.append(
+            {
+                "layer": node.name,
+                "kind": type(node).__name__,
+                "output": list(shape),
+                "neurons": int(np.prod(shape)) if isinstance(node, Lif) else None,
+                "parameters": sum(a.size for a in arrays),
+                "smallest": min((float(a.min()) for a in arrays), default=None),
+                "largest": max((float(a.max()) for a in arrays), default=None),
+                "details": _details(node),
+            }
+        )
+    return rows
+
+
+def _details(node: Any) -> str:
+    from spikeproof.ir import floats
+
+    if isinstance(node, floats.Conv2d):
+        return f"kernel {node.weight.shape[2:]}, stride {node.stride}, padding {node.padding}"
+    if isinstance(node, floats.Lif):
+        gain = "" if node.gain is None else f", gain over {len(node.gain)} steps"
+        sign = ">" if node.strict else ">="
+        return f"leak {node.leak:.6g}, fires at v {sign} {node.threshold:g}{gain}"
+    return ""
+
+
+# --- bundles -----------------------------------------------------------------------------------
+
+
+def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
+    network = bundle.network
+    table = {row.get("layer"): row for row in bundle.record.get("table", [])}
+    rows = [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers]
+    fit = _chip_fit(network)
+    _say_title(console, "bundle", path, network)
+    console.table(
+        ["layer", "kind", "neuron", "shape", "neurons", "weights", "scale", "range", "headroom"],
+        [
+            (r["layer"], r["kind"], r["neuron"], r["shape"], r["neurons"], r["weights"],
+             r.get("scale"), _range(r), r.get("headroom_bits"))
+            for r in rows
+        ],
+    )  # fmt: skip
+    console.table(["chip", "resource", "needed", "available", "fits"], _fit_rows(fit))
+    console.note(f"content {bundle.content_hash[:16]}, self-test on {len(bundle.stimulus)} samples")
+    console.document(
+        {
+            "schema": 1,
+            "kind": "bundle",
+            "path": str(path),
+            "name": network.name,
+            "input_shape": list(network.input_shape),
+            "timesteps": network.timesteps,
+            "layers": rows,
+            "chip_fit": fit,
+            "content_hash": bundle.content_hash,
+            "record": bundle.record,
+        }
+    )
+
+
+def _chip_row(layer: Any, converted: Row) -> Row:
+    import numpy as np
+
+    from spikeproof.ir.chip import HostCurrent
+
+    inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+    row = {
+        "layer": layer.name,
+        "kind": type(layer.synapse).__name__,
+        "neuron": type(layer.neuron).__name__,
+        "shape": list(layer.shape),
+        "neurons": int(np.prod(layer.shape)),
+        "weights": int(inner.weight.size),
+        "weight_range": [int(inner.weight.min()), int(inner.weight.max())],
+        "numbers": _numbers(layer.neuron),
+    }
+    return {**{k: v for k, v in converted.items() if k != "layer"}, **row}
+
+
+def _numbers(neuron: Any) -> Row:
+    """Return the neuron's scalars and tables over time (the bias is per neuron and left out)."""
+    return {
+        k: v if isinstance(v, int) else v.tolist() for k, v in vars(neuron).items() if k != "bias"
+    }
+
+
+def _range(row: Row) -> str:
+    low, high = row.get("v_low"), row.get("v_high")
+    return "–" if low is None or high is None else f"{low:,} .. {high:,}"
+
+
+def _chip_fit(network: Any) -> list[Row]:
+    """Compare the network with the published limits of the chips."""
+    from spikeproof_lava.limits import chip_fit
+
+    return [
+        {
+            "chip": row.chip,
+            "resource": row.resource,
+            "needed": row.needed,
+            "available": row.available,
+            "fits": row.fits,
+            "source": row.source,
+        }
+        for row in chip_fit(network)
+    ]
+
+
+def _fit_rows(fit: list[Row]) -> list[tuple[object, ...]]:
+    return [(r["chip"], r["resource"], r["needed"], r["available"], r["fits"]) for r in fit]
+
+
+def _say_title(console: Console, kind: str, path: Path, network: Any) -> None:
+    shape = "×".join(map(str, network.input_shape))
+    console.note(f"{kind} {path}: {network.name}, input {shape}, {network.timesteps} timesteps")

@@ -1,0 +1,55 @@
+"""Show a verification's result, and turn its verdict into an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikeproof.cli.console import Console
+
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+
+
+def show_verdict(console: Console, report: dict[str, Any]) -> int:
+    """Print one line per check, the verdict and the report's path; return the exit code."""
+    rows = [(c["id"], c["verdict"], c["kind"], c["title"], c["summary"]) for c in report["checks"]]
+    console.table(["check", "verdict", "kind", "what", "result"], rows)
+    _show_accuracy(console, report)
+    verdict = report["verdict"]
+    console.say(f"{verdict.upper()}: {report['sentence']}", _STYLES[verdict])
+    console.say(f"report: {report['report']}")
+    console.document(report)
+    return EXIT_CODES[verdict]
+
+
+def _show_accuracy(console: Console, report: dict[str, Any]) -> None:
+    """Print accuracy before and after, if it was measured."""
+    checks = [c for c in report["checks"] if c["id"] == "V7"]
+    rows = checks[0]["data"].get("rows", []) if checks else []
+    if not rows:
+        return
+    console.table(
+        ["images", "perturbation", "trained", "chip", "difference", "verdict"],
+        [
+            (
+                row["samples"],
+                _perturbation(row),
+                _percent(row["float_accuracy"]),
+                _percent(row["chip_accuracy"]),
+                _percent(row["difference"], sign=True),
+                row["tost"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _perturbation(row: dict[str, Any]) -> str:
+    strength = row.get("strength")
+    return f"{row['perturbation']} {strength:g}/255" if strength else str(row["perturbation"])
+
+
+def _percent(value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:+.2f} %" if sign else f"{100 * value:.2f} %"

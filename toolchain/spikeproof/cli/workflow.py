@@ -1,0 +1,116 @@
+"""The steps that several commands share: a checkpoint becomes a bundle, with its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import __version__
+from spikeproof.errors import InputError
+from spikeproof.io import container
+from spikeproof.io.bundle import Bundle, save_bundle
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
+from spikeproof.io.data import load_data
+from spikeproof.io.files import read_bytes, sha256
+
+if TYPE_CHECKING:
+    from spikeproof.passes.conversion import Conversion
+    from spikeproof.passes.convert import ConvertOptions, Progress
+
+STIMULUS_SAMPLES = 4
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A checkpoint with the identity of its content."""
+
+    path: Path
+    checkpoint: Checkpoint
+    content_hash: str
+
+
+def load_source(path: Path) -> Source:
+    """Read a checkpoint and its content hash (see load_checkpoint for what is raised)."""
+    checkpoint = load_checkpoint(path)
+    return Source(path, checkpoint, container.content_hash(read_bytes(path)))
+
+
+def load_images(
+    path: Path | None, shipped: Callable[[], Path], input_shape: tuple[int, ...], purpose: str
+) -> tuple[Images, NDArray[np.int64] | None, Path]:
+    """Read images (and labels, if any) from ``path``, or else the shipped ones if they fit.
+
+    Raises:
+        InputError: the file is unusable, or none was named and the shipped images do not fit.
+    """
+    chosen = path or shipped()
+    try:
+        x, y = load_data(chosen, input_shape)
+    except InputError as error:
+        if path is not None:
+            raise
+        raise InputError(
+            f"needs images of shape {tuple(input_shape)}; the shipped ones do not fit",
+            where=purpose,
+            hint="Name a file: npz with x (N, C, H, W).",
+        ) from error
+    return x, y, chosen
+
+
+def convert_to_bundle(
+    source: Source, images: Images, options: ConvertOptions, progress: Progress | None = None
+) -> tuple[Conversion, Bundle]:
+    """Convert a checkpoint and build the bundle (not yet written) with its record."""
+    from spikeproof.passes.convert import convert_network
+    from spikeproof.simulate.self_test import make_bundle
+
+    conversion = convert_network(source.checkpoint.network, images, options, progress)
+    used = images[: options.calibration_samples]
+    record = conversion_record(conversion, source, used, options)
+    return conversion, make_bundle(conversion.chip, record, images[:STIMULUS_SAMPLES])
+
+
+def conversion_record(
+    conversion: Conversion, source: Source, calibration: Images, options: ConvertOptions
+) -> dict[str, Any]:
+    """Return what a bundle says about its origin; plain JSON that depends on nothing else."""
+    return {
+        "checkpoint": {"name": conversion.source.name, "hash": source.content_hash},
+        "calibration": {
+            "hash": sha256(f"{list(calibration.shape)}".encode() + calibration.tobytes()),
+            "samples": len(calibration),
+        },
+        "options": options.model_dump(mode="json"),
+        "units": conversion.units,
+        "relations": {name: asdict(r) for name, r in conversion.relations.items()},
+        "table": conversion.table,
+        "spikeproof": __version__,
+    }
+
+
+def write_bundle(path: Path, bundle: Bundle) -> Bundle:
+    """Make the folder if it is missing and write the bundle in one step."""
+    make_folder(path.parent)
+    return save_bundle(path, bundle)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        InputError: it cannot be made, or the path is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made: {error.strerror or error}", where=str(path),
+            hint="Choose another place with -o.",
+        ) from error  # fmt: skip

@@ -1,0 +1,1 @@
+"""Show what a conversion did to a network: exactness, errors, perturbations, verdicts."""

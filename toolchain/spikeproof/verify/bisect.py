@@ -1,0 +1,116 @@
+"""Find the first place where two traced runs of one network part (check V3, simple form).
+
+First means: the earliest layer (causes come before effects), there the earliest step, then the
+first sample and neuron. A later layer can only differ because an earlier one did, or by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.simulate.trace import LayerTrace
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One layer of a run, prepared for comparison.
+
+    v: membrane before reset in chip v-units (float for a float stage), (N, T, *neurons);
+    s: spikes or None; threshold: raw v-units per step (T,), or None for a readout.
+    exact: any state of u or v counts as a divergence, not only a spike.
+    """
+
+    v: NDArray[Any]
+    s: NDArray[np.uint8] | None
+    threshold: NDArray[Any] | None
+    u: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where two runs first part, both values in chip v-units, and how near the threshold was."""
+
+    layer: str
+    step: int
+    sample: int
+    neuron: tuple[int, ...]
+    state: str
+    values: tuple[float, float]
+    threshold: float | None
+
+    @property
+    def margin_lsb(self) -> float | None:
+        """Distance of the first run's membrane from the threshold, in v-units."""
+        return None if self.threshold is None else abs(self.values[0] - self.threshold)
+
+    @property
+    def margin(self) -> float | None:
+        """The same distance in units of the threshold."""
+        if self.threshold is None or self.margin_lsb is None:
+            return None
+        return self.margin_lsb / max(abs(self.threshold), 1.0)
+
+
+def chip_view(trace: LayerTrace, threshold: NDArray[Any] | None) -> View:
+    """Prepare an integer trace: every state counts."""
+    return View(trace.v, trace.s, threshold, trace.u)
+
+
+def first_divergence(layers: list[tuple[str, View, View]], *, exact: bool) -> Divergence | None:
+    """Return the first difference, or None.
+
+    Args:
+        layers: (name, first run, second run) in network order.
+        exact: compare every u, v and s; otherwise spikes only (a readout is then skipped).
+    """
+    for name, first, second in layers:
+        found = _first_in_layer(name, first, second, exact)
+        if found is not None:
+            return found
+    return None
+
+
+def _first_in_layer(name: str, first: View, second: View, exact: bool) -> Divergence | None:
+    places = []
+    for state in ("u", "v", "s") if exact else ("s",):
+        left, right = getattr(first, state), getattr(second, state)
+        if left is not None and right is not None:
+            place = _first_place(left, right)
+            if place is not None:
+                places.append((place, state))
+    if not places:
+        return None
+    (step, sample, *neuron), state = min(places, key=lambda p: p[0])
+    # A spike is explained by the membrane behind it, so that is what is shown.
+    key = "v" if state == "s" else state
+    index = (sample, step, *neuron)
+    values = (float(getattr(first, key)[index]), float(getattr(second, key)[index]))
+    threshold = None if first.threshold is None else float(first.threshold[step])
+    return Divergence(name, step, sample, tuple(neuron), state, values, threshold)
+
+
+def _first_place(left: NDArray[Any], right: NDArray[Any]) -> tuple[int, ...] | None:
+    """Return (step, sample, *neuron) of the first difference in the order of time."""
+    differs = np.swapaxes(left != right, 0, 1)
+    if not differs.any():
+        return None
+    index = np.unravel_index(int(differs.argmax()), differs.shape)
+    return tuple(int(i) for i in index)
+
+
+def replay_line(found: Divergence | None, first: str, second: str, bundle: str = "BUNDLE") -> str:
+    """Describe in one line what happened and how to see it again."""
+    if found is None:
+        return f"{first} and {second}: no divergence"
+    near = "" if found.margin_lsb is None else f", {found.margin_lsb:.4g} LSB from the threshold"
+    return (
+        f"{first} and {second} first part in {found.layer}, step {found.step}, neuron "
+        f"{found.neuron}, sample {found.sample}: {found.state} from v-values "
+        f"{found.values[0]:.6g} and {found.values[1]:.6g}{near}; to see it: "
+        f"spikeproof run {bundle} --engine fast --data DATA.npz --limit {found.sample + 1} "
+        f"--trace OUT.npz"
+    )

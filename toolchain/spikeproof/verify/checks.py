@@ -1,0 +1,201 @@
+"""Turn measured items into checks: one verdict, one sentence, flat figures, and the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spikeproof.verify.verdict import Verdict, combine
+
+Json = dict[str, Any]
+
+
+def check(
+    identifier: str, title: str, kind: str, verdict: Verdict | str, summary: str,
+    figures: Json, data: Json,
+) -> Json:  # fmt: skip
+    """Write one check in the form of the report."""
+    return {
+        "id": identifier, "title": title, "kind": kind, "verdict": str(verdict),
+        "summary": summary, "figures": figures, "data": data,
+    }  # fmt: skip
+
+
+def exact_check(measured: Json, engine: str) -> Json:
+    """V1: the target against the reference, value by value."""
+    row = next(r for r in measured["engines"] if r["name"] == engine)
+    compared = sum(layer["values"] for layer in row["layers"])
+    mismatches = sum(layer["mismatches"] for layer in row["layers"])
+    samples = measured["samples"]
+    what = "every" if mismatches == 0 else f"{compared - mismatches:,} of {compared:,}"
+    return check(
+        "V1", "Target equals specification, bit for bit", "tested", row["verdict"],
+        f"On {samples} images {engine} gives {what} u, v and spike of the reference simulator.",
+        {"compared": compared, "mismatches": mismatches, "samples": samples, "engine": engine,
+         "reference": "reference"},
+        {"layers": row["layers"]},
+    )  # fmt: skip
+
+
+def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
+    """V2: every pass keeps the relation it declares; behavioural ones are judged by V7."""
+    stages = [{**r, "verdict": clean} if r["relation"] == "behavioural" else r for r in rows]
+    for row in exact["engines"]:
+        mismatches = sum(layer["mismatches"] for layer in row["layers"])
+        stages.append(
+            {"from": "chip", "to": row["name"], "relation": "exact", "bound": 0,
+             "unit": "values that differ", "max_difference": mismatches, "flipped_spikes": None,
+             "spikes": None, "agreement": None, "verdict": row["verdict"]}
+        )  # fmt: skip
+    verdict = combine(stage["verdict"] for stage in stages)
+    broken = [f"{s['from']} to {s['to']}" for s in stages if s["verdict"] != "pass"]
+    state = "every stage keeps the relation its pass declares" if not broken else (
+        f"not established for {', '.join(broken)}"
+    )  # fmt: skip
+    return check(
+        "V2", "Stage by stage: each pass keeps its declared relation", "tested", verdict,
+        f"Of {len(stages)} stages, {state}.",
+        {"stages": len(stages), "kept": len(stages) - len(broken)},
+        {"stages": stages},
+    )  # fmt: skip
+
+
+def divergence_check(pairs: list[Json]) -> Json:
+    """V3: where two stages first part."""
+    found = [p for p in pairs if p["found"]]
+    summary = "No pair of stages ever parts."
+    if found:
+        first = found[0]
+        summary = (
+            f"{first['from']} and {first['to']} first part in {first['layer']} at step "
+            f"{first['step']}, sample {first['sample']}"
+            + (f", {first['margin']:.3g} of the threshold away from it."
+               if first["margin"] is not None else ".")
+        )  # fmt: skip
+    figures = {"pairs": len(pairs), "diverging": len(found)}
+    return check("V3", "First divergence between stages", "measured", Verdict.INFO, summary,
+                 figures, {"pairs": pairs})  # fmt: skip
+
+
+def errors_check(layers: list[Json], samples: int) -> Json:
+    """V4: what each layer adds, and what adds up."""
+    spiking = layers[:-1] or layers
+    worst = max(spiking, key=lambda row: row["accumulated"]["flip_rate"])
+    return check(
+        "V4", "Error each layer adds, and error that adds up", "measured", Verdict.INFO,
+        f"Most spikes flip in {worst['name']}: {worst['accumulated']['flip_rate']:.3%} of its "
+        f"states end to end, {worst['local']['flip_rate']:.3%} on the trained network's spikes.",
+        {"samples": samples, "worst_layer": worst["name"],
+         "worst_flip_rate": worst["accumulated"]["flip_rate"]},
+        {"layers": layers},
+    )  # fmt: skip
+
+
+def match_check(data: Json) -> Json:
+    """V5: the perturbation of each membrane, before and after."""
+    rows = [(a["name"], x) for a in data["attacks"] for x in a["layers"]]
+    verdict = combine(x["verdict"] for _, x in rows)
+    passed = sum(x["verdict"] == "pass" for _, x in rows)
+    ratios = [x["ratio"] for _, x in rows if x["ratio"] is not None]
+    spread = f" (energy ratios {min(ratios):.3f} to {max(ratios):.3f})" if ratios else ""
+    worst = max((x["median_rel_diff"] for _, x in rows), default=0.0)
+    figures = {
+        "pairs": len(rows), "passed": passed, "largest_median_difference": worst,
+        "smallest_ratio": min(ratios, default=None), "largest_ratio": max(ratios, default=None),
+        **_would_pass([x["would_pass"] for _, x in rows]),
+    }  # fmt: skip
+    return check(
+        "V5", "Perturbations act on the membranes as before", "tested", verdict,
+        f"{passed} of {len(rows)} pairs of perturbation and layer meet all limits{spread}; the "
+        f"largest median difference is {worst:.2%}.",
+        figures, data,
+    )  # fmt: skip
+
+
+def _would_pass(rows: list[Json]) -> Json:
+    """Return the strictest limits under which every layer passes; None: no limit would do."""
+    figures: Json = {}
+    for key, worst in (("median_difference", max), ("p99_difference", max), ("spearman", min)):
+        values = [row[key] for row in rows]
+        known = bool(values) and None not in values
+        figures[f"would_pass_{key}"] = worst(values) if known else None
+    return figures
+
+
+def accuracy_check(rows: list[Json]) -> Json:
+    """V7: both networks are right equally often."""
+    verdict = combine(row["tost"] for row in rows)
+    worst = max(rows, key=lambda row: abs(row["difference"]))
+    clean = rows[0]
+    return check(
+        "V7", "Accuracy and robustness are equal within a margin", "tested", verdict,
+        f"Clean accuracy {clean['float_accuracy']:.2%} before and {clean['chip_accuracy']:.2%} "
+        f"after; the largest difference is {100 * worst['difference']:+.2f} points "
+        f"({worst['perturbation']}, strength {worst['strength']:g}/255).",
+        {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
+         "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
+         "largest_difference": worst["difference"]},
+        {"rows": rows},
+    )  # fmt: skip
+
+
+def ranges_check(layers: list[Json]) -> Json:
+    """V9: no input can overflow the chip's numbers."""
+    verdict = Verdict.PASS if layers and all(x["ok"] for x in layers) else Verdict.FAIL
+    tightest = min(layers, key=lambda x: x["headroom_bits"])
+    proved = "No input can" if verdict is Verdict.PASS else "Some input might"
+    return check(
+        "V9", "No input can overflow 24 bits", "proved", verdict,
+        f"{proved} leave the chip's ranges; least headroom {tightest['headroom_bits']:.2f} bits "
+        f"in {tightest['name']}.",
+        {"layers": len(layers), "least_headroom_bits": tightest["headroom_bits"]},
+        {"layers": layers},
+    )  # fmt: skip
+
+
+def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
+    """V13: states on the threshold, and ties forced in every engine."""
+    states = sum(e["states"] for row in ties["layers"] for e in row["engines"].values())
+    wrong = sum(e["mismatches"] for row in ties["layers"] for e in row["engines"].values())
+    missed = [row["name"] for row in ties["layers"] if row["ties"] < row["expected"]]
+    verdict = Verdict.PASS
+    if wrong or missed:
+        verdict = Verdict.FAIL
+    elif states == 0:
+        verdict = Verdict.INCONCLUSIVE
+    on = sum(x["on_threshold"] for x in layers)
+    total = sum(x["states"] for x in layers)
+    forced = sum(row["ties"] for row in ties["layers"])
+    return check(
+        "V13", "States on the threshold are broken alike", "tested", verdict,
+        f"{on:,} of {total:,} states lie exactly on the threshold; with {forced} ties forced, "
+        f"{wrong} of {states:,} states differ between engines.",
+        {"samples": samples, "states": total, "on_threshold": on,
+         "within_1_lsb": sum(x["within_1_lsb"] for x in layers), "forced_ties": forced,
+         "forced_mismatches": wrong},
+        {"layers": layers, "forced_ties": {"states": states, "mismatches": wrong,
+                                           "layers": ties["layers"]}},
+    )  # fmt: skip
+
+
+def provenance_check(hashes: dict[str, str]) -> Json:
+    """V15: what was verified is what the hashes say; checked before anything ran."""
+    return check(
+        "V15", "Provenance", "tested", Verdict.PASS,
+        "The bundle's bytes give its content hash, and the checkpoint is the one it was made from.",
+        dict(hashes), {},
+    )  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy scalars into Python numbers and NaN or infinity into None, recursively."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

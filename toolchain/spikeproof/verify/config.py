@@ -1,0 +1,173 @@
+"""Settings of a verification: one typed model, shipped suites, user overrides by TOML.
+
+Unknown keys are errors with a suggestion. The resolved settings travel inside the report.
+"""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spikeproof.errors import InputError, list_problems
+from spikeproof.io.files import read_bytes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUITES = ("quick", "full")
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Grey = Annotated[float, Field(gt=0, le=255)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Samples(_Section):
+    """How many images each part uses (at most as many as the data hold)."""
+
+    accuracy: Count
+    """Clean accuracy."""
+    gaussian: Count
+    fgsm: Count
+    pgd: Count
+    stages: Count
+    """V2, V3 and V4."""
+    boundary: Count
+
+
+class Perturbations(_Section):
+    """Strengths in grey levels (1/255), and the steps of PGD."""
+
+    gaussian: tuple[Grey, ...]
+    fgsm: tuple[Grey, ...]
+    pgd: tuple[Grey, ...]
+    pgd_steps: Count
+
+
+class Margins(_Section):
+    """Equivalence margins of V7: largest accepted difference of accuracy, as a share."""
+
+    clean: Share
+    gaussian: Share
+    fgsm: Share
+    pgd: Share
+
+
+class MppdLimits(_Section):
+    """Limits of V5, per layer and perturbation."""
+
+    median_difference: Share
+    """Half of the samples differ relatively by at most this in the norm of the perturbation."""
+    p99_difference: Share
+    """99 % of the samples differ relatively by at most this."""
+    spearman: Annotated[float, Field(gt=-1, lt=1)]
+    ratio: tuple[float, float]
+    """Range of the ratio chip/float of the summed energy."""
+    resamples: Annotated[int, Field(ge=200)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MppdLimits:
+        if not 0 < self.ratio[0] < 1 < self.ratio[1]:
+            raise ValueError(f"ratio {self.ratio} must be a range around 1")
+        return self
+
+
+class StageLimits(_Section):
+    """Limits of V2."""
+
+    exact_tolerance: Share
+    """Largest relative difference of membranes that counts as float64 rounding."""
+    excused: Share
+    """Largest share of samples whose spikes may differ by such rounding."""
+
+
+class VerifyConfig(_Section):
+    """Everything that decides a verdict."""
+
+    suite: str
+    version: Count
+    engine: str
+    """The target compared with the reference in V1."""
+    lava_samples: Annotated[int, Field(ge=1)]
+    """Samples run on that target; 20 or more unless the data hold fewer."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)]
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    samples: Samples
+    perturbations: Perturbations
+    margins: Margins
+    mppd: MppdLimits
+    stages: StageLimits
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all settings as plain JSON."""
+        return self.model_dump(mode="json")
+
+
+def load_config(
+    suite: str = "quick", overrides: Path | None = None, **options: Any
+) -> VerifyConfig:
+    """Read a shipped suite and lay a user's TOML file and then keyword options over it.
+
+    Raises:
+        InputError: no such suite, a file that is not TOML, unknown or wrong settings (all listed).
+    """
+    if suite not in SUITES:
+        raise InputError(f"no suite {suite!r}; suites: {', '.join(SUITES)}", where="--suite")
+    shipped = files("spikeproof.verify").joinpath("suites", f"{suite}.toml")
+    settings = tomllib.loads(shipped.read_text(encoding="utf-8"))
+    where = f"suite {suite}"
+    if overrides is not None:
+        settings = _merge(settings, _read_toml(overrides))
+        where = str(overrides)
+    settings = _merge(settings, {k: v for k, v in options.items() if v is not None})
+    try:
+        return VerifyConfig.model_validate(settings)
+    except ValidationError as error:
+        problems = [_explain(item) for item in error.errors()]
+        raise InputError(list_problems(problems), where=where) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_bytes(path).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not TOML: {error}", where=str(path)) from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {item['msg']} (found {item['input']!r})"
+    known = _known_keys(VerifyConfig)
+    near = get_close_matches(path, known, n=1) or get_close_matches(
+        str(item["loc"][-1]), [k.rsplit(".", 1)[-1] for k in known], n=1
+    )
+    return f"unknown setting {path!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _known_keys(kind, f"{prefix}{name}.")
+    return keys

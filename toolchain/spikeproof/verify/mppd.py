@@ -1,0 +1,113 @@
+"""Membrane-potential perturbation dynamics: what a perturbed input does to each membrane.
+
+For a clean and a perturbed run, epsilon is the reset-free filter of the difference of the input
+currents: the membrane a neuron would have if it were fed only that difference and never fired.
+Float: e[t] = leak e[t-1] + gain[t] (I'[t] - I[t]). Chip, in integers:
+e[t] = trunc0(e[t-1] leak / 4096) + (drive'[t] - drive[t]), drive being what enters v each step.
+Both are divided by the threshold of the step, so that they can be compared.
+Source: docs/semantics.md; "Robust Stable Spiking Neural Networks", ICML 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.ir import chip
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.floats import FloatNetwork, Lif
+from spikeproof.simulate.fast import FastEngine, neuron_step
+from spikeproof.simulate.floats import run_float
+
+F64 = NDArray[np.float64]
+Energies = dict[str, F64]
+"""Mean of (epsilon / threshold)^2 over the neurons of a layer, (N, T)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """What a batch of images gives: drives per spiking layer (N, T, *neurons) and predictions."""
+
+    drives: dict[str, NDArray[Any]]
+    predictions: NDArray[np.int64]
+
+    def first(self, count: int) -> Responses:
+        """Return the responses to the first images only."""
+        drives = {name: array[:count] for name, array in self.drives.items()}
+        return Responses(drives, self.predictions[:count])
+
+
+def float_epsilon(node: Lif, difference: F64) -> F64:
+    """Filter current differences (N, T, *neurons); the result is in units of the threshold."""
+    steps = difference.shape[1]
+    gain = np.ones(steps) if node.gain is None else node.gain.astype(np.float64)
+    result = np.empty_like(difference)
+    state = np.zeros_like(difference[:, 0])
+    for t in range(steps):
+        state = node.leak * state + gain[t] * difference[:, t]
+        result[:, t] = state / node.threshold
+    return result
+
+
+def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
+    """Filter drive differences in integers (N, T, *neurons); in units of the step's threshold."""
+    result = np.empty(difference.shape)
+    state = np.zeros_like(difference[:, 0])
+    for t in range(difference.shape[1]):
+        _, leak, threshold = neuron_step(layer.neuron, t)
+        state = fx.scale_toward_zero(state, leak) + difference[:, t]
+        result[:, t] = state / max(threshold, 1)
+    return result
+
+
+def float_responses(network: FloatNetwork, x: NDArray[np.uint8]) -> Responses:
+    """Run images through a float network and keep the current of every Lif."""
+    run = run_float(network, x, trace=True)
+    names = [node.name for node in network.nodes if isinstance(node, Lif)]
+    return Responses({name: run.traces[name].current for name in names}, run.predictions)
+
+
+def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
+    """Run images through a chip network and keep what enters v of every spiking layer.
+
+    Up to the bias, which cancels in differences, that is u; a host current bypasses u, but is
+    constant, and v of the first step is nothing else.
+    """
+    run = FastEngine().run(network, x, trace=True)
+    traces = run.traces or {}
+    drives: dict[str, NDArray[Any]] = {}
+    for layer in network.layers:
+        if not isinstance(layer.neuron, chip.ReadoutNeuron):
+            trace = traces[layer.name]
+            host = isinstance(layer.synapse, chip.HostCurrent)
+            drives[layer.name] = np.broadcast_to(trace.v[:, :1], trace.v.shape) if host else trace.u
+    return Responses(drives, run.predictions)
+
+
+def float_energies(network: FloatNetwork, clean: Responses, perturbed: Responses) -> Energies:
+    """Return the perturbation energy of every Lif of a float network: (N, T) each."""
+    energies = {}
+    for node in network.nodes:
+        if isinstance(node, Lif):
+            difference = perturbed.drives[node.name] - clean.drives[node.name]
+            energies[node.name] = _energy(float_epsilon(node, difference))
+    return energies
+
+
+def chip_energies(network: ChipNetwork, clean: Responses, perturbed: Responses) -> Energies:
+    """Return the perturbation energy of every spiking layer of a chip network: (N, T) each."""
+    energies = {}
+    for layer in network.layers:
+        if layer.name in clean.drives:
+            difference = perturbed.drives[layer.name].astype(np.int64) - clean.drives[layer.name]
+            energies[layer.name] = _energy(chip_epsilon(layer, difference))
+    return energies
+
+
+def _energy(epsilon: F64) -> F64:
+    result: F64 = (epsilon * epsilon).reshape(*epsilon.shape[:2], -1).mean(axis=2)
+    return result

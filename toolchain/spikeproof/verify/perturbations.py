@@ -1,0 +1,133 @@
+"""Which perturbed images a verification uses, and where they are kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import InputError
+from spikeproof.io.files import sha256, write_atomic
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof.simulate.trace import Progress
+from spikeproof.verify.config import VerifyConfig
+
+Images = NDArray[np.uint8]
+CHUNK = 100
+"""Images are crafted in chunks of this many, so that a killed run loses little."""
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One kind and strength (grey levels); applied to the first ``samples`` images."""
+
+    kind: str
+    strength: float
+    samples: int
+    steps: int = 0
+
+    @property
+    def row(self) -> str:
+        """Name of the kind in reports: ``pgd-20``."""
+        return f"{self.kind}-{self.steps}" if self.steps else self.kind
+
+    @property
+    def name(self) -> str:
+        """Kind and strength: ``pgd-20 8/255``."""
+        return f"{self.row} {self.strength:g}/255"
+
+
+Perturb = Callable[..., Images]
+"""Called as (perturbation, float network, x, y, seed=, progress=); returns uint8 images."""
+
+
+def perturbations(config: VerifyConfig, available: int) -> list[Perturbation]:
+    """List all perturbations of a suite, cut to the images there are."""
+    found, strengths, counts = [], config.perturbations, config.samples
+    for kind in ("gaussian", "fgsm", "pgd"):
+        steps = strengths.pgd_steps if kind == "pgd" else 0
+        samples = min(getattr(counts, kind), available)
+        found += [Perturbation(kind, s, samples, steps) for s in getattr(strengths, kind)]
+    return found
+
+
+def perturb_with_torch(
+    perturbation: Perturbation,
+    network: FloatNetwork,
+    x: Images,
+    y: NDArray[Any],
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Images:
+    """Craft perturbed images on the float network with spikeproof.attacks.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise
+    from spikeproof.attacks.images import perturb_images
+
+    strength = perturbation.strength / 255
+    attack: Attack
+    if perturbation.kind == "gaussian":
+        attack = GaussianNoise(strength)
+    elif perturbation.kind == "fgsm":
+        attack = FGSM(strength)
+    else:
+        attack = PGD(strength, steps=perturbation.steps)
+    return perturb_images(attack, network, x, y, seed=seed, progress=progress)
+
+
+def chunk_seed(config: VerifyConfig, perturbation: Perturbation, start: int) -> int:
+    """Derive the seed of one chunk from everything that names it."""
+    kind = ("gaussian", "fgsm", "pgd").index(perturbation.kind)
+    parts = [config.seed, kind, round(perturbation.strength * 1000), start]
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def store_images(path: Path, images: Images) -> str:
+    """Write images atomically as npy and return the SHA-256 of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, images, allow_pickle=False)
+    data = buffer.getvalue()
+    write_atomic(path, data)
+    return sha256(data)
+
+
+def load_images(path: Path, expected_hash: str) -> Images | None:
+    """Read stored images; None if the file is missing or not the one that was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if sha256(data) != expected_hash:
+        return None
+    images: Images = np.load(io.BytesIO(data), allow_pickle=False)
+    return images
+
+
+def check_images(original: Images, found: Images, perturbation: Perturbation) -> None:
+    """Re-judge what an attack returned: same shape, 8 bits, inside its ball.
+
+    Raises:
+        InputError: it broke the threat model it is reported under.
+    """
+    if found.dtype != np.uint8 or found.shape != original.shape:
+        raise InputError(
+            f"returned {found.dtype} {found.shape}, expected uint8 {original.shape}",
+            where=perturbation.name,
+        )
+    if perturbation.kind != "gaussian":
+        distance = int(np.abs(found.astype(np.int16) - original).max(initial=0))
+        if distance > perturbation.strength:
+            raise InputError(
+                f"changed a pixel by {distance} grey levels, at most {perturbation.strength:g} "
+                "are allowed", where=perturbation.name,
+            )  # fmt: skip

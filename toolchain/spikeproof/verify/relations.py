@@ -1,0 +1,121 @@
+"""Check the relation each pass declares on real images (V2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.verify.config import StageLimits
+from spikeproof.verify.stages import Membrane, StageRuns, Stages
+from spikeproof.verify.verdict import Verdict
+
+Json = dict[str, Any]
+Mask = NDArray[np.bool_]
+_SLACK = 1e-6
+"""Float64 rounding of a real-valued state, in v-units."""
+
+
+def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[Json]:
+    """Return one row per pass: trained -> folded -> quantised -> chip."""
+    exact = compare_exact(runs.source, runs.folded, limits)
+    measured = _measure(runs.folded, runs.quantised)
+    bounded = compare_bounded(runs.quantised, runs.local_quantised, _bound(stages))
+    names = ("trained", "folded", "quantised", "chip")
+    rows = []
+    for first, second, row in zip(names, names[1:], (exact, measured, bounded), strict=False):
+        same = runs.predictions[first] == runs.predictions[second]
+        rows.append({"from": first, "to": second, **row, "agreement": float(same.mean())})
+    return rows
+
+
+def _bound(stages: Stages) -> float | None:
+    declared = stages.relations.get("lower")
+    return declared.bound if declared is not None and declared.kind == "bounded" else None
+
+
+def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLimits) -> Json:
+    """Check that two float stages are one function, up to float64 rounding.
+
+    A spike may differ only where the membrane is within the tolerance of the threshold; what
+    follows from such a spike (later steps, later layers) is not compared, and counted.
+    """
+    tolerance = limits.exact_tolerance
+    alive = np.ones(len(first[0].v), np.bool_)
+    largest, flips, unexcused, spikes = 0.0, 0, 0, 0
+    for left, right in zip(first, second, strict=True):
+        scale = max(1.0, float(np.abs(left.v).max()))
+        comparable = np.broadcast_to(alive[:, None], left.v.shape[:2])
+        if left.s is not None and right.s is not None:
+            differs = left.s != right.s
+            flipped = differs.reshape(*differs.shape[:2], -1).any(axis=2)
+            comparable = comparable & ~_earlier(flipped)
+            clear = np.abs(left.v - 1.0) / scale > tolerance
+            unexcused += int((differs & clear)[comparable].sum())
+            flips += int(differs.sum())
+            spikes += int(left.s.sum())
+            alive = alive & ~flipped.any(axis=1)
+        error = np.abs(left.v - right.v)[comparable]
+        largest = max(largest, float(error.max(initial=0.0)) / scale)
+    verdict = Verdict.PASS
+    if largest > tolerance or unexcused:
+        verdict = Verdict.FAIL
+    elif 1 - alive.mean() > limits.excused:
+        verdict = Verdict.INCONCLUSIVE
+    return _row("exact", tolerance, "relative", largest, flips, spikes, verdict)
+
+
+def compare_bounded(first: list[Membrane], local: list[Membrane], bound: float | None) -> Json:
+    """Check |integer v - real v| layer by layer on equal input spikes, in v-units.
+
+    A neuron is followed until its own spike train first differs; it may differ only where the
+    real membrane is within the bound of the threshold.
+    """
+    largest, flips, unexcused, spikes = 0.0, 0, 0, 0
+    for left, right in zip(first, local, strict=True):
+        lsb = left.lsb.reshape(-1, *(1,) * (left.v.ndim - 2))
+        error = np.abs(left.v - right.v) * lsb
+        if left.s is not None and right.s is not None:
+            differs = left.s != right.s
+            followed = ~_earlier(differs)
+            error = np.where(followed, error, 0.0)
+            far = np.abs(left.v - 1.0) * lsb > (bound or 0.0) + _SLACK
+            unexcused += int((differs & followed & far).sum())
+            flips += int(differs.sum())
+            spikes += int(left.s.sum())
+        largest = max(largest, float(error.max()))
+    if bound is None:
+        return _row("bounded", None, "v-units", largest, flips, spikes, Verdict.INCONCLUSIVE)
+    broken = largest > bound + _SLACK or unexcused > 0
+    verdict = Verdict.FAIL if broken else Verdict.PASS
+    return _row("bounded", bound, "v-units", largest, flips, spikes, verdict)
+
+
+def _measure(first: list[Membrane], second: list[Membrane]) -> Json:
+    """Measure a behavioural pass; it is judged end to end, by the accuracy of the chip."""
+    largest, flips, spikes = 0.0, 0, 0
+    for left, right in zip(first, second, strict=True):
+        if left.s is not None and right.s is not None:
+            flips += int((left.s != right.s).sum())
+            spikes += int(left.s.sum())
+            largest = max(largest, float(np.abs(left.v - right.v).max()))
+    return _row("behavioural", None, "threshold", largest, flips, spikes, Verdict.INFO)
+
+
+def _earlier(flags: Mask) -> Mask:
+    """Tell for each step (axis 1) whether any earlier step is flagged."""
+    seen = np.logical_or.accumulate(flags, axis=1)
+    result = np.zeros_like(seen)
+    result[:, 1:] = seen[:, :-1]
+    return result
+
+
+def _row(
+    relation: str, bound: float | None, unit: str, largest: float, flips: int, spikes: int,
+    verdict: Verdict,
+) -> Json:  # fmt: skip
+    return {
+        "relation": relation, "bound": bound, "unit": unit, "max_difference": largest,
+        "flipped_spikes": flips, "spikes": spikes, "verdict": str(verdict),
+    }  # fmt: skip

@@ -1,0 +1,212 @@
+"""Verify a bundle against the checkpoint it was made from; the result is the report's JSON."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import __version__
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io import container
+from spikeproof.io.bundle import Bundle, bundle_bytes
+from spikeproof.io.files import canonical_json, sha256, write_atomic
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof.simulate.floats import as_unit_images
+from spikeproof.simulate.trace import Engine, Progress
+from spikeproof.verify import checks as ck
+from spikeproof.verify.accuracy import accuracy_rows
+from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.gates import overall, sentence
+from spikeproof.verify.journal import Journal
+from spikeproof.verify.perturb import judge_perturbations
+from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
+from spikeproof.verify.stages import rebuild_stages
+from spikeproof.verify.work import Material, measure
+
+Json = dict[str, Any]
+SCHEMA = 1
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+_PACKAGES = ("numpy", "scipy", "torch", "lava-nc")
+_PARTS = {  # which items a check's time is spent in
+    "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
+    "V5": ("images", "responses"),
+}  # fmt: skip
+
+
+def verify(
+    bundle: Bundle,
+    source: FloatNetwork,
+    source_hash: str,
+    x: NDArray[np.uint8],
+    y: NDArray[Any] | None,
+    config: VerifyConfig,
+    run_dir: Path,
+    *,
+    progress: Progress | None = None,
+    command: str = "",
+    engine: Engine | None = None,
+    perturb: Perturb = perturb_with_torch,
+) -> Json:
+    """Verify and write ``run_dir/report.json``; work already in ``run_dir`` is not repeated.
+
+    Args:
+        bundle: as read from its file.
+        source: the checkpoint's network.
+        source_hash: content hash of the checkpoint, compared with the bundle's record.
+        x: uint8 images (N, C, H, W).
+        y: integer labels (N,).
+        config: settings, see :func:`spikeproof.verify.config.load_config`.
+        run_dir: folder of this run; made if missing.
+        progress: called with (rough milliseconds done, in all).
+        command: the command line, for the report.
+        engine: the target, instead of the one ``config.engine`` names.
+        perturb: crafts perturbed images, see :mod:`spikeproof.verify.perturbations`.
+
+    Returns:
+        The report. Apart from ``timing`` it depends on the arguments only.
+
+    Raises:
+        InputError: checkpoint and bundle do not belong together; unusable images or labels.
+        BundleError: the bundle is not what its content hash says.
+        TargetError, MissingExtraError: the target or torch fails or is missing.
+    """
+    hashes = check_identity(bundle, source_hash)
+    images, labels = check_data(source, x, y)
+    hashes["data_hash"] = data_hash(images, labels)
+    planned = perturbations(config, len(images))
+    stages = rebuild_stages(bundle.network, source, bundle.record)
+    material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
+    base = {**hashes, "config": config.resolved(), "spikeproof": __version__}
+    journal = Journal(run_dir / "items", base)
+    items = measure(material, journal, progress)
+    found = judge(items, material, hashes)
+    report = {
+        "schema": SCHEMA,
+        "verdict": str(overall(found)),
+        "sentence": sentence(found),
+        "network": _network(bundle),
+        "checks": found,
+        "report": str(run_dir / REPORT_HTML),
+        "provenance": provenance(hashes, len(images), config, command),
+        "timing": _timing(journal.seconds),
+    }
+    write_atomic(run_dir / REPORT_JSON, canonical_json(report))
+    return report
+
+
+def judge(items: Json, material: Material, hashes: dict[str, str]) -> list[Json]:
+    """Judge all items; cheap, so it is done anew each time."""
+    config, planned = material.config, material.planned
+    rows = accuracy_rows(items["responses"], planned, material.y, config)
+    matches = judge_perturbations(items["responses"], [p.name for p in planned], config)
+    stages, exact = items["stages"], items["exact"]
+    target = exact["engines"][-1]["name"]
+    pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
+    found = [
+        ck.exact_check(exact, target),
+        ck.stages_check(stages["relations"], exact, rows[0]["tost"]),
+        ck.divergence_check(pairs),
+        ck.errors_check(stages["errors"], stages["samples"]),
+        ck.match_check(matches),
+        ck.accuracy_check(rows),
+        ck.ranges_check(items["ranges"]["layers"]),
+        ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
+        ck.provenance_check(hashes),
+    ]
+    return [dict(ck.plain(c)) for c in found]
+
+
+def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
+    """Check that the bundle is what its hash says and that it was made from this checkpoint.
+
+    Raises:
+        InputError: it was made from another checkpoint, both hashes are named.
+        BundleError: its content is not the one its hash was computed from.
+    """
+    name = bundle.network.name
+    content = container.content_hash(bundle_bytes(bundle))
+    if bundle.content_hash not in ("", content):
+        raise BundleError(
+            f"content has hash {content}, but {bundle.content_hash} is claimed", where=name,
+            hint="Convert the checkpoint again.",
+        )  # fmt: skip
+    recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
+    if recorded != source_hash:
+        raise InputError(
+            f"the bundle was made from checkpoint {recorded}, this one is {source_hash}",
+            where=name, hint="Give the checkpoint it was converted from, or convert this one.",
+        )  # fmt: skip
+    return {"bundle_hash": content, "checkpoint_hash": source_hash}
+
+
+def check_data(
+    source: FloatNetwork, x: NDArray[Any], y: NDArray[Any] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Check images and labels.
+
+    Raises:
+        InputError: not uint8 images of the network's shape, or no label for each.
+    """
+    if x.dtype != np.uint8:
+        raise InputError(
+            f"images have type {x.dtype}, expected uint8", where=source.name,
+            hint="Verification compares both networks on the same 8-bit pixels.",
+        )  # fmt: skip
+    as_unit_images(source, x[:1])
+    if y is None or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
+        found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
+        raise InputError(
+            f"found {found} for {len(x)} images, expected integers ({len(x)},)",
+            where=source.name, hint="Give data with x and y.",
+        )  # fmt: skip
+    return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:
+    """Return one hash of images and labels."""
+    return sha256(f"{list(x.shape)}".encode() + x.tobytes() + y.astype("<i8").tobytes())
+
+
+def provenance(hashes: dict[str, str], samples: int, config: VerifyConfig, command: str) -> Json:
+    """Return everything needed to repeat the run."""
+    return {
+        "spikeproof": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        **hashes,
+        "data_samples": samples,
+        "seeds": {"verification": config.seed},
+        "suite": config.resolved(),
+        "command": command,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _network(bundle: Bundle) -> Json:
+    network = bundle.network
+    return {
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "timesteps": network.timesteps,
+        "layers": list(bundle.record.get("table", [])),
+    }
+
+
+def _timing(seconds: dict[str, float]) -> dict[str, float]:
+    """Sum the time of the items behind each check; V3 and V4 share V2's, V7 shares V5's."""
+    return {
+        check: round(sum(s for name, s in seconds.items() if name.split()[0] in parts), 3)
+        for check, parts in _PARTS.items()
+    }

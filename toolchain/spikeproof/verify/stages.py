@@ -1,0 +1,202 @@
+"""The stages of a conversion, rebuilt from the checkpoint and the chip network.
+
+Folding is deterministic, so it is repeated; the quantised network is read back from the chip's
+own integers. Nothing is taken on trust from the bundle except its units and declared relations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import InputError, list_problems
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
+from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
+from spikeproof.passes.base import apply_pass
+from spikeproof.passes.conversion import Relation
+from spikeproof.passes.convert import float_layers
+from spikeproof.passes.fold import FOLD
+from spikeproof.passes.gain import FOLD_GAIN
+from spikeproof.passes.quantise import V_UNITS, Candidate, dequantise
+from spikeproof.simulate.fast import FastEngine, neuron_step
+from spikeproof.simulate.floats import FloatResult, run_float
+from spikeproof.simulate.trace import LayerTrace, RunResult
+
+F64 = NDArray[np.float64]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """All stages of one conversion; units: chip v-units per unit of float membrane, per layer."""
+
+    source: FloatNetwork
+    folded: FloatNetwork
+    quantised: FloatNetwork
+    chip: ChipNetwork
+    units: dict[str, float]
+    relations: dict[str, Relation]
+
+
+@dataclass(frozen=True, eq=False)
+class Membrane:
+    """One layer of any stage in common terms; arrays (N, T, *neurons).
+
+    v: before the reset, in units of the threshold (a readout: in its float units, summed over
+    the steps so far). s: spikes, None for a readout. lsb: chip v-units per unit of v, (T,).
+    """
+
+    name: str
+    v: F64
+    s: NDArray[np.uint8] | None
+    lsb: F64
+
+
+def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> Stages:
+    """Rebuild every stage; ``record`` is the bundle's.
+
+    Raises:
+        InputError: the checkpoint's layers are not the bundle's.
+    """
+    folded = apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
+    units = {str(k): float(v) for k, v in dict(record.get("units", {})).items()}
+    layers = float_layers(folded)
+    _check_same_layers(network, [(x.name, tuple(x.shape)) for x in layers], units)
+    nodes: list[FloatNode] = []
+    for layer, built in zip(layers, network.layers, strict=True):
+        nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
+    quantised = replace(folded, nodes=tuple(nodes))
+    relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
+    return Stages(source, folded, quantised, network, units, relations)
+
+
+def _check_same_layers(
+    network: ChipNetwork, expected: list[tuple[str, tuple[int, ...]]], units: dict[str, float]
+) -> None:
+    found = [(layer.name, tuple(layer.shape)) for layer in network.layers]
+    problems = []
+    if found != expected:
+        problems.append(f"the bundle has layers {found}, the checkpoint {expected}")
+    missing = [name for name, _ in found if name not in units]
+    if missing:
+        problems.append(f"the bundle's record has no units for {', '.join(missing)}")
+    if problems:
+        raise InputError(
+            list_problems(problems), where=network.name,
+            hint="Verify against the checkpoint this bundle was converted from.",
+        )  # fmt: skip
+
+
+def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:
+    """Return the layers of a traced float run; v / threshold is the same with and without gain."""
+    found = []
+    for node in network.nodes:
+        if isinstance(node, Lif | Readout):
+            trace = run.traces[node.name]
+            lsb = layer_lsb(_layer(stages.chip, node.name), stages)
+            if isinstance(node, Lif) and trace.v is not None:
+                found.append(Membrane(node.name, trace.v / node.threshold, trace.s, lsb))
+            else:
+                found.append(Membrane(node.name, trace.current.cumsum(axis=1), None, lsb))
+    return found
+
+
+def chip_membranes(traces: dict[str, LayerTrace], stages: Stages) -> list[Membrane]:
+    """Return the layers of a traced chip run."""
+    return [chip_membrane(_layer(stages.chip, name), t, stages) for name, t in traces.items()]
+
+
+def chip_membrane(layer: ChipLayer, trace: LayerTrace, stages: Stages) -> Membrane:
+    """Return one layer of a traced chip run."""
+    lsb = layer_lsb(layer, stages)
+    v = trace.v / lsb.reshape(-1, *(1,) * len(layer.shape))
+    return Membrane(layer.name, v, trace.s, lsb)
+
+
+def layer_lsb(layer: ChipLayer, stages: Stages) -> F64:
+    """Return chip v-units per unit of :class:`Membrane` v: the threshold of each step."""
+    steps = stages.chip.timesteps
+    if isinstance(layer.neuron, ReadoutNeuron):
+        return np.full(steps, stages.units[layer.name])
+    return np.array([max(neuron_step(layer.neuron, t)[2], 1) for t in range(steps)], np.float64)
+
+
+def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Membrane]:
+    """Run every integer layer on the spikes of a float run, so that errors do not add up.
+
+    Args:
+        stages: the conversion.
+        fed: a traced run of a float stage on the images x.
+        x: uint8 images, the input of the first layer.
+    """
+    found = []
+    source: NDArray[np.uint8] = x
+    for layer in stages.chip.layers:
+        first = layer is stages.chip.layers[0]
+        run = run_one_layer(layer, source, stages.chip.timesteps, pixels=first)
+        found.append(chip_membrane(layer, (run.traces or {})[layer.name], stages))
+        spikes = fed.traces[layer.name].s
+        if spikes is not None:
+            source = spikes
+    return found
+
+
+def run_one_layer(
+    layer: ChipLayer, source: NDArray[np.uint8], steps: int, *, pixels: bool
+) -> RunResult:
+    """Run one layer alone on images (N, C, H, W), or on spikes (N, T, *inputs)."""
+    if not pixels and source.ndim == 3:
+        source = source.reshape(*source.shape, 1, 1)
+    shape = source.shape[1:] if pixels else source.shape[2:]
+    coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
+    return FastEngine().run(
+        ChipNetwork(layer.name, shape, steps, (layer,), coding), source, trace=True
+    )
+
+
+def _layer(network: ChipNetwork, name: str) -> ChipLayer:
+    return next(layer for layer in network.layers if layer.name == name)
+
+
+@dataclass(frozen=True, eq=False)
+class StageRuns:
+    """Traced runs of all stages on the same images, in common terms."""
+
+    source: list[Membrane]
+    folded: list[Membrane]
+    quantised: list[Membrane]
+    chip: list[Membrane]
+    local_folded: list[Membrane]
+    local_quantised: list[Membrane]
+    predictions: dict[str, NDArray[np.int64]]
+
+
+def run_stages(stages: Stages, x: NDArray[np.uint8]) -> StageRuns:
+    """Run every stage on images x, and every integer layer alone on float spikes."""
+    source, _, trained = _run_float_stage(stages.source, stages, x, local=False)
+    folded, local_folded, after_fold = _run_float_stage(stages.folded, stages, x, local=True)
+    rounded, local_rounded, after_rounding = _run_float_stage(
+        stages.quantised, stages, x, local=True
+    )
+    chip = FastEngine().run(stages.chip, x, trace=True)
+    whole = chip_membranes(chip.traces or {}, stages)
+    predictions = {
+        "trained": trained, "folded": after_fold, "quantised": after_rounding,
+        "chip": chip.predictions,
+    }  # fmt: skip
+    return StageRuns(source, folded, rounded, whole, local_folded, local_rounded, predictions)
+
+
+def _run_float_stage(
+    network: FloatNetwork, stages: Stages, x: NDArray[np.uint8], *, local: bool
+) -> tuple[list[Membrane], list[Membrane], NDArray[np.int64]]:
+    """Return a float stage's layers, the integer layers fed with its spikes, its predictions.
+
+    The raw traces are dropped here: they are the larger part of the memory.
+    """
+    run = run_float(network, x, trace=True)
+    alone = run_local(stages, run, x) if local else []
+    return float_membranes(network, run, stages), alone, run.predictions

@@ -1,0 +1,245 @@
+"""Statistics of paired comparisons: equivalence, exact tests, intervals, resampling.
+
+"No significant difference" is not evidence of equality. Claims of equality are made by two
+one-sided tests against a margin fixed beforehand (TOST).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from spikeproof.errors import InputError
+from spikeproof.verify.verdict import Verdict
+
+F64 = NDArray[np.float64]
+Interval = tuple[float, float]
+_HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class PairedCounts:
+    """Paired yes/no outcomes: how many pairs, and how many where only one side says yes."""
+
+    pairs: int
+    only_first: int
+    only_second: int
+
+    def __post_init__(self) -> None:
+        """Check that the counts are possible."""
+        low = min(self.only_first, self.only_second)
+        if self.pairs < 1 or low < 0 or self.only_first + self.only_second > self.pairs:
+            raise InputError(
+                f"{self.only_first} + {self.only_second} discordant of {self.pairs} pairs",
+                hint="Pairs must be at least 1 and no fewer than the discordant ones.",
+            )
+
+    @property
+    def difference(self) -> float:
+        """Share of the first minus share of the second."""
+        return (self.only_first - self.only_second) / self.pairs
+
+
+def paired_counts(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedCounts:
+    """Count the discordant pairs of two equally long outcome vectors."""
+    if first.shape != second.shape or first.ndim != 1:
+        raise InputError(f"outcomes of shapes {first.shape} and {second.shape} are not paired")
+    return PairedCounts(len(first), int((first & ~second).sum()), int((second & ~first).sum()))
+
+
+def tango_z(counts: PairedCounts, difference: float) -> float:
+    """Return the score statistic of the hypothesis "the true difference is ``difference``".
+
+    Source: T. Tango, Statistics in Medicine 17 (1998), 891-908.
+    """
+    n, b, c, d = counts.pairs, counts.only_first, counts.only_second, difference
+    linear = -b - c + (2 * n - b + c) * d
+    constant = -c * d * (1 - d)
+    root = math.sqrt(max(0.0, linear * linear - 8 * n * constant))
+    q = max(0.0, (root - linear) / (4 * n))  # share of "only second", maximum likelihood
+    variance = n * (2 * q + d * (1 - d))
+    excess = b - c - n * d
+    if variance <= 0:
+        return 0.0 if excess == 0 else math.copysign(math.inf, excess)
+    return excess / math.sqrt(variance)
+
+
+def tango_interval(counts: PairedCounts, confidence: float = 0.95) -> Interval:
+    """Return the score interval of the paired difference of two proportions.
+
+    Source: T. Tango, Statistics in Medicine 17 (1998), 891-908.
+    """
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    centre = counts.difference
+    return _crossing(counts, z, -1.0, centre), _crossing(counts, -z, centre, 1.0)
+
+
+def _crossing(counts: PairedCounts, level: float, low: float, high: float) -> float:
+    """Find where the score statistic, which falls with the difference, crosses ``level``."""
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if tango_z(counts, middle) > level:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Result of two one-sided tests: interval at level 1 - 2 alpha, larger p-value, verdict."""
+
+    difference: float
+    interval: Interval
+    p_value: float
+    verdict: Verdict
+
+
+def tost(counts: PairedCounts, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Judge whether two paired proportions are equal within ``margin``.
+
+    Pass if the (1 - 2 alpha) score interval lies inside (-margin, margin), fail if it lies
+    entirely outside, else inconclusive: the sample is too small for the claim.
+    """
+    if not (0 < margin < 1 and 0 < alpha < 0.5):
+        raise InputError(f"margin {margin} must be in 0..1 and alpha {alpha} in 0..0.5")
+    low, high = tango_interval(counts, 1 - 2 * alpha)
+    verdict = Verdict.INCONCLUSIVE
+    if -margin < low and high < margin:
+        verdict = Verdict.PASS
+    elif low >= margin or high <= -margin:
+        verdict = Verdict.FAIL
+    p_low = float(stats.norm.sf(tango_z(counts, -margin)))
+    p_high = float(stats.norm.cdf(tango_z(counts, margin)))
+    return Equivalence(counts.difference, (low, high), max(p_low, p_high), verdict)
+
+
+def mcnemar_exact(counts: PairedCounts) -> float:
+    """Return the exact two-sided p-value of "both sides fail equally often"."""
+    discordant = counts.only_first + counts.only_second
+    if discordant == 0:
+        return 1.0
+    return float(stats.binomtest(counts.only_first, discordant, 0.5).pvalue)
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Return the Wilson score interval of a proportion."""
+    _check_share(successes, total)
+    found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def exact_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Return the Clopper-Pearson interval of a proportion: never too short."""
+    _check_share(successes, total)
+    found = stats.binomtest(successes, total).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
+
+
+def zero_failures_bound(total: int, confidence: float = 0.95) -> float:
+    """Return the upper bound of a failure rate when none failed in ``total`` ("rule of three")."""
+    _check_share(0, total)
+    return 1.0 - math.pow(1 - confidence, 1 / total)
+
+
+def _check_share(successes: int, total: int) -> None:
+    if not 0 <= successes <= total or total < 1:
+        raise InputError(f"{successes} of {total} is not a share")
+
+
+def bootstrap_weights(samples: int, resamples: int, seed: int) -> F64:
+    """Return resampling weights (resamples, samples): how often each sample is drawn."""
+    generator = np.random.default_rng(seed)
+    share = np.full(samples, 1 / samples)
+    return generator.multinomial(samples, share, size=resamples).astype(np.float64)
+
+
+def ratio_of_sums(numerator: F64, denominator: F64, weights: F64) -> F64:
+    """Return the paired bootstrap distribution of sum(numerator) / sum(denominator)."""
+    both = weights @ np.stack([numerator, denominator], axis=1)
+    ratio: F64 = np.full(len(both), np.inf)
+    np.divide(both[:, 0], both[:, 1], out=ratio, where=both[:, 1] > 0)
+    return ratio
+
+
+def percentile_interval(values: F64, confidence: float = 0.95) -> Interval:
+    """Return the central percentile interval of a bootstrap distribution."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def outside_p_value(estimate: float, spread: float, floor: float, ceiling: float) -> float:
+    """Return the p-value of "the true value is within [floor, ceiling]" (normal estimate)."""
+    excess = max(floor - estimate, estimate - ceiling)
+    if spread <= 0:
+        return 0.0 if excess > 0 else 1.0
+    return float(stats.norm.sf(excess / spread))
+
+
+def spearman(first: F64, second: F64) -> float | None:
+    """Return the rank correlation; None if one side is constant (it is then undefined)."""
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def spearman_interval(rho: float, samples: int, confidence: float = 0.95) -> Interval:
+    """Return an interval of a rank correlation by Fisher's transformation.
+
+    Source: D. G. Bonett and T. A. Wright, Psychometrika 65 (2000), 23-28.
+    """
+    if samples < 4:
+        return -1.0, 1.0
+    if abs(rho) >= 1:
+        return rho, rho
+    spread = float(stats.norm.ppf((1 + confidence) / 2)) * spearman_spread(rho, samples)
+    return math.tanh(math.atanh(rho) - spread), math.tanh(math.atanh(rho) + spread)
+
+
+def spearman_spread(rho: float, samples: int) -> float:
+    """Return the standard error of atanh(rho) for at least 4 samples.
+
+    Source: D. G. Bonett and T. A. Wright, Psychometrika 65 (2000), 23-28.
+    """
+    return math.sqrt((1 + rho * rho / 2) / (samples - 3))
+
+
+def share_above(exceeding: int, total: int, share: float) -> float:
+    """Return the exact p-value of "at most ``share`` of the population exceeds the limit"."""
+    _check_share(exceeding, total)
+    return float(stats.binom.sf(exceeding - 1, total, share))
+
+
+def share_below(exceeding: int, total: int, share: float) -> float:
+    """Return the exact p-value of "at least ``share`` of the population exceeds the limit"."""
+    _check_share(exceeding, total)
+    return float(stats.binom.cdf(exceeding, total, share))
+
+
+def smallest_limit(values: F64, share: float, alpha: float) -> float | None:
+    """Return the smallest limit that at most ``share`` of the population is shown to exceed.
+
+    An exact upper confidence bound of a quantile; None if the sample is too small for any.
+    """
+    allowed = np.flatnonzero(stats.binom.cdf(np.arange(len(values)), len(values), share) <= alpha)
+    if not len(allowed):
+        return None
+    return float(np.sort(values)[len(values) - 1 - int(allowed[-1])])
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values: the family's error rate holds for any dependence."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted: list[Any] = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return [float(p) for p in adjusted]
