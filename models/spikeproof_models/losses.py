@@ -30,21 +30,30 @@ def perturbation_dynamics(difference: Tensor, leak: float) -> Tensor:
 
 
 def ms_mppd_loss(
-    clean: Tensor, perturbed: Tensor, leak: float, gain: Tensor | None = None
+    clean: Tensor,
+    perturbed: Tensor,
+    leak: float,
+    gain: Tensor | None = None,
+    *,
+    detach_clean: bool = True,
 ) -> Tensor:
     """Return the mean over time, batch and neurons of the squared perturbation dynamics.
 
-    The clean current is detached: only the perturbed run is pulled towards the clean one.
+    By default, and in the paper's code, the clean current is detached: only the perturbed run is
+    pulled towards the clean one. Both runs share their weights, so a step that moves the perturbed
+    current moves the clean one too, and it moves it further where clean images make more spikes
+    below: the difference can then grow. ``detach_clean=False`` gives the true gradient.
 
     Args:
         clean: current of the last spiking layer before its gain, (T, B, ...).
         perturbed: the same for the perturbed images.
         leak: the layer's leak.
         gain: (T,) to weight the currents as a DLIF layer does; the paper's code leaves it out.
+        detach_clean: stop the gradient at the clean current.
 
     Source: "Robust Stable Spiking Neural Networks", ICML 2024, mean-square MPPD loss.
     """
-    difference = clean.detach() - perturbed
+    difference = (clean.detach() if detach_clean else clean) - perturbed
     if gain is not None:
         difference = difference * gain.reshape(-1, *[1] * (difference.ndim - 1))
     return perturbation_dynamics(difference, leak).square().mean()

@@ -87,6 +87,7 @@ class ObjectiveConfig(_Strict):
 
     chi: float = Field(default=0.5, ge=0, le=1)
     rho: float = Field(default=0.0, ge=0)
+    detach_clean: bool = Field(default=True, description="as in the paper's code")
     mppd_with_gain: bool = Field(
         default=False, description="weight the MPPD currents by the DLIF gain"
     )

@@ -107,7 +107,8 @@ def training_loss(
         clean, other = result.current.chunk(2, dim=1)
         leak = next(m for m in reversed(model.layers) if isinstance(m, LifLayer)).node.leak
         gain = result.gain if config.mppd_with_gain else None
-        loss = loss + config.rho * ms_mppd_loss(clean, other, leak, gain)
+        mppd = ms_mppd_loss(clean, other, leak, gain, detach_clean=config.detach_clean)
+        loss = loss + config.rho * mppd
     return loss
 
 

@@ -36,6 +36,24 @@ def test_only_the_perturbed_branch_is_pulled():
     assert bool((perturbed.grad > 0).all())
 
 
+def test_both_branches_are_pulled_when_the_clean_one_is_not_detached():
+    clean = torch.zeros(3, 2, 2, requires_grad=True)
+    perturbed = torch.ones(3, 2, 2, requires_grad=True)
+    ms_mppd_loss(clean, perturbed, 0.9, detach_clean=False).backward()
+    assert torch.equal(clean.grad, -perturbed.grad)
+
+
+def test_detaching_the_clean_branch_can_drive_the_two_apart():
+    """One weight, two clean spikes and one perturbed: the detached step goes the wrong way."""
+    weight = torch.tensor(1.0, requires_grad=True)
+    clean, perturbed = (weight * torch.full((1, 1, 1), s) for s in (2.0, 1.0))
+    (detached,) = torch.autograd.grad(ms_mppd_loss(clean, perturbed, 0.5), weight)
+    clean, perturbed = (weight * torch.full((1, 1, 1), s) for s in (2.0, 1.0))
+    loss = ms_mppd_loss(clean, perturbed, 0.5, detach_clean=False)
+    (true,) = torch.autograd.grad(loss, weight)
+    assert detached < 0 < true  # descent enlarges the weight, and with it the difference
+
+
 def test_chi_mixes_the_two_cross_entropies():
     sure, even, y = torch.tensor([[100.0, 0.0]]), torch.zeros(1, 2), torch.tensor([0])
     assert math.isclose(

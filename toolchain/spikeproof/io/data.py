@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def _read_arrays(path: Path) -> dict[str, Array]:
             return {
                 name: archive_arrays[name] for name in archive_arrays.files if name in {"x", "y"}
             }
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        # MemoryError: an array header may promise more than the file, or the machine, holds.
         raise InputError(
             f"is not a usable .npz file: {error}", where=str(path),
             hint="Write it with numpy.savez(path, x=images, y=labels); objects are refused.",

@@ -46,7 +46,7 @@ class ConvertOptions(BaseModel):
         description="Bits per weight; mixed-sign weights step by 2**(9 - bits).",
     )
     calibration_samples: int = Field(
-        default=256,
+        default=512,
         ge=1,
         le=100_000,
         description="Calibration images used, at most; the first ones.",
@@ -55,6 +55,11 @@ class ConvertOptions(BaseModel):
         default=None,
         description="Force the scale of layers by name, in units of weight times spike per unit "
         "of float membrane; layers not named are searched.",
+    )
+    compensate: bool = Field(
+        default=True,
+        description="Let the rounding of one weight make up for that of others, fitted to half of "
+        "the calibration images and kept where it helps on the other half; false: nearest.",
     )
     search: bool = Field(
         default=True, description="Search each layer's scale on calibration images; false: max-abs."
@@ -161,7 +166,9 @@ def _choose_coding(
 ) -> tuple[Chosen, dict[str, float]]:
     """Return the best candidate, and the flip rate of each input coding that was tried."""
     forced = (options.scale or {}).get(layer.name)
-    setting = Setting(inputs, highest, options.weight_bits, options.search, forced)
+    setting = Setting(
+        inputs, highest, options.weight_bits, options.search, options.compensate, forced
+    )
     if not layer.pixels:
         return choose(layer, setting, "spikes"), {}
     wanted = options.input_coding

@@ -17,7 +17,7 @@ scale by 1/64 is undone by the rounding of the weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,27 +94,36 @@ class Candidate:
         return V_UNITS * self.scale
 
 
-def weight_grid(weight: F64, bits: int) -> tuple[chip.Sign, int, int, int]:
-    """Return (sign mode, step, lowest, highest) of the weights a layer may use.
+class Grid(NamedTuple):
+    """The weights a layer may use: multiples of ``step`` in low..high under a sign mode."""
+
+    sign: chip.Sign
+    step: int
+    low: int
+    high: int
+
+
+def weight_grid(weight: F64, bits: int) -> Grid:
+    """Return the weights a layer may use.
 
     Mixed signs lose the lowest bit and stay symmetric: -254..254 in steps of 2 with 8 bits.
     """
     one_sided = WEIGHT_LIMIT // (1 << bits)
     if weight.size and weight.min() >= 0 and weight.max() > 0:
-        return "excitatory", one_sided, 0, WEIGHT_LIMIT - one_sided
+        return Grid("excitatory", one_sided, 0, WEIGHT_LIMIT - one_sided)
     if weight.size and weight.max() <= 0 and weight.min() < 0:
-        return "inhibitory", one_sided, one_sided - WEIGHT_LIMIT, 0
+        return Grid("inhibitory", one_sided, one_sided - WEIGHT_LIMIT, 0)
     step = 2 * one_sided
-    return "mixed", step, step - WEIGHT_LIMIT, WEIGHT_LIMIT - step
+    return Grid("mixed", step, step - WEIGHT_LIMIT, WEIGHT_LIMIT - step)
 
 
 def max_abs_scale(layer: FloatLayer, bits: int) -> float:
     """Return the scale at which the largest weight is the largest the chip can hold."""
-    _, _, low, high = weight_grid(layer.weight, bits)
+    grid = weight_grid(layer.weight, bits)
     largest = float(np.abs(layer.weight).max(initial=0.0))
     if largest == 0:  # only a bias: any scale keeps it; take the threshold as yardstick
         largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
-    return max(high, -low) / largest
+    return max(grid.high, -grid.low) / largest
 
 
 def settle_scale(layer: FloatLayer, scale: float) -> float:
@@ -124,16 +133,31 @@ def settle_scale(layer: FloatLayer, scale: float) -> float:
     return max(1, round(scale * layer.end.threshold)) / layer.end.threshold
 
 
-def round_layer(layer: FloatLayer, scale: float, bits: int) -> Candidate:
+class Rounding(Protocol):
+    """A way to put scaled weights on the grid."""
+
+    def __call__(self, weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
+        """Return multiples of the grid's step (clipped by the caller) and the adjusted bias."""
+        ...
+
+
+def to_nearest(weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
+    """Round every weight to the nearest grid value, whatever the others do."""
+    return grid.step * np.rint(weight / grid.step), bias
+
+
+def round_layer(
+    layer: FloatLayer, scale: float, bits: int, rounding: Rounding = to_nearest
+) -> Candidate:
     """Round a layer whose weights sit on the chip (spikes or graded pixels as input)."""
     scale = settle_scale(layer, scale)
-    sign, step, low, high = weight_grid(layer.weight, bits)
-    wanted = step * np.rint(layer.weight * scale / step)
-    clipped = (wanted < low) | (wanted > high)
-    weight = np.clip(wanted, low, high).astype(np.int16)
-    mantissa, exponent, problems = round_bias(layer.bias * V_UNITS * scale, layer.fires_at_equality)
+    grid = weight_grid(layer.weight, bits)
+    wanted, bias = rounding(layer.weight * scale, layer.bias * scale, grid)
+    clipped = (wanted < grid.low) | (wanted > grid.high)
+    weight = np.clip(wanted, grid.low, grid.high).astype(np.int16)
+    mantissa, exponent, problems = round_bias(bias * V_UNITS, layer.fires_at_equality)
     neuron, more = neuron_of(layer, scale, mantissa, exponent)
-    built = chip.ChipLayer(layer.name, synapse_of(layer, weight, sign), neuron, layer.shape)
+    built = chip.ChipLayer(layer.name, synapse_of(layer, weight, grid.sign), neuron, layer.shape)
     return Candidate(built, scale, float(clipped.mean()), tuple(problems + more))
 
 

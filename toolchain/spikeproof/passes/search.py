@@ -2,7 +2,9 @@
 
 Max-abs scaling spends the 8 bits on the largest weight. Here a geometric grid around it is
 tried, including scales that clip outliers; each candidate is certified first and then scored
-on calibration images against the float layer (:mod:`score`), coarse before fine.
+on calibration images against the float layer (:mod:`score`), coarse before fine. The finalists
+are rounded a second time with compensation, fitted to one half of the images and judged on the
+other.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from spikeproof.errors import RangeError
+from spikeproof.passes.compensate import FAN_IN_MAX, compensation
 from spikeproof.passes.host import largest_host_scale, round_host_layer
 from spikeproof.passes.quantise import Candidate, Coding, FloatLayer, max_abs_scale, round_layer
 from spikeproof.passes.ranges import Ints, LayerRange, certify_layer
@@ -51,6 +54,7 @@ class Setting:
     highest: Ints
     bits: int = 8
     search: bool = True
+    compensate: bool = True
     forced: float | None = None
 
 
@@ -74,7 +78,8 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
         raise _nothing_fits(layer, setting, build)
     plain = min(base, top)
     if not setting.search:
-        return _best(layer, setting, coding, _fitting(layer, setting, build, [plain, top])[:1])
+        only = _fitting(layer, setting, build, [plain, top])[:1]
+        return _best(layer, setting, coding, [*only, *_compensated(layer, setting, only)])
     low = LOWEST * plain
     grid = np.geomspace(low, min(top, HIGHEST * base), COARSE).tolist()
     pool = _fitting(layer, setting, build, [plain, *grid, top])
@@ -84,7 +89,18 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
     near = [centre * ratio**k for k in (-0.6, -0.3, -0.15, 0.15, 0.3, 0.6)]
     fine = _fitting(layer, setting, build, near)
     ranked = _rank(layer, _coarse(layer, setting), _distinct([*ranked[:4], *fine]))
-    return _best(layer, setting, coding, _distinct([*ranked[:3], pool[0]]))
+    finalists = _distinct([*ranked[:3], pool[0]])
+    again = _compensated(layer, setting, _distinct([ranked[0], pool[0]]))
+    return _best(layer, setting, coding, [*finalists, *again])
+
+
+def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> list[Candidate]:
+    """Round the same scales again, letting roundings make up for each other."""
+    if not setting.compensate or layer.linear.weight[0].size > FAN_IN_MAX:
+        return []
+    rounding = compensation(layer, setting.inputs[::2])
+    again = [round_layer(layer, c.scale, setting.bits, rounding) for c in pool]
+    return [c for c in again if not _problems(layer, setting, c)]
 
 
 def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
@@ -167,8 +183,9 @@ def _rank(layer: FloatLayer, inputs: Inputs, pool: list[Candidate]) -> list[Cand
 
 
 def _best(layer: FloatLayer, setting: Setting, coding: Coding, pool: list[Candidate]) -> Chosen:
-    """Score finalists on all calibration images and certify the winner."""
-    scores = score(layer, setting.inputs, pool)
+    """Score finalists on the images no rounding was fitted to, and certify the winner."""
+    judged = setting.inputs[1::2] if len(setting.inputs) > 1 else setting.inputs
+    scores = score(layer, judged, pool)
     winner = min(range(len(pool)), key=lambda i: scores[i])
     found, reachable = certify_layer(pool[winner].layer, setting.highest, layer.timesteps)
     return Chosen(pool[winner], found, scores[winner], coding, reachable)
@@ -179,7 +196,8 @@ def _forced(layer: FloatLayer, setting: Setting, coding: Coding, builds: list[Bu
     tried = [b(scale) for b in builds]
     for candidate in tried:
         if not _problems(layer, setting, candidate):
-            return _best(layer, setting, coding, [candidate])
+            chip_weights = [] if coding == "bias" else _compensated(layer, setting, [candidate])
+            return _best(layer, setting, coding, [candidate, *chip_weights])
     reasons = _problems(layer, setting, tried[-1])
     fits = [f for b in builds if (f := _largest_fitting(layer, setting, b, scale)) is not None]
     way_out = (

@@ -197,6 +197,8 @@ def _(neuron: chip.ReadoutNeuron, t: int) -> tuple[int, int, int]:
 
 
 def _join(parts: list[dict[str, LayerTrace]]) -> dict[str, LayerTrace]:
+    if len(parts) == 1:
+        return parts[0]
     joined = {}
     for name, first in parts[0].items():
         spikes = [p[name].s for p in parts]

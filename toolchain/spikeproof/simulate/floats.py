@@ -177,6 +177,8 @@ def _per_channel(values: NDArray[Any]) -> F64:
 
 
 def _join(parts: list[dict[str, FloatTrace]]) -> dict[str, FloatTrace]:
+    if len(parts) == 1:
+        return parts[0]
     joined = {}
     for name, first in parts[0].items():
         vs = [p[name].v for p in parts]

@@ -28,7 +28,7 @@ Grey = Annotated[float, Field(gt=0, le=255)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Samples(_Section):
