@@ -148,7 +148,8 @@ def render(card: dict[str, Any], recipe_file: str | None) -> str:
         "## Training",
         "",
         f"* {training['training_images'] - held_out:,} of the {training['training_images']:,} "
-        f"training images; the other {held_out:,} choose the epoch. The epoch was chosen without test images.",
+        f"training images; the other {held_out:,} choose the epoch. The choice saw "
+        "no test images.",
         f"* Epoch {training['selected_epoch']} of {recipe['optimiser']['epochs']}, "
         f"seed {recipe['seed']}, torch {training['torch']}.",
         f"* SHA-256 of the training data: `{training['training_data_sha256']}`",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spikeproof.verify.accuracy import accuracy_row, accuracy_rows
+from spikeproof.verify.checks import accuracy_check
 from spikeproof.verify.perturbations import Perturbation
 
 ITEM = Perturbation("pgd", 8, 1000, 20)
@@ -47,3 +48,20 @@ def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
     assert [r["samples"] for r in rows] == [4, 2]
     assert rows[0]["float_accuracy"] == 0.75 and rows[0]["chip_accuracy"] == 0.5
     assert all(r["mcnemar_p_holm"] >= r["mcnemar_p"] for r in rows)
+
+
+def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
+    truth = np.zeros(400, int)
+    clean = np.r_[np.ones(60, int), np.zeros(340, int)].tolist()
+    attacked = np.r_[np.ones(20, int), np.zeros(380, int)].tolist()
+    merged = {
+        name: {"float": answers, "chip": answers}
+        for name, answers in (("clean", clean), ("fgsm 8/255", attacked))
+    }
+    rows = accuracy_rows(merged, [Perturbation("fgsm", 8, 400)], truth, config)
+    assert [r["attack_helps"] for r in rows] == [False, True]
+    found = accuracy_check(rows)
+    assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
+    rows = accuracy_rows({**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
+                         [Perturbation("fgsm", 8, 400)], truth, config)  # fmt: skip
+    assert accuracy_check(rows)["verdict"] == "pass"

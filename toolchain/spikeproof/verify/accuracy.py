@@ -17,6 +17,7 @@ from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN
 
 Json = dict[str, Any]
+ATTACKS = ("fgsm", "pgd")
 
 
 def accuracy_rows(
@@ -30,9 +31,23 @@ def accuracy_rows(
         truth = labels[: len(part["float"])]
         right = {k: np.asarray(part[k]) == truth for k in ("float", "chip")}
         margin = float(getattr(config.margins, item.kind))
-        rows.append(accuracy_row(item, right["float"], right["chip"], margin, config.alpha))
+        row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
+        unharmed = np.asarray(merged[CLEAN]["float"][: len(truth)]) == truth
+        row["attack_helps"] = item.kind in ATTACKS and attack_helps(
+            unharmed[: len(right["float"])], right["float"][: len(unharmed)], config.alpha
+        )
+        rows.append(row)
     adjusted = st.holm([row["mcnemar_p"] for row in rows])
     return [{**row, "mcnemar_p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def attack_helps(clean: NDArray[np.bool_], attacked: NDArray[np.bool_], alpha: float) -> bool:
+    """Tell whether an attack left the network right more often than no attack at all.
+
+    No honest attack can do that beyond chance: the gradients it follows are masked.
+    """
+    counts = st.paired_counts(attacked, clean)
+    return bool(attacked.sum() > clean.sum() and st.mcnemar_exact(counts) <= alpha)
 
 
 def accuracy_row(

@@ -125,14 +125,19 @@ def _would_pass(rows: list[Json]) -> Json:
 
 def accuracy_check(rows: list[Json]) -> Json:
     """V7: both networks are right equally often."""
-    verdict = combine(row["tost"] for row in rows)
+    masked = [f"{r['perturbation']} {r['strength']:g}/255" for r in rows if r["attack_helps"]]
+    equal = combine(row["tost"] for row in rows)
+    verdict = combine([equal, Verdict.INCONCLUSIVE]) if masked else equal
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
     return check(
         "V7", "Accuracy and robustness are equal within a margin", "tested", verdict,
         f"Clean accuracy {clean['float_accuracy']:.2%} before and {clean['chip_accuracy']:.2%} "
         f"after; the largest difference is {100 * worst['difference']:+.2f} points "
-        f"({worst['perturbation']}, strength {worst['strength']:g}/255).",
+        f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
+        + (f" {', '.join(masked)} made the trained network more accurate than it is on clean "
+           "images: its gradients are masked, and accuracy under attack shows nothing."
+           if masked else ""),
         {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
          "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
          "largest_difference": worst["difference"]},
