@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import RangeError
-from spikeproof.ir.checks import check_chip
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
 from spikeproof.simulate.inputs import check_input
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits

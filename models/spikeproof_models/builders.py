@@ -10,7 +10,7 @@ import numpy as np
 
 from spikeproof.errors import InputError
 from spikeproof.ir import floats
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof_models.neurons import DEFAULT_LEAK
 

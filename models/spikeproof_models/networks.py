@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof_models.layers import build_layer, export_node
 from spikeproof_models.neurons import GainForm, LifLayer
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeproof.errors import GraphError, RangeError, UnsupportedError
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spikeproof.errors import BundleError, GraphError
-from spikeproof.ir.checks import check_chip, check_float
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, HostCurrent, LifNeuron
 from spikeproof.ir.floats import (
     AvgPool2d,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikeproof.errors import BundleError
 from spikeproof.io import container
 from spikeproof.io.files import read_bytes, write_atomic
-from spikeproof.ir.checks import check_chip
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from spikeproof.errors import BundleError
 from spikeproof.io import container
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 

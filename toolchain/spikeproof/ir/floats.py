@@ -109,7 +109,7 @@ class FloatNetwork:
 
     Args:
         input_shape: (C, H, W) of an image with values in [0, 1].
-        nodes: in order of application; validated by :func:`spikeproof.ir.checks.check_float`.
+        nodes: in order of application; validated by :func:`spikeproof.ir.check_float.check_float`.
     """
 
     name: str

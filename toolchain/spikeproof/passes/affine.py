@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.simulate.linear import unfold
 
 Array = NDArray[Any]
 Affine = Conv2d | Linear
@@ -26,17 +26,9 @@ def columns(node: Map, x: Array) -> Array:
     """Unfold inputs (N, *shape) into rows: (groups, N * positions, fan-in)."""
     if not isinstance(node, Conv2d | chip.ConvSynapse):
         return x.reshape(1, len(x), -1)
-    (ph, pw), (dh, dw), (sh, sw) = node.padding, node.dilation, node.stride
-    per_group, kh, kw = node.weight.shape[1:]
-    reach = ((kh - 1) * dh + 1, (kw - 1) * dw + 1)
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    # NumPy accepts a tuple of axes; its stubs know only one.
-    windows: Array = sliding_window_view(padded, reach, axis=(2, 3))  # type: ignore[call-overload]
-    windows = windows[:, :, ::sh, ::sw, ::dh, ::dw]
-    n, _, oh, ow = windows.shape[:4]
-    split = windows.reshape(n, node.groups, per_group, oh, ow, kh, kw)
-    ordered: Array = split.transpose(1, 0, 3, 4, 2, 5, 6)
-    return ordered.reshape(node.groups, n * oh * ow, -1)
+    kernel = (node.weight.shape[2], node.weight.shape[3])
+    rows = unfold(x, kernel, node.stride, node.padding, node.dilation, node.groups)
+    return rows.reshape(node.groups, -1, rows.shape[-1])
 
 
 def product(node: Map, unfolded: Array, weight: Array) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
-from spikeproof.ir.checks import check_chip
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import GraphError, UnsupportedError
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.ir.checks import LEAK_MAX
+from spikeproof.ir.check_chip import LEAK_MAX
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear
 from spikeproof.passes.base import Condition, Pass
 from spikeproof.passes.conversion import Relation

@@ -14,7 +14,7 @@ import numpy as np
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.checks import HOST_WEIGHT_MAX
+from spikeproof.ir.check_chip import HOST_WEIGHT_MAX
 from spikeproof.passes.affine import apply, bias_map
 from spikeproof.passes.quantise import (
     F64,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spikeproof.errors import GraphError, UnsupportedError, list_problems
-from spikeproof.ir.checks import check_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.affine import Affine, compose, padding_problem

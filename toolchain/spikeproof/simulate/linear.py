@@ -1,4 +1,4 @@
-"""Batched cross-correlation on floats: one matrix product per group (im2col)."""
+"""Batched cross-correlation: unfold the windows into rows, then one matrix product per group."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Array = NDArray[Any]
 Pair = tuple[int, int]
 _CHUNK_VALUES = 1 << 23
-"""Unfolded patches are made for as many images at a time as fit in about this many values."""
+"""Unfolded windows are made for as many images at a time as fit in about this many values."""
+
+
+def unfold(
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Array:
+    """Return the windows of images (M, C, H, W), zero-padded: (groups, M, H', W', fan-in).
+
+    The fan-in runs over (C/groups, kH, kW), as the weights do. The caller guarantees that the
+    shapes fit.
+    """
+    (p_h, p_w), (d_h, d_w), (s_h, s_w) = padding, dilation, stride
+    padded = np.pad(x, ((0, 0), (0, 0), (p_h, p_h), (p_w, p_w))) if p_h or p_w else x
+    reach = (d_h * (kernel[0] - 1) + 1, d_w * (kernel[1] - 1) + 1)
+    # NumPy accepts a tuple of axes; its stubs know only one.
+    windows: Array = sliding_window_view(padded, reach, (2, 3))  # type: ignore[call-overload]
+    windows = windows[:, :, ::s_h, ::s_w, ::d_h, ::d_w]
+    images, channels, out_h, out_w = windows.shape[:4]
+    split = windows.reshape(images, groups, channels // groups, out_h, out_w, *kernel)
+    return split.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, images, out_h, out_w, -1)
 
 
 def correlate(
-    x: Floats, weight: Floats, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Floats:
+    x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Array:
     """Correlate images (M, C, H, W) with kernels (O, C/groups, kH, kW); zero padding.
 
     Returns (M, O, H', W') in the type of ``x``. The caller guarantees that the shapes fit.
     """
-    p_h, p_w = padding
-    padded = np.pad(x, ((0, 0), (0, 0), (p_h, p_h), (p_w, p_w))) if p_h or p_w else x
-    d_h, d_w = dilation
-    reach = (d_h * (weight.shape[2] - 1) + 1, d_w * (weight.shape[3] - 1) + 1)
-    windows: Floats = sliding_window_view(padded, reach, (2, 3))  # type: ignore[call-overload]
-    windows = windows[:, :, :: stride[0], :: stride[1], ::d_h, ::d_w]
-    per_image = int(np.prod(windows.shape[1:]))
-    step = max(1, _CHUNK_VALUES // per_image)
-    parts = [_product(windows[i : i + step], weight, groups) for i in range(0, len(x), step)]
+    kernel = (weight.shape[2], weight.shape[3])
+    kernels = weight.reshape(groups, len(weight) // groups, -1)
+    per_image = x[0].size * kernel[0] * kernel[1] // max(1, stride[0] * stride[1])
+    step = max(1, _CHUNK_VALUES // max(1, per_image))
+    parts = []
+    for start in range(0, len(x), step):
+        rows = unfold(x[start : start + step], kernel, stride, padding, dilation, groups)
+        found = [row @ k.T for row, k in zip(rows, kernels, strict=True)]
+        parts.append(np.moveaxis(np.concatenate(found, axis=-1), -1, 1))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _product(windows: Floats, weight: Floats, groups: int) -> Floats:
-    """Multiply patches (M, C, H', W', kH, kW) with the kernels, group by group."""
-    images, channels, out_h, out_w = windows.shape[:4]
-    out_channels = len(weight)
-    result = np.empty((images, out_channels, out_h, out_w), windows.dtype)
-    per_in, per_out = channels // groups, out_channels // groups
-    for g in range(groups):
-        patch = windows[:, g * per_in : (g + 1) * per_in].transpose(0, 2, 3, 1, 4, 5)
-        kernel = weight[g * per_out : (g + 1) * per_out].reshape(per_out, -1)
-        flat = np.ascontiguousarray(patch).reshape(images * out_h * out_w, -1) @ kernel.T
-        result[:, g * per_out : (g + 1) * per_out] = flat.reshape(
-            images, out_h, out_w, per_out
-        ).transpose(0, 3, 1, 2)
-    return result

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.checks import ACCUMULATOR_LIMIT, LEAK_MAX, WEIGHT_LIMITS, check_chip
+from spikeproof.ir.check_chip import ACCUMULATOR_LIMIT, LEAK_MAX, WEIGHT_LIMITS, check_chip
 from spikeproof.ir.shapes import output_shape
 
 Rng = np.random.Generator

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.checks import check_chip
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.simulate.inputs import check_input
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits

@@ -1,0 +1,103 @@
+"""Check a float network and report every problem at once."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from spikeproof.errors import GraphError
+from spikeproof.ir import floats
+from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
+from spikeproof.ir.shapes import Shape, output_shape
+
+
+def check_float(network: floats.FloatNetwork) -> None:
+    """Raise GraphError with all problems of a float network: names, shapes, NaN, ranges."""
+    problems = frame_problems(network.name, network.input_shape, network.timesteps)
+    shape: Shape | None = tuple(network.input_shape)
+    names = [node.name for node in network.nodes]
+    problems += name_problems(names)
+    for node in network.nodes:
+        found = _node_problems(node, network.timesteps, shape)
+        problems += [f"{node.name}: {p}" for p in found]
+        shape = next_shape(node, shape, node.name, problems)
+    if not network.nodes or not isinstance(network.nodes[-1], floats.Readout):
+        problems.append("the last node must be a Readout")
+    if sum(isinstance(n, floats.Readout) for n in network.nodes) > 1:
+        problems.append("only one Readout is allowed, at the end")
+    raise_problems(problems, network.name)
+
+
+def _node_problems(node: Any, timesteps: int, shape: Shape | None) -> list[str]:
+    arrays = {k: v for k, v in vars(node).items() if isinstance(v, np.ndarray)}
+    problems = []
+    for key, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64):
+            problems.append(f"{key} has type {array.dtype}, expected float32 or float64")
+        elif not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            problems.append(f"{key} holds {bad} value(s) that are NaN or infinite")
+    return problems or _own_problems(node, timesteps, shape)
+
+
+@singledispatch
+def _own_problems(node: object, timesteps: int, shape: Shape | None) -> list[str]:
+    return []
+
+
+@_own_problems.register
+def _(node: floats.Conv2d, timesteps: int, shape: Shape | None) -> list[str]:
+    if node.bias is None or node.weight.ndim != 4:
+        return []
+    full = _try_shape(node, shape)
+    if node.bias.shape in {(node.weight.shape[0],), full}:
+        return []
+    return [f"bias has shape {node.bias.shape}, expected {node.weight.shape[0]} channels"]
+
+
+@_own_problems.register
+def _(node: floats.Linear, timesteps: int, shape: Shape | None) -> list[str]:
+    if node.bias is None or node.weight.ndim != 2 or node.bias.shape == node.weight.shape[:1]:
+        return []
+    return [f"bias has shape {node.bias.shape}, expected {node.weight.shape[:1]}"]
+
+
+@_own_problems.register
+def _(node: floats.BatchNorm2d, timesteps: int, shape: Shape | None) -> list[str]:
+    problems = []
+    for key in ("gamma", "beta", "mean", "var"):
+        found = getattr(node, key).shape
+        if shape is not None and found != shape[:1]:
+            problems.append(f"{key} has shape {found}, expected {shape[:1]}")
+    if not np.isfinite(node.eps) or (node.var + node.eps <= 0).any():
+        problems.append("var + eps must be positive")
+    return problems
+
+
+@_own_problems.register
+def _(node: floats.InputScale, timesteps: int, shape: Shape | None) -> list[str]:
+    channels = shape[:1] if shape is not None else node.mean.shape
+    if node.mean.shape != channels or node.std.shape != channels:
+        return [f"mean {node.mean.shape} and std {node.std.shape} must both be {channels}"]
+    return [] if (node.std > 0).all() else ["std must be positive"]
+
+
+@_own_problems.register
+def _(node: floats.Lif, timesteps: int, shape: Shape | None) -> list[str]:
+    problems = []
+    if not 0 <= node.leak <= 1:
+        problems.append(f"leak is {node.leak}, must be in 0..1")
+    if not (np.isfinite(node.threshold) and node.threshold > 0):
+        problems.append(f"threshold is {node.threshold}, must be positive")
+    if node.gain is not None and node.gain.shape != (timesteps,):
+        problems.append(f"gain has shape {node.gain.shape}, expected one per step ({timesteps},)")
+    return problems
+
+
+def _try_shape(node: Any, shape: Shape | None) -> Shape | None:
+    try:
+        return output_shape(node, shape) if shape is not None else None
+    except GraphError:
+        return None
