@@ -98,7 +98,7 @@ def config() -> VerifyConfig:
         "quick", engine="fast", lava_samples=4,
         samples={"accuracy": 320, "gaussian": 320, "fgsm": 320, "pgd": 320, "stages": 30,
                  "boundary": 30},
-        perturbations={"gaussian": [48], "fgsm": [], "pgd": [], "pgd_steps": 2},
+        perturbations={"gaussian": [48], "fgsm": [], "pgd": []},
         margins={"clean": 0.2, "gaussian": 0.2},
         mppd={"median_difference": 0.2, "p99_difference": 0.9, "spearman": 0.5,
               "ratio": [0.8, 1.25]},

@@ -51,6 +51,9 @@ class Perturbations(_Section):
     fgsm: tuple[Grey, ...]
     pgd: tuple[Grey, ...]
     pgd_steps: Count
+    surrogate_widths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    """Half-widths of the surrogate slope FGSM and PGD are tried with, one after the other on the
+    images still classified right; with one width alone a network can hide its gradient."""
 
 
 class Margins(_Section):

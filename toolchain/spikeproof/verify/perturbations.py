@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.simulate.floats import run_float
 from spikeproof.simulate.trace import Progress
 from spikeproof.verify.config import VerifyConfig
+
+if TYPE_CHECKING:
+    from spikeproof.attacks import Attack
 
 Images = NDArray[np.uint8]
 CHUNK = 100
@@ -30,6 +34,7 @@ class Perturbation:
     strength: float
     samples: int
     steps: int = 0
+    surrogate_widths: tuple[float, ...] = (1.0,)
 
     @property
     def row(self) -> str:
@@ -52,7 +57,8 @@ def perturbations(config: VerifyConfig, available: int) -> list[Perturbation]:
     for kind in ("gaussian", "fgsm", "pgd"):
         steps = strengths.pgd_steps if kind == "pgd" else 0
         samples = min(getattr(counts, kind), available)
-        found += [Perturbation(kind, s, samples, steps) for s in getattr(strengths, kind)]
+        widths = strengths.surrogate_widths
+        found += [Perturbation(kind, s, samples, steps, widths) for s in getattr(strengths, kind)]
     return found
 
 
@@ -67,21 +73,40 @@ def perturb_with_torch(
 ) -> Images:
     """Craft perturbed images on the float network with spikeproof.attacks.
 
+    An attack is tried with each surrogate width in turn on the images that still survive; an image
+    that survives all of them keeps its last version.
+
     Raises:
         MissingExtraError: torch is not installed.
     """
-    from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise
     from spikeproof.attacks.images import perturb_images
 
-    strength = perturbation.strength / 255
-    attack: Attack
+    attack = _attack(perturbation)
     if perturbation.kind == "gaussian":
-        attack = GaussianNoise(strength)
-    elif perturbation.kind == "fgsm":
-        attack = FGSM(strength)
-    else:
-        attack = PGD(strength, steps=perturbation.steps)
-    return perturb_images(attack, network, x, y, seed=seed, progress=progress)
+        return perturb_images(attack, network, x, y, seed=seed, progress=progress)
+    found, left = x.copy(), np.arange(len(x))
+    widths = perturbation.surrogate_widths
+    for i, width in enumerate(widths):
+        found[left] = perturb_images(
+            attack, network, x[left], y[left], seed=seed + i, surrogate_width=width
+        )
+        left = left[run_float(network, found[left]).predictions == y[left]]
+        if progress:
+            progress(i + 1, len(widths))
+        if not len(left):
+            break
+    return found
+
+
+def _attack(perturbation: Perturbation) -> Attack:
+    from spikeproof.attacks import FGSM, PGD, GaussianNoise
+
+    strength = perturbation.strength / 255
+    if perturbation.kind == "gaussian":
+        return GaussianNoise(strength)
+    if perturbation.kind == "fgsm":
+        return FGSM(strength)
+    return PGD(strength, steps=perturbation.steps)
 
 
 def chunk_seed(config: VerifyConfig, perturbation: Perturbation, start: int) -> int:
