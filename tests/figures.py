@@ -12,7 +12,6 @@ COLUMNS = {
     "clean": "clean",
     "noise 8/255": "gaussian 8/255",
     "FGSM 8/255": "fgsm 8/255",
-    "PGD-20 2/255": "pgd-20 2/255",
     "PGD-20 4/255": "pgd-20 4/255",
     "PGD-20 8/255": "pgd-20 8/255",
 }
@@ -23,8 +22,8 @@ def table(root: Path = ROOT) -> str:
     lines = ["| network | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for path in sorted((root / "models" / "zoo").glob("*.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
-        accuracy = card["test"]["accuracy"]
-        cells = [f"{100 * accuracy[key]:.2f}" for key in COLUMNS.values()]
+        trained, chip = card["test"]["accuracy"], card["test"]["chip_accuracy"]
+        cells = [f"{100 * trained[k]:.2f} / {100 * chip[k]:.2f}" for k in COLUMNS.values()]
         lines.append(f"| [`{card['name']}`](models/zoo/{path.stem}.md) | {' | '.join(cells)} |")
     return "\n".join(lines)
 

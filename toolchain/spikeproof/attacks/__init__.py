@@ -2,6 +2,14 @@
 
 from spikeproof.attacks.base import Attack, GaussianNoise
 from spikeproof.attacks.gradient import FGSM, PGD
-from spikeproof.attacks.images import perturb_images, project_to_grid
+from spikeproof.attacks.images import perturb_images, perturb_worst, project_to_grid
 
-__all__ = ["FGSM", "PGD", "Attack", "GaussianNoise", "perturb_images", "project_to_grid"]
+__all__ = [
+    "FGSM",
+    "PGD",
+    "Attack",
+    "GaussianNoise",
+    "perturb_images",
+    "perturb_worst",
+    "project_to_grid",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spikeproof.attacks.base import Attack
 from spikeproof.errors import InputError, MissingExtraError
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.simulate.floats import run_float
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,6 +82,36 @@ def perturb_images(
         if progress is not None:
             progress(part.stop, len(x))
     return result
+
+
+def perturb_worst(
+    attack: Attack,
+    network: FloatNetwork,
+    x: Images,
+    y: NDArray[Any],
+    *,
+    seed: int,
+    surrogate_widths: Sequence[float],
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Images:
+    """Try a gradient attack with each surrogate width in turn on the images that still survive.
+
+    A network can hide its gradient from one width; it must hide it from all. An image that
+    survives every width keeps its last version. Other arguments as in :func:`perturb_images`.
+    """
+    found, left = x.copy(), np.arange(len(x))
+    for i, width in enumerate(surrogate_widths):
+        found[left] = perturb_images(
+            attack, network, x[left], y[left],
+            seed=seed + i, surrogate_width=width, batch_size=batch_size,
+        )  # fmt: skip
+        left = left[run_float(network, found[left]).predictions == y[left]]
+        if progress is not None:
+            progress(i + 1, len(surrogate_widths))
+        if not len(left):
+            break
+    return found
 
 
 def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:

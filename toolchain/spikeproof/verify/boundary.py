@@ -16,7 +16,7 @@ from spikeproof.ir.chip import (
     Neuron,
     ReadoutNeuron,
 )  # fmt: skip
-from spikeproof.simulate.fast import neuron_step
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.stages import Membrane
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
-from spikeproof.simulate.fast import neuron_step
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.simulate.trace import Engine, LayerTrace
 from spikeproof.verify.bisect import Divergence, View, chip_view, first_divergence, replay_line

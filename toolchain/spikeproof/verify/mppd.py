@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, Lif
-from spikeproof.simulate.fast import FastEngine, neuron_step
+from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.floats import run_float
 
 F64 = NDArray[np.float64]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
 from spikeproof.simulate.trace import Progress
 from spikeproof.verify.config import VerifyConfig
 
@@ -73,29 +72,18 @@ def perturb_with_torch(
 ) -> Images:
     """Craft perturbed images on the float network with spikeproof.attacks.
 
-    An attack is tried with each surrogate width in turn on the images that still survive; an image
-    that survives all of them keeps its last version.
-
     Raises:
         MissingExtraError: torch is not installed.
     """
-    from spikeproof.attacks.images import perturb_images
+    from spikeproof.attacks.images import perturb_images, perturb_worst
 
     attack = _attack(perturbation)
     if perturbation.kind == "gaussian":
         return perturb_images(attack, network, x, y, seed=seed, progress=progress)
-    found, left = x.copy(), np.arange(len(x))
-    widths = perturbation.surrogate_widths
-    for i, width in enumerate(widths):
-        found[left] = perturb_images(
-            attack, network, x[left], y[left], seed=seed + i, surrogate_width=width
-        )
-        left = left[run_float(network, found[left]).predictions == y[left]]
-        if progress:
-            progress(i + 1, len(widths))
-        if not len(left):
-            break
-    return found
+    return perturb_worst(
+        attack, network, x, y,
+        seed=seed, surrogate_widths=perturbation.surrogate_widths, progress=progress,
+    )  # fmt: skip
 
 
 def _attack(perturbation: Perturbation) -> Attack:

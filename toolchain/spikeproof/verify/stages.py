@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.passes.base import apply_pass
 from spikeproof.passes.conversion import Relation
@@ -21,7 +22,7 @@ from spikeproof.passes.convert import float_layers
 from spikeproof.passes.fold import FOLD
 from spikeproof.passes.gain import FOLD_GAIN
 from spikeproof.passes.quantise import V_UNITS, Candidate, dequantise
-from spikeproof.simulate.fast import FastEngine, neuron_step
+from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.floats import FloatResult, run_float
 from spikeproof.simulate.trace import LayerTrace, RunResult
 
