@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
-from spikeproof.ir.chip import ChipNetwork, HostCurrent, TableLifNeuron
+from spikeproof.ir.chip import ChipNetwork, HostCurrent, LifNeuron, TableLifNeuron
 from spikeproof.simulate.trace import RunResult
 from spikeproof_lava.run import Task, run_many
 
 EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")
 """Parts that Intel's extension adds to Lava's namespace."""
+
+DECAY_REGISTER_MAX = 4095
+"""Largest value of a 12-bit decay register; the simulators also take dv = 4096."""
 
 
 def missing() -> list[str]:
@@ -38,13 +41,27 @@ def missing() -> list[str]:
 
 
 def problems(network: ChipNetwork) -> list[str]:
-    """List what in the network cannot go to the chip with standard processes."""
+    """List what in the network cannot go to the chip with standard processes.
+
+    Source: Davies et al. 2018, IEEE Micro 38(1) (12-bit decays); docs/semantics.md, "Neuron".
+    """
     found = []
     for layer in network.layers:
         if isinstance(layer.neuron, TableLifNeuron):
             found.append(
                 f"layer {layer.name}: leak and threshold tables need own microcode; train with "
                 "plain LIF neurons, or a gain that is constant over time"
+            )
+        if isinstance(layer.neuron, LifNeuron) and layer.neuron.dv > DECAY_REGISTER_MAX:
+            found.append(
+                f"layer {layer.name}: dv is {layer.neuron.dv}, the chip's decay register holds "
+                f"0..{DECAY_REGISTER_MAX}; train with a leak of at least 1/4096"
+            )
+        if not isinstance(layer.synapse, HostCurrent) and layer.synapse.exponent < 0:
+            found.append(
+                f"layer {layer.name}: weight exponent {layer.synapse.exponent} floors the finished "
+                "sum in Lava, and whether a chip drops the same bits is not published; use an "
+                "exponent >= 0"
             )
         if isinstance(layer.synapse, HostCurrent):
             found.append(

@@ -85,7 +85,8 @@ def read_job(folder: Path) -> Job:
 def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Return the first layer's constant current as bias mantissas (samples, neurons).
 
-    mantissa = round_half_up((W x + offset) / 2**shift), computed on the host in 64 bits.
+    mantissa = round_half_up((W x + offset) / 2**shift), computed on the host in 64 bits. This is
+    a second implementation on purpose: a fault in the one the other engines share must show.
 
     Raises:
         RangeError: a mantissa does not fit 13 signed bits (Lava would wrap it silently).
@@ -95,7 +96,8 @@ def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int
     matrix: Any = as_matrix(host.synapse, np.int64)
     sums = (matrix @ x.reshape(len(x), -1).astype(np.int64).T).T
     offset = np.broadcast_to(host.offset, layer.shape).reshape(1, -1)
-    mantissas = fx.round_half_up_shift(sums + offset, host.shift)
+    unit = 2**host.shift
+    mantissas: NDArray[np.int64] = (2 * (sums + offset) + unit) // (2 * unit)
     largest = int(np.abs(mantissas).max(initial=0))
     if largest > fx.BIAS_MANTISSA_MAX:
         sample, neuron = np.argwhere(np.abs(mantissas) == largest)[0]

@@ -1,8 +1,8 @@
 """Published limits of the chips, and a first check of a network against them.
 
 The numbers are what public sources report; where a chip replaced a fixed limit by shared memory
-there is none here. A network that passes may still not fit once it is mapped: the core counts
-are lower bounds.
+there is none here. A network that passes may still not fit once it is mapped: stored weights and
+cores are lower bounds. One that fails exceeds a published limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse
-from spikeproof.ir.shapes import output_shape
 
 
 @dataclass(frozen=True)
@@ -80,46 +79,45 @@ class FitRow:
 
 
 def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> list[FitRow]:
-    """Compare a network with each chip: neurons, synapses, cores (lower bound), fan-in.
+    """Compare a network with each chip: neurons, stored weights, cores, fan-in.
 
-    Synapses are counted unrolled, one per non-zero weight and output position; the chips'
-    convolution modes can share them. A current computed on the host needs none.
+    Weights and cores are lower bounds: zeros are not counted, a kernel is counted once whatever
+    the number of its positions (the chips can share it), each weight takes only the bits its
+    layer needs, and nothing is added for addresses. A current computed on the host needs none.
     """
     neurons = sum(int(np.prod(layer.shape)) for layer in network.layers)
-    synapses = sum(count_synapses(layer.synapse) for layer in network.layers)
+    stored = [count_weights(layer.synapse) for layer in network.layers]
+    weights, size = sum(n for n, _ in stored), ceil(sum(n * bits for n, bits in stored) / 8)
     fan_in = max((_fan_in(layer.synapse) for layer in network.layers), default=0)
     rows = []
     for c in chips:
-        cores = max(ceil(neurons / c.neurons_per_core), ceil(synapses / c.synapse_bytes_per_core))
-        needs = [("neurons", neurons, c.neurons), ("synapses", synapses, c.synapses),
-                 ("cores (at least)", cores, c.cores)]  # fmt: skip
+        cores = max(ceil(neurons / c.neurons_per_core), ceil(size / c.synapse_bytes_per_core))
+        needs = [("neurons", neurons, c.neurons), ("stored weights (at least)", weights,
+                 c.synapses), ("cores (at least)", cores, c.cores)]  # fmt: skip
         if c.fan_in is not None:
             needs.append(("inputs to one neuron", fan_in, c.fan_in))
         rows += [FitRow(c.name, name, need, limit, c.source) for name, need, limit in needs]
     return rows
 
 
-def count_synapses(synapse: Any) -> int:
-    """Return the number of non-zero weights after unrolling; 0 for a host current."""
-    if isinstance(synapse, DenseSynapse):
-        return int(np.count_nonzero(synapse.weight))
-    if not isinstance(synapse, ConvSynapse):
-        return 0
-    _, *outputs = output_shape(synapse, synapse.input_shape)
-    taps = np.count_nonzero(synapse.weight, axis=(0, 1))
-    rows, columns = (_positions(synapse, axis, outputs[axis]) for axis in (0, 1))
-    return int((taps * rows[:, None] * columns[None, :]).sum())
+def count_weights(synapse: Any) -> tuple[int, int]:
+    """Return how many non-zero weights a synapse stores, and the bits one takes (0, 0 on the host).
 
-
-def _positions(conv: ConvSynapse, axis: int, outputs: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return, per kernel tap along an axis, how many outputs read inside the image with it."""
-    taps = np.arange(conv.weight.shape[2 + axis])[:, None] * conv.dilation[axis]
-    read = np.arange(outputs)[None, :] * conv.stride[axis] - conv.padding[axis] + taps
-    inside = (read >= 0) & (read < conv.input_shape[1 + axis])
-    return np.asarray(inside.sum(axis=1), np.int64)
+    The lowest bit of a mixed-sign weight is always zero and is not stored.
+    """
+    if not isinstance(synapse, DenseSynapse | ConvSynapse) or not synapse.weight.any():
+        return 0, 0
+    low, high = int(synapse.weight.min()), int(synapse.weight.max())
+    if synapse.sign != "mixed":
+        bits = max(-low, high).bit_length()
+    else:
+        bits = max((high // 2).bit_length(), (-(low // 2) - 1).bit_length() if low < 0 else 0) + 1
+    return int(np.count_nonzero(synapse.weight)), bits
 
 
 def _fan_in(synapse: Any) -> int:
-    if isinstance(synapse, DenseSynapse | ConvSynapse):
-        return int(np.prod(synapse.weight.shape[1:]))
-    return 0
+    """Return the most non-zero weights that one neuron sums."""
+    if not isinstance(synapse, DenseSynapse | ConvSynapse):
+        return 0
+    axes = tuple(range(1, synapse.weight.ndim))
+    return int(np.count_nonzero(synapse.weight, axis=axes).max())

@@ -18,8 +18,8 @@ from spikeproof.simulate.inputs import check_input
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 from spikeproof_lava import compat
 from spikeproof_lava.jobs import Job, write_job
-from spikeproof_lava.limits import count_synapses
 from spikeproof_lava.supervise import Message, supervise
+from spikeproof_lava.unroll import count_synapses
 
 _START_SECONDS = 60.0
 _STEP_SECONDS = 0.02

@@ -101,7 +101,7 @@ def _messages(worker: Worker, deadline: float, timeout: float) -> Iterator[Messa
             raise errors.TargetError(
                 f"took longer than the limit of {timeout:g} s; last stage: {worker.stage}",
                 where="Lava",
-                hint="Run fewer samples, or raise the time limit (timeout=SECONDS).",
+                hint="Run fewer samples. In Python, run(..., timeout=SECONDS) sets another limit.",
             )
         readable, _, _ = select.select([worker.status], [], [], min(left, 1.0))
         if not readable:
@@ -132,13 +132,13 @@ def _stop(worker: Worker) -> None:
     finally:
         os.close(worker.status)
         worker.log.close()
+        sweep(worker.token)  # the guard has done so, unless it died by itself
 
 
 def _kill(worker: Worker) -> None:
     """End a guard that does not answer; the kernel then kills the worker and its children."""
     worker.process.kill()
     worker.process.wait()
-    sweep(worker.token)
 
 
 def _error_of(folder: Path) -> errors.SpikeproofError:

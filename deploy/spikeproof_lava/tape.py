@@ -65,11 +65,6 @@ class TapeSpec:
                 hint="Run fewer samples, without a trace, or set TMPDIR to a larger disk.",
             ) from error
 
-    def read(self, field: str) -> NDArray[Any]:
-        """Return one field, (steps, neurons), mapped read-only."""
-        array: NDArray[Any] = np.load(self.path(field), mmap_mode="r")
-        return array
-
 
 class Tape:
     """Record u, v (before the reset) and s of one layer, one row per step of its own clock."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from spikeproof.ir.chip import ConvSynapse, Synapse
+from spikeproof.ir.chip import ConvSynapse, DenseSynapse, Synapse
 from spikeproof.ir.shapes import output_shape
 
 
@@ -30,12 +30,10 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
     """Unroll a cross-correlation with zero padding to a CSR matrix of type ``dtype``."""
     _, rows, columns = output_shape(conv, conv.input_shape)
     kernel_o, kernel_c, kernel_y, kernel_x = np.nonzero(conv.weight)
-    out_y, out_x = np.arange(rows), np.arange(columns)
-    in_y = _position(out_y, kernel_y, conv.stride[0], conv.padding[0], conv.dilation[0])
-    in_x = _position(out_x, kernel_x, conv.stride[1], conv.padding[1], conv.dilation[1])
+    in_y, inside_y = (a[kernel_y] for a in _positions(conv, 0, rows))
+    in_x, inside_x = (a[kernel_x] for a in _positions(conv, 1, columns))
     _, height, width = conv.input_shape
-    inside = _inside(in_y, height)[:, :, None] & _inside(in_x, width)[:, None, :]
-    tap, y, x = np.nonzero(inside)
+    tap, y, x = np.nonzero(inside_y[:, :, None] & inside_x[:, None, :])
     per_group_out = conv.weight.shape[0] // conv.groups
     channel = kernel_c + conv.weight.shape[1] * (kernel_o // per_group_out)
     target = (kernel_o[tap] * rows + y) * columns + x
@@ -45,12 +43,25 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
     return csr_matrix((values, (target, source)), shape=shape, dtype=dtype)
 
 
-def _position(
-    out: NDArray[np.int64], tap: NDArray[np.int64], stride: int, padding: int, dilation: int
-) -> NDArray[np.int64]:
-    """Return the input coordinate (taps, outputs) that each tap reads for each output."""
-    return np.asarray(out[None, :] * stride - padding + tap[:, None] * dilation, np.int64)
+def count_synapses(synapse: Any) -> int:
+    """Return the number of non-zero weights after unrolling; 0 for a host current."""
+    if isinstance(synapse, DenseSynapse):
+        return int(np.count_nonzero(synapse.weight))
+    if not isinstance(synapse, ConvSynapse):
+        return 0
+    _, *outputs = output_shape(synapse, synapse.input_shape)
+    taps = np.count_nonzero(synapse.weight, axis=(0, 1))
+    rows, columns = (_positions(synapse, axis, outputs[axis])[1].sum(axis=1) for axis in (0, 1))
+    return int((taps * rows[:, None] * columns[None, :]).sum())
 
 
-def _inside(position: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-    return (position >= 0) & (position < size)
+def _positions(
+    conv: ConvSynapse, axis: int, outputs: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the input coordinate that each kernel tap reads for each output, and if it exists.
+
+    Both (taps, outputs) along one axis of the image, 0 (rows) or 1 (columns).
+    """
+    taps = np.arange(conv.weight.shape[2 + axis])[:, None] * conv.dilation[axis]
+    read = np.arange(outputs)[None, :] * conv.stride[axis] - conv.padding[axis] + taps
+    return read, (read >= 0) & (read < conv.input_shape[1 + axis])

@@ -4,8 +4,9 @@
 What is Lava's and what is ours: :class:`RecordedLifModel` runs the arithmetic of Lava's
 ``PyLifResetModelBitAcc`` as it is. It only looks at u, v and the spikes at the moment Lava is
 about to reset the voltage, and may write a new bias before a step (which Lava rescales every
-step by itself). So a comparison with it is a comparison with Lava. :class:`TableLifModel` is
-ours entirely: the chip has such tables in microcode, Lava has no process for it.
+step by itself). :class:`TableLifModel` additionally sets Lava's own decay and threshold before a
+step (the chip has such tables in microcode, Lava has no process for them). So a comparison with
+either is a comparison with Lava: this file computes no state, and does not import our arithmetic.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from typing import Any
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.ports import PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from numpy.typing import NDArray
 
-from spikeproof import fixedpoint as fx
 from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
 from spikeproof_lava.tape import Tape
 
@@ -69,7 +69,7 @@ class SampleBias:
 class RecordedLifModel(PyLifResetModelBitAcc):
     """Lava's bit-accurate LIFReset, observed. No arithmetic of ours."""
 
-    implements_process = RecordedLif
+    implements_process: type[Any] = RecordedLif
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -89,48 +89,22 @@ class RecordedLifModel(PyLifResetModelBitAcc):
         super().reset_voltage(spike_vector)
 
 
-@implements(proc=TableLif, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class TableLifModel(PyLoihiProcessModel):
-    """LIF with one leak and threshold per step of the sample; otherwise as Lava's."""
+class TableLifModel(RecordedLifModel):
+    """Lava's LIFReset whose decay and threshold are chosen anew before each step.
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-    u: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    v: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    du: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=12)
+    dv = 4096 - leak is negative where a state grows: Lava multiplies v by 4096 - dv in 64 bits,
+    and |v| < 2^23 times at most 16383/4096 still fits the 32 bits it continues with.
+    """
+
+    implements_process = TableLif
+
     leak: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=14)
     threshold: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    bias_mant: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=13)
-    bias_exp: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=3)
-
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self._interval = int(proc_params["interval"])
-        self._offset = int(proc_params["offset"])
-        spec = proc_params["tape"]
-        self._tape = None if spec is None else Tape(spec)
-        self._sample_bias = SampleBias(proc_params, self._interval)
 
     def run_spk(self) -> None:
-        """Run one step; the table index restarts with each sample on the layer's own clock."""
-        arriving = self.a_in.recv()
-        index = (self.time_step - self._offset) % self._interval
-        if index == 0:
-            self.u[:] = 0
-            self.v[:] = 0
-        self._sample_bias.write_to(self.bias_mant, self.time_step)
-        self._integrate(arriving, index)
-        spikes = self.v > self.threshold[index]
-        if self._tape is not None:
-            self._tape.record(self.time_step, self.u, self.v, spikes)
-        self.v[spikes] = 0
-        self.s_out.send(spikes)
-
-    def _integrate(self, arriving: NDArray[Any], index: int) -> None:
-        decayed = fx.scale_toward_zero(self.u, fx.DECAY_ONE - (self.du + 1))
-        self.u[:] = fx.wrap_current(decayed + fx.shift_sum(arriving, fx.CURRENT_SHIFT))
-        bias = np.left_shift(self.bias_mant, self.bias_exp)
-        held = fx.scale_toward_zero(self.v, self.leak[index])
-        self.v[:] = fx.saturate_voltage(held + self.u + bias)
+        """Take this step's entries (the index restarts with each sample), then run Lava's step."""
+        index = (self.time_step - self.reset_offset) % self.reset_interval
+        self.dv = self.decay_unity - self.leak[index]
+        self.effective_vth = self.threshold[index]
+        self.isthrscaled = True  # a table is in v-units: keep Lava from shifting vth over it
+        super().run_spk()

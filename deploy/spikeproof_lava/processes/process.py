@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call"
-"""Process classes: a source, Lava's LIF with a recorder, and a LIF with tables.
+"""Process classes: a source, Lava's LIF with a recorder, and the same with tables.
 
 Constructors take exact keywords only: Lava's own swallow unknown ones silently.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIFReset
@@ -61,7 +61,7 @@ class RecordedLif(LIFReset):
         self.proc_params["first_step"] = offset
 
 
-class TableLif(AbstractProcess):
+class TableLif(RecordedLif):
     """A LIF whose leak and threshold change with the step of the sample.
 
     Args:
@@ -76,15 +76,8 @@ class TableLif(AbstractProcess):
         interval: int, offset: int, tape: TapeSpec | None, sample_bias: Path | None,
     ) -> None:  # fmt: skip
         super().__init__(
-            shape=(size,), interval=interval, offset=offset, tape=tape,
-            sample_bias=sample_bias, first_step=offset,
+            size=size, du=du, dv=0, vth=0, bias=bias, bias_exponent=bias_exponent,
+            interval=interval, offset=offset, tape=tape, sample_bias=sample_bias,
         )  # fmt: skip
-        self.a_in = InPort(shape=(size,))
-        self.s_out = OutPort(shape=(size,))
-        self.u = Var(shape=(size,), init=0)
-        self.v = Var(shape=(size,), init=0)
-        self.du = Var(shape=(size,), init=np.full(size, du, np.int32))
         self.leak = Var(shape=(interval, size), init=np.asarray(leak, np.int32))
         self.threshold = Var(shape=(interval, size), init=np.asarray(threshold, np.int32))
-        self.bias_mant = Var(shape=(size,), init=np.asarray(bias, np.int32))
-        self.bias_exp = Var(shape=(size,), init=np.full(size, bias_exponent, np.int32))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from spikeproof.ir import chip
-from spikeproof_lava.limits import CHIPS, chip_fit, count_synapses
+from spikeproof_lava.limits import CHIPS, chip_fit, count_weights
 
 
 def test_small_network_fits_both_chips(tiny: chip.ChipNetwork) -> None:
@@ -17,23 +18,58 @@ def test_small_network_fits_both_chips(tiny: chip.ChipNetwork) -> None:
     needed = {row.resource: row.needed for row in rows}
     assert needed["neurons"] == 2 * 4 * 4 + 3
     assert needed["cores (at least)"] == 1
-    assert needed["inputs to one neuron"] == 32
+    widest = np.count_nonzero(tiny.layers[1].synapse.weight, axis=1).max()  # type: ignore[union-attr]
+    assert needed["inputs to one neuron"] == widest
+
+
+def _one_layer(
+    tiny: chip.ChipNetwork, synapse: chip.Synapse, shape: tuple[int, ...]
+) -> chip.ChipNetwork:
+    layer = chip.ChipLayer("wide", synapse, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), shape)
+    return replace(tiny, layers=(layer,))
 
 
 def test_what_does_not_fit_says_by_how_much(tiny: chip.ChipNetwork) -> None:
-    weight = np.full((2000, 5000), 2, np.int16)
-    neuron = chip.LifNeuron(1, 0, np.zeros(1, np.int32))
-    layer = chip.ChipLayer("wide", chip.DenseSynapse(weight), neuron, (2000,))
-    rows = chip_fit(replace(tiny, input_shape=(1, 50, 100), layers=(layer,)))
+    weight = np.full((2000, 5000), 254, np.int16)
+    weight[0, 0] = -2
+    rows = chip_fit(_one_layer(tiny, chip.DenseSynapse(weight), (2000,)))
     warnings = [row.warning for row in rows if row.warning]
     assert warnings == ["Loihi 1: needs 5,000 inputs to one neuron, the chip has 4,096"]
     cores = {r.chip: r.needed for r in rows if r.resource.startswith("cores")}
     assert cores == {"Loihi 1": 77, "Loihi 2": 51}
+    rows = chip_fit(_one_layer(tiny, chip.DenseSynapse(np.full_like(weight, 2)), (2000,)))
+    cores = {r.chip: r.needed for r in rows if r.resource.startswith("cores")}
+    assert cores == {"Loihi 1": 20, "Loihi 2": 13}  # two bits each
 
 
-def test_host_currents_use_no_synapses() -> None:
-    host = chip.HostCurrent(chip.DenseSynapse(np.ones((2, 3), np.int16)), np.zeros(1, np.int64), 4)
-    assert count_synapses(host) == 0
+def test_a_shared_kernel_is_no_proof_of_not_fitting(tiny: chip.ChipNetwork) -> None:
+    weight = np.full((128, 48, 3, 3), 254, np.int16)
+    weight[0, 0, 0, 0] = -2
+    conv = chip.ConvSynapse(weight, (48, 28, 28), padding=(1, 1))
+    rows = chip_fit(_one_layer(tiny, conv, (128, 28, 28)))
+    assert [row.warning for row in rows if row.warning] == []
+    needed = {row.resource: row.needed for row in rows if row.chip == "Loihi 1"}
+    assert needed["stored weights (at least)"] == 128 * 48 * 9
+    assert needed["cores (at least)"] == 98  # 100,352 neurons, 1024 to a core
+
+
+@pytest.mark.parametrize(
+    ("weights", "sign", "bits"),
+    [([254, -256, 0], "mixed", 8), ([126, -128], "mixed", 7), ([126, -130], "mixed", 8),
+     ([128, -2], "mixed", 8), ([2, -2], "mixed", 2), ([-2, 0], "mixed", 1), ([2, 2], "mixed", 2),
+     ([255, 1], "excitatory", 8), ([127, 0], "excitatory", 7), ([-1, -255], "inhibitory", 8)],
+)  # fmt: skip
+def test_a_weight_takes_the_bits_its_layer_needs(
+    weights: list[int], sign: chip.Sign, bits: int
+) -> None:
+    synapse = chip.DenseSynapse(np.array([weights], np.int16), sign)
+    assert count_weights(synapse) == (len(weights) - weights.count(0), bits)
+
+
+def test_host_currents_and_zeros_store_nothing() -> None:
+    dense = chip.DenseSynapse(np.ones((2, 3), np.int16))
+    assert count_weights(chip.HostCurrent(dense, np.zeros(1, np.int64), 4)) == (0, 0)
+    assert count_weights(chip.DenseSynapse(np.zeros((2, 3), np.int16))) == (0, 0)
 
 
 def test_every_limit_names_its_source() -> None:

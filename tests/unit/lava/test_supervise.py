@@ -65,7 +65,7 @@ def test_time_limit_stops_everything_and_says_where_it_was(
     x = np.zeros((100_000, 1, 4, 4), np.uint8)
     with pytest.raises(TargetError, match=r"limit of 3 s; last stage: running") as caught:
         run_many([Task(tiny, x)], timeout=3)
-    assert "timeout" in str(caught.value)
+    assert "timeout=SECONDS" in str(caught.value.hint)
     assert leftovers(private_temp, os.getpid()) == []
 
 
@@ -103,6 +103,19 @@ def test_killed_guard_takes_lava_with_it(long_run: Start, tmp_path: Path, leftov
     _, error = process.communicate(timeout=20)
     assert b"TargetError" in error
     assert leftovers(tmp_path, process.pid) == []
+
+
+def test_memory_of_a_guard_that_died_by_itself_is_removed(
+    private_temp: Path, monkeypatch: pytest.MonkeyPatch, leftovers: Look
+) -> None:
+    # Stands for Lava's memory at the moment guard, worker and resource tracker are all killed.
+    monkeypatch.setattr(
+        "spikeproof_lava.supervise._START",
+        "import sys, pathlib; pathlib.Path('/dev/shm', sys.argv[3] + '-x').touch(); sys.exit(9)",
+    )
+    with pytest.raises(TargetError, match="ended unexpectedly"):
+        supervise(private_temp, 60.0, lambda message: None)
+    assert leftovers(private_temp, os.getpid()) == []
 
 
 def test_foreign_shared_memory_is_not_touched(tiny: chip.ChipNetwork, images: Any) -> None:

@@ -21,9 +21,10 @@ def test_rows_follow_the_layers_clock_and_other_steps_are_ignored(tmp_path: Path
     for time_step in range(1, 9):
         state = np.full(3, time_step)
         tape.record(time_step, state, -state, state > 4)
-    assert spec.read("u")[:, 0].tolist() == [3, 4, 5, 6]
-    assert spec.read("v")[:, 2].tolist() == [-3, -4, -5, -6]
-    assert spec.read("s")[:, 1].tolist() == [0, 0, 1, 1]
+    u, v, s = (np.load(spec.path(field)) for field in "uvs")
+    assert u[:, 0].tolist() == [3, 4, 5, 6]
+    assert v[:, 2].tolist() == [-3, -4, -5, -6]
+    assert s[:, 1].tolist() == [0, 0, 1, 1]
 
 
 def test_full_disk_is_an_error_with_the_size_and_a_way_out(

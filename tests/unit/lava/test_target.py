@@ -55,6 +55,21 @@ def test_hardware_names_everything_that_is_missing(tiny: chip.ChipNetwork, image
     assert "board" in str(caught.value)
 
 
+def test_hardware_lists_registers_that_the_chip_does_not_have(tiny: chip.ChipNetwork) -> None:
+    hidden, readout = tiny.layers
+
+    def problems(dv: int, exponent: int) -> list[str]:
+        neuron = chip.LifNeuron(2000, dv, np.zeros(1, np.int32))
+        synapse = chip.DenseSynapse(np.full((3, 32), 2, np.int16), exponent=exponent)
+        layers = (replace(hidden, neuron=neuron), replace(readout, synapse=synapse))
+        return LavaTarget("loihi2").problems(replace(tiny, layers=layers))
+
+    assert problems(4095, 0) == problems(0, 7) == []
+    assert ["dv is 4096" in line and "0..4095" in line for line in problems(4096, 0)] == [True]
+    assert ["weight exponent -1 floors" in line for line in problems(0, -1)] == [True]
+    assert len(problems(4096, -3)) == 2
+
+
 def test_hardware_lists_layers_that_need_python_models(
     tiny: chip.ChipNetwork, images: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import spikeproof_lava
+from spikeproof import fixedpoint as fx
 from spikeproof.errors import GraphError, InputError, RangeError
 from spikeproof.ir import chip
 from spikeproof_lava import compat
+from spikeproof_lava.jobs import host_mantissas
 from spikeproof_lava.run import Task, run_many
 
 needs_lava = pytest.mark.skipif(compat.installed_version() is None, reason="needs lava-nc")
@@ -154,6 +156,40 @@ def test_streamed_samples_equal_samples_run_alone(tiny: chip.ChipNetwork, images
             assert np.array_equal(trace.u[i], one.u[0])
             assert np.array_equal(trace.v[i], one.v[0])
             assert (trace.s is None and one.s is None) or np.array_equal(trace.s[i], one.s[0])
+
+
+@pytest.mark.lava
+@needs_lava
+def test_every_neuron_runs_lavas_arithmetic_and_not_ours(lava_script: Script) -> None:
+    out = lava_script("""
+    from pathlib import Path
+    from lava.proc.lif.models import PyLifResetModelBitAcc as Lava
+    from spikeproof_lava.processes import models
+    for ours in (models.RecordedLifModel, models.TableLifModel):
+        for name in ("subthr_dynamics", "scale_bias", "spiking_activation"):
+            print(getattr(ours, name) is getattr(Lava, name))
+    print("fixedpoint" in Path(models.__file__).read_text())
+    """)
+    assert out.split() == ["True"] * 6 + ["False"]
+
+
+def test_host_currents_are_rounded_by_a_second_implementation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mantissas(shift: int) -> list[int]:
+        host = chip.HostCurrent(chip.DenseSynapse(np.array([[1], [-1]], np.int16)), offset, shift)
+        layer = chip.ChipLayer("l1", host, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (2,))
+        x = np.array([5, 6, 7, 10], np.uint8).reshape(4, 1, 1, 1)
+        return host_mantissas(chip.ChipNetwork("h", (1, 1, 1), 2, (layer,)), x).T.ravel().tolist()
+
+    offset = np.zeros(1, np.int64)
+    monkeypatch.setattr(fx, "round_half_up_shift", None)  # the engines' implementation
+    assert mantissas(0) == [5, 6, 7, 10, -5, -6, -7, -10]
+    assert mantissas(1) == [3, 3, 4, 5, -2, -3, -3, -5]  # ties go up
+    assert mantissas(2) == [1, 2, 2, 3, -1, -1, -2, -2]
+    assert mantissas(31) == [0] * 8
+    offset = np.array([2, -1], np.int64)
+    assert mantissas(2) == [2, 2, 2, 3, -1, -2, -2, -3]
 
 
 def test_the_folder_lava_executes_holds_only_processes() -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from spikeproof.ir import chip
 from spikeproof.ir.shapes import output_shape
-from spikeproof_lava.limits import count_synapses
-from spikeproof_lava.unroll import as_matrix, unroll
+from spikeproof_lava.unroll import as_matrix, count_synapses, unroll
 
 
 def _direct(conv: chip.ConvSynapse, x: np.ndarray) -> np.ndarray:
@@ -43,6 +42,11 @@ def test_unrolled_equals_direct(
     assert matrix.dtype == np.int32
     assert (matrix.data != 0).all()
     assert matrix.nnz == count_synapses(conv)
+
+
+def test_host_currents_use_no_synapses() -> None:
+    host = chip.HostCurrent(chip.DenseSynapse(np.ones((2, 3), np.int16)), np.zeros(1, np.int64), 4)
+    assert count_synapses(host) == 0
 
 
 def test_dense_weights_stay_a_dense_matrix() -> None:
