@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from spikeproof.errors import BundleError, GraphError
-from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_chip import FILTERED_SUM_MAX, SUM_MAX, check_chip
 from spikeproof.ir.check_float import check_float
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, HostCurrent, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    HostCurrent,
+    LifNeuron,
+    Sign,
+)
 from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,
@@ -88,7 +96,7 @@ def test_all_problems_of_a_float_network_are_listed() -> None:
     with pytest.raises(GraphError) as error:
         check_float(network)
     for words in (
-        "15 value(s) that are NaN", "expects 5 inputs", "leak is 1.5", "threshold is -1.0",
+        "15 value(s) that are NaN", "expects 5 inputs", "leak is 1.5", "threshold is -1",
         "gain has shape (3,)", "used twice: l", "last node must be a Readout",
     ):  # fmt: skip
         assert words in str(error.value)
@@ -115,3 +123,113 @@ def test_sum_that_overflows_the_accumulator_is_refused() -> None:
     layer = ChipLayer("a", DenseSynapse(weight), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
     with pytest.raises(GraphError, match="accumulator"):
         check_chip(ChipNetwork("n", (1, 1, 600), 1, (layer,)))
+
+
+def dense(
+    weights: list[int], exponent: int, *, du: int = 4095, sign: Sign = "mixed", payload: int = 1
+) -> ChipNetwork:
+    synapse = DenseSynapse(np.array([weights], np.int16), sign, exponent)
+    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32), 0, du), (1,))
+    shape = (1, 1, len(weights))
+    return ChipNetwork("n", shape, 1, (layer,), "pixels" if payload > 1 else "spikes")
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_large", "words"),
+    [
+        # A synaptic filter: u takes at most 2^18 per step.
+        (
+            dense([-256] * 1024, 0, du=4094),
+            dense([-256] * 1024 + [2], 0, du=4094),
+            f"reach {FILTERED_SUM_MAX + 2}; the accumulator holds {FILTERED_SUM_MAX}",
+        ),
+        # The floor of a negative exponent makes negative sums larger by one.
+        (
+            dense([-255] * 2056 + [-8], -1, du=0, sign="inhibitory"),
+            dense([-255] * 2056 + [-9], -1, du=0, sign="inhibitory"),
+            f"reach {FILTERED_SUM_MAX + 1};",
+        ),
+        (dense([-256] * 1008, 7), dense([-256] * 1008 + [2], 7), f"reach {SUM_MAX + 256};"),
+        # The sum before its exponent lies in 32 bits as well.
+        (
+            dense([-256] * 32896, -8, payload=255),
+            dense([-256] * 32897, -8, payload=255),
+            "reach 2147516160; the accumulator holds 2147483647",
+        ),
+    ],
+)
+def test_sums_are_legal_up_to_the_limit_and_not_beyond(
+    fits: ChipNetwork, too_large: ChipNetwork, words: str
+) -> None:
+    check_chip(fits)
+    with pytest.raises(GraphError, match=words):
+        check_chip(too_large)
+
+
+def host(shift: int, offset: np.ndarray) -> ChipNetwork:
+    synapse = HostCurrent(DenseSynapse(np.array([[1]], np.int16)), offset, shift)
+    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    return ChipNetwork("n", (1, 1, 1), 1, (layer,))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (host(-5, np.zeros(1, np.int64)), "host shift -5"),
+        (host(0, np.array([np.nan])), "host offset has type float64"),
+        (host(0, np.array([1 << 23])), "a sum can reach 8388863"),
+    ],
+)
+def test_host_currents_out_of_range_are_refused_by_name(network: ChipNetwork, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        check_chip(network)
+
+
+@pytest.mark.parametrize("weight", [np.zeros((0, 4), np.int16), np.array(2, np.int16)])
+def test_weights_without_rows_are_refused(weight: np.ndarray) -> None:
+    layer = ChipLayer("a", DenseSynapse(weight), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    with pytest.raises(GraphError, match="weight is empty"):
+        check_chip(ChipNetwork("n", (1, 2, 2), 1, (layer,)))
+
+
+def test_a_convolution_must_declare_the_inputs_it_gets() -> None:
+    synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 2))
+    neuron = LifNeuron(5, 41, np.zeros((1, 1, 1), np.int32))
+    with pytest.raises(GraphError, match=r"declares inputs \(1, 3, 2\), gets \(1, 2, 3\)"):
+        check_chip(ChipNetwork("n", (1, 2, 3), 1, (ChipLayer("a", synapse, neuron, (1, 2, 3)),)))
+
+
+def test_claims_of_gigantic_layers_are_refused() -> None:
+    synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 2, 2), padding=(0, 10**12))
+    neuron = LifNeuron(5, 41, np.zeros((1, 1, 1), np.int32))
+    layer = ChipLayer("a", synapse, neuron, (1, 2, 2 + 2 * 10**12))
+    with pytest.raises(GraphError, match="4,000,000,000,004 values"):
+        check_chip(ChipNetwork("n", (1, 2, 2), 1, (layer,)))
+    readout = FloatNetwork("n", (1, 2**31, 2**33), 1, (Readout("out"),))
+    with pytest.raises(GraphError, match="the input of shape"):
+        check_float(readout)
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["layers"][0]["synapse"].update(exponent=10**30), "'exponent'"),
+        (lambda d: d["layers"][0]["synapse"].update(weight={"tensor": []}), "missing or used"),
+        (lambda d: d["layers"][0]["synapse"].update(sign={"tensor": "spare"}), "'sign'"),
+        (lambda d: d.update(layers=nested(600)), "nested too deeply"),
+        (lambda d: d.update(layers=5), "'layers'"),
+    ],
+)
+def test_hostile_descriptions_are_refused(change: object, words: str) -> None:
+    document, tensors = network_to_parts(dense([2, 2], 0))
+    tensors["spare"] = np.zeros(3, np.int16)
+    change(document)  # type: ignore[operator]
+    with pytest.raises(BundleError, match=words):
+        network_from_parts(document, tensors, ChipNetwork)

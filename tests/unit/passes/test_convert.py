@@ -14,6 +14,7 @@ from spikeproof.errors import InputError, RangeError
 from spikeproof.ir.chip import HostCurrent
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.serial import network_to_parts
+from spikeproof.passes.conversion import Conversion
 from spikeproof.passes.convert import ConvertOptions, convert_network
 from spikeproof.passes.ranges import check_ranges
 from spikeproof.simulate.floats import run_float
@@ -46,20 +47,40 @@ def test_every_stage_stays_close_to_the_trained_network(
 def test_lowering_keeps_its_bound_while_spikes_agree(
     make_network: Any, images: Images, gains: Any
 ) -> None:
-    network = make_network(gains=gains)
-    done = convert_network(network, images)
+    done = convert_network(make_network(gains=gains), images)
     relation = done.relations["lower"]
     assert relation.kind == "bounded" and relation.unit == "v-units at equal spikes"
+    assert _lowering_error(done, images) <= relation.bound
+
+
+@pytest.mark.parametrize("gain", [[0.05, 0.05, 0.05, 0.05, 2.0], [0.1, 1.0], [0.02, 0.3, 3.0]])
+def test_lowering_keeps_its_bound_where_the_gain_rises(images: Images, gain: list[float]) -> None:
+    rng = np.random.default_rng(0)  # no negative weight: what is carried over is the high end
+    nodes = (
+        Linear("fc", np.abs(rng.normal(size=(64, 64))) * 0.02, None),
+        Lif("l1", 0.99, 1.0, True, np.array(gain)),
+        Linear("fc2", rng.normal(size=(3, 64)) / 8, None),
+        Readout("out"),
+    )
+    network = FloatNetwork("rising", (1, 8, 8), len(gain), nodes)
+    done = convert_network(network, images, ConvertOptions(input_coding="graded"))
+    bound = done.relations["lower"].bound
+    assert 0.1 * bound < _lowering_error(done, images) <= bound
+
+
+def _lowering_error(done: Conversion, images: Images) -> float:
+    """Return the largest difference of v in the first layer while spikes agree, in v-units."""
     real = run_float(done.quantised, images, trace=True).traces["l1"]
     chip = ReferenceEngine().run(done.chip, images, trace=True).traces
     assert chip is not None and real.v is not None and real.s is not None
     lif = next(n for n in done.quantised.nodes if isinstance(n, Lif))
-    gain = np.ones(4) if lif.gain is None else lif.gain
-    difference = chip["l1"].v - real.v / gain[:, None, None, None] * done.units["l1"]
+    gain = np.ones(done.chip.timesteps) if lif.gain is None else lif.gain
+    per_step = gain.reshape(-1, *(1,) * (real.v.ndim - 2))
+    difference = chip["l1"].v - real.v / per_step * done.units["l1"]
     same = np.cumsum(chip["l1"].s != real.s, axis=1) == 0
     same[:, 1:] = same[:, :-1]  # a flip at step t shows in v from t + 1 on
     same[:, 0] = True
-    assert np.abs(difference[same]).max() <= relation.bound
+    return float(np.abs(difference[same]).max())
 
 
 def test_chip_integers_are_legal_and_certified(make_network: Any, images: Images) -> None:
@@ -204,3 +225,21 @@ def test_grouped_and_one_signed_layers_convert(images: Images) -> None:
     trained = run_float(network, images, trace=True).traces["l2"].s
     chip = ReferenceEngine().run(done.chip, images, trace=True).traces
     assert chip is not None and np.mean(chip["l2"].s != trained) < 0.05
+
+
+@pytest.mark.parametrize("leak", [0.0, 1e-5, 1 / 8192])
+def test_a_leak_below_the_decay_register_becomes_its_last_value(
+    images: Images, leak: float
+) -> None:
+    rng = np.random.default_rng(0)
+    nodes = (
+        Linear("fc", rng.normal(size=(8, 64)) / 4, None),
+        Lif("l1", leak, 1.0),
+        Linear("fc2", rng.normal(size=(3, 8)), None),
+        Readout("out"),
+    )
+    done = convert_network(FloatNetwork("quick", (1, 8, 8), 4, nodes), images)
+    assert done.table[0]["dv"] == 4095
+    lif = done.quantised.nodes[1]
+    assert isinstance(lif, Lif) and lif.leak == 1 / 4096
+    assert _lowering_error(done, images) <= done.relations["lower"].bound

@@ -56,6 +56,15 @@ def test_the_scale_makes_the_threshold_a_whole_mantissa() -> None:
     assert found.scale == 70 / 0.7
 
 
+def test_the_thresholds_of_a_table_are_rounded_down() -> None:
+    # 6400 v-units over gains 1, 3, 7 and 0.9: for whole v, v > 2133.33 is v > 2133.
+    gain = np.array([1.0, 3.0, 7.0, 0.9])
+    linear, lif = Linear("fc", np.array([[0.5, -0.5]]), None), Lif("l1", 0.9, 1.0, True, gain)
+    found = round_layer(FloatLayer(linear, lif, (1, 1, 2), 4, False), 100.0, 8).layer.neuron
+    assert isinstance(found, TableLifNeuron)
+    assert found.threshold.tolist() == [6400, 2133, 914, 7111]
+
+
 def test_a_bias_takes_the_smallest_exponent_that_fits() -> None:
     mantissa, exponent, problems = round_bias(np.array([4095.0, -3.4]), False)
     assert (mantissa.tolist(), exponent, problems) == ([4095, -3], 0, [])

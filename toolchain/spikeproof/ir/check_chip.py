@@ -17,8 +17,13 @@ WEIGHT_LIMITS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 LEAK_MAX = (1 << 14) - 1
 HOST_WEIGHT_MAX = (1 << 15) - 1
-ACCUMULATOR_LIMIT = 1 << 25
-"""A synaptic sum of this size, shifted left by 6, would overflow the target's 32-bit current."""
+RAW_SUM_MAX = (1 << 31) - 1
+"""Before its exponent is applied, a sum lies in 32 bits on every target."""
+SUM_MAX = (1 << 25) - (1 << 19)
+"""Shifted left by 6 it is 2^31 - 2^25: what v and bias may add on top still fits 32 bits."""
+FILTERED_SUM_MAX = 1 << 18
+"""With a synaptic filter u adds up. A step that adds at most 2^24 is brought back into 24 bits by
+one wrap, so u never grows; larger steps would let it leave 32 bits, where targets differ."""
 
 
 def check_chip(network: chip.ChipNetwork) -> None:
@@ -27,9 +32,12 @@ def check_chip(network: chip.ChipNetwork) -> None:
     problems += name_problems([layer.name for layer in network.layers])
     shape: Shape | None = tuple(network.input_shape)
     for index, layer in enumerate(network.layers):
+        payload = 255 if network.coding == "pixels" and index == 0 else 1
         found = _synapse_problems(layer.synapse)
+        found = found or _sum_problems(layer.synapse, sum_limit(layer.neuron), payload)
         found += _neuron_problems(layer.neuron, network.timesteps, tuple(layer.shape))
         found += _place_problems(network, layer, index)
+        found += _input_shape_problems(layer.synapse, shape)
         problems += [f"{layer.name}: {p}" for p in found]
         shape = next_shape(layer.synapse, shape, layer.name, problems)
         if shape is not None and shape != tuple(layer.shape):
@@ -50,7 +58,7 @@ def _synapse_problems(synapse: object) -> list[str]:
 @_synapse_problems.register(chip.ConvSynapse)
 def _(synapse: chip.Synapse) -> list[str]:
     low, high = WEIGHT_LIMITS[synapse.sign]
-    problems = _integer_problems("weight", synapse.weight, low, high)
+    problems = _weight_problems("weight", synapse.weight, low, high)
     if not problems and synapse.sign == "mixed" and (synapse.weight % 2).any():
         problems.append("mixed-sign weights must be even (the chip drops the lowest bit)")
     if not -8 <= synapse.exponent <= 7:
@@ -61,7 +69,7 @@ def _(synapse: chip.Synapse) -> list[str]:
 @_synapse_problems.register
 def _(synapse: chip.HostCurrent) -> list[str]:
     inner = synapse.synapse
-    problems = _integer_problems("host weight", inner.weight, -HOST_WEIGHT_MAX, HOST_WEIGHT_MAX)
+    problems = _weight_problems("host weight", inner.weight, -HOST_WEIGHT_MAX, HOST_WEIGHT_MAX)
     problems += _integer_problems("host offset", synapse.offset, -(1 << 40), 1 << 40)
     if inner.exponent != 0:
         problems.append("a host current's weight exponent must be 0")
@@ -112,9 +120,6 @@ def _place_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, index: int
     last = index == len(network.layers) - 1
     if isinstance(layer.neuron, chip.ReadoutNeuron) and not last:
         problems.append("a readout must be the last layer")
-    problems += _sum_problems(
-        layer.synapse, 255 if network.coding == "pixels" and index == 0 else 1
-    )
     if isinstance(layer.synapse, chip.HostCurrent):
         if index != 0 or network.coding != "pixels":
             problems.append("a host current can only feed the first layer of a pixel network")
@@ -124,19 +129,48 @@ def _place_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, index: int
     return problems
 
 
-def _sum_problems(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> list[str]:
+def _input_shape_problems(synapse: Any, shape: Shape | None) -> list[str]:
+    """Compare the input shape a convolution declares with what the layer before gives."""
+    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    if not isinstance(inner, chip.ConvSynapse) or shape in (None, tuple(inner.input_shape)):
+        return []
+    return [f"declares inputs {tuple(inner.input_shape)}, gets {shape}"]
+
+
+def sum_limit(neuron: chip.Neuron) -> int:
+    """Return the largest legal synaptic sum (exponent applied) into these neurons."""
+    filtered = getattr(neuron, "du", fx.DECAY_ONE - 1) < fx.DECAY_ONE - 1
+    return FILTERED_SUM_MAX if filtered else SUM_MAX
+
+
+def largest_sum(synapse: chip.Synapse, payload: int) -> int:
+    """Return the largest sum of |weight| times payload into one neuron, before the exponent."""
+    rows = np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1)
+    return int(rows.max()) * payload
+
+
+def shifted_magnitude(worst: int, exponent: int) -> int:
+    """Return the magnitude of a sum -worst after its exponent (the floor makes it the larger)."""
+    return -int(fx.shift_sum(-worst, exponent))
+
+
+def _sum_problems(synapse: chip.Synapse | chip.HostCurrent, limit: int, payload: int) -> list[str]:
     """Refuse sums that could overflow the 32-bit accumulators every engine relies on."""
     inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
-    if not fx.is_integer_array(inner.weight) or not inner.weight.size:
-        return ["weight is empty"] if not inner.weight.size else []
-    rows = np.abs(inner.weight.astype(np.int64)).reshape(len(inner.weight), -1).sum(axis=1)
-    worst = int(rows.max()) * payload
+    worst = largest_sum(inner, payload)
     if isinstance(synapse, chip.HostCurrent):
         worst += int(np.abs(synapse.offset.astype(np.int64)).max(initial=0))
-        limit, worst = fx.WRAP_LIMIT, int(fx.round_half_up_shift(worst, min(synapse.shift, 31)))
+        limit, worst = fx.STATE_MAX, int(fx.round_half_up_shift(worst, synapse.shift))
+    elif worst > RAW_SUM_MAX:
+        limit = RAW_SUM_MAX
     else:
-        limit, worst = ACCUMULATOR_LIMIT, int(fx.shift_sum(worst, synapse.exponent))
-    return [] if worst < limit else [f"a sum can reach {worst}; the accumulator holds {limit - 1}"]
+        worst = shifted_magnitude(worst, synapse.exponent)
+    return [] if worst <= limit else [f"a sum can reach {worst}; the accumulator holds {limit}"]
+
+
+def _weight_problems(label: str, weight: Any, low: int, high: int) -> list[str]:
+    problems = _integer_problems(label, weight, low, high)
+    return problems or ([] if weight.ndim and weight.size else [f"{label} is empty"])
 
 
 def _integer_problems(label: str, array: Any, low: int, high: int) -> list[str]:

@@ -12,6 +12,9 @@ from spikeproof.ir import floats
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.shapes import Shape, output_shape
 
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Magnitudes a network may use: products of several of them stay far inside float64."""
+
 
 def check_float(network: floats.FloatNetwork) -> None:
     """Raise GraphError with all problems of a float network: names, shapes, NaN, ranges."""
@@ -39,7 +42,19 @@ def _node_problems(node: Any, timesteps: int, shape: Shape | None) -> list[str]:
         elif not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
             problems.append(f"{key} holds {bad} value(s) that are NaN or infinite")
+        else:
+            problems += magnitude_problems(key, array)
     return problems or _own_problems(node, timesteps, shape)
+
+
+def magnitude_problems(key: str, array: floats.FloatArray) -> list[str]:
+    """List what is out of proportion: a number above LARGEST, or weights all below SMALLEST."""
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > LARGEST:
+        return [f"{key} reaches {largest:.3g}, at most {LARGEST:g} is taken"]
+    if key == "weight" and 0 < largest < SMALLEST:
+        return [f"{key} reaches only {largest:.3g}, expected at least {SMALLEST:g} (or all zero)"]
+    return []
 
 
 @singledispatch
@@ -71,8 +86,8 @@ def _(node: floats.BatchNorm2d, timesteps: int, shape: Shape | None) -> list[str
         found = getattr(node, key).shape
         if shape is not None and found != shape[:1]:
             problems.append(f"{key} has shape {found}, expected {shape[:1]}")
-    if not np.isfinite(node.eps) or (node.var + node.eps <= 0).any():
-        problems.append("var + eps must be positive")
+    if not np.isfinite(node.eps) or (node.var + node.eps < SMALLEST).any():
+        problems.append(f"var + eps must be at least {SMALLEST:g}")
     return problems
 
 
@@ -81,7 +96,7 @@ def _(node: floats.InputScale, timesteps: int, shape: Shape | None) -> list[str]
     channels = shape[:1] if shape is not None else node.mean.shape
     if node.mean.shape != channels or node.std.shape != channels:
         return [f"mean {node.mean.shape} and std {node.std.shape} must both be {channels}"]
-    return [] if (node.std > 0).all() else ["std must be positive"]
+    return [] if (node.std >= SMALLEST).all() else [f"std must be at least {SMALLEST:g}"]
 
 
 @_own_problems.register
@@ -89,10 +104,12 @@ def _(node: floats.Lif, timesteps: int, shape: Shape | None) -> list[str]:
     problems = []
     if not 0 <= node.leak <= 1:
         problems.append(f"leak is {node.leak}, must be in 0..1")
-    if not (np.isfinite(node.threshold) and node.threshold > 0):
-        problems.append(f"threshold is {node.threshold}, must be positive")
+    if not SMALLEST <= node.threshold <= LARGEST:
+        problems.append(f"threshold is {node.threshold:.6g}, must be in {SMALLEST:g}..{LARGEST:g}")
     if node.gain is not None and node.gain.shape != (timesteps,):
         problems.append(f"gain has shape {node.gain.shape}, expected one per step ({timesteps},)")
+    if node.gain is not None and ((node.gain > 0) & (node.gain < SMALLEST)).any():
+        problems.append(f"gain has a value below {SMALLEST:g}")
     return problems
 
 

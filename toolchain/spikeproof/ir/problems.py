@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,8 @@ from spikeproof.ir.shapes import Shape, output_shape
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LIMIT_TIMESTEPS = 4096
+_LIMIT_NEURONS = 1 << 28
+"""Far above every chip; a file must not make the reader allocate whatever it claims."""
 
 
 def frame_problems(name: str, input_shape: Shape, timesteps: int) -> list[str]:
@@ -19,6 +22,7 @@ def frame_problems(name: str, input_shape: Shape, timesteps: int) -> list[str]:
         problems.append(f"network name {name!r} must be letters, digits, '_', '.', '-'")
     if len(input_shape) != 3 or min(input_shape, default=0) < 1:
         problems.append(f"input shape {input_shape} must be three positive numbers (C, H, W)")
+    problems += _size_problems("the input", input_shape)
     if not 1 <= timesteps <= _LIMIT_TIMESTEPS:
         problems.append(f"timesteps is {timesteps}, must be 1..{_LIMIT_TIMESTEPS}")
     return problems
@@ -37,10 +41,20 @@ def next_shape(node: Any, shape: Shape | None, name: str, problems: list[str]) -
     if shape is None:
         return None
     try:
-        return output_shape(node, shape)
+        found = output_shape(node, shape)
     except GraphError as error:
         problems.append(f"{name}: {error.what}")
         return None
+    too_large = _size_problems(name, found)
+    problems += too_large
+    return None if too_large else found
+
+
+def _size_problems(label: str, shape: Shape) -> list[str]:
+    size = math.prod(shape)
+    if size <= _LIMIT_NEURONS:
+        return []
+    return [f"{label} of shape {shape} holds {size:,} values; the limit is {_LIMIT_NEURONS:,}"]
 
 
 def raise_problems(problems: list[str], where: str) -> None:

@@ -21,6 +21,8 @@ from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
 Tensors = dict[str, np.ndarray[Any, Any]]
 Json = dict[str, Any]
 N = TypeVar("N", FloatNetwork, ChipNetwork)
+_LIMIT_INT = 1 << 53
+"""Larger integers occur in no legal network; checks may compute with smaller ones in 64 bits."""
 
 _TYPES: dict[str, type[Any]] = {
     t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, *CHIP_PARTS, ChipLayer, ChipNetwork)
@@ -41,7 +43,10 @@ def network_from_parts(document: Json, tensors: Tensors, kind: type[N]) -> N:
         BundleError: unknown or missing node types, fields or tensors; wrong value types.
     """
     unused = set(tensors)
-    network = _decode(document, tensors, unused, where=kind.__name__)
+    try:
+        network = _decode(document, tensors, unused, where=kind.__name__)
+    except RecursionError as error:
+        raise BundleError("its description is nested too deeply", where=kind.__name__) from error
     if not isinstance(network, kind):
         raise BundleError(f"holds a {type(network).__name__}, expected a {kind.__name__}")
     if unused:
@@ -101,7 +106,7 @@ def _build(
 
 
 def _take_tensor(name: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
-    if name not in unused:
+    if not isinstance(name, str) or name not in unused:
         raise BundleError(f"tensor {name!r} is missing or used twice", where=where)
     unused.discard(name)
     return tensors[name]
@@ -113,14 +118,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(_fits(value, h) for h in typing.get_args(hint))
     if origin is typing.Literal:
-        return value in typing.get_args(hint)
+        return isinstance(value, str) and value in typing.get_args(hint)
     if origin is tuple:
         return isinstance(value, tuple) and _tuple_fits(value, typing.get_args(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, float) or _is_small_int(value)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return _is_small_int(value)
     return isinstance(value, np.ndarray if origin is np.ndarray else hint)
+
+
+def _is_small_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LIMIT_INT
 
 
 def _tuple_fits(value: tuple[Any, ...], hints: tuple[Any, ...]) -> bool:

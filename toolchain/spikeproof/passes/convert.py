@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_float import LARGEST, SMALLEST
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
@@ -203,8 +204,11 @@ def _check_inputs(
     for name, scale in (options.scale or {}).items():
         if name not in known:
             problems.append(f"scale is given for {name!r}; layers are {', '.join(known)}")
-        if not (np.isfinite(scale) and scale > 0):
-            problems.append(f"scale of {name!r} is {scale}, must be positive")
+        if not SMALLEST <= scale <= LARGEST:
+            text = (
+                f"scale of {name!r} is {scale}, must be positive and in {SMALLEST:g}..{LARGEST:g}"
+            )
+            problems.append(text)
     if problems:
         raise InputError(list_problems(problems), where=source.name)
 

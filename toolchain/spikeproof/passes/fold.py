@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import GraphError, UnsupportedError
-from spikeproof.ir.check_float import check_float
+from spikeproof.errors import GraphError, UnsupportedError, list_problems
+from spikeproof.ir.check_float import check_float, magnitude_problems
 from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,
@@ -87,7 +87,8 @@ def fold(network: FloatNetwork) -> FloatNetwork:
     """Return the same function with only Conv2d / Linear, Lif and Readout nodes, in float64.
 
     Raises:
-        UnsupportedError: two maps are not one because of padding (see :mod:`mappable`).
+        UnsupportedError: two maps are not one because of padding, or their product is out of
+            proportion (see :mod:`mappable`).
     """
     nodes: list[FloatNode] = []
     start = shape = tuple(network.input_shape)
@@ -109,11 +110,26 @@ def fold(network: FloatNetwork) -> FloatNetwork:
 
 def _merge(held: Affine | None, new: Affine | None, start: Shape) -> Affine | None:
     if held is None or new is None:
-        return new if held is None else held
+        return _in_proportion(new) if held is None else held
     reason = padding_problem(held, new, start)
     if reason is not None:
         raise UnsupportedError(f"cannot be folded into {new.name}: {reason}", where=held.name)
-    return compose(held, new, start)
+    return _in_proportion(compose(held, new, start))
+
+
+def _in_proportion(held: Affine | None) -> Affine | None:
+    problems = [] if held is None else product_problems(held)
+    if held is not None and problems:
+        raise UnsupportedError(list_problems(problems), where=held.name)
+    return held
+
+
+def product_problems(held: Affine) -> list[str]:
+    """List why the numbers of composed maps are out of proportion (empty: they are not)."""
+    found = magnitude_problems("weight", held.weight)
+    if held.bias is not None:
+        found += magnitude_problems("bias", held.bias)
+    return [f"folded with its neighbours, {p}" for p in found]
 
 
 def _graph_problems(network: FloatNetwork) -> list[str]:

@@ -3,7 +3,7 @@
 For a[t] > 0, ``v[t] = leak v[t-1] + a[t] I[t]`` equals on ``w = v / a[t]``, exactly in real
 numbers, a neuron whose leak is ``leak a[t-1] / a[t]`` and whose threshold is ``theta / a[t]``.
 A constant gain is folded into the weights instead and leaves a standard LIF.
-Source: docs/semantics.md, "The learnable gain a[t] of DLIF".
+Source: docs/semantics.md, "Table neuron".
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def float_dynamics(lif: Lif, timesteps: int) -> Dynamics:
 
 def leak_table(lif: Lif, timesteps: int) -> NDArray[np.int64]:
     """Round the leak per step to numerators over 4096 (nearest)."""
-    return np.rint(fx.DECAY_ONE * float_dynamics(lif, timesteps).leak).astype(np.int64)
+    return _rounded_leaks(lif, timesteps).astype(np.int64)
+
+
+def _rounded_leaks(lif: Lif, timesteps: int) -> NDArray[np.float64]:
+    return np.rint(fx.DECAY_ONE * float_dynamics(lif, timesteps).leak)
 
 
 def gain_problems(lif: Lif) -> list[str]:
@@ -55,14 +59,15 @@ def gain_problems(lif: Lif) -> list[str]:
             "the chip has no multiplier, and its leak and threshold tables need a[t] > 0: train "
             "with a gain that is positive by construction, or with plain LIF neurons"
         ]
-    table = leak_table(lif, gain.size)
+    table = _rounded_leaks(lif, gain.size)  # a ratio of gains may be far outside int64
     steep = np.flatnonzero(table > LEAK_MAX)
     if steep.size:
         t = int(steep[0])
+        most = LEAK_MAX / fx.DECAY_ONE / max(lif.leak, 1e-9)
         return [
             f"{lif.name}: the gain falls from a[{t - 1}] = {gain[t - 1]:g} to a[{t}] = "
-            f"{gain[t]:g}, which needs a leak of {table[t]}/4096, the table takes 0..{LEAK_MAX}: "
-            f"train with a[t-1]/a[t] below {LEAK_MAX / 4096 / max(lif.leak, 1e-9):.3g}"
+            f"{gain[t]:g}, which needs a leak of {table[t]:.6g}/4096, the table takes "
+            f"0..{LEAK_MAX}: train with a[t-1]/a[t] below {most:.3g}"
         ]
     return []
 

@@ -27,6 +27,7 @@ from spikeproof.passes.quantise import (
 )  # fmt: skip
 
 _SHIFT_MAX = 31
+_OFFSET_MAX = 2.0**40
 
 
 def largest_current(layer: FloatLayer) -> float:
@@ -59,6 +60,7 @@ def round_host_layer(layer: FloatLayer, scale: float, exponent: int) -> Candidat
     per_unit = units * 2.0 ** (shift - exponent)
     weight, offset = np.rint(layer.weight * per_unit), layer.bias * per_unit
     problems = _fit_problems(weight, offset)
+    offset = np.clip(offset, -_OFFSET_MAX, _OFFSET_MAX)
     whole = np.rint(offset).astype(np.int64)
     if layer.fires_at_equality:
         whole = _above(layer, offset, layer.weight * per_unit - weight, shift)
@@ -85,7 +87,7 @@ def _above(layer: FloatLayer, offset: F64, lost: F64, shift: int) -> chip.Ints:
 def _fit_problems(weight: F64, offset: F64) -> list[str]:
     problems = []
     if np.abs(weight).max(initial=0) > HOST_WEIGHT_MAX:
-        problems.append(f"a host weight needs {np.abs(weight).max():.0f}, 16 bits hold 32767")
-    if np.abs(offset).max(initial=0) > 2.0**40:
+        problems.append(f"a host weight needs {np.abs(weight).max():.6g}, 16 bits hold 32767")
+    if np.abs(offset).max(initial=0) > _OFFSET_MAX:
         problems.append(f"the host offset {np.abs(offset).max():.3g} exceeds 2^40")
     return problems

@@ -9,7 +9,7 @@ from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.affine import Affine, compose, padding_problem
-from spikeproof.passes.fold import AFFINE_NODES, as_affine
+from spikeproof.passes.fold import AFFINE_NODES, as_affine, product_problems
 from spikeproof.passes.gain import gain_problems
 
 FOLD_HINT = "set that convolution's padding to 0, or pool with kernel = stride on an even size"
@@ -72,7 +72,8 @@ def _extend(
         return [f"{segment[0].name}: cannot be folded into {name}: {reason}: {FOLD_HINT}"], [new]
     if isinstance(new, Linear):
         return [], [new]
-    return [], [compose(segment[0], new, starts)]
+    merged = compose(segment[0], new, starts)
+    return [f"{name}: {p}: scale the maps" for p in product_problems(merged)], [merged]
 
 
 def _end_problems(node: Lif | Readout, has_map: bool) -> list[str]:

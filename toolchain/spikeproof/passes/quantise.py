@@ -12,6 +12,9 @@ and fires; because truncation loses less than that unit in each step, no state a
 float threshold is ever missed when the parameters are exact. A state less than T units below may
 fire too; moving the threshold by a whole mantissa would widen that to 64 units, and moving the
 scale by 1/64 is undone by the rounding of the weights.
+
+Leak. A standard LIF's decay is a 12-bit register, 0..4095: a trained leak below 1/4096, 0
+included, becomes 1/4096. The dequantised network carries that leak too.
 """
 
 from __future__ import annotations
@@ -174,7 +177,7 @@ def round_bias(bias: F64, above: bool) -> tuple[NDArray[np.int32], int, list[str
     largest = float(np.abs(bias).max())
     limit = fx.BIAS_MANTISSA_MAX * 2**fx.BIAS_EXPONENT_MAX
     held = np.clip(mantissa, -fx.BIAS_MANTISSA_MAX, fx.BIAS_MANTISSA_MAX).astype(np.int32)
-    problem = f"the bias needs {largest:.0f} v-units, the chip's mantissa and exponent hold {limit}"
+    problem = f"the bias needs {largest:.6g} v-units, the chip's mantissa and exponent hold {limit}"
     return held, fx.BIAS_EXPONENT_MAX, [problem]
 
 
@@ -208,14 +211,19 @@ def neuron_of(
         return chip.ReadoutNeuron(bias, exponent), []
     if end.gain is None:
         mantissa = round(scale * end.threshold)
-        dv = fx.DECAY_ONE - round(fx.DECAY_ONE * end.leak)
-        problems = []
+        problems, bits = [], mantissa.bit_length()
         if mantissa > fx.THRESHOLD_MAX:
-            problems = [f"threshold {mantissa} needs {mantissa.bit_length()} bits, the chip has 17"]
-        return chip.LifNeuron(mantissa, dv, bias, exponent), problems
+            problems = [f"threshold {mantissa:.6g} needs {bits} bits, the chip has 17"]
+        dv = fx.DECAY_ONE - _leak_numerator(end)
+        return chip.LifNeuron(min(mantissa, fx.THRESHOLD_MAX), dv, bias, exponent), problems
     table, problems = _threshold_table(layer, end, V_UNITS * scale)
     leak = leak_table(end, layer.timesteps).astype(np.int32)
     return chip.TableLifNeuron(leak, table, bias, exponent), problems
+
+
+def _leak_numerator(lif: Lif) -> int:
+    """Round a leak to 1..4096 over 4096: the decay register cannot hold 4096, its opposite."""
+    return max(1, round(fx.DECAY_ONE * lif.leak))
 
 
 def _threshold_table(
@@ -228,7 +236,7 @@ def _threshold_table(
     raw = np.where(whole, nearest, np.floor(exact))
     problems = []
     if raw.max() > fx.STATE_MAX:
-        problems.append(f"threshold {raw.max():.0f} v-units is above the largest v {fx.STATE_MAX}")
+        problems.append(f"threshold {raw.max():.6g} v-units is above the largest v {fx.STATE_MAX}")
     if raw.min() < 1:
         problems.append("a threshold is below one v-unit")
     return np.clip(raw, 1, fx.STATE_MAX).astype(np.int32), problems
@@ -269,8 +277,8 @@ def _float_bias(bias: F64, layer: FloatLayer) -> F64 | None:
 def _dequantise_end(end: Lif | Readout, neuron: chip.Neuron, units: float) -> Lif | Readout:
     if isinstance(end, Readout):
         return end
-    leak = round(fx.DECAY_ONE * end.leak) / fx.DECAY_ONE
     if not isinstance(neuron, chip.TableLifNeuron):
-        return replace(end, leak=leak, strict=True)
+        return replace(end, leak=_leak_numerator(end) / fx.DECAY_ONE, strict=True)
+    leak = round(fx.DECAY_ONE * end.leak) / fx.DECAY_ONE
     gain = end.threshold * units / neuron.threshold
     return replace(end, leak=leak, strict=True, gain=gain)

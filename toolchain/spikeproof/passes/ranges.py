@@ -3,7 +3,7 @@
 Interval arithmetic on exact integers: every pixel in 0..255 or every spike in 0/1, over all T
 steps. Truncated decay is monotone, so intervals propagate exactly below threshold; a reset puts
 0 into the interval and caps its upper end at the threshold. The result is a proof, not a test.
-Source: docs/semantics.md, "Proved facts about the rounding", item 2.
+Source: docs/semantics.md, "What rounding toward zero gives", item 2.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     Synapse,
 )
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.passes.affine import apply
-from spikeproof.simulate.fast import neuron_step
 
 Ints = NDArray[np.int64]
 PIXEL_MAX = 255

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import Lif, Readout
 from spikeproof.passes.affine import bias_map, columns, product, to_neurons
 from spikeproof.passes.gain import float_dynamics
 from spikeproof.passes.quantise import V_UNITS, Candidate, FloatLayer
-from spikeproof.simulate.fast import neuron_step
 
 F32 = NDArray[np.float32]
 Inputs = NDArray[np.uint8]

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import Lif
 from spikeproof.passes.affine import apply
 from spikeproof.passes.quantise import FloatLayer
 from spikeproof.passes.search import Chosen
-from spikeproof.simulate.fast import neuron_step
 
 HOST_WEIGHT_BITS = 16
 
@@ -78,7 +78,9 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
 
     Each step truncates less than one unit; a host current adds half a step of its mantissa, a
     DLIF table the difference between its leak and the gain it is compared with, and the leak
-    carries all of it on. Source: docs/semantics.md, Theorem B.
+    carries all of it on. That difference acts on the v carried over, which stayed silent in the
+    step before: it is at most that step's threshold. Source: docs/semantics.md, "What rounding
+    toward zero gives", item 3.
     """
     neuron = best.candidate.layer.neuron
     host = isinstance(best.candidate.layer.synapse, chip.HostCurrent)
@@ -86,9 +88,9 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
     off = _leak_difference(layer, best)
     error = worst = fresh
     for t in range(1, layer.timesteps):
-        _, leak, threshold = neuron_step(neuron, t)
+        leak, silent = neuron_step(neuron, t)[1], neuron_step(neuron, t - 1)[2]
         truncation = 0.0 if leak in (0, fx.DECAY_ONE) else 1.0
-        kept = max(-best.range.v_low, min(threshold, best.range.v_high))
+        kept = max(-best.range.v_low, min(silent, best.range.v_high))
         error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + truncation + fresh
         worst = max(worst, error)
     return float(worst)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.simulate.inputs import check_input
+from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.linear import correlate
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 
@@ -94,7 +95,7 @@ def layer_drive(
         bias = bias + fx.round_half_up_shift(total, synapse.shift)
         arriving = np.zeros((1, 1) + (1,) * len(layer.shape))
     else:
-        arriving = _sums(synapse, source, layer.shape) * float(1 << fx.CURRENT_SHIFT)
+        arriving = _sums(synapse, source, layer.shape) * float(fx.CURRENT_UNIT)
     bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
     return arriving, fx.shift_sum(bias, neuron.bias_exponent).astype(np.float64)
 
@@ -172,28 +173,6 @@ def _at(values: NDArray[Any], t: int) -> NDArray[Any]:
     """Pick step t, or the only step of a constant drive."""
     result: NDArray[Any] = values[:, t if values.shape[1] > 1 else 0]
     return result
-
-
-@singledispatch
-def neuron_step(neuron: Any, t: int) -> tuple[int, int, int]:
-    """Return (du, leak numerator, raw threshold) at step t; a readout never reaches its own."""
-    raise TypeError(f"no step for {type(neuron).__name__}")
-
-
-@neuron_step.register
-def _(neuron: chip.LifNeuron, t: int) -> tuple[int, int, int]:
-    threshold = int(fx.shift_sum(neuron.threshold, fx.CURRENT_SHIFT))
-    return neuron.du, fx.DECAY_ONE - neuron.dv, threshold
-
-
-@neuron_step.register
-def _(neuron: chip.TableLifNeuron, t: int) -> tuple[int, int, int]:
-    return neuron.du, int(neuron.leak[t]), int(neuron.threshold[t])
-
-
-@neuron_step.register
-def _(neuron: chip.ReadoutNeuron, t: int) -> tuple[int, int, int]:
-    return fx.DECAY_ONE - 1, fx.DECAY_ONE, fx.STATE_MAX
 
 
 def _join(parts: list[dict[str, LayerTrace]]) -> dict[str, LayerTrace]:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import ACCUMULATOR_LIMIT, LEAK_MAX, WEIGHT_LIMITS, check_chip
+from spikeproof.ir.check_chip import (
+    LEAK_MAX,
+    SUM_MAX,
+    WEIGHT_LIMITS,
+    check_chip,
+    largest_sum,
+    shifted_magnitude,
+    sum_limit,
+)
 from spikeproof.ir.shapes import output_shape
 
 Rng = np.random.Generator
@@ -57,7 +65,7 @@ def random_input(rng: Rng, network: chip.ChipNetwork, samples: int) -> NDArray[n
 def _layer(
     rng: Rng, index: int, shape: Shape, payload: int, steps: int, nasty: bool, last: bool
 ) -> chip.ChipLayer:
-    synapse = _within_accumulator(_synapse(rng, shape, nasty), payload)
+    synapse = _within(_synapse(rng, shape, nasty), payload, SUM_MAX)
     neurons = output_shape(synapse, shape)
     wrapped: chip.Synapse | chip.HostCurrent = synapse
     if payload > 1 and rng.random() < 0.4:
@@ -65,6 +73,8 @@ def _layer(
     host = isinstance(wrapped, chip.HostCurrent)
     readout = last and rng.random() < 0.6 and _readout_is_safe(synapse, host, payload, steps)
     neuron = _neuron(rng, neurons, payload, steps, nasty, readout, host)
+    if not isinstance(wrapped, chip.HostCurrent):
+        wrapped = _within(wrapped, payload, sum_limit(neuron))
     return chip.ChipLayer(f"l{index + 1}", wrapped, neuron, neurons)
 
 
@@ -106,22 +116,17 @@ def _host_current(rng: Rng, synapse: chip.Synapse) -> chip.HostCurrent:
     return chip.HostCurrent(plain, offset.astype(np.int64), shift)
 
 
-def _within_accumulator(synapse: chip.Synapse, payload: int) -> chip.Synapse:
-    """Lower the exponent until no sum can overflow the 32-bit accumulator."""
+def _within(synapse: chip.Synapse, payload: int, limit: int) -> chip.Synapse:
+    """Lower the exponent until no sum exceeds the limit of the accumulators."""
     exponent = synapse.exponent
-    while int(fx.shift_sum(_worst_sum(synapse, payload), exponent)) >= ACCUMULATOR_LIMIT:
+    while shifted_magnitude(largest_sum(synapse, payload), exponent) > limit:
         exponent -= 1
     return replace(synapse, exponent=exponent)
 
 
-def _worst_sum(synapse: chip.Synapse, payload: int) -> int:
-    rows = np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1)
-    return int(rows.max()) * payload
-
-
 def _readout_is_safe(synapse: chip.Synapse, host: bool, payload: int, steps: int) -> bool:
     """Tell whether v surely stays within what a target can integrate without firing."""
-    worst = 0 if host else _worst_sum(synapse, payload)
+    worst = 0 if host else largest_sum(synapse, payload)
     total = int(fx.shift_sum(worst, max(0, synapse.exponent)))
     bias = fx.BIAS_MANTISSA_MAX << _READOUT_BIAS_EXPONENT
     return steps * (int(fx.shift_sum(total, fx.CURRENT_SHIFT)) + bias) < fx.STATE_MAX - 64

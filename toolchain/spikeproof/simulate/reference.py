@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.simulate.inputs import check_input
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 
 Ints = NDArray[np.int64]
