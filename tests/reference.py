@@ -20,10 +20,9 @@ Made from the parser by `python tests/reference.py`; a test compares the two.
 |---|---|
 | 0 | pass |
 | 1 | verification failed |
-| 2 | usage or input error |
+| 2 | usage or input error; or interrupted (the same command goes on where it was) |
 | 3 | inconclusive |
-| 4 | internal error |
-| 130 | interrupted; the same command goes on where it was |
+| 4 | internal error; or the reader of a pipe went away |
 
 Every command takes `--json` (one document on stdout, also for an error), `-q`/`--quiet` (only the
 last lines and errors), `-v`/`--verbose` (details) and `--debug` (the traceback of an error). Human

@@ -16,18 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise, perturb_images, perturb_worst
+from spikeproof.errors import SpikeproofError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
 from spikeproof.io.files import read_bytes, write_atomic
-from spikeproof.io.zoo import zoo_calibration
+from spikeproof.io.zoo import zoo_calibration, zoo_networks
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
 from spikeproof.passes.convert import convert_network
 from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.floats import run_float
 from spikeproof_models.datasets import ImageSet, load_dataset
-from spikeproof_models.locations import recipes_dir, zoo_dir
+from spikeproof_models.locations import recipes_dir
 from spikeproof_models.training.config import load_recipe
 
 STRENGTHS = (2, 4, 8)
@@ -133,8 +134,8 @@ def render(card: dict[str, Any], recipe_file: str | None) -> str:
         "Trained: the float network. Chip: its integers, converted with the shipped calibration",
         "images. Both see the same images, perturbed on the trained network and projected to the",
         "8-bit grid. Noise is clipped to [0, 1]; FGSM starts at the image; PGD-20 starts at a",
-        "random point, steps 2.5 ε / 20 (at least one grey level) and keeps the worst point. Both",
-        "are tried with surrogate half-widths "
+        "random point, steps 2.5 ε / 20 (at least one grey level) and keeps the point of highest",
+        "loss, before rounding. Both are tried with surrogate half-widths "
         + ", ".join(f"{w:g}" for w in WIDTHS)
         + "; one success is enough.",
         "Stronger attacks can only lower these figures; they are not certificates.",
@@ -167,11 +168,13 @@ def render(card: dict[str, Any], recipe_file: str | None) -> str:
     return "\n".join(lines)
 
 
-def write_card(checkpoint_path: Path, report: Report | None = None) -> Path:
+def write_card(
+    checkpoint_path: Path, report: Report | None = None, data_dir: Path | None = None
+) -> Path:
     """Measure a checkpoint and write NAME.md and NAME.json beside it; return the Markdown."""
     checkpoint = load_checkpoint(checkpoint_path)
     dataset = checkpoint.training["recipe"]["data"]["dataset"]
-    card = make_card(checkpoint, load_dataset(dataset, "test"), report)
+    card = make_card(checkpoint, load_dataset(dataset, "test", data_dir), report)
     card["checkpoint"] = content_hash(read_bytes(checkpoint_path))
     write_atomic(checkpoint_path.with_suffix(".json"), json.dumps(card, indent=1, sort_keys=True))
     target = checkpoint_path.with_suffix(".md")
@@ -219,10 +222,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the cards of the named networks, or of all in the zoo."""
     parser = argparse.ArgumentParser(prog="python -m spikeproof_models.cards", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    names = parser.parse_args(arguments).names
-    found = [zoo_dir() / f"{n}.ckpt" for n in names] or sorted(zoo_dir().glob("*.ckpt"))
-    for path in found:
-        write_card(path, lambda line: _tell(line))
+    parser.add_argument("--data-dir", type=Path, help="folder of the data set's files")
+    given = parser.parse_args(arguments)
+    known = zoo_networks()
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        parser.error(f"no network {', '.join(unknown)} in the zoo; it holds {', '.join(known)}")
+    try:
+        for name in given.names or known:
+            write_card(known[name], _tell, given.data_dir)
+    except SpikeproofError as error:
+        parser.error(str(error))
 
 
 def _tell(line: str) -> None:

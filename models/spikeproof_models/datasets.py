@@ -80,7 +80,8 @@ def load_fashion_mnist(
         download: let torchvision fetch the files into ``data_dir`` when they are absent.
 
     Raises:
-        InputError: the files are missing (how to get them is said) or damaged.
+        InputError: the files are missing (how to get them is said) or damaged, or could not be
+            fetched.
     """
     stem = "train" if split == "train" else "t10k"
     if download and data_dir is not None:
@@ -213,4 +214,11 @@ def _download(data_dir: Path) -> None:
             "downloading needs torchvision, which is not installed",
             hint="Install it with: pip install torchvision",
         ) from error
-    torchvision.FashionMNIST(str(data_dir), train=True, download=True)
+    try:
+        torchvision.FashionMNIST(str(data_dir), train=True, download=True)
+    except (OSError, RuntimeError) as error:  # no connection, no space, a damaged file
+        raise InputError(
+            f"Fashion-MNIST could not be downloaded: {error}",
+            where=str(data_dir),
+            hint="Check the connection, or put the four IDX files into the folder yourself.",
+        ) from error

@@ -1,38 +1,69 @@
 """The images that ship with the package, and the command that makes their files again.
 
 ``python -m spikeproof_models.shipped [FOLDER]`` writes them; the bytes do not depend on the day.
+With ``--all`` it writes all test images instead, for a verification on every one of them.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
 
+from spikeproof.errors import SpikeproofError
 from spikeproof.io.data import save_arrays
-from spikeproof_models.datasets import load_fashion_mnist
+from spikeproof_models.datasets import ImageSet, load_fashion_mnist
 from spikeproof_models.locations import zoo_dir
 
 TEST_FILE = "fashion-mnist-test-1000.npz"
 CALIBRATION_FILE = "fashion-mnist-calibration-512.npz"
+ALL_TEST_FILE = "fashion-mnist-test-10000.npz"
 _CALIBRATION_SEED = 2024
 
 
-def write_shipped(folder: Path) -> tuple[Path, Path]:
+def write_shipped(folder: Path, data_dir: Path | None = None) -> tuple[Path, Path]:
     """Write both files and return their paths.
 
     The test file holds the first 1 000 images of the test split, in order; the calibration file
     512 images drawn without replacement from the training split.
     """
-    test = load_fashion_mnist("test").take(np.arange(1000))
-    train = load_fashion_mnist("train")
+    test = load_fashion_mnist("test", data_dir).take(np.arange(1000))
+    train = load_fashion_mnist("train", data_dir)
     drawn = np.random.default_rng(_CALIBRATION_SEED).choice(len(train), 512, replace=False)
     paths = folder / TEST_FILE, folder / CALIBRATION_FILE
     for path, images in zip(paths, (test, train.take(np.sort(drawn))), strict=True):
-        save_arrays(path, {"x": images.x, "y": images.y.astype(np.uint8)})
+        _save(path, images)
     return paths
 
 
+def write_all_test(folder: Path, data_dir: Path | None = None) -> Path:
+    """Write all 10 000 test images to one file for ``--data`` and return its path."""
+    path = folder / ALL_TEST_FILE
+    _save(path, load_fashion_mnist("test", data_dir))
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the shipped files, or all test images."""
+    program = "python -m spikeproof_models.shipped"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="default: the zoo's, or here")
+    parser.add_argument("--all", action="store_true", help=f"write {ALL_TEST_FILE} instead")
+    parser.add_argument("--data-dir", type=Path, help="folder with the four IDX files")
+    given = parser.parse_args(arguments)
+    try:
+        if given.all:
+            write_all_test(given.folder or Path(), given.data_dir)
+        else:
+            write_shipped(given.folder or zoo_dir() / "data", given.data_dir)
+    except SpikeproofError as error:
+        parser.error(str(error))
+
+
+def _save(path: Path, images: ImageSet) -> None:
+    save_arrays(path, {"x": images.x, "y": images.y.astype(np.uint8)})
+
+
 if __name__ == "__main__":
-    write_shipped(Path(sys.argv[1]) if len(sys.argv) > 1 else zoo_dir() / "data")
+    main()

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse, HostCurrent, LifNeuron
+from spikeproof.ir.check_chip import LEAK_MAX, SUM_MAX
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    HostCurrent,
+    LifNeuron,
+    Neuron,
+    ReadoutNeuron,
+    TableLifNeuron,
+)
 from spikeproof.simulate import fast
 from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.random_networks import random_input, random_network
@@ -112,10 +123,44 @@ def test_sums_beyond_single_precision_stay_exact() -> None:
     # 300 inputs of 255 times 254 = 19 million > 2^24: float32 would drop the lowest bits.
     weight = np.full((1, 300), 254, np.int16)
     weight[0, 0] = 2
-    from spikeproof.ir.chip import ChipLayer, ReadoutNeuron
-
     layer = ChipLayer("l1", DenseSynapse(weight), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
     network = ChipNetwork("wide", (1, 1, 300), 1, (layer,))
     x = np.full((1, 1, 1, 300), 255, np.uint8)
     x[0, 0, 0, 0] = 1
     both(network, x)
+
+
+def at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:
+    synapse = DenseSynapse(np.array([weights, [-w - 2 for w in weights]], np.int16), "mixed",
+                           exponent)  # fmt: skip
+    layer = ChipLayer("l1", synapse, neuron, (2,))
+    return ChipNetwork("edge", (1, 1, len(weights)), steps, (layer,), "spikes")
+
+
+@pytest.mark.parametrize("du", [0, 1, 2047, 4094])
+def test_one_wrap_keeps_a_filtered_current_within_24_bits(du: int) -> None:
+    """The largest legal sums, for many steps: beyond them engines of 32 and 64 bits part."""
+    neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32), 0, du)
+    network = at_the_limit(neuron, [-256] * 1024, 0, 300)
+    rng = np.random.default_rng(0)
+    x = (rng.random((3, 300, 1, 1, 1024)) < rng.uniform(0.3, 1.05, (3, 300, 1, 1, 1))).astype(
+        np.uint8
+    )
+    both(network, x)
+    traces = ReferenceEngine().run(network, x, trace=True).traces or {}
+    u = traces["l1"].u.astype(np.int64)
+    assert u.min() < -(1 << 22) and u.max() > 1 << 22, "it did wrap"
+    assert np.abs(u).max() <= 1 << 23
+
+
+def test_the_largest_legal_sums_leave_room_for_v_and_bias_in_32_bits() -> None:
+    bias = np.array([4095, -4095], np.int32)
+    full = np.full(4, 8388607, np.int32)
+    neuron = TableLifNeuron(np.full(4, LEAK_MAX, np.int32), full, bias, 7)
+    network = at_the_limit(neuron, [-256] * 1008, 7, 4)
+    x = np.ones((1, 4, 1, 1, 1008), np.uint8)
+    both(network, x)
+    traces = ReferenceEngine().run(network, x, trace=True).traces or {}
+    assert traces["l1"].u.min() == -64 * SUM_MAX + (1 << 24)
+    assert 64 * SUM_MAX < 1 << 31
+    assert 64 * SUM_MAX - (1 << 24) + 4 * 8388607 + (4095 << 7) < 1 << 31

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -13,12 +15,16 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
+from spikeproof.cli.workflow import write_bundle
+from spikeproof.errors import RangeError
 from spikeproof.io import checkpoint as checkpoint_io
 from spikeproof.io import container
-from spikeproof.io.bundle import load_bundle
+from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron
 from spikeproof.ir.floats import AvgPool2d, FloatNetwork, Lif
 from spikeproof.ir.serial import network_to_parts
+from spikeproof.simulate.self_test import make_bundle
 
 Refused = Callable[..., str]
 
@@ -191,6 +197,66 @@ def test_a_resealed_bundle_with_illegal_integers_is_refused(
     assert "256" in message
 
 
+def overflowing_network() -> ChipNetwork:
+    """A legal network whose membrane leaves 24 bits for a bright image, and only then."""
+    synapse = DenseSynapse(np.full((2, 64), 60, np.int16))
+    neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32))
+    return ChipNetwork("bright", (1, 8, 8), 4, (ChipLayer("l1", synapse, neuron, (2,)),))
+
+
+@pytest.mark.parametrize("command", ["run", "self-test", "verify"])
+def test_a_bundle_that_could_overflow_is_not_run(
+    command: str, tiny_checkpoint: Path, tiny_images: Path, refused: Refused, tmp_path: Path
+) -> None:
+    path = tmp_path / "bright.spk"
+    dark = np.zeros((1, 1, 8, 8), np.uint8)
+    save_bundle(path, make_bundle(overflowing_network(), {}, dark))
+    args = {
+        "run": ["run", path, "--data", tiny_images],
+        "self-test": ["run", path, "--self-test"],
+        "verify": ["verify", path, "--against", tiny_checkpoint, "-o", tmp_path / "out"],
+    }[command]
+    message = refused(*args)
+    assert "l1: v could reach" in message
+    assert "scale" in message
+
+
+def test_a_bundle_that_could_overflow_is_not_written(tmp_path: Path) -> None:
+    bundle = make_bundle(overflowing_network(), {}, np.zeros((1, 1, 8, 8), np.uint8))
+    with pytest.raises(RangeError, match="l1"):
+        write_bundle(tmp_path / "new" / "bright.spk", bundle)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_self_test_without_the_hidden_layers_is_refused(
+    tiny_bundle: Path, refused: Refused
+) -> None:
+    document, tensors = container.read(tiny_bundle, "bundle", 1)
+    kept = {k: a for k, a in tensors.items() if not k.startswith("expected/l")}
+    tiny_bundle.write_bytes(container.pack("bundle", 1, document, kept))
+    message = refused("run", tiny_bundle, "--self-test")
+    assert "expected l1/s: found nothing" in message
+    assert "expected l2/s: found nothing" in message
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999", "[" * 700 + "]" * 700])
+def test_a_description_that_json_cannot_hold_is_refused(
+    number: str, refused: Refused, tmp_path: Path
+) -> None:
+    text = '{"kind":"bundle","schema":1,"document":{"a":' + number + '},"tensors":{},"hash":"x"}'
+    header = json.dumps({"__metadata__": {"spikeproof": text}}).encode()
+    path = tmp_path / "odd.spk"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    for args in (["inspect", path], ["run", path, "--self-test"]):
+        assert "odd.spk" in refused(*args)
+
+
+def test_a_pipe_is_refused_at_once(tiny_bundle: Path, refused: Refused, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "pipe" in refused("run", tiny_bundle, "--data", tmp_path / "pipe.npz")
+    assert "device" in refused("inspect", "/dev/zero")
+
+
 # --- data files --------------------------------------------------------------------------------
 
 
@@ -255,6 +321,16 @@ def test_a_header_that_promises_more_than_the_file_holds_costs_no_memory(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", npy((samples, 1, 8, 8), b"\0" * 64))
     assert "liar.npz" in refused("run", tiny_bundle, "--data", path)
+
+
+@pytest.mark.parametrize("name", ["x", "x.npy"])
+def test_an_archive_of_something_else_is_refused(
+    name: str, tiny_bundle: Path, refused: Refused, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, b"hello")
+    assert "not a usable" in refused("run", tiny_bundle, "--data", path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nonsense", b"\x93NUMPY" + b"\0" * 100])

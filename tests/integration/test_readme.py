@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeproof.cli.app import INTERNAL
+from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
 
@@ -52,10 +52,19 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
     text = page.read_text(encoding="utf-8")
     known = {o for n in COMMANDS for p in load_command(n).params
              for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # fmt: skip
-    foreign = {"--fix", "--no-deps", "--ignore-requires-python"}
+    foreign = {"--fix", "--no-deps", "--ignore-requires-python", "--all"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | foreign
     assert set(re.findall(r"`spikeproof ([a-z]+)", text)) <= set(COMMANDS)
+
+
+def test_every_data_file_of_a_command_ships_or_is_made_by_an_earlier_command() -> None:
+    for page in PAGES:
+        lines = shell_lines(page.read_text(encoding="utf-8"))
+        made = [line for line in lines if "spikeproof_models.shipped --all" in line]
+        for line in lines:
+            for name in re.findall(r"--data (\S+)", line):
+                assert (ROOT / name).exists() or (made and "test-10000" in name), line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -84,6 +93,7 @@ def test_the_readme_gives_the_exit_codes_of_the_program() -> None:
     }
     assert stated["verification"] == EXIT_CODES["fail"]
     assert stated["internal"] == INTERNAL
+    assert f"Ctrl-C ends with {INTERRUPTED}" in README
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,17 @@ def test_host_rounding_is_half_up() -> None:
     assert fx.round_half_up_shift(9, 0) == 9
 
 
-def test_even_weights() -> None:
-    assert fx.round_even_weights(np.array([0.9, 1.1, 3.2, -2.9, 253.9])).tolist() == [
-        0, 2, 4, -2, 254,
-    ]  # fmt: skip
+@pytest.mark.parametrize("numerator", [0, 1, 41, 4055, 4095, 4096, 16383])
+def test_decay_in_float64_equals_the_integer_decay(numerator: int) -> None:
+    edge = (1 << 23) + 1
+    x = np.concatenate([np.arange(-5000, 5000), np.arange(edge - 5000, edge)])
+    x = np.concatenate([x, -x])
+    found = np.empty(len(x))
+    fx.scale_exact_floats(x.astype(np.float64), numerator, out=found)
+    np.testing.assert_array_equal(found.astype(np.int64), fx.scale_toward_zero(x, numerator))
+
+
+def test_without_memory_a_current_of_any_size_leaves_nothing() -> None:
+    found = np.empty(2)
+    fx.scale_exact_floats(np.array([2.0**31, -(2.0**31)]), 0, out=found)
+    assert found.tolist() == [0, 0]

@@ -1,12 +1,12 @@
-"""Shift, round, wrap and saturate signed integers: the only module that does.
+"""Shift, round, wrap and saturate the signed integers of the chip's state.
 
+The reference, the fast engine, the certificate and the conversion take this arithmetic from here
+and nowhere else; a target does its own, or a comparison with it would show nothing.
 All functions work on int64 arrays (or Python integers) and return int64.
 Source: docs/semantics.md, "Neuron" and "Synapses"; Loihi CUBA-LIF as in Lava 0.10.0 (``fixed_pt``).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ DECAY_ONE = 1 << DECAY_BITS
 
 CURRENT_SHIFT = 6
 """A synaptic sum enters u shifted left by 6; the threshold mantissa is shifted likewise."""
+
+CURRENT_UNIT = 1 << CURRENT_SHIFT
+"""v-units per unit of synaptic sum."""
 
 STATE_MAX = (1 << 23) - 1
 """Largest magnitude of v; larger values saturate."""
@@ -45,7 +48,8 @@ def scale_toward_zero(x: ArrayLike, numerator: ArrayLike) -> IntArray:
 def scale_exact_floats(x: NDArray[np.float64], numerator: int, out: NDArray[np.float64]) -> None:
     """Do what :func:`scale_toward_zero` does to integers held in float64, into ``out``.
 
-    Exact: |x| <= 2^24 times a 14-bit numerator over 2^12 needs 38 of float64's 53 bits.
+    Exact: |x| <= 2^23, which holds for every u and v that keeps anything, times a 14-bit numerator
+    over 2^12 needs 37 of float64's 53 bits. With numerator 0 any finite x becomes 0.
     """
     np.multiply(x, numerator / DECAY_ONE, out=out)
     np.trunc(out, out=out)
@@ -73,11 +77,6 @@ def round_half_up_shift(x: ArrayLike, shift: int) -> IntArray:
     """Divide by ``2**shift`` and round to nearest, ties toward plus infinity."""
     x64 = np.asarray(x, dtype=np.int64)
     return x64 if shift == 0 else (x64 + (1 << (shift - 1))) >> shift
-
-
-def round_even_weights(w: NDArray[np.floating[Any]]) -> IntArray:
-    """Round to the nearest even integer (the grid of mixed-sign 8-bit weights)."""
-    return (2 * np.rint(np.asarray(w, np.float64) / 2)).astype(np.int64)
 
 
 def is_integer_array(x: object) -> bool:

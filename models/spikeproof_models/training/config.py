@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,8 +23,12 @@ else:
     import tomli as tomllib
 
 
+Count = Annotated[int, Field(ge=1)]
+Width = Annotated[float, Field(gt=0)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Strict):
@@ -43,8 +47,8 @@ class NetworkConfig(_Strict):
     """The architecture and its neuron; channels and hidden are ignored by the VGGs."""
 
     architecture: Literal["mlp", "small-conv", "vgg5", "vgg11"] = "small-conv"
-    channels: tuple[int, ...] = (24, 48)
-    hidden: tuple[int, ...] = (128,)
+    channels: tuple[Count, ...] = (24, 48)
+    hidden: tuple[Count, ...] = (128,)
     width_divisor: int = Field(default=1, ge=1)
     neuron: builders.NeuronKind = "lif"
     gain: GainForm = "positive"
@@ -65,8 +69,8 @@ class PerturbationConfig(_Strict):
         default=None, gt=0, description="grey levels; default as in the attack"
     )
     steps: int = Field(default=7, ge=1)
-    surrogate_widths: tuple[float, ...] = Field(
-        default=(1.0,), min_length=1, description="drawn per batch while attacking"
+    surrogate_widths: tuple[Width, ...] = Field(
+        default=(1.0,), min_length=1, description="half-widths, one drawn per attacked batch"
     )
 
     def attack(self) -> Attack | None:
@@ -112,11 +116,15 @@ class SelectionConfig(_Strict):
 
     pgd_steps: int = Field(default=10, ge=1)
     pgd_images: int = Field(default=1000, ge=1)
-    surrogate_widths: tuple[float, ...] = Field(default=(0.25, 0.5, 1.0), min_length=1)
+    surrogate_widths: tuple[Width, ...] = Field(default=(0.25, 0.5, 1.0), min_length=1)
 
 
 class Recipe(_Strict):
-    """A training run; equal recipes, data and machine give equal checkpoints."""
+    """A training run.
+
+    Equal recipes and data give equal checkpoints on the CPU of one machine with one number of
+    threads and one version of torch; a GPU does not promise equal bits.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     description: str = ""

@@ -40,7 +40,8 @@ def train(
     """Train a network as its recipe says and return the path of its checkpoint.
 
     After every epoch ``output/NAME.state`` is replaced; a run that was stopped continues from
-    it with the same result as if it had not been stopped (same machine and thread count).
+    it with the same result as if it had not been stopped (on the CPU of one machine, with the same
+    number of threads and the same torch).
 
     Args:
         recipe_path: the TOML file.
@@ -82,12 +83,12 @@ class _Run:
         state_path = self.output / f"{recipe.name}.state"
         standing = Progress(0, [], 0, {})
         if resume and state_path.exists():
-            standing = load_state(state_path, identity, model, optimiser)
+            standing = load_state(state_path, identity, model, optimiser, self.device.type)
         for epoch in range(standing.epoch, recipe.optimiser.epochs):
             loss = self._epoch(model, optimiser, part, epoch)
             figures = held_out_figures(model, held_out, recipe, epoch, self.device)
             _note_epoch(standing, model, {"epoch": epoch + 1, "loss": loss, **figures})
-            save_state(state_path, identity, model, optimiser, standing)
+            save_state(state_path, identity, model, optimiser, standing, self.device.type)
             self._tell_epoch(standing, len(part))
         return self._write(model, identity, standing)
 

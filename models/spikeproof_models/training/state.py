@@ -35,9 +35,9 @@ class Progress:
 
 def save_state(
     path: Path, identity: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    progress: Progress, device: str,
 ) -> None:  # fmt: skip
-    """Write the state atomically."""
+    """Write the state atomically; ``device`` is the kind the run computes on, cpu or cuda."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in progress.best.items()}
     scalars: dict[str, Any] = {}
@@ -49,20 +49,21 @@ def save_state(
                 scalars[f"{index}/{key}"] = value
     document = {
         "identity": identity, "epoch": progress.epoch, "history": progress.history,
-        "best_epoch": progress.best_epoch, "optimiser": scalars,
+        "best_epoch": progress.best_epoch, "optimiser": scalars, "device": device,
     }  # fmt: skip
     arrays = {k: v.detach().cpu().numpy() for k, v in tensors.items()}
     container.write(path, KIND, SCHEMA, document, arrays)
 
 
 def load_state(
-    path: Path, identity: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer
-) -> Progress:
+    path: Path, identity: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer,
+    device: str,
+) -> Progress:  # fmt: skip
     """Restore model and optimiser in place and return where the run stood.
 
     Raises:
         BundleError: the file is damaged.
-        InputError: it belongs to another recipe or other data.
+        InputError: it belongs to another recipe, other data or another kind of device.
     """
     document, arrays = container.read(path, KIND, SCHEMA)
     if sha256(canonical_json(document["identity"])) != sha256(canonical_json(identity)):
@@ -71,6 +72,12 @@ def load_state(
             f"belongs to another run: {', '.join(odd) or 'identity'} differs",
             where=str(path),
             hint="Choose another output folder, or start afresh without resuming.",
+        )
+    if (begun := document.get("device")) != device:
+        raise InputError(
+            f"was begun on {begun}, this is {device}: the bits would no longer be those of one run",
+            where=str(path),
+            hint=f"Go on with --device {begun}, or start afresh with --no-resume.",
         )
     model.load_state_dict(_part(arrays, "model"))
     _restore_optimiser(optimiser, _part(arrays, "optimiser"), document["optimiser"])

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from spikeproof.attacks import FGSM, PGD, GaussianNoise, perturb_images, project_to_grid
+from spikeproof.attacks import (
+    FGSM,
+    PGD,
+    GaussianNoise,
+    perturb_images,
+    perturb_worst,
+    project_to_grid,
+)
 from spikeproof.attacks.base import Attack
 from spikeproof.errors import InputError
 from spikeproof_models.builders import NeuronSpec, small_conv
@@ -177,6 +184,37 @@ def test_progress_counts_images(network, case):
 def test_labels_name_kind_and_grey_levels():
     assert [a.label for a in (GaussianNoise(2 / 255), FGSM(EPS), PGD(4 / 255))] == [
         "gaussian 2/255", "fgsm 8/255", "pgd-20 4/255"]  # fmt: skip
+
+
+def test_a_radius_of_a_fraction_of_a_level_is_refused(network, case):
+    """Rounded down it would show clean images under the name of an attack."""
+    for attack in (FGSM(0.5 / 255), PGD(2.5 / 255)):
+        with pytest.raises(InputError, match="expected a whole number"):
+            perturb_images(attack, network, *case, seed=0)
+    perturb_images(GaussianNoise(2.5 / 255), network, *case, seed=0)
+
+
+@pytest.mark.parametrize("width", [0, -1, 1e-9, float("nan"), float("inf")])
+def test_a_surrogate_that_passes_no_gradient_is_refused(network, case, width):
+    with pytest.raises(InputError, match="surrogate width"):
+        perturb_images(FGSM(EPS), network, *case, seed=0, surrogate_width=width)
+    with pytest.raises(InputError, match="surrogate width"):
+        perturb_worst(FGSM(EPS), network, *case, seed=0, surrogate_widths=(1.0, width))
+
+
+def test_no_surrogate_at_all_is_refused(network, case):
+    with pytest.raises(InputError, match="no surrogate width"):
+        perturb_worst(FGSM(EPS), network, *case, seed=0, surrogate_widths=())
+
+
+@pytest.mark.parametrize("attack", BOUNDED, ids=lambda a: a.label)
+def test_a_gradient_that_is_not_finite_is_an_error(attack):
+    def model(x):
+        total = linear_model(x)
+        return total * torch.sqrt(x.flatten(1).sum(1, keepdim=True) * 0)
+
+    with pytest.raises(InputError, match="not finite"):
+        attack.perturb(model, torch.full((2, 1, 3, 3), 0.5), torch.tensor([0, 1]), rng())
 
 
 def test_wrong_arguments_are_refused(network, case):

@@ -80,14 +80,14 @@ def test_an_unexpected_error_is_exit_code_4_without_a_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_an_interruption_is_exit_code_130_and_says_what_to_do(
+def test_an_interruption_is_exit_code_2_and_says_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("spikeproof.cli.show.show_file", interrupt)
-    assert run(["inspect", "x.ckpt"]) == 130
+    assert run(["inspect", "x.ckpt"]) == 2
     assert "run the same command again" in capsys.readouterr().err
 
 

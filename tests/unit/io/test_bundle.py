@@ -1,5 +1,6 @@
 """Bundles: deterministic, complete, and able to test any engine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from spikeproof.errors import BundleError
-from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
+from spikeproof.io import container
+from spikeproof.io.bundle import KIND, SCHEMA, Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.simulate.engines import get_engine
 from spikeproof.simulate.fast import FastEngine
@@ -67,8 +69,68 @@ def test_missing_layer_in_the_answers_is_an_error() -> None:
 
 
 def test_a_checkpoint_is_not_a_bundle(tmp_path: Path) -> None:
-    from spikeproof.io import container
-
     container.write(tmp_path / "x.ckpt", "checkpoint", 1, {}, {"a": np.zeros(1)})
     with pytest.raises(BundleError, match="'checkpoint' file, expected a 'bundle'"):
         load_bundle(tmp_path / "x.ckpt")
+
+
+def resealed(path: Path, change: Any) -> Path:
+    """Write a bundle that was altered by a program that knows how to seal it."""
+    document, tensors = container.unpack(bundle_bytes(some_bundle()), KIND, SCHEMA, "f")
+    change(document, tensors)
+    path.write_bytes(container.pack(KIND, SCHEMA, document, tensors))
+    return path
+
+
+def drop_a_layer(document: Any, tensors: Any) -> None:
+    del tensors[sorted(name for name in tensors if name.startswith("expected/"))[0]]
+
+
+def answer_for_nobody(document: Any, tensors: Any) -> None:
+    tensors["expected/ghost/s"] = np.zeros(1, np.uint8)
+
+
+def answers_as_floats(document: Any, tensors: Any) -> None:
+    name = sorted(name for name in tensors if name.startswith("expected/"))[0]
+    tensors[name] = tensors[name].astype(np.float32)
+
+
+def fewer_answers(document: Any, tensors: Any) -> None:
+    name = sorted(name for name in tensors if name.startswith("expected/"))[0]
+    tensors[name] = tensors[name][:1]
+
+
+def empty_test(document: Any, tensors: Any) -> None:
+    for name in tensors:
+        if name.startswith("expected/") or name == "stimulus":
+            tensors[name] = tensors[name][:0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (drop_a_layer, "found nothing"),
+        (answer_for_nobody, "expected ghost/s.*must be absent"),
+        (answers_as_floats, "found float32"),
+        (fewer_answers, r"found .*\(1, "),
+        (empty_test, "stimulus: input holds no samples"),
+        (lambda d, t: t.update(stimulus=np.zeros(3)), "stimulus: input has type float64"),
+        (lambda d, t: t.pop("stimulus"), "no reference stimulus"),
+        (lambda d, t: d.update(record=5), "no record"),
+        (lambda d, t: d.pop("record"), "no record"),
+        (lambda d, t: d.update(network=[]), "no network"),
+    ],
+)
+def test_a_self_test_must_cover_every_layer(tmp_path: Path, change: Any, words: str) -> None:
+    path = resealed(tmp_path / "a.spk", change)
+    with pytest.raises(BundleError, match=words):
+        load_bundle(path)
+
+
+def test_an_incomplete_bundle_is_not_written(tmp_path: Path) -> None:
+    bundle = some_bundle()
+    first, *others = bundle.expected
+    part = {name: bundle.expected[name] for name in others}
+    with pytest.raises(BundleError, match=f"expected {first}: found nothing"):
+        save_bundle(tmp_path / "a.spk", replace(bundle, expected=part))
+    assert not list(tmp_path.iterdir())

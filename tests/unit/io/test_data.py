@@ -1,6 +1,9 @@
 """Data files: right forms are read exactly, wrong ones are refused by name."""
 
+import io
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +81,72 @@ def test_archive_that_unpacks_to_too_much_is_refused(
     monkeypatch.setattr("spikeproof.io.data._LIMIT_BYTES", 50_000)
     with pytest.raises(InputError, match="unpacks to 100,000 bytes"):
         load_data(tmp_path / "a.npz", SHAPE)
+
+
+def npz(path: Path, name: str, content: bytes) -> bytearray:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, content)
+    return bytearray(path.read_bytes())
+
+
+def npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((1, *SHAPE), np.uint8))
+    return buffer.getvalue()
+
+
+def with_header(text: str) -> bytes:
+    """Return an npy file with this text as its header."""
+    raw = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw)) + raw + bytes(64)
+
+
+def encrypted(data: bytearray) -> None:
+    data[data.find(b"PK\x03\x04") + 6] |= 1
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+
+
+def unknown_compression(data: bytearray) -> None:
+    data[data.find(b"PK\x03\x04") + 8] = 99
+    data[data.find(b"PK\x01\x02") + 10] = 99
+
+
+@pytest.mark.parametrize("spoil", [encrypted, unknown_compression])
+def test_archives_that_cannot_be_unpacked_are_refused(
+    tmp_path: Path, spoil: Callable[[bytearray], None]
+) -> None:
+    data = npz(tmp_path / "a.npz", "x.npy", npy())
+    load_data(tmp_path / "a.npz", SHAPE)
+    spoil(data)
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(InputError, match="not a usable"):
+        load_data(tmp_path / "a.npz", SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x", b"hello"),
+        ("x.npy", b"hello, this is no array"),
+        ("x.npy", with_header("{'descr': (")),
+        ("x.npy", with_header("(" * 5000)),
+        (
+            "x.npy",
+            with_header("{'descr':'|u1','fortran_order':False,'shape':(1" + "0" * 30 + ",)}"),
+        ),
+        ("x.npy", with_header("{'descr':'|u1','fortran_order':False,'shape':(-1,1,4,4)}")),
+        ("x.npy", with_header("{'descr':'<u99','fortran_order':False,'shape':(1,1,4,4)}")),
+        ("x.npy", with_header("{'descr':[],'fortran_order':False,'shape':(1,1,4,4)}")),
+    ],
+)
+def test_members_that_are_no_arrays_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    npz(tmp_path / "a.npz", name, content)
+    with pytest.raises(InputError, match=r"a\.npz"):
+        load_data(tmp_path / "a.npz", SHAPE)
+
+
+@pytest.mark.parametrize("kind", ["<M8[s]", "S1", "U1", [("a", "<i4")], "<c8"])
+def test_spikes_of_an_odd_type_are_refused(tmp_path: Path, kind: object) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((1, 2, *SHAPE), kind))  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="0 and 1"):
+        load_data(tmp_path / "a.npz", SHAPE, steps=2)

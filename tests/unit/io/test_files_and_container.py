@@ -1,9 +1,12 @@
 """Files are whole or absent; containers notice every changed byte."""
 
 import errno
+import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +102,98 @@ def test_missing_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="limit"):
         write_atomic(tmp_path / "big", "12345")
         read_bytes(tmp_path / "big", limit=4)
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            read_bytes(endless)
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"abc")
+    assert read_bytes(tmp_path / "link", limit=3) == b"abc"
+
+
+def with_header(data: bytes, header: str) -> bytes:
+    """Replace the header of a container, padded to 8 bytes as safetensors demands."""
+    raw = header.encode()
+    raw += b" " * (-len(raw) % 8)
+    start = 8 + int.from_bytes(data[:8], "little")
+    return len(raw).to_bytes(8, "little") + raw + data[start:]
+
+
+def header_of(data: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header
+
+
+def spaced(data: bytes) -> bytes:
+    return with_header(data, json.dumps(header_of(data), indent=1))
+
+
+def reordered(data: bytes) -> bytes:
+    return with_header(data, json.dumps(dict(reversed(header_of(data).items()))))
+
+
+def spaced_description(data: bytes) -> bytes:
+    header = header_of(data)
+    sealed = json.loads(header["__metadata__"]["spikeproof"])
+    return with_header(data, json.dumps({**header, "__metadata__": {
+        "spikeproof": json.dumps(sealed)}}, separators=(",", ":")))  # fmt: skip
+
+
+def second_description(data: bytes) -> bytes:
+    header = header_of(data)
+    header["__metadata__"]["extra"] = "x"
+    return with_header(data, json.dumps(header, separators=(",", ":")))
+
+
+@pytest.mark.parametrize("change", [spaced, reordered, spaced_description, second_description])
+def test_same_content_in_other_bytes_is_noticed(change: Callable[[bytes], bytes]) -> None:
+    changed = change(packed())
+    assert changed != packed()
+    with pytest.raises(BundleError, match="its bytes are not canonical"):
+        container.unpack(changed, "thing", 1, "f")
+
+
+DEEP = "[" * 700 + "]" * 700
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        '{"kind":"thing","schema":1,"document":{"a":NaN},"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":{"a":-Infinity},"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":{"a":1e999},"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":[],"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":{},"tensors":5,"hash":[]}',
+        '{"kind":[],"schema":{},"document":{},"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":{"a":1' + "0" * 5000 + '},"tensors":{},"hash":"x"}',
+        '{"kind":"thing","schema":1,"document":{"a":' + DEEP + '},"tensors":{},"hash":"x"}',
+        '["kind"]',
+        "5",
+    ],
+)
+def test_hostile_descriptions_are_refused(sealed: str) -> None:
+    data = with_header(packed(), json.dumps({"__metadata__": {"spikeproof": sealed}}))
+    whole = data[: 8 + int.from_bytes(data[:8], "little")]  # no tensors follow
+    with pytest.raises(BundleError):
+        container.unpack(whole, "thing", 1, "f")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]},
+        {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
+        "text",
+    ],
+)
+def test_hostile_tensor_entries_are_refused(entry: object) -> None:
+    sealed = container.pack("thing", 1, {}, {})
+    header = json.dumps({**header_of(sealed), "a": entry})
+    with pytest.raises(BundleError):
+        container.unpack(with_header(sealed, header) + bytes(4), "thing", 1, "f")

@@ -59,3 +59,6 @@ def test_chi_mixes_the_two_cross_entropies():
     assert math.isclose(
         joint_objective(sure, even, y, 0.25).item(), 0.75 * math.log(2), rel_tol=1e-6
     )
+    assert math.isclose(
+        joint_objective(even, sure, y, 0.25).item(), 0.25 * math.log(2), rel_tol=1e-6
+    )

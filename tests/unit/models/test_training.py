@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from spikeproof.attacks import PGD
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.ir.floats import Lif
 from spikeproof_models.datasets import ImageSet
 from spikeproof_models.locations import recipes_dir
 from spikeproof_models.networks import SpikingNetwork
-from spikeproof_models.training import load_recipe, train
+from spikeproof_models.neurons import LifLayer
+from spikeproof_models.training import load_recipe, loop, steps, train
 from spikeproof_models.training.config import DataConfig, Recipe
 from spikeproof_models.training.loop import make_optimiser
 from spikeproof_models.training.steps import (
@@ -256,3 +259,150 @@ def test_robust_recipes_are_selected_by_clean_and_attacked_accuracy():
     images = ImageSet(np.zeros((6, 1, 28, 28), np.uint8), np.zeros(6, np.int64))
     found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
     assert found["score"] == (found["clean"] + found["perturbed"]) / 2
+
+
+def half_width(model):
+    return next(m.width for m in model.layers if isinstance(m, LifLayer))
+
+
+def test_an_image_counts_as_robust_only_if_pgd_fails_with_every_width(monkeypatch):
+    """A stand-in for the attack: each half-width fools one image, each attack is noted."""
+    tried = []
+
+    def correct(model, images, device, attack=None, generator=None):
+        right = np.ones(len(images), np.bool_)
+        if attack is not None:
+            tried.append((half_width(model), attack))
+            right[len(tried) - 1] = False
+        return right
+
+    monkeypatch.setattr(steps, "correct", correct)
+    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
+                    perturbation={"mode": "fgsm", "strength": 6},
+                    selection={"pgd_steps": 3, "surrogate_widths": (0.25, 0.5, 2.0)})  # fmt: skip
+    images = ImageSet(np.zeros((6, 1, 28, 28), np.uint8), np.zeros(6, np.int64))
+    model = SpikingNetwork(recipe.build_network())
+    found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
+    assert found == {"clean": 1.0, "perturbed": 0.5, "score": 0.75}
+    assert [w for w, _ in tried] == [0.25, 0.5, 2.0]
+    assert all(attack == PGD(6 / 255, steps=3) for _, attack in tried)
+
+
+class _NotesWidth:
+    """An attack that changes nothing and notes the half-width it is given."""
+
+    def __init__(self):
+        self.widths = []
+
+    def perturb(self, model, x, y, generator):
+        self.widths.append(half_width(model))
+        return x
+
+
+def test_training_attacks_draw_from_the_widths_of_the_recipe_and_the_loss_keeps_its_own():
+    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
+                    perturbation={"mode": "pgd", "surrogate_widths": (0.25, 2.0)})  # fmt: skip
+    model, attack = SpikingNetwork(recipe.build_network()), _NotesWidth()
+    x, y, generator = torch.rand(2, 1, 28, 28), torch.tensor([0, 1]), seeded(0, 0, 2)
+    for _ in range(20):
+        training_loss(model, x, y, recipe, attack, generator)
+        assert half_width(model) == 1.0
+    assert set(attack.widths) == {0.25, 2.0}
+
+
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("with_gain", [True, False])
+def test_the_settings_of_the_objective_reach_the_mppd_loss(monkeypatch, detach, with_gain):
+    calls = []
+
+    def note(clean, perturbed, leak, gain, *, detach_clean):
+        calls.append((clean, perturbed, leak, gain, detach_clean))
+        return perturbed.sum()
+
+    monkeypatch.setattr(steps, "ms_mppd_loss", note)
+    recipe = Recipe(
+        name="t", network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif", "leak": 0.5},
+        perturbation={"mode": "gaussian", "strength": 64},
+        objective={"rho": 1.0, "detach_clean": detach, "mppd_with_gain": with_gain},
+    )  # fmt: skip
+    model = SpikingNetwork(recipe.build_network(), "positive")
+    x, y = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
+    attack = recipe.perturbation.attack()
+    training_loss(model, x, y, recipe, attack, seeded(0, 0, 0))
+    ((clean, perturbed, leak, gain, detached),) = calls
+    assert (leak, detached) == (0.5, detach)
+    assert (gain is not None) == with_gain
+    assert clean.shape == perturbed.shape == (4, 3, 8)
+    torch.testing.assert_close(clean, model.last_current(x).current)
+    assert not torch.equal(clean, perturbed)
+
+
+def test_the_learning_rate_falls_as_a_cosine_from_its_value_to_zero(
+    tmp_path, data_dir, monkeypatch
+):
+    made, rates = [], []
+
+    def keep(model, config):
+        made.append(make_optimiser(model, config))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "make_optimiser", keep)
+
+    def note(tick):
+        if not tick.epoch_done:
+            rates.append(made[0].param_groups[0]["lr"])
+
+    train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir, progress=note)
+    count = 12  # 3 epochs of 100 images in batches of 32
+    expected = [1e-2 * 0.5 * (1 + math.cos(math.pi * k / count)) for k in range(count)]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_checkpoint_is_the_best_epoch_and_the_first_of_equals(tmp_path, data_dir, monkeypatch):
+    scores, seen = [0.1, 0.9, 0.9, 0.3], []
+
+    def judge(model, held_out, recipe, epoch, device):
+        seen.append(model.export())
+        return {"clean": scores[epoch], "score": scores[epoch]}
+
+    monkeypatch.setattr(loop, "held_out_figures", judge)
+    path = train(write_recipe(tmp_path, epochs="4"), tmp_path / "out", data_dir=data_dir)
+    found = load_checkpoint(path)
+    assert found.training["selected_epoch"] == 2
+    weights = [next(n.weight for n in net.nodes if n.name == "fc1") for net in seen]
+    kept = next(n.weight for n in found.network.nodes if n.name == "fc1")
+    assert np.array_equal(kept, weights[1])
+    assert not any(np.array_equal(kept, weights[k]) for k in (0, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[network]\nhidden = [-5]",
+        "[network]\nhidden = [0]",
+        "[network]\nchannels = [0]",
+        "[optimiser]\nlearning_rate = inf",
+        "[objective]\nrho = nan",
+        "[perturbation]\nsurrogate_widths = [1.0, 0.0]",
+        "[perturbation]\nsurrogate_widths = [-1.0]",
+        "[selection]\nsurrogate_widths = [0.0]",
+        "[selection]\nsurrogate_widths = []",
+    ],
+)
+def test_numbers_without_a_meaning_are_refused_by_their_key(tmp_path, wrong):
+    path = tmp_path / "r.toml"
+    path.write_text(f'name = "x"\n{wrong}\n')
+    section, key = wrong.split(" =")[0].strip("[").split("]\n")
+    with pytest.raises(InputError, match=rf"{section}\.{key}"):
+        load_recipe(path)
+
+
+def test_a_run_is_not_continued_on_another_kind_of_device(tmp_path, data_dir, monkeypatch):
+    recipe = write_recipe(tmp_path)
+    save = loop.save_state
+    monkeypatch.setattr(loop, "save_state", lambda *args: save(*args[:-1], "cuda"))
+    train(recipe, tmp_path / "out", data_dir=data_dir)
+    with pytest.raises(InputError, match="was begun on cuda, this is cpu"):
+        train(recipe, tmp_path / "out", data_dir=data_dir)
+    monkeypatch.undo()
+    assert train(recipe, tmp_path / "out", data_dir=data_dir, resume=False).exists()

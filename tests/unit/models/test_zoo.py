@@ -10,12 +10,14 @@ import pytest
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.container import content_hash
+from spikeproof.io.data import load_data
 from spikeproof.simulate.floats import run_float
 from spikeproof_models import cards
 from spikeproof_models.builders import NeuronSpec, mlp
 from spikeproof_models.datasets import ImageSet, find_fashion_mnist, load_fashion_mnist
 from spikeproof_models.locations import zoo_dir
-from spikeproof_models.shipped import CALIBRATION_FILE, TEST_FILE, write_shipped
+from spikeproof_models.shipped import ALL_TEST_FILE, CALIBRATION_FILE, TEST_FILE, write_shipped
+from spikeproof_models.shipped import main as shipped_main
 from spikeproof_models.training.config import Recipe
 
 CHECKPOINTS = sorted(zoo_dir().glob("*.ckpt"))
@@ -45,6 +47,38 @@ def test_shipped_files_are_made_again_byte_for_byte(tmp_path):
             assert np.array_equal(made["x"], shipped.x)
             assert np.array_equal(made["y"], shipped.y)
     assert np.array_equal(load_npz(TEST_FILE).x, load_fashion_mnist("test").x[:1000])
+
+
+def test_all_test_images_can_be_written_for_a_verification(tmp_path):
+    data = tmp_path / "idx"
+    data.mkdir()
+    for stem in ("train", "t10k"):
+        for kind, shape in (("images-idx3", (3, 28, 28)), ("labels-idx1", (3,))):
+            head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+            (data / f"{stem}-{kind}-ubyte").write_bytes(head + bytes(int(np.prod(shape))))
+    shipped_main(["--all", str(tmp_path), "--data-dir", str(data)])
+    x, y = load_data(tmp_path / ALL_TEST_FILE, (1, 28, 28))
+    assert x.shape == (3, 1, 28, 28)
+    assert y is not None
+    with pytest.raises(SystemExit) as end:
+        shipped_main(["--all", str(tmp_path), "--data-dir", str(tmp_path)])
+    assert end.value.code == 2
+
+
+def test_a_card_of_an_unknown_network_is_a_usage_error_that_names_the_known(capsys):
+    with pytest.raises(SystemExit) as end:
+        cards.main(["fmnist-lif-natual"])
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert "no network fmnist-lif-natual" in shown
+    assert "fmnist-lif-natural" in shown
+
+
+def test_the_cards_take_their_images_from_the_folder_named(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        cards.main(["fmnist-lif-natural", "--data-dir", str(tmp_path)])
+    assert end.value.code == 2
+    assert f"Fashion-MNIST was not found in {tmp_path}" in capsys.readouterr().err
 
 
 def test_the_three_networks_are_there():
@@ -84,7 +118,7 @@ def test_a_network_never_saw_the_images_that_chose_it_or_test_it(path):
 def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = ImageSet(rng.integers(0, 256, (8, 1, 28, 28)).astype(np.uint8), np.arange(8))
-    monkeypatch.setattr(cards, "load_dataset", lambda name, split: images)
+    monkeypatch.setattr(cards, "load_dataset", lambda name, split, data_dir: images)
     training = {
         "recipe": Recipe(name="tiny", description="A test").model_dump(mode="json"),
         "training_images": 60_000, "training_data_sha256": "0" * 64, "selected_epoch": 1,

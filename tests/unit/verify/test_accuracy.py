@@ -50,6 +50,33 @@ def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
     assert all(r["mcnemar_p_holm"] >= r["mcnemar_p"] for r in rows)
 
 
+def test_mcnemar_is_corrected_for_the_number_of_rows(config: Any) -> None:
+    truth = np.zeros(40, int)
+    worse = [1] * 6 + [0] * 34  # six images lost: p = 2 / 2**6 alone, twice that with two rows
+    merged = {
+        "clean": {"float": [0] * 40, "chip": worse},
+        "gaussian 16/255": {"float": [0] * 40, "chip": [0] * 40},
+    }
+    row = accuracy_rows(merged, [Perturbation("gaussian", 16, 40)], truth, config)[0]
+    assert row["mcnemar_p"] == pytest.approx(2 / 64)
+    assert row["mcnemar_p_holm"] == pytest.approx(4 / 64)
+
+
+def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
+    """Perturbations that use more images need more clean runs, which are not the clean row."""
+    samples = config.samples.model_copy(update={"accuracy": 10})
+    merged = {
+        "clean": {"float": [0] * 30, "chip": [0] * 10 + [1] * 20},
+        "fgsm 8/255": {"float": [0] * 30, "chip": [0] * 30},
+    }
+    rows = accuracy_rows(
+        merged, [Perturbation("fgsm", 8, 30)], np.zeros(30, int),
+        config.model_copy(update={"samples": samples}),
+    )  # fmt: skip
+    assert [r["samples"] for r in rows] == [10, 30]
+    assert rows[0]["chip_accuracy"] == 1.0
+
+
 def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     truth = np.zeros(400, int)
     clean = np.r_[np.ones(60, int), np.zeros(340, int)].tolist()

@@ -39,7 +39,12 @@ class OffByOne(FastEngine):
 
 
 def _check(network: Any, engine: Any) -> Any:
-    return boundary_check([], compare_ties(tie_cases(network), [engine]), 0)
+    engines = engine if isinstance(engine, list) else [engine]
+    return boundary_check(_audited("l1", "l2"), compare_ties(tie_cases(network), engines), 0)
+
+
+def _audited(*names: str) -> Any:
+    return [{"name": n, "states": 1, "on_threshold": 0, "within_1_lsb": 0} for n in names]
 
 
 @pytest.mark.parametrize("kind", ["case", "table_case"])
@@ -70,12 +75,22 @@ def test_engine_that_cannot_run_ties_is_inconclusive(case: Any) -> None:
             return ["no spike input"] if network.coding == "spikes" else []
 
     assert _check(case.bundle.network, Picky())["verdict"] == "inconclusive"
+    Picky.name = "picky"
+    found = _check(case.bundle.network, [FastEngine(), Picky()])
+    assert found["verdict"] == "inconclusive", "the fast engine alone does not speak for a target"
+    assert "l1 (picky), l2 (picky)" in found["summary"]
+
+
+def test_layer_without_a_tie_is_inconclusive(case: Any) -> None:
+    ties = compare_ties(tie_cases(case.bundle.network)[:1], [FastEngine()])
+    found = boundary_check(_audited("l1", "l2"), ties, 0)
+    assert found["verdict"] == "inconclusive" and "l2 (fast)" in found["summary"]
 
 
 def test_missed_tie_is_a_fail(case: Any) -> None:
     ties = compare_ties(tie_cases(case.bundle.network), [FastEngine()])
     ties["layers"][0]["ties"] = 0
-    assert boundary_check([], ties, 0)["verdict"] == "fail"
+    assert boundary_check(_audited("l1", "l2"), ties, 0)["verdict"] == "fail"
 
 
 def test_audit_counts_states_at_the_threshold() -> None:

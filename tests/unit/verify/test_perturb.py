@@ -9,7 +9,13 @@ import pytest
 
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif
-from spikeproof.verify.mppd import chip_epsilon, chip_responses, float_epsilon, float_responses
+from spikeproof.verify.mppd import (
+    chip_epsilon,
+    chip_responses,
+    direction,
+    float_epsilon,
+    float_responses,
+)
 from spikeproof.verify.perturb import judge_perturbations, relative_difference
 from spikeproof.verify.responses import measure_batch, merge_batches
 
@@ -62,7 +68,8 @@ def test_responses_predict_as_the_networks_do(case: Any) -> None:
 
 def _merged(in_float: Any, in_chip: Any) -> dict[str, Any]:
     sides = {"float": np.asarray(in_float, float), "chip": np.asarray(in_chip, float)}
-    layer = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
+    layer: dict[str, Any] = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
+    layer["direction"] = [None, *np.linspace(0.9, 1.0, len(sides["float"]) - 1).tolist()]
     return {"g": {"layers": {"l1": layer}}}
 
 
@@ -85,6 +92,53 @@ def test_equal_energies_pass(config: Any) -> None:
     assert row["verdict"] == "pass"
     assert set(row["criteria"].values()) == {"pass"}
     assert row["would_pass"]["p99_difference"] < 0.01
+    assert row["direction"] == pytest.approx(0.95)
+
+
+def test_a_handful_of_images_in_equal_order_establishes_no_rank_correlation(config: Any) -> None:
+    for samples, expected in ((4, "inconclusive"), (99, "inconclusive"), (400, "pass")):
+        energy = np.random.default_rng(0).gamma(3.0, size=samples)
+        row = _judged(_merged(energy, energy), config)
+        assert row["criteria"]["spearman"] == expected, samples
+
+
+def test_rare_images_out_of_order_are_not_hidden_by_the_many_in_order(config: Any) -> None:
+    """10 of 1000 images fall from the top to the bottom: rho is .96, its interval reaches lower."""
+    energy = np.arange(1.0, 1001.0)
+    moved = np.where(np.arange(1000) % 100 == 99, -energy, energy) + 1001
+    row = _judged(_merged(energy, moved), config)
+    assert 0.95 < row["spearman"] < 0.98
+    assert row["would_pass"]["spearman"] < row["spearman"] - 0.01
+
+
+def test_a_failure_is_corrected_for_the_number_of_criteria(config: Any) -> None:
+    """p = .02 alone is a failure; among five layers of four criteria each it is none."""
+    from spikeproof.verify.perturb import Criterion, LayerMatch, judge_matches
+    from spikeproof.verify.verdict import Verdict
+
+    def match(p: float) -> LayerMatch:
+        return LayerMatch({}, [Criterion("median", False, p)])
+
+    assert judge_matches([match(0.02)], 0.05) == [Verdict.FAIL]
+    among = judge_matches([match(0.02)] + [match(1.0)] * 4, 0.05)
+    assert among[0] is Verdict.INCONCLUSIVE
+
+
+def test_direction_tells_equal_size_from_equal_perturbation() -> None:
+    first = np.array([[[1.0, 0.0]], [[1.0, 1.0]], [[2.0, 0.0]], [[0.0, 0.0]]])
+    second = np.array([[[0.0, 1.0]], [[2.0, 2.0]], [[-1.0, 0.0]], [[1.0, 0.0]]])
+    found = direction(first, second)
+    assert found[:3].tolist() == pytest.approx([0.0, 1.0, -1.0])
+    assert np.isnan(found[3])
+
+
+def test_measured_direction_of_a_good_conversion_is_nearly_one(case: Any, perturb: Any) -> None:
+    item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
+    images = perturb(item, case.source, case.x, case.y, seed=0)
+    found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
+    cosines = np.array(found["g"]["layers"]["l1"]["direction"])
+    assert cosines.shape == (len(case.x),)
+    assert cosines.min() > 0.99 and cosines.max() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize(

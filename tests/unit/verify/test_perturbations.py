@@ -38,6 +38,26 @@ def test_more_surrogates_never_make_an_attack_weaker(
     np.testing.assert_array_equal(alone[fooled], together[fooled])
 
 
+def test_pgd_is_pgd_and_not_one_step(
+    tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
+) -> None:
+    from spikeproof.attacks import PGD, perturb_images
+
+    x, y = images
+    item = Perturbation("pgd", 12, len(x), 5, (0.5,))
+    found = perturb_with_torch(item, tiny_network, x, y, seed=3)
+    expected = perturb_images(
+        PGD(12 / 255, steps=5), tiny_network, x, y, seed=3, surrogate_width=0.5
+    )
+    np.testing.assert_array_equal(found, expected)
+    fgsm = perturb_with_torch(
+        Perturbation("fgsm", 12, len(x), 0, (0.5,)), tiny_network, x, y, seed=3
+    )
+    assert (fgsm != found).any()
+    fooled, by_one_step = (run_float(tiny_network, a).predictions != y for a in (found, fgsm))
+    assert fooled.sum() > by_one_step.sum()
+
+
 def test_noise_does_not_depend_on_the_surrogates(
     tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
 ) -> None:

@@ -15,6 +15,7 @@ from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.report.model import parse_report
 from spikeproof.simulate.fast import FastEngine
+from spikeproof.verify.origin import hash_sources, source_hash
 from spikeproof.verify.run import verify
 
 
@@ -61,6 +62,7 @@ def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, pertur
     first = _verify(case, config, tmp_path, perturb)
     items = sorted((tmp_path / "items").glob("*.json"))
     assert len(items) >= 7
+    (tmp_path / "report.json").unlink()  # the run did not get that far
     for path in items[::2]:
         path.unlink()
     assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
@@ -70,6 +72,7 @@ def test_damaged_items_and_images_are_made_again(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
     first = _verify(case, config, tmp_path, perturb)
+    (tmp_path / "report.json").unlink()
     for path in (tmp_path / "items").glob("*.json"):
         path.write_text(path.read_text().replace("0", "1", 1)[:-3])
     for path in (tmp_path / "images").glob("*.npy"):
@@ -77,14 +80,78 @@ def test_damaged_items_and_images_are_made_again(
     assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
 
 
-def test_items_are_not_made_twice(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
-    _verify(case, config, tmp_path, perturb)
+class Recorder(FastEngine):
+    """An engine that counts its runs."""
 
-    class Never(FastEngine):
-        def run(self, *_: Any, **__: Any) -> Any:
-            raise AssertionError("nothing is left to run")
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
 
-    _verify(case, config, tmp_path, None, engine=Never())
+    def run(self, *args: Any, **options: Any) -> Any:
+        self.runs += 1
+        return super().run(*args, **options)
+
+
+def test_items_of_an_unfinished_run_are_not_made_twice(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    _verify(case, config, tmp_path, perturb, engine=Recorder())
+    (tmp_path / "report.json").unlink()
+    again = Recorder()
+    _verify(case, config, tmp_path, None, engine=again)
+    assert again.runs == 0
+
+
+def test_a_complete_run_is_not_taken_over(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    """Something may have broken since that no hash can see."""
+    _verify(case, config, tmp_path, perturb, engine=Recorder())
+    again = Recorder()
+    _verify(case, config, tmp_path, perturb, engine=again)
+    assert again.runs > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sources": "other"}, {"python": "9.9"}, {"machine": ["x", "y"]}, {"packages": {"numpy": "9"}},
+     {"targets": {"lava": "other 2.0"}}],
+    ids=lambda c: next(iter(c)),
+)  # fmt: skip
+def test_other_code_makes_other_items(
+    change: Any, case: Any, config: Any, tmp_path: Path, perturb: Any, monkeypatch: Any
+) -> None:
+    from spikeproof.verify import run as module
+
+    _verify(case, config, tmp_path, perturb, engine=Recorder())
+    (tmp_path / "report.json").unlink()
+    known = module.code_identity()
+    assert set(change) <= set(known)
+    monkeypatch.setattr(module, "code_identity", lambda engine: {**known, **change})
+    again = Recorder()
+    _verify(case, config, tmp_path, perturb, engine=again)
+    assert again.runs > 0
+
+
+def test_source_hash_sees_every_changed_file(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.py").write_text("x = 1")
+    (tmp_path / "inner" / "b.toml").write_text("y = 1")
+    seen = {hash_sources({"p": tmp_path})}
+    (tmp_path / "inner" / "b.toml").write_text("y = 2")
+    seen.add(hash_sources({"p": tmp_path}))
+    (tmp_path / "a.py").rename(tmp_path / "c.py")
+    seen.add(hash_sources({"p": tmp_path}))
+    (tmp_path / "notes.txt").write_text("not code")
+    seen.add(hash_sources({"p": tmp_path}))
+    assert len(seen) == 3
+
+
+def test_report_names_the_code_it_was_made_with(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    found = _verify(case, config, tmp_path, perturb)["provenance"]
+    assert found["sources"] == source_hash() and found["machine"]
 
 
 def test_kill_in_the_middle_resumes(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
@@ -190,6 +257,8 @@ def test_unusable_data_are_refused(case: Any, config: Any, tmp_path: Path, pertu
         ({"x": case.x[:, :, 1:]}, "images have shape"),
         ({"y": case.y[1:]}, "for 320 images"),
         ({"y": None}, "no labels"),
+        ({"y": np.where(np.arange(320) == 7, 77, case.y)}, r"classes 0\.\.2.*77 of image 7"),
+        ({"y": case.y - 1}, "none of the 3 classes"),
     ):
         with pytest.raises(InputError, match=message):
             _verify(replace(case, **change), config, tmp_path, perturb)
@@ -198,7 +267,7 @@ def test_unusable_data_are_refused(case: Any, config: Any, tmp_path: Path, pertu
 def test_attack_outside_its_ball_is_refused(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
-    strengths = config.perturbations.model_copy(update={"gaussian": (), "fgsm": (4.0,)})
+    strengths = config.perturbations.model_copy(update={"gaussian": (), "fgsm": (4,)})
     wanted = config.model_copy(update={"perturbations": strengths})
 
     def cheat(item: Any, network: Any, x: Any, y: Any, **_: Any) -> Any:

@@ -107,7 +107,13 @@ def test_spearman_of_a_constant_is_undefined() -> None:
     ramp = np.arange(10.0)
     assert st.spearman(ramp, np.zeros(10)) is None
     assert st.spearman(ramp, ramp**3) == pytest.approx(1.0)
-    low, high = st.spearman_interval(0.5, 100)
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=100)
+    second = first + 1.6 * rng.normal(size=100)
+    rho = st.spearman(first, second)
+    assert rho is not None
+    weights = st.bootstrap_weights(100, 400, 0)
+    low, high = st.spearman_interval(rho, st.spearman_resamples(first, second, weights), 100, 0.95)
     assert -1 < low < 0.5 < high < 1
 
 

@@ -44,7 +44,11 @@ class FGSM(Attack):
 
 @dataclass(frozen=True)
 class PGD(Attack):
-    """Projected gradient ascent that keeps the worst point seen of every image.
+    """Projected gradient ascent that keeps of every image the point of highest loss it visited.
+
+    Visited are the starts and the steps, before rounding to 8 bits: rounding may change the loss
+    a little. The unperturbed image is visited only without a random start. A point that is
+    misclassified ranks above any that is not.
 
     Args:
         steps: gradient steps per restart.
@@ -110,7 +114,11 @@ class _Worst:
 
 
 def input_gradient(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradient of each image's cross-entropy, that loss (N,), and wrong (N,) bool."""
+    """Return the gradient of each image's cross-entropy, that loss (N,), and wrong (N,) bool.
+
+    Raises:
+        InputError: a gradient is infinite or not a number, so that it shows no direction.
+    """
     import torch
 
     point = x.detach().requires_grad_()
@@ -118,6 +126,12 @@ def input_gradient(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, 
         logits = model(point)
         loss = torch.nn.functional.cross_entropy(logits, y, reduction="none")
         (gradient,) = torch.autograd.grad(loss.sum(), point)
+    if not bool(torch.isfinite(gradient).all()):
+        raise InputError(
+            "the gradient with respect to the image is not finite",
+            where="gradient attack",
+            hint="Look for weights or a surrogate width that are extremely small or large.",
+        )
     return gradient, loss.detach(), logits.detach().argmax(1) != y
 
 

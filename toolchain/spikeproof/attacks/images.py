@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+MIN_WIDTH = 0.01
+"""With a narrower surrogate hardly any neuron passes a gradient: the attack would be off."""
 
 
 def project_to_grid(found: NDArray[Any], original: Images, radius: float | None) -> Images:
@@ -58,15 +61,18 @@ def perturb_images(
         x: uint8 (N, C, H, W).
         y: labels (N,).
         seed: of all random draws.
-        surrogate_width: half-width of the spike's surrogate slope the gradient is taken with.
+        surrogate_width: half-width of the spike's surrogate slope the gradient is taken with, at
+            least ``MIN_WIDTH``.
         batch_size: images per step; it takes part in the order of the draws.
         progress: called with (images done, images in all).
 
     Raises:
-        InputError: arrays of the wrong type or shape. MissingExtraError: torch is absent.
+        InputError: arrays of the wrong type or shape, a radius that is no whole number of grey
+            levels, an unusable width. MissingExtraError: torch is absent.
     """
     labels = np.asarray(y, np.int64)
     _check(network, x, labels)
+    _check_attack(attack, surrogate_width)
     _check_torch()
     import torch
 
@@ -98,8 +104,13 @@ def perturb_worst(
     """Try a gradient attack with each surrogate width in turn on the images that still survive.
 
     A network can hide its gradient from one width; it must hide it from all. An image that
-    survives every width keeps its last version. Other arguments as in :func:`perturb_images`.
+    survives every width keeps its last version, which need not be the one of highest loss. Other
+    arguments as in :func:`perturb_images`.
     """
+    if not surrogate_widths:
+        raise InputError("no surrogate width: the attack would be off", where=attack.label)
+    for width in surrogate_widths:
+        _check_attack(attack, width)
     found, left = x.copy(), np.arange(len(x))
     for i, width in enumerate(surrogate_widths):
         found[left] = perturb_images(
@@ -121,6 +132,22 @@ def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:
         )
     if y.shape != x.shape[:1]:
         raise InputError(f"labels have shape {y.shape}, expected {x.shape[:1]}")
+
+
+def _check_attack(attack: Attack, width: float) -> None:
+    levels = attack.strength * 255
+    if attack.bounded and abs(levels - round(levels)) > 1e-6:
+        raise InputError(
+            f"the radius is {levels:g} grey levels, expected a whole number",
+            where=attack.label,
+            hint="Images are 8-bit: a fraction of a level would not be used, though claimed.",
+        )
+    if attack.bounded and not MIN_WIDTH <= width < math.inf:
+        raise InputError(
+            f"surrogate width is {width:g}, expected at least {MIN_WIDTH:g}",
+            where=attack.label,
+            hint="A narrower slope passes hardly any gradient, which switches the attack off.",
+        )
 
 
 def _check_torch() -> None:

@@ -1,19 +1,24 @@
 """The entry point: commands are found by name, errors become exit codes.
 
-Exit codes: 0 pass, 1 verification failed, 2 usage or input error, 3 inconclusive,
-4 internal error, 130 interrupted.
+Exit codes: 0 pass, 1 verification failed, 2 usage or input error or interrupted, 3 inconclusive,
+4 internal error or a closed pipe (nobody saw a verdict, so none is claimed).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
 import sys
 import traceback
+from pathlib import Path
 
+from spikeproof.cli.console import ARGUMENTS
 from spikeproof.errors import SpikeproofError
 
 INTERNAL = 4
-INTERRUPTED = 130
+INTERRUPTED = 2
 _FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 
@@ -24,6 +29,20 @@ def main() -> None:
 
 def run(args: list[str]) -> int:
     """Run the command line and return the exit code; errors are reported, not raised."""
+    ARGUMENTS.set(tuple(args))
+    try:
+        code = _guarded(args)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError as error:
+        if not _silence_closed():
+            return _unexpected(args, error)  # a pipe of ours, not that of the output
+        return INTERNAL
+    return code
+
+
+def _guarded(args: list[str]) -> int:
+    """Run the command; all errors but a closed pipe become messages and codes."""
     try:
         code = _quick(args)
         if code is None:
@@ -34,15 +53,35 @@ def run(args: list[str]) -> int:
         _report_error(args, str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        return 0
-    except Exception as error:
-        return _unexpected(args, error)
-    if code == INTERRUPTED:
         text = "interrupted; nothing half-written; run the same command again to resume"
         _report_error(args, text, "Interrupted", INTERRUPTED)
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        return _unexpected(args, error)
     return code
+
+
+def _silence_closed() -> bool:
+    """Send what is left for a closed pipe nowhere; return whether any was closed.
+
+    Otherwise the interpreter complains, and changes the exit code, when it ends.
+    """
+    closed = False
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # no file behind it: nothing to silence
+            handle = stream.fileno()
+            poll = select.poll()
+            poll.register(handle, select.POLLOUT)
+            if os.fstat(handle).st_rdev == Path(os.devnull).stat().st_rdev:
+                closed = True  # rich has done it already, before it gave up on a closed pipe
+            elif any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                closed = True
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, handle)
+                os.close(nowhere)
+    return closed
 
 
 def _quick(args: list[str]) -> int | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
 Progress = Callable[[int, int], None]
+
+ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
+"""The words of the command line being run, without the program's name."""
 
 _PLAIN_EVERY = 5.0
 _SHOW_AFTER = 2.0
@@ -32,6 +37,11 @@ class Console:
     verbose: bool = False
     debug: bool = False
     _rich: RichConsole | None = field(default=None, init=False, repr=False)
+
+    @property
+    def command_line(self) -> str:
+        """Return the command being run, quoted so that a shell repeats it."""
+        return shlex.join(["spikeproof", *ARGUMENTS.get()])
 
     @property
     def rich(self) -> RichConsole | None:

@@ -21,6 +21,8 @@ COMMANDS = {
     "doctor": "Tell what works on this machine, and what fixes gaps.",
 }
 
+_INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
+
 
 class LazyGroup(TyperGroup):
     """A group whose commands are imported when they are called, not when they are listed."""
@@ -50,10 +52,21 @@ def build_app() -> typer.Typer:
 
 
 def parse_and_run(args: list[str]) -> int:
-    """Parse ``args``, run the command and return its exit code."""
-    code = typer.main.get_command(build_app()).main(
-        args=args, prog_name="spikeproof", standalone_mode=False
-    )
+    """Parse ``args``, run the command and return its exit code.
+
+    Raises:
+        KeyboardInterrupt, BrokenPipeError: as they came; the parser would make codes of them.
+    """
+    try:
+        code = typer.main.get_command(build_app()).main(
+            args=args, prog_name="spikeproof", standalone_mode=False
+        )
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
+    if code == _INTERRUPTED_IN_PARSER:
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 

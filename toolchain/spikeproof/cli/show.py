@@ -52,6 +52,7 @@ def _show_recipe(console: Console, path: Path) -> None:
         recipe: Row = tomllib.loads(read_bytes(path, limit=1 << 20).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"is not TOML: {error}", where=str(path)) from error
+    _check_plain(recipe, path)
     flat = [
         (key if section is None else f"{section}.{key}", value)
         for section, part in _sections(recipe)
@@ -59,6 +60,19 @@ def _show_recipe(console: Console, path: Path) -> None:
     ]
     console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"recipe {path.name}")
     console.document({"schema": 1, "kind": "recipe", "path": str(path), "recipe": recipe})
+
+
+def _check_plain(recipe: Row, path: Path) -> None:
+    """Raise InputError for what TOML can say and a recipe cannot: nan, inf, dates, times."""
+    from spikeproof.io.files import canonical_json
+
+    try:
+        canonical_json(recipe)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"holds a value no recipe can have: {error}", where=str(path),
+            hint="Use finite numbers, strings, true and false; write dates as strings.",
+        ) from error  # fmt: skip
 
 
 def _sections(recipe: Row) -> list[tuple[str | None, Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from spikeproof import __version__
 from spikeproof.errors import InputError
 from spikeproof.io import container
-from spikeproof.io.bundle import Bundle, save_bundle
+from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.files import read_bytes, sha256
 
 if TYPE_CHECKING:
+    from spikeproof.ir.chip import ChipNetwork
     from spikeproof.passes.conversion import Conversion
     from spikeproof.passes.convert import ConvertOptions, Progress
 
@@ -64,6 +66,23 @@ def load_images(
     return x, y, chosen
 
 
+def check_labels(y: NDArray[np.int64] | None, network: ChipNetwork, path: Path) -> None:
+    """Check that every label is a class of the network; labels may be absent.
+
+    Raises:
+        InputError: some are not; how many, and the largest, are named.
+    """
+    classes = network.layers[-1].shape[0]
+    outside = 0 if y is None else int((y >= classes).sum())
+    if y is not None and outside:
+        raise InputError(
+            f"{outside} of {len(y)} labels are no class of this network (largest {y.max()}, "
+            f"classes 0..{classes - 1})",
+            where=f"{path}: y",
+            hint="Give the labels of the data this network was trained for.",
+        )
+
+
 def convert_to_bundle(
     source: Source, images: Images, options: ConvertOptions, progress: Progress | None = None
 ) -> tuple[Conversion, Bundle]:
@@ -95,8 +114,28 @@ def conversion_record(
     }
 
 
+def load_safe_bundle(path: Path) -> Bundle:
+    """Read a bundle to run it (see load_bundle), and prove that no input can make it overflow.
+
+    Raises:
+        RangeError: some input could make a sum, u, v or host current leave the chip's ranges.
+    """
+    from spikeproof.passes.ranges import check_ranges
+
+    bundle = load_bundle(path)
+    check_ranges(bundle.network)
+    return bundle
+
+
 def write_bundle(path: Path, bundle: Bundle) -> Bundle:
-    """Make the folder if it is missing and write the bundle in one step."""
+    """Make the folder if it is missing and write the bundle in one step.
+
+    Raises:
+        RangeError: the network could overflow for some input; nothing is written.
+    """
+    from spikeproof.passes.ranges import check_ranges
+
+    check_ranges(bundle.network)
     make_folder(path.parent)
     return save_bundle(path, bundle)
 
@@ -112,5 +151,17 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         raise InputError(
             f"cannot be made: {error.strerror or error}", where=str(path),
-            hint="Choose another place with -o.",
+            hint="Choose another place.",
         ) from error  # fmt: skip
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that is to be written later, and check that it can be.
+
+    Raises:
+        InputError: the folder cannot be made or written to, or the path is a folder.
+    """
+    make_folder(path.parent)
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        found = "is a folder" if path.is_dir() else "its folder cannot be written to"
+        raise InputError(found, where=str(path), hint="Choose another place.")

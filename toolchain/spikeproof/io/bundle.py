@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import BundleError
+from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import read_bytes, write_atomic
 from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.check_input import check_input
+from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 
 KIND = "bundle"
@@ -43,9 +44,49 @@ class Bundle:
     content_hash: str = ""
 
 
+def check_bundle(bundle: Bundle) -> None:
+    """Check the network, the stimulus, and that every layer has an answer of the right form.
+
+    Raises:
+        GraphError: the network breaks a rule of the chip. BundleError: a test with this bundle
+            would compare less than every layer, or could not run.
+    """
+    network = bundle.network
+    check_chip(network)
+    try:
+        check_input(network, bundle.stimulus)
+    except InputError as error:
+        raise BundleError(f"stimulus: {error.what}", where=network.name) from error
+    wanted = _answer_forms(network, len(bundle.stimulus))
+    found = {name: _form(a.dtype, a.shape) for name, a in bundle.expected.items()}
+    problems = [
+        f"expected {name}: found {found.get(name, 'nothing')}, must be {wanted.get(name, 'absent')}"
+        for name in sorted({*wanted, *found})
+        if found.get(name) != wanted.get(name)
+    ]
+    if problems:
+        raise BundleError(list_problems(problems), where=network.name)
+
+
+def _answer_forms(network: ChipNetwork, samples: int) -> dict[str, str]:
+    """Return type and shape of each answer: spikes NAME/s, of a readout its membrane NAME/v."""
+    forms = {}
+    for layer in network.layers:
+        shape = (samples, network.timesteps, *layer.shape)
+        if isinstance(layer.neuron, ReadoutNeuron):
+            forms[f"{layer.name}/v"] = _form(np.dtype(np.int32), shape)
+        else:
+            forms[f"{layer.name}/s"] = _form(np.dtype(np.uint8), shape)
+    return forms
+
+
+def _form(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    return f"{dtype} {shape}"
+
+
 def bundle_bytes(bundle: Bundle) -> bytes:
     """Serialise a bundle; the bytes depend only on its content."""
-    check_chip(bundle.network)
+    check_bundle(bundle)
     network, tensors = network_to_parts(bundle.network)
     extra = {_EXPECTED + name: array for name, array in bundle.expected.items()}
     document = {"network": network, "record": bundle.record}
@@ -66,7 +107,8 @@ def load_bundle(path: Path) -> Bundle:
     """Read a bundle and check every byte, every shape and every bit width in it.
 
     Raises:
-        InputError: the file cannot be read. BundleError: damaged, altered, other schema.
+        InputError: the file cannot be read. BundleError: damaged, altered, other schema, or a
+            self-test that leaves out a layer.
         GraphError: the network breaks a rule of the chip.
     """
     data = read_bytes(path)
@@ -74,11 +116,12 @@ def load_bundle(path: Path) -> Bundle:
     stimulus = tensors.pop(_STIMULUS, None)
     names = [name for name in tensors if name.startswith(_EXPECTED)]
     expected = {name.removeprefix(_EXPECTED): tensors.pop(name) for name in names}
-    if stimulus is None or not expected or not isinstance(document.get("network"), dict):
-        raise BundleError("holds no network or no reference stimulus", where=str(path))
-    network = network_from_parts(document["network"], tensors, ChipNetwork)
-    check_chip(network)
-    return Bundle(
-        network, dict(document.get("record", {})), stimulus, expected,
+    network, record = document.get("network"), document.get("record")
+    if stimulus is None or not isinstance(network, dict) or not isinstance(record, dict):
+        raise BundleError("holds no network, no record or no reference stimulus", where=str(path))
+    bundle = Bundle(
+        network_from_parts(network, tensors, ChipNetwork), record, stimulus, expected,
         container.content_hash(data),
     )  # fmt: skip
+    check_bundle(bundle)
+    return bundle

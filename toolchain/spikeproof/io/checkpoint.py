@@ -43,8 +43,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         GraphError: the network is inconsistent or has values that are not finite.
     """
     document, tensors = container.read(path, KIND, SCHEMA)
-    if not isinstance(document.get("network"), dict):
-        raise BundleError("holds no network", where=str(path))
-    network = network_from_parts(document["network"], tensors, FloatNetwork)
-    check_float(network)
-    return Checkpoint(network, dict(document.get("training", {})))
+    network, training = document.get("network"), document.get("training")
+    if not isinstance(network, dict) or not isinstance(training, dict):
+        raise BundleError("holds no network or no training record", where=str(path))
+    checkpoint = Checkpoint(network_from_parts(network, tensors, FloatNetwork), training)
+    check_float(checkpoint.network)
+    return checkpoint

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -55,9 +54,13 @@ def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tenso
             hint="Convert the checkpoint again, or use the release that wrote the file.",
         )
     tensors = _load(data, where)
-    _check_hashes(sealed, tensors, where)
     document: Json = sealed["document"]
-    if pack(kind, schema, document, tensors) != data:
+    try:
+        _check_hashes(sealed, tensors, where)
+        canonical = pack(kind, schema, document, tensors)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"cannot have been written by us: {error}", where=where) from error
+    if canonical != data:
         raise BundleError(
             "was changed after it was written (its bytes are not canonical)", where=where
         )
@@ -100,18 +103,24 @@ def _read_sealed(data: bytes, where: str) -> Json:
         raise broken
     try:
         header = json.loads(data[8 : 8 + length])
-        sealed = json.loads(header["__metadata__"][_KEY])
+        sealed = json.loads(header["__metadata__"][_KEY], parse_constant=_refuse)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise broken from error
     if not isinstance(sealed, dict) or not {"hash", "document", "tensors"} <= set(sealed):
         raise broken
+    if not isinstance(sealed["document"], dict):
+        raise broken
     return sealed
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _load(data: bytes, where: str) -> Tensors:
     try:
         return load_tensors(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever the parser trips over, it is the file's fault
         raise BundleError(
             f"is damaged: {error}", where=where, hint="Copy or create it again."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,25 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
-    """Read a whole file.
+    """Read a whole regular file; pipes and devices may have no end, so they are refused.
 
     Raises:
-        InputError: missing, a folder, unreadable, or larger than ``limit`` bytes.
+        InputError: missing, a folder, not a regular file, unreadable, or larger than ``limit``
+            bytes.
     """
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"has {size:,} bytes; the limit here is {limit:,}", where=str(path))
-        return path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise InputError(
+                "cannot be read: it is a pipe or a device, not a file", where=str(path),
+                hint="Write its content to a file first.",
+            )  # fmt: skip
+        if found.st_size > limit:
+            raise InputError(
+                f"has {found.st_size:,} bytes; the limit here is {limit:,}", where=str(path)
+            )
+        with path.open("rb") as file:
+            return file.read(found.st_size)  # no more, should it grow meanwhile
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror or error}", where=str(path), hint="Check the path."

@@ -177,6 +177,7 @@ class MatchLayer(Loose):
     median_rel_diff: Number = None
     p99_rel_diff: Number = None
     spearman: Number = None
+    direction: Number = None
     ratio: Number = None
     ratio_ci: Pair = None
     verdict: Verdict = "info"

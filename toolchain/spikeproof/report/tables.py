@@ -81,14 +81,14 @@ def mppd_table(report: Report) -> Table:
     """Compare membrane perturbation distances, one row per perturbation and layer."""
     head = (
         Head("layer", "name"), Head("images"), Head("median rel. diff.", unit="%"),
-        Head("p99 rel. diff.", unit="%"), Head("Spearman"), Head("chip / trained"),
-        Head("interval"), Head("verdict", "verdict"),
+        Head("p99 rel. diff.", unit="%"), Head("Spearman"), Head("median cosine"),
+        Head("chip / trained"), Head("interval"), Head("verdict", "verdict"),
     )  # fmt: skip
     rows = [
         Line((
             e.name, n.integer(e.samples), n.percent(e.median_rel_diff, 2),
-            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.ratio, 4),
-            n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), e.verdict,
+            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.direction, 4),
+            n.fixed(e.ratio, 4), n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), e.verdict,
         ), group=a.name)
         for a in report.data("V5", MatchData).attacks for e in a.layers
     ]  # fmt: skip

@@ -24,12 +24,15 @@ def accuracy_rows(
     merged: Json, planned: list[Perturbation], labels: NDArray[Any], config: VerifyConfig
 ) -> list[Json]:
     """Return one row per perturbation, the clean images first."""
-    clean = Perturbation(CLEAN, 0, len(merged[CLEAN]["float"]))
+    shown = min(config.samples.accuracy, len(merged[CLEAN]["float"]))
+    clean = Perturbation(CLEAN, 0, shown)
     rows = []
     for item in [clean, *planned]:
         part = merged[CLEAN if item is clean else item.name]
-        truth = labels[: len(part["float"])]
-        right = {k: np.asarray(part[k]) == truth for k in ("float", "chip")}
+        # Perturbations may use more clean runs than the clean row is to have images.
+        count = shown if item is clean else len(part["float"])
+        truth = labels[:count]
+        right = {k: np.asarray(part[k][:count]) == truth for k in ("float", "chip")}
         margin = float(getattr(config.margins, item.kind))
         row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
         unharmed = np.asarray(merged[CLEAN]["float"][: len(truth)]) == truth

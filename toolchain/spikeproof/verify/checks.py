@@ -93,22 +93,25 @@ def errors_check(layers: list[Json], samples: int) -> Json:
 
 
 def match_check(data: Json) -> Json:
-    """V5: the perturbation of each membrane, before and after."""
+    """V5: the size of the perturbation of each membrane, before and after."""
     rows = [(a["name"], x) for a in data["attacks"] for x in a["layers"]]
     verdict = combine(x["verdict"] for _, x in rows)
     passed = sum(x["verdict"] == "pass" for _, x in rows)
     ratios = [x["ratio"] for _, x in rows if x["ratio"] is not None]
     spread = f" (energy ratios {min(ratios):.3f} to {max(ratios):.3f})" if ratios else ""
     worst = max((x["median_rel_diff"] for _, x in rows), default=0.0)
+    cosines = [x["direction"] for _, x in rows if x["direction"] is not None]
+    turned = f"; the median cosine is {min(cosines):.3f} or more" if cosines else ""
     figures = {
         "pairs": len(rows), "passed": passed, "largest_median_difference": worst,
         "smallest_ratio": min(ratios, default=None), "largest_ratio": max(ratios, default=None),
+        "smallest_median_cosine": min(cosines, default=None),
         **_would_pass([x["would_pass"] for _, x in rows]),
     }  # fmt: skip
     return check(
-        "V5", "Perturbations act on the membranes as before", "tested", verdict,
+        "V5", "Perturbations are as large in the membranes as before", "tested", verdict,
         f"{passed} of {len(rows)} pairs of perturbation and layer meet all limits{spread}; the "
-        f"largest median difference is {worst:.2%}.",
+        f"largest median difference is {worst:.2%}{turned}.",
         figures, data,
     )  # fmt: skip
 
@@ -131,7 +134,8 @@ def accuracy_check(rows: list[Json]) -> Json:
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
     return check(
-        "V7", "Accuracy and robustness are equal within a margin", "tested", verdict,
+        "V7", "Accuracy is equal, clean and on examples crafted on the trained network", "tested",
+        verdict,
         f"Clean accuracy {clean['float_accuracy']:.2%} before and {clean['chip_accuracy']:.2%} "
         f"after; the largest difference is {100 * worst['difference']:+.2f} points "
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
@@ -160,14 +164,15 @@ def ranges_check(layers: list[Json]) -> Json:
 
 
 def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
-    """V13: states on the threshold, and ties forced in every engine."""
+    """V13: states on the threshold, and ties forced in every spiking layer of every engine."""
     states = sum(e["states"] for row in ties["layers"] for e in row["engines"].values())
     wrong = sum(e["mismatches"] for row in ties["layers"] for e in row["engines"].values())
     missed = [row["name"] for row in ties["layers"] if row["ties"] < row["expected"]]
+    absent = _untied([x["name"] for x in layers], ties)
     verdict = Verdict.PASS
     if wrong or missed:
         verdict = Verdict.FAIL
-    elif states == 0:
+    elif absent or states == 0:
         verdict = Verdict.INCONCLUSIVE
     on = sum(x["on_threshold"] for x in layers)
     total = sum(x["states"] for x in layers)
@@ -175,13 +180,27 @@ def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
     return check(
         "V13", "States on the threshold are broken alike", "tested", verdict,
         f"{on:,} of {total:,} states lie exactly on the threshold; with {forced} ties forced, "
-        f"{wrong} of {states:,} states differ between engines.",
+        f"{wrong} of {states:,} states differ between engines."
+        + (f" No ties were forced in {', '.join(absent)}." if absent else ""),
         {"samples": samples, "states": total, "on_threshold": on,
          "within_1_lsb": sum(x["within_1_lsb"] for x in layers), "forced_ties": forced,
          "forced_mismatches": wrong},
         {"layers": layers, "forced_ties": {"states": states, "mismatches": wrong,
                                            "layers": ties["layers"]}},
     )  # fmt: skip
+
+
+def _untied(layers: list[str], ties: Json) -> list[str]:
+    """Name every spiking layer and engine without a single forced tie."""
+    by_name = {row["name"]: row for row in ties["layers"]}
+    absent = []
+    for name in layers:
+        row = by_name.get(name, {"ties": 0, "engines": {}})
+        for engine in ties["engines"]:
+            found = row["engines"].get(engine, {"states": 0})
+            if not row["ties"] or not found["states"]:
+                absent.append(f"{name} ({engine})")
+    return absent
 
 
 def provenance_check(hashes: dict[str, str]) -> Json:

@@ -25,6 +25,8 @@ SUITES = ("quick", "full")
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Grey = Annotated[float, Field(gt=0, le=255)]
+Levels = Annotated[int, Field(ge=1, le=255)]
+Width = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -37,23 +39,32 @@ class Samples(_Section):
     accuracy: Count
     """Clean accuracy."""
     gaussian: Count
+    """Each strength of noise."""
     fgsm: Count
+    """Each strength of FGSM."""
     pgd: Count
+    """Each strength of PGD."""
     stages: Count
     """V2, V3 and V4."""
     boundary: Count
+    """V13."""
 
 
 class Perturbations(_Section):
     """Strengths in grey levels (1/255), and the steps of PGD."""
 
     gaussian: tuple[Grey, ...]
-    fgsm: tuple[Grey, ...]
-    pgd: tuple[Grey, ...]
+    """Standard deviations of the noise."""
+    fgsm: tuple[Levels, ...]
+    """Whole numbers: the images are 8-bit, so a fraction of a level would not be used."""
+    pgd: tuple[Levels, ...]
+    """Whole numbers, as for FGSM."""
     pgd_steps: Count
-    surrogate_widths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    """Gradient steps of PGD."""
+    surrogate_widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Half-widths of the surrogate slope FGSM and PGD are tried with, one after the other on the
-    images still classified right; with one width alone a network can hide its gradient."""
+    images still classified right; with one width alone a network can hide its gradient. Below
+    0.01 hardly any neuron passes a gradient, which would switch the attack off."""
 
 
 class Margins(_Section):
@@ -73,9 +84,11 @@ class MppdLimits(_Section):
     p99_difference: Share
     """99 % of the samples differ relatively by at most this."""
     spearman: Annotated[float, Field(gt=-1, lt=1)]
+    """Rank correlation of the size of the perturbation over the samples, at least this."""
     ratio: tuple[float, float]
     """Range of the ratio chip/float of the summed energy."""
     resamples: Annotated[int, Field(ge=200)]
+    """Bootstrap resamples behind the intervals of ratio and rank correlation."""
 
     @model_validator(mode="after")
     def _ordered(self) -> MppdLimits:
@@ -97,13 +110,17 @@ class VerifyConfig(_Section):
     """Everything that decides a verdict."""
 
     suite: str
+    """Name of the suite."""
     version: Count
+    """Version of the suite."""
     engine: str
     """The target compared with the reference in V1."""
     lava_samples: Annotated[int, Field(ge=1)]
     """Samples run on that target; 20 or more unless the data hold fewer."""
     seed: Annotated[int, Field(ge=0, lt=1 << 32)]
+    """Seed of all noise, random starts and resampling."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    """Error rate of each statistical test."""
     samples: Samples
     perturbations: Perturbations
     margins: Margins

@@ -87,8 +87,8 @@ def divergence_json(found: Divergence | None, first: str, second: str) -> Json:
 def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Json:
     """Run states that sit exactly on the threshold through every engine and the reference.
 
-    Returns {"layers": [{"name", "ties", "expected", "engines": {NAME: {"states",
-    "mismatches"}}}]}; an engine that cannot run such a network is left out.
+    Returns {"engines": [NAME], "layers": [{"name", "ties", "expected", "engines": {NAME:
+    {"states", "mismatches"}}}]}; a row leaves out an engine that cannot run such a network.
     """
     rows = []
     for case in cases:
@@ -103,7 +103,7 @@ def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Json:
             {"name": case.layer, "ties": count_ties(case, trace), "expected": case.expected,
              "engines": found}
         )  # fmt: skip
-    return {"layers": rows}
+    return {"engines": [engine.name for engine in engines], "layers": rows}
 
 
 def _totals(compared: list[LayerComparison], trace: LayerTrace) -> Json:

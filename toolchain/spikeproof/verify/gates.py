@@ -22,10 +22,11 @@ def sentence(checks: list[Json]) -> str:
     accuracy = by_id["V7"]["data"]["rows"]
     if verdict is Verdict.PASS:
         return (
-            f"On {accuracy[0]['samples']:,} images the chip network and the trained network are "
-            f"right equally often, clean and under every tested perturbation, within the margins; "
-            f"their membranes respond to perturbation alike; {figures['engine']} gives the "
-            f"specification's integers bit for bit; and no input can overflow."
+            f"On up to {max(row['samples'] for row in accuracy):,} images per comparison the chip "
+            f"network and the trained network are right equally often, clean and under every "
+            f"tested perturbation, within the margins; perturbations are as large in their "
+            f"membranes; {figures['engine']} gives the specification's integers bit for bit on "
+            f"{figures['samples']:,} images; and no input can overflow."
         )
     judged = [c for c in checks if c["verdict"] != str(Verdict.INFO)]
     found = [c for c in judged if c["verdict"] == str(verdict)]

@@ -20,7 +20,8 @@ class Journal:
 
     Args:
         folder: made if missing.
-        base: what every result depends on: hashes, settings, version.
+        base: what every result depends on: data, settings, code, see
+            :func:`spikeproof.verify.origin.code_identity`.
     """
 
     def __init__(self, folder: Path, base: Json) -> None:
@@ -61,6 +62,11 @@ class Journal:
     def forget(self, name: str) -> None:
         """Drop a result whose files are gone."""
         self._path(name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Drop all results: nothing of an earlier run is taken over."""
+        for path in self._folder.glob("*.json"):
+            path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.json"

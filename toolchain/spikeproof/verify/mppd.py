@@ -25,8 +25,8 @@ from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.floats import run_float
 
 F64 = NDArray[np.float64]
-Energies = dict[str, F64]
-"""Mean of (epsilon / threshold)^2 over the neurons of a layer, (N, T)."""
+Epsilons = dict[str, F64]
+"""epsilon / threshold of each layer, (N, T, *neurons)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +89,38 @@ def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
     return Responses(drives, run.predictions)
 
 
-def float_energies(network: FloatNetwork, clean: Responses, perturbed: Responses) -> Energies:
-    """Return the perturbation energy of every Lif of a float network: (N, T) each."""
-    energies = {}
-    for node in network.nodes:
-        if isinstance(node, Lif):
-            difference = perturbed.drives[node.name] - clean.drives[node.name]
-            energies[node.name] = _energy(float_epsilon(node, difference))
-    return energies
+def float_epsilons(network: FloatNetwork, clean: Responses, perturbed: Responses) -> Epsilons:
+    """Return the membrane perturbation of every Lif of a float network."""
+    return {
+        node.name: float_epsilon(node, perturbed.drives[node.name] - clean.drives[node.name])
+        for node in network.nodes
+        if isinstance(node, Lif)
+    }
 
 
-def chip_energies(network: ChipNetwork, clean: Responses, perturbed: Responses) -> Energies:
-    """Return the perturbation energy of every spiking layer of a chip network: (N, T) each."""
-    energies = {}
+def chip_epsilons(network: ChipNetwork, clean: Responses, perturbed: Responses) -> Epsilons:
+    """Return the membrane perturbation of every spiking layer of a chip network."""
+    found = {}
     for layer in network.layers:
         if layer.name in clean.drives:
             difference = perturbed.drives[layer.name].astype(np.int64) - clean.drives[layer.name]
-            energies[layer.name] = _energy(chip_epsilon(layer, difference))
-    return energies
+            found[layer.name] = chip_epsilon(layer, difference)
+    return found
 
 
-def _energy(epsilon: F64) -> F64:
+def energy(epsilon: F64) -> F64:
+    """Return the mean square over the neurons, (N, T)."""
     result: F64 = (epsilon * epsilon).reshape(*epsilon.shape[:2], -1).mean(axis=2)
+    return result
+
+
+def direction(first: F64, second: F64) -> F64:
+    """Return per sample the cosine of two perturbations over steps and neurons, (N,).
+
+    NaN where one of them is zero: it then has no direction.
+    """
+    left, right = (array.reshape(len(array), -1) for array in (first, second))
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    result = np.full(len(left), np.nan)
+    np.divide((left * right).sum(axis=1), norms, out=result, where=norms > 0)
     return result

@@ -1,7 +1,9 @@
 """Judge whether perturbations act on the chip's membranes as on the trained network's (V5).
 
 Per perturbation and layer there are four criteria: the median and the 99 % quantile of the
-relative difference per sample, the rank correlation, and the ratio of the summed energies.
+relative difference per sample, the rank correlation, and the ratio of the summed energies. All four
+compare how large a perturbation is; whether it points the same way is reported beside them, as
+the median cosine of the two perturbations, and not judged.
 A criterion passes if a one-sided test at level alpha establishes it, fails if a test
 establishes its opposite after Holm's correction over all criteria of the check, and is
 inconclusive otherwise. All must pass, so passing needs no correction.
@@ -23,6 +25,8 @@ from spikeproof.verify.verdict import Verdict, combine, judge_interval
 Json = dict[str, Any]
 F64 = NDArray[np.float64]
 SCATTER = 200
+MIN_RANKED = 100
+"""A rank correlation of fewer samples is not judged."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ class LayerMatch:
     criteria: list[Criterion]
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """Rank correlation, its interval and spread; None: undefined, or of too few samples."""
+
+    rho: float | None
+    interval: st.Interval | None
+    spread: float
+
+
 def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     """Compare the energies of one layer; ``data`` as :func:`responses.measure_batch` gives it."""
     in_float, in_chip = (np.asarray(data[k]["sample"], np.float64) for k in ("float", "chip"))
@@ -51,19 +64,20 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     ratios = st.ratio_of_sums(in_chip, in_float, weights)
     interval = st.percentile_interval(ratios, 1 - 2 * config.alpha)
     total = float(in_float.sum())
-    rho = st.spearman(in_float, in_chip)
+    ranks = _rank_correlation(in_float, in_chip, weights, config.alpha)
     figures = {
         "name": name,
         "samples": samples,
         "median_rel_diff": float(np.median(relative)),
         "p99_rel_diff": float(np.quantile(relative, 0.99, method="higher")),
-        "spearman": rho,
+        "spearman": ranks.rho,
+        "direction": _median_direction(data["direction"]),
         "ratio": float(in_chip.sum()) / total if total > 0 else None,
         "ratio_ci": [_finite(x) for x in interval],
         "would_pass": {
             "median_difference": st.smallest_limit(relative, 0.5, config.alpha),
             "p99_difference": st.smallest_limit(relative, 0.01, config.alpha),
-            "spearman": None if rho is None else _rank_interval(rho, samples, config)[0],
+            "spearman": None if ranks.interval is None else ranks.interval[0],
         },
         "scatter": _scatter(in_float, in_chip),
         "energy": {k: [e / samples for e in data[k]["step"]] for k in ("float", "chip")},
@@ -73,7 +87,7 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     criteria = [
         _quantile_criterion("median", relative, limits.median_difference, 0.5, config.alpha),
         _quantile_criterion("p99", relative, limits.p99_difference, 0.01, config.alpha),
-        _rank_criterion(rho, samples, config),
+        _rank_criterion(ranks, limits.spearman),
         _ratio_criterion(ratios, interval, config),
     ]
     return LayerMatch(figures, criteria)
@@ -96,20 +110,23 @@ def _quantile_criterion(
     return Criterion(name, established, st.share_above(above, len(relative), share))
 
 
-def _rank_criterion(rho: float | None, samples: int, config: VerifyConfig) -> Criterion:
-    limit = config.mppd.spearman
-    if rho is None or samples < 4:
+def _rank_correlation(in_float: F64, in_chip: F64, weights: F64, alpha: float) -> Ranks:
+    rho, samples = st.spearman(in_float, in_chip), len(in_float)
+    if rho is None or samples < MIN_RANKED:
+        return Ranks(rho, None, 0.0)
+    resamples = st.spearman_resamples(in_float, in_chip, weights)
+    interval = st.spearman_interval(rho, resamples, samples, 1 - 2 * alpha)
+    return Ranks(rho, interval, st.fisher_spread(resamples))
+
+
+def _rank_criterion(ranks: Ranks, limit: float) -> Criterion:
+    if ranks.rho is None or ranks.interval is None:
         return Criterion("spearman", False, 1.0)
-    low, high = _rank_interval(rho, samples, config)
-    established = judge_interval(low, high, limit, 1.0) is Verdict.PASS
-    bounded = min(max(rho, -1 + 1e-12), 1 - 1e-12)
-    spread = st.spearman_spread(bounded, samples)
-    p_holds = st.outside_p_value(math.atanh(bounded), spread, math.atanh(limit), math.inf)
+    established = judge_interval(*ranks.interval, limit, 1.0) is Verdict.PASS
+    p_holds = st.outside_p_value(
+        float(st.fisher(ranks.rho)), ranks.spread, float(st.fisher(limit)), math.inf
+    )
     return Criterion("spearman", established, p_holds)
-
-
-def _rank_interval(rho: float, samples: int, config: VerifyConfig) -> st.Interval:
-    return st.spearman_interval(rho, samples, 1 - 2 * config.alpha)
 
 
 def _ratio_criterion(ratios: F64, interval: st.Interval, config: VerifyConfig) -> Criterion:
@@ -154,6 +171,12 @@ def judge_perturbations(merged: Json, names: list[str], config: VerifyConfig) ->
     for match, verdict in zip(flat, judge_matches(flat, config.alpha), strict=True):
         match.figures["verdict"] = str(verdict)
     return {"attacks": [{"name": n, "layers": [m.figures for m in found[n]]} for n in names]}
+
+
+def _median_direction(cosines: list[float | None]) -> float | None:
+    """Return the median cosine of the samples whose perturbation reaches both networks."""
+    known = [c for c in cosines if c is not None]
+    return float(np.median(known)) if known else None
 
 
 def _scatter(in_float: F64, in_chip: F64) -> dict[str, list[float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.files import canonical_json, sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.ir.shapes import output_shape
 from spikeproof.simulate.floats import as_unit_images
 from spikeproof.simulate.trace import Engine, Progress
 from spikeproof.verify import checks as ck
@@ -23,6 +23,7 @@ from spikeproof.verify.accuracy import accuracy_rows
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.gates import overall, sentence
 from spikeproof.verify.journal import Journal
+from spikeproof.verify.origin import code_identity, package_versions, source_hash
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
 from spikeproof.verify.stages import rebuild_stages
@@ -31,7 +32,6 @@ from spikeproof.verify.work import Material, measure
 Json = dict[str, Any]
 SCHEMA = 1
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
-_PACKAGES = ("numpy", "scipy", "torch", "lava-nc")
 _PARTS = {  # which items a check's time is spent in
     "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
     "V5": ("images", "responses"),
@@ -52,7 +52,10 @@ def verify(
     engine: Engine | None = None,
     perturb: Perturb = perturb_with_torch,
 ) -> Json:
-    """Verify and write ``run_dir/report.json``; work already in ``run_dir`` is not repeated.
+    """Verify and write ``run_dir/report.json``.
+
+    A run that was interrupted goes on where it was, if data, settings, code and libraries are
+    still the same; where a report is complete, a new run starts afresh.
 
     Args:
         bundle: as read from its file.
@@ -81,8 +84,8 @@ def verify(
     planned = perturbations(config, len(images))
     stages = rebuild_stages(bundle.network, source, bundle.record)
     material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
-    base = {**hashes, "config": config.resolved(), "spikeproof": __version__}
-    journal = Journal(run_dir / "items", base)
+    base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
+    journal = _open_journal(run_dir, base)
     items = measure(material, journal, progress)
     found = judge(items, material, hashes)
     report = {
@@ -97,6 +100,16 @@ def verify(
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
     return report
+
+
+def _open_journal(run_dir: Path, base: Json) -> Journal:
+    """Open the journal of an unfinished run, or an empty one if the last run is complete."""
+    journal = Journal(run_dir / "items", base)
+    if (run_dir / REPORT_JSON).exists():
+        journal.clear()
+        for name in (REPORT_HTML, REPORT_JSON):  # last the one that tells a run is complete
+            (run_dir / name).unlink(missing_ok=True)
+    return journal
 
 
 def judge(items: Json, material: Material, hashes: dict[str, str]) -> list[Json]:
@@ -150,7 +163,8 @@ def check_data(
     """Check images and labels.
 
     Raises:
-        InputError: not uint8 images of the network's shape, or no label for each.
+        InputError: not uint8 images of the network's shape, no label for each, or labels that
+            are none of the network's classes.
     """
     if x.dtype != np.uint8:
         raise InputError(
@@ -164,7 +178,22 @@ def check_data(
             f"found {found} for {len(x)} images, expected integers ({len(x)},)",
             where=source.name, hint="Give data with x and y.",
         )  # fmt: skip
+    _check_classes(source, y)
     return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
+    shape: tuple[int, ...] = source.input_shape
+    for node in source.nodes:
+        shape = output_shape(node, shape)
+    classes = int(np.prod(shape))
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if len(wrong):
+        raise InputError(
+            f"{len(wrong):,} labels are none of the {classes} classes 0..{classes - 1}; the first "
+            f"is {int(y[wrong[0]])} of image {int(wrong[0])}",
+            where=source.name, hint="Give the labels this network was trained for.",
+        )  # fmt: skip
 
 
 def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:
@@ -178,20 +207,15 @@ def provenance(hashes: dict[str, str], samples: int, config: VerifyConfig, comma
         "spikeproof": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "packages": package_versions(),
+        "sources": source_hash(),
         **hashes,
         "data_samples": samples,
         "seeds": {"verification": config.seed},
         "suite": config.resolved(),
         "command": command,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _network(bundle: Bundle) -> Json:

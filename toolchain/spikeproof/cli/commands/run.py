@@ -38,14 +38,14 @@ def run(
     ] = False,
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
-    from spikeproof.io.bundle import load_bundle
+    from spikeproof.cli.workflow import load_safe_bundle
     from spikeproof.simulate.engines import get_engine
 
     if data is None and not self_test:
         raise InputError("needs --data X.npz or --self-test", where="run")
     if self_test and (data, trace, limit) != (None, None, None):
         raise InputError("--self-test takes no --data, --trace or --limit", where="run")
-    loaded = load_bundle(bundle)
+    loaded = load_safe_bundle(bundle)
     chosen = get_engine(engine)
     refuse(chosen, loaded)
     if data is None:
@@ -95,12 +95,16 @@ def _run_data(
     trace: Path | None,
     limit: int | None,
 ) -> int:
+    from spikeproof.cli.workflow import check_labels, check_writable
     from spikeproof.io.data import load_data, save_arrays
 
     network = bundle.network
     steps = None if network.coding == "pixels" else network.timesteps
     x, y = load_data(data, network.input_shape, steps=steps)
+    check_labels(y, network, data)
     x, y = x[:limit], None if y is None else y[:limit]
+    if trace is not None:
+        check_writable(trace)  # now, not after the run
     start = time.monotonic()
     with console.stage(f"Running {len(x):,} samples on {engine.name}") as progress:
         result = engine.run(network, x, trace=trace is not None, progress=progress)

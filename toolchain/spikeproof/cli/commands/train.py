@@ -45,12 +45,12 @@ def run(
     from spikeproof_models.training import train
 
     if download:
-        _fetch(data_dir)
+        _fetch(recipe, data_dir)
     with console.stage(f"Training {recipe.stem}") as progress:
 
         def tell(tick: TrainingProgress) -> None:
             progress(tick.done, tick.total)
-            if " done: " in tick.message:
+            if tick.epoch_done:
                 console.note(tick.message)
 
         path = train(recipe, output, data_dir=data_dir, resume=resume, device=device, progress=tell)
@@ -59,9 +59,17 @@ def run(
     return 0
 
 
-def _fetch(data_dir: Path | None) -> None:
+def _fetch(recipe: Path, data_dir: Path | None) -> None:
+    """Fetch the recipe's data set, if it is the one that can be fetched."""
     from spikeproof_models.datasets import load_fashion_mnist
+    from spikeproof_models.training import load_recipe
 
+    dataset = load_recipe(recipe).data.dataset
+    if dataset != "fashion-mnist":
+        raise InputError(
+            f"--download fetches fashion-mnist, this recipe needs {dataset}", where=str(recipe),
+            hint="Put its files into a folder and name that with --data-dir.",
+        )  # fmt: skip
     if data_dir is None:
         raise InputError("--download needs --data-dir FOLDER", where="train")
     load_fashion_mnist("train", data_dir, download=True)

@@ -5,7 +5,6 @@ Work that is done stays done: after an interruption the same command goes on whe
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +14,8 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.verdict import show_verdict
-from spikeproof.cli.workflow import Source, load_images, load_source
-from spikeproof.io.bundle import Bundle, load_bundle
+from spikeproof.cli.workflow import Source, load_images, load_safe_bundle, load_source
+from spikeproof.io.bundle import Bundle
 from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
@@ -47,7 +46,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
-    loaded = load_bundle(bundle)
+    loaded = load_safe_bundle(bundle)
     source = load_source(resolve_model(against))
     settings = load_config(suite, config, **given)
     folder = output or Path("runs") / bundle.stem
@@ -83,7 +82,7 @@ def verify_into(
             settings,
             folder,
             progress=progress,
-            command=" ".join(["spikeproof", *sys.argv[1:]]),
+            command=console.command_line,
         )
     write_html(report, folder / REPORT_HTML)
     return report
