@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import RangeError
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
-from spikeproof.simulate.inputs import check_input
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 from spikeproof_lava import compat
 from spikeproof_lava.jobs import Job, write_job
