@@ -108,7 +108,7 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path:
             return folder
     raise InputError(
         "Fashion-MNIST was not found in " + ", ".join(map(str, tried)),
-        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: pip install torchvision "
+        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: uv pip install torchvision "
         "and add --download with --data-dir FOLDER.",
     )
 
@@ -212,7 +212,7 @@ def _download(data_dir: Path) -> None:
     except ImportError as error:
         raise InputError(
             "downloading needs torchvision, which is not installed",
-            hint="Install it with: pip install torchvision",
+            hint="Install it with: uv pip install torchvision",
         ) from error
     try:
         torchvision.FashionMNIST(str(data_dir), train=True, download=True)

@@ -27,7 +27,7 @@ _SINGULAR = {
     "perturbations": "perturbation",
     "comparisons": "comparison",
     "states": "state",
-    "forced ties": "forced tie",
+    "states forced to the threshold": "state forced to the threshold",
 }
 
 _MAX_FIGURES = 3
@@ -133,8 +133,11 @@ def _divergence(report: Report, _: Check) -> list[Fact]:
 
 def _errors(report: Report, _: Check) -> list[Fact]:
     layers = report.data("V4", ErrorData).layers
+    silent = {row.layer for row in report.network.layers if row.neuron == "readout"}
     found = extreme(
-        (v, i) for i, e in enumerate(layers) if (v := n.finite(e.accumulated.flip_rate)) is not None
+        (v, i)
+        for i, e in enumerate(layers)
+        if e.name not in silent and (v := n.finite(e.accumulated.flip_rate)) is not None
     )
     counted = _length(layers, "layers", "V4.data.layers")
     if found is None:
@@ -189,7 +192,7 @@ def _boundary(report: Report, _: Check) -> list[Fact]:
     ties = data.forced_ties
     if ties is not None and ties.states is not None:
         found += [
-            Fact(n.integer(ties.states), "forced ties", "V13.data.forced_ties.states"),
+            Fact(n.integer(ties.states), "states forced to the threshold", "V13.data.forced_ties.states"),
             Fact(
                 n.integer(ties.mismatches),
                 "resolved differently",

@@ -44,7 +44,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
     """
     result = engine.run(bundle.network, bundle.stimulus, trace=True)
     found = _answers(result.traces or {})
-    compared, mismatches = 0, {}
+    compared, mismatches = 0, dict.fromkeys(found, 0)  # in the order of the layers
     for name, expected in bundle.expected.items():
         if name not in found or found[name].shape != expected.shape:
             raise BundleError(f"engine {engine.name!r} returned no {name!r} of {expected.shape}")
