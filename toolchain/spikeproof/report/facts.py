@@ -192,7 +192,11 @@ def _boundary(report: Report, _: Check) -> list[Fact]:
     ties = data.forced_ties
     if ties is not None and ties.states is not None:
         found += [
-            Fact(n.integer(ties.states), "states forced to the threshold", "V13.data.forced_ties.states"),
+            Fact(
+                n.integer(ties.states),
+                "states forced to the threshold",
+                "V13.data.forced_ties.states",
+            ),
             Fact(
                 n.integer(ties.mismatches),
                 "resolved differently",
