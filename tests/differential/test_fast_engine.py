@@ -20,8 +20,9 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.simulate import fast
+from spikeproof.simulate import numpy_engine
 from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.numpy_engine import NumpyEngine
 from spikeproof.simulate.random_networks import random_input, random_network
 from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.simulate.trace import LayerTrace, RunResult
@@ -111,10 +112,10 @@ def test_small_batches_equal_one_big_batch(monkeypatch: pytest.MonkeyPatch) -> N
     rng = np.random.default_rng(3)
     network = random_network(rng)
     x = random_input(rng, network, 7)
-    whole = FastEngine().run(network, x, trace=True)
-    monkeypatch.setattr(fast, "_BATCH_VALUES", 1)
+    whole = NumpyEngine().run(network, x, trace=True)
+    monkeypatch.setattr(numpy_engine, "_BATCH_VALUES", 1)
     steps: list[tuple[int, int]] = []
-    parts = FastEngine().run(network, x, trace=True, progress=lambda i, n: steps.append((i, n)))
+    parts = NumpyEngine().run(network, x, trace=True, progress=lambda i, n: steps.append((i, n)))
     assert_same(whole, parts)
     assert steps == [(i, 7) for i in range(1, 8)]
 

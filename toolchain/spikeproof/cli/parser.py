@@ -17,6 +17,9 @@ COMMANDS = {
     "convert": "Turn a checkpoint into a bundle of chip integers.",
     "run": "Run a bundle on images with one of the engines.",
     "verify": "Compare a bundle with its checkpoint; write a report.",
+    "export": "Write a bundle in another format: ONNX, or Lava's .net.",
+    "fuzz": "Compare all engines on random networks; shrink what differs.",
+    "bench": "Measure the engines against each other and the machine.",
     "report": "Make the HTML page and card of a run from its JSON.",
     "doctor": "Tell what works on this machine, and what fixes gaps.",
 }

@@ -1,4 +1,4 @@
-"""Find an engine by name: two are built in, targets come through entry points."""
+"""Find an engine by name: three are built in, targets come through entry points."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from importlib.metadata import entry_points
 
 from spikeproof.errors import InputError
 from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.numpy_engine import NumpyEngine
 from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.simulate.trace import Engine
 
 TARGET_GROUP = "spikeproof.targets"
-_BUILT_IN: dict[str, type[Engine]] = {"reference": ReferenceEngine, "fast": FastEngine}
+_BUILT_IN: dict[str, type[Engine]] = {
+    "reference": ReferenceEngine, "fast": FastEngine, "numpy": NumpyEngine,
+}  # fmt: skip
 
 
 def engine_names() -> list[str]:

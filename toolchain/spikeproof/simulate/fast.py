@@ -1,38 +1,48 @@
-"""The batched engine: the same integers as the reference, thousands of samples at a time.
-
-A feed-forward chain can be run layer by layer with all T steps at once, so a layer is one matrix
-product over (samples x steps) and T vectorised neuron updates. Sums go through the float matrix
-library, which is exact as long as no partial sum can reach 2^24 (float32) or 2^53 (float64);
-the bound is computed from the weights, never assumed. States are integers held in float64, where
-every product and sum of the neuron update is exact (fixedpoint.scale_exact_floats).
-"""
+"""The engine to use: compiled kernels where numba is installed, NumPy elsewhere."""
 
 from __future__ import annotations
 
-from functools import singledispatch
-from typing import Any
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof import fixedpoint as fx
-from spikeproof.ir import chip
-from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.check_input import check_input
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.ir.dynamics import neuron_step
-from spikeproof.simulate.linear import correlate
-from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
+from spikeproof.errors import InputError
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.simulate.numpy_engine import NumpyEngine
+from spikeproof.simulate.trace import Progress, RunResult
 
-Floats = NDArray[np.floating[Any]]
-_BATCH_VALUES = 1 << 20
-"""Batches are cut so that one layer's states over all steps stay near this many values."""
+if TYPE_CHECKING:
+    from spikeproof.simulate.compiled.batches import Batches
+
+_laid_out: WeakKeyDictionary[ChipNetwork, Batches | None] = WeakKeyDictionary()
+"""Networks that were run before; None: one whose sums the kernels cannot hold."""
 
 
 class FastEngine:
-    """Run a chip network in batches with matrix products; equal to the reference bit for bit."""
+    """Run a chip network in batches; equal to the reference bit for bit.
+
+    Without numba, and for the rare network whose host current needs sums of more than 32 bits,
+    the plain :class:`NumpyEngine` does the work. A network is laid out when it is first run; its
+    arrays must not change after that.
+
+    Args:
+        workers: threads, 1 or more; by default one per core this process may use.
+
+    Raises:
+        InputError: less than one worker.
+    """
 
     name = "fast"
+
+    def __init__(self, workers: int | None = None) -> None:
+        """Choose the number of threads."""
+        if workers is not None and workers < 1:
+            raise InputError(f"{workers} workers, expected 1 or more", where="--workers")
+        self._workers = workers or usable_cores()
 
     def problems(self, network: ChipNetwork) -> list[str]:
         """Return no problems: every legal network runs."""
@@ -47,143 +57,31 @@ class FastEngine:
         progress: Progress | None = None,
     ) -> RunResult:
         """Run all samples in batches bounded by memory."""
-        check_chip(network)
-        check_input(network, x)
-        size = _batch_size(network)
-        parts = []
-        for start in range(0, len(x), size):
-            parts.append(_run_batch(network, x[start : start + size], trace))
-            if progress:
-                progress(min(start + size, len(x)), len(x))
-        logits = np.concatenate([p.logits for p in parts])
-        if not trace:
-            return result_from_logits(logits)
-        return result_from_logits(logits, _join([p.traces or {} for p in parts]))
+        batches = _laid_out[network] if network in _laid_out else _lay_out(network)
+        if batches is None:
+            return NumpyEngine().run(network, x, trace=trace, progress=progress)
+        return batches.run(x, self._workers, trace, progress)
 
 
-def _batch_size(network: ChipNetwork) -> int:
-    widest = max(int(np.prod(layer.shape)) for layer in network.layers)
-    return max(1, _BATCH_VALUES // (widest * network.timesteps))
+def compiled() -> bool:
+    """Tell whether numba is installed, so that the kernels are compiled."""
+    return find_spec("numba") is not None
 
 
-def _run_batch(network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
-    """Run one batch; a constant input keeps a step axis of length 1, so its sum is made once."""
-    source: NDArray[Any] = x[:, None] if network.coding == "pixels" else x
-    traces: dict[str, LayerTrace] = {}
-    for layer in network.layers:
-        last = layer is network.layers[-1]
-        layer_trace, source = _run_neurons(layer, len(x), network.timesteps, source, trace or last)
-        if trace or last:
-            traces[layer.name] = layer_trace
-    final = traces[network.layers[-1].name]
-    logits = final.v[:, -1] if final.s is None else final.s.sum(axis=1, dtype=np.int64)
-    return result_from_logits(logits.reshape(len(x), -1), traces)
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def layer_drive(
-    layer: ChipLayer, source: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what arrives in u and what is added to v, each (N or 1, T or 1, *neurons).
+def _lay_out(network: ChipNetwork) -> Batches | None:
+    """Lay a network out for the kernels and remember it."""
+    batches = None
+    if compiled():
+        from spikeproof.simulate.compiled.batches import Batches
+        from spikeproof.simulate.compiled.network import fits
 
-    The first is the synaptic sum << 6, the second the bias << its exponent, with the host's
-    current in it. Both are integers held in float64.
-    """
-    synapse, neuron = layer.synapse, layer.neuron
-    bias = neuron.bias.astype(np.int64)
-    if isinstance(synapse, chip.HostCurrent):
-        total = _sums(synapse.synapse, source, layer.shape).astype(np.int64) + synapse.offset
-        bias = bias + fx.round_half_up_shift(total, synapse.shift)
-        arriving = np.zeros((1, 1) + (1,) * len(layer.shape))
-    else:
-        arriving = _sums(synapse, source, layer.shape) * float(fx.CURRENT_UNIT)
-    bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
-    return arriving, fx.shift_sum(bias, neuron.bias_exponent).astype(np.float64)
-
-
-def _sums(
-    synapse: chip.Synapse, source: NDArray[Any], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    samples, steps = source.shape[:2]
-    merged = source.reshape(samples * steps, *source.shape[2:])
-    peak = int(merged.max(initial=0)) * _largest_row(synapse.weight)
-    kind = np.float32 if peak < 1 << 24 else np.float64
-    total: NDArray[Any] = _product(synapse, merged.astype(kind)).reshape(samples, steps, *shape)
-    if synapse.exponent:
-        total = fx.shift_sum(total.astype(np.int64), synapse.exponent)
-    return total.astype(np.float64)
-
-
-def _largest_row(weight: NDArray[Any]) -> int:
-    """Largest sum of |w| into one neuron: no partial sum of 0..1 inputs can exceed it."""
-    return int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
-
-
-@singledispatch
-def _product(synapse: Any, x: Floats) -> Floats:
-    """Multiply a batch (M, *inputs) of exact integers held in floats with the weights."""
-    raise TypeError(f"no product for {type(synapse).__name__}")
-
-
-@_product.register
-def _(synapse: chip.DenseSynapse, x: Floats) -> Floats:
-    result: Floats = x.reshape(len(x), -1) @ synapse.weight.T.astype(x.dtype)
-    return result
-
-
-@_product.register
-def _(synapse: chip.ConvSynapse, x: Floats) -> Floats:
-    return correlate(
-        x, synapse.weight.astype(x.dtype),
-        synapse.stride, synapse.padding, synapse.dilation, synapse.groups,
-    )  # fmt: skip
-
-
-def _run_neurons(
-    layer: ChipLayer, samples: int, steps: int, source: NDArray[Any], keep: bool
-) -> tuple[LayerTrace, NDArray[np.uint8]]:
-    """Update all neurons of a batch over T steps; return the trace (if kept) and the spikes."""
-    arriving, bias = layer_drive(layer, source)
-    full = (samples, steps, *layer.shape)
-    kept = full if keep else (0, 0, *layer.shape)
-    us, vs, spikes = np.empty(kept, np.int32), np.empty(kept, np.int32), np.empty(full, np.uint8)
-    du_keeps = neuron_step(layer.neuron, 0)[0] < fx.DECAY_ONE - 1
-    filters = du_keeps or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
-    u, v = np.zeros((samples, *layer.shape)), np.zeros((samples, *layer.shape))
-    for t in range(steps):
-        du, leak, threshold = neuron_step(layer.neuron, t)
-        if filters:
-            fx.scale_exact_floats(u, fx.DECAY_ONE - 1 - du, out=u)
-            u += _at(arriving, t)
-            u[...] = fx.wrap_current(u.astype(np.int64))
-        else:
-            u[...] = _at(arriving, t)
-        fx.scale_exact_floats(v, leak, out=v)
-        v += u
-        v += _at(bias, t)
-        np.clip(v, -fx.STATE_MAX, fx.STATE_MAX, out=v)
-        if keep:
-            us[:, t], vs[:, t] = u, v
-        fired = np.greater(v, threshold, out=spikes[:, t].view(np.bool_))
-        v[fired] = 0
-    spiking = not isinstance(layer.neuron, chip.ReadoutNeuron)
-    return LayerTrace(us, vs, spikes if spiking else None), spikes
-
-
-def _at(values: NDArray[Any], t: int) -> NDArray[Any]:
-    """Pick step t, or the only step of a constant drive."""
-    result: NDArray[Any] = values[:, t if values.shape[1] > 1 else 0]
-    return result
-
-
-def _join(parts: list[dict[str, LayerTrace]]) -> dict[str, LayerTrace]:
-    if len(parts) == 1:
-        return parts[0]
-    joined = {}
-    for name, first in parts[0].items():
-        spikes = [p[name].s for p in parts]
-        joined[name] = LayerTrace(
-            np.concatenate([p[name].u for p in parts]),
-            np.concatenate([p[name].v for p in parts]),
-            None if first.s is None else np.concatenate([s for s in spikes if s is not None]),
-        )
-    return joined
+        batches = Batches(network) if fits(network) else None
+    _laid_out[network] = batches
+    return batches

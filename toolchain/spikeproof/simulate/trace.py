@@ -70,3 +70,18 @@ def result_from_logits(
     """Build a result; the prediction is the first of the largest logits."""
     logits64 = np.asarray(logits, np.int64)
     return RunResult(logits64, logits64.argmax(axis=1), traces)
+
+
+def join_traces(parts: list[dict[str, LayerTrace]]) -> dict[str, LayerTrace]:
+    """Join the traces of consecutive samples."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = {}
+    for name, first in parts[0].items():
+        spikes = [p[name].s for p in parts]
+        joined[name] = LayerTrace(
+            np.concatenate([p[name].u for p in parts]),
+            np.concatenate([p[name].v for p in parts]),
+            None if first.s is None else np.concatenate([s for s in spikes if s is not None]),
+        )
+    return joined

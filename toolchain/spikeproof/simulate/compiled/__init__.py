@@ -1,0 +1,1 @@
+"""Compiled kernels of the fast engine (numba). Loaded late: numba is an optional dependency."""

@@ -1,0 +1,130 @@
+"""Run any number of samples through the compiled kernels: cut into chunks, side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.simulate.compiled.network import Step, lay_out
+from spikeproof.simulate.compiled.workspace import Workspace
+from spikeproof.simulate.trace import (
+    LayerTrace,
+    Progress,
+    RunResult,
+    join_traces,
+    result_from_logits,
+)
+
+_CHUNK_BYTES = 1 << 20
+"""Spikes of one chunk stay in a core's cache."""
+_TRACE_BYTES = 1 << 25
+_MOST_SAMPLES = 128
+
+
+class Batches:
+    """One network laid out for the kernels, with the memory its threads run in."""
+
+    def __init__(self, network: ChipNetwork) -> None:
+        """Check the network and lay it out.
+
+        Raises:
+            GraphError: it is not a legal chip network.
+        """
+        check_chip(network)
+        self._network = network
+        self._steps = lay_out(network)
+        pixels = network.coding == "pixels"
+        self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
+        self._free: list[Workspace] = []
+        self._lock = threading.Lock()
+        self._threads: tuple[int, int, ThreadPoolExecutor] | None = None
+
+    def run(
+        self, x: NDArray[np.uint8], workers: int, trace: bool, progress: Progress | None
+    ) -> RunResult:
+        """Run all samples on up to ``workers`` threads.
+
+        Raises:
+            InputError: x is no legal input of the network.
+        """
+        if x.dtype != np.uint8 or x.shape[1:] != self._form or not len(x):
+            check_input(self._network, x)
+        size = self._chunk(len(x), workers, trace)
+        if size == len(x):
+            logits, traces = self._run_chunk(x, size, trace)
+            if progress:
+                progress(len(x), len(x))
+            return result_from_logits(logits, traces)
+        starts = range(0, len(x), size)
+        found = []
+        for done, part in enumerate(self._map(x, starts, size, workers, trace), 1):
+            found.append(part)
+            if progress:
+                progress(min(done * size, len(x)), len(x))
+        logits = np.concatenate([part[0] for part in found])
+        return result_from_logits(
+            logits, join_traces([p[1] or {} for p in found]) if trace else None
+        )
+
+    def _map(
+        self, x: NDArray[np.uint8], starts: range, size: int, workers: int, trace: bool
+    ) -> Iterable[tuple[NDArray[np.int64], dict[str, LayerTrace] | None]]:
+        def work(start: int) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
+            return self._run_chunk(x[start : start + size], size, trace)
+
+        return map(work, starts) if workers == 1 else self._pool(workers).map(work, starts)
+
+    def _run_chunk(
+        self, x: NDArray[np.uint8], size: int, trace: bool
+    ) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
+        workspace = self._take(size, trace)
+        logits = workspace.run(x)
+        if logits is None:
+            check_input(self._network, x)
+            raise AssertionError("unreachable: the packing found a spike that is not 0 or 1")
+        traces = workspace.traces(len(x)) if trace else None
+        with self._lock:
+            self._free.append(workspace)
+        return logits, traces
+
+    def _take(self, size: int, trace: bool) -> Workspace:
+        """Take a free workspace that is large enough, or make one; smaller ones are dropped."""
+        with self._lock:
+            for k, workspace in enumerate(self._free):
+                if workspace.samples >= size and workspace.traced == trace:
+                    return self._free.pop(k)
+            self._free = [w for w in self._free if w.traced != trace]
+        return Workspace(self._network, self._steps, size, trace)
+
+    def _pool(self, workers: int) -> ThreadPoolExecutor:
+        """Return the threads; new ones in another process, which inherits none."""
+        if self._threads is None or self._threads[:2] != (os.getpid(), workers):
+            self._threads = (os.getpid(), workers, ThreadPoolExecutor(workers, "spikeproof"))
+        return self._threads[2]
+
+    def _chunk(self, samples: int, workers: int, trace: bool) -> int:
+        """Return how many samples to run at a time."""
+        if samples == 1:
+            return 1
+        limit = _TRACE_BYTES if trace else _CHUNK_BYTES
+        fitting = limit // max(1, sample_bytes(self._network, self._steps, trace))
+        return max(1, min(fitting, _MOST_SAMPLES, -(-samples // workers)))
+
+
+def sample_bytes(network: ChipNetwork, steps: list[Step], trace: bool) -> int:
+    """Return the memory that one sample takes while it runs, tables not counted."""
+    total = 0
+    for step in steps:
+        lanes = step.places * step.blocks.width
+        source = step.source.stride if step.source else 8 * lanes
+        total += network.timesteps * source
+        total += 8 * lanes * network.timesteps if trace else 0
+    return total

@@ -1,0 +1,159 @@
+"""Three ways to sum what reaches a block of neurons in one step, as numba functions.
+
+``total`` picks the way by the type of its source, when a kernel is compiled. All arrays are flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from spikeproof.simulate.compiled import lanes as ln
+
+Array = Any
+compiled = njit(nogil=True, cache=True)
+
+INDEX_SLACK = 8
+"""A list of events may be written up to 8 entries past its end."""
+
+
+class Constant(NamedTuple):
+    """The same sum at every step: int32 (samples, places, blocks x L)."""
+
+    sums: Array
+    per_sample: int
+    per_place: int
+
+
+class Events(NamedTuple):
+    """Rows of a weight table, one per input bit, added where the bit is set."""
+
+    bits: Array
+    """uint8, ``stride`` bytes per step, whose first ``rows`` bits are the inputs."""
+    stride: int
+    weight: Array
+    """int8 or int16 (blocks, rows, L)."""
+    rows: int
+    safe: int
+    """With at most so many events no sum leaves the narrow accumulator."""
+    narrow: Array
+    wide: Array
+    """int16 and int32 arrays that are never read: the types of the two accumulators."""
+    index: Array
+    count: Array
+    """Room for one sample's events: int32 (steps, rows + slack), and their numbers (steps,)."""
+
+
+class Lookups(NamedTuple):
+    """A table row per group of 4 input bits, which holds the sum of the weights of those set."""
+
+    bits: Array
+    """uint8, ``stride`` bytes per step."""
+    stride: int
+    window: Array
+    """(places,) the bit at which the window of a place begins."""
+    words: Array
+    """Byte offsets, from there, of the words that blocks read."""
+    first: Array
+    """(blocks + 1,) block b reads words first[b] to first[b + 1]."""
+    table: Array
+    """int16 or int32 (words, groups, 16, L)."""
+    groups: tuple[int, ...]
+    """One entry per group of 4 bits in a word."""
+
+
+_BYTE_BITS = np.array([[b for b in range(8) if byte >> b & 1] + [0] * (8 - bin(byte).count("1"))
+                       for byte in range(256)], np.int32).ravel()  # fmt: skip
+_BYTE_COUNT = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
+
+
+def prepare(source: Any, sample: int, steps: int) -> None:
+    """Do what is done once per sample, before any place."""
+    raise NotImplementedError  # numba takes the overload below
+
+
+def total(source: Any, sample: int, steps: int, step: int, place: int, block: int, tag: Any) -> Any:
+    """Return the sums of one block as 32-bit lanes."""
+    raise NotImplementedError  # numba takes the overload below
+
+
+def _is(source: Any, kind: type) -> bool:
+    return isinstance(source, types.BaseNamedTuple) and source.instance_class is kind
+
+
+@overload(prepare)
+def _prepare(source: Any, sample: Any, steps: Any) -> Callable[..., None]:
+    def nothing(source: Any, sample: Any, steps: Any) -> None:
+        pass
+
+    def events(source: Any, sample: Any, steps: Any) -> None:
+        room = source.rows + INDEX_SLACK
+        for t in range(steps):
+            start = (sample * steps + t) * source.stride
+            source.count[t] = list_events(source.bits, start, source.rows, source.index, t * room)
+
+    return events if _is(source, Events) else nothing
+
+
+@compiled
+def list_events(bits: Array, start: int, rows: int, index: Array, at: int) -> int:
+    """Write the positions of all set bits without a branch: 8 numbers per byte, then move on."""
+    first = at
+    for byte in range((rows + 7) >> 3):
+        value = np.int64(bits[start + byte])
+        ln.copy_moved(index, at, _BYTE_BITS, value, 8 * byte)
+        at += _BYTE_COUNT[value]
+    return at - first
+
+
+@overload(total)
+def _total(
+    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+) -> Callable[..., Any] | None:
+    sums: list[tuple[type, Callable[..., Any]]] = [
+        (Constant, _constant), (Events, _events), (Lookups, _looked_up),
+    ]  # fmt: skip
+    return next((function for kind, function in sums if _is(source, kind)), None)
+
+
+def _constant(
+    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+) -> Any:
+    at = sample * source.per_sample + place * source.per_place + block * 16 * len(tag)
+    return ln.load(source.sums, at, ln.zeros(source.sums, tag))
+
+
+def _events(
+    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+) -> Any:
+    width = 16 * len(tag)
+    base = block * source.rows * width
+    begin = step * (source.rows + INDEX_SLACK)
+    end = begin + source.count[step]
+    if source.count[step] <= source.safe:
+        small = ln.zeros(source.narrow, tag)
+        for k in range(begin, end):
+            small = ln.add(small, ln.load(source.weight, base + source.index[k] * width, small))
+        return ln.widen(small)
+    large = ln.zeros(source.wide, tag)
+    for k in range(begin, end):
+        large = ln.add(large, ln.load(source.weight, base + source.index[k] * width, large))
+    return large
+
+
+def _looked_up(
+    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+) -> Any:
+    per_word = len(source.groups) * 16 * 16 * len(tag)
+    window = source.window[place]
+    base = (sample * steps + step) * source.stride + (window >> 3)
+    phase = window & 7
+    found = ln.zeros(source.table, tag)
+    for k in range(source.first[block], source.first[block + 1]):
+        word = ln.load_word(source.bits, base + source.words[k]) >> phase
+        found = ln.add_looked_up(found, source.table, k * per_word, word, source.groups)
+    return ln.widen(found)
