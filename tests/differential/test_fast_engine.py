@@ -121,14 +121,13 @@ def test_small_batches_equal_one_big_batch(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_sums_beyond_single_precision_stay_exact() -> None:
-    # 300 inputs of 255 times 254 = 19 million > 2^24: float32 would drop the lowest bits.
-    weight = np.full((1, 300), 254, np.int16)
-    weight[0, 0] = 2
-    layer = ChipLayer("l1", DenseSynapse(weight), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
-    network = ChipNetwork("wide", (1, 1, 300), 1, (layer,))
-    x = np.full((1, 1, 1, 300), 255, np.uint8)
-    x[0, 0, 0, 0] = 1
+    # 401 inputs of 255 times 255 = 26 million > 2^24, and odd: float32 would drop the lowest bit.
+    synapse = DenseSynapse(np.full((1, 401), 255, np.int16), "excitatory", -4)
+    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1,))
+    network = ChipNetwork("wide", (1, 1, 401), 1, (layer,))
+    x = np.full((1, 1, 1, 401), 255, np.uint8)
     both(network, x)
+    both(replace(network, layers=(replace(layer, synapse=replace(synapse, exponent=0)),)), x // 16)
 
 
 def at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:

@@ -22,6 +22,7 @@ from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.linear import correlate
+from spikeproof.simulate.memory import check_memory
 from spikeproof.simulate.trace import (
     LayerTrace,
     Progress,
@@ -55,6 +56,7 @@ class NumpyEngine:
         """Run all samples in batches bounded by memory."""
         check_chip(network)
         check_input(network, x)
+        check_memory(network, len(x), trace=trace)
         size = _batch_size(network)
         parts = []
         for start in range(0, len(x), size):

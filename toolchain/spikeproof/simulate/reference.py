@@ -18,6 +18,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.simulate.memory import check_memory
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 
 Ints = NDArray[np.int64]
@@ -51,17 +52,20 @@ class ReferenceEngine:
         """Run every sample from zero state (the per-layer reset between samples)."""
         check_chip(network)
         check_input(network, x)
-        samples = []
+        check_memory(network, len(x), trace=trace)
+        logits, kept = [], []
         for i, sample in enumerate(x):
-            samples.append(_run_sample(network, sample))
+            layers = _run_sample(network, sample)
+            v, s = layers[-1].v, layers[-1].s
+            logits.append(v[-1].ravel() if s is None else s.sum(axis=0, dtype=np.int64).ravel())
+            kept += [layers] if trace else []
             if progress:
                 progress(i + 1, len(x))
         traces = {
-            layer.name: _stack([s[i] for s in samples]) for i, layer in enumerate(network.layers)
+            layer.name: _stack([sample[i] for sample in kept])
+            for i, layer in enumerate(network.layers if trace else ())
         }
-        last = traces[network.layers[-1].name]
-        logits = last.v[:, -1] if last.s is None else last.s.sum(axis=1, dtype=np.int64)
-        return result_from_logits(logits.reshape(len(x), -1), traces if trace else None)
+        return result_from_logits(np.stack(logits), traces if trace else None)
 
 
 def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> list[LayerTrace]:

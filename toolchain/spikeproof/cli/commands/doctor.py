@@ -1,4 +1,4 @@
-"""Tell in about ten lines what works on this machine, and the command that fixes each gap."""
+"""Tell in a screenful what works on this machine, and the command that fixes each gap."""
 
 from __future__ import annotations
 
@@ -7,28 +7,17 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from spikeproof.cli.console import Console
+from spikeproof.cli.libraries import Finding, has_uv, libraries, pip_command, version_of
 from spikeproof.cli.options import Command, command
 
 _PYTHONS = ((3, 10), (3, 13))
 _NUMPY_CEILING = (2, 4)
 _NEEDED_DISK = 2 << 30
 _NEEDED_SHM = 64 << 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor: state is ok, missing (an option is absent) or bad (it will fail)."""
-
-    name: str
-    state: str
-    found: str
-    fix: str = ""
 
 
 def build() -> Command:
@@ -39,7 +28,7 @@ def build() -> Command:
 def run(console: Console) -> int:
     """Look at everything, print one line each, and fail only if the core itself cannot work."""
     findings = [
-        _python(), _numpy(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
+        _python(), _numpy(), *libraries(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
         _zoo(), _dataset(), _disk(), _memory(),
     ]  # fmt: skip
     marks = {"ok": "ok", "missing": "--", "bad": "!!"}
@@ -60,35 +49,40 @@ def _python() -> Finding:
 
 
 def _numpy() -> Finding:
-    found = _version("numpy") or "?"
+    found = version_of("numpy") or "?"
     if _numbers(found) < _NUMPY_CEILING:
         return Finding("NumPy", "ok", f"{found} (Lava needs < 2.4)")
-    return Finding("NumPy", "bad", f"{found}; from 2.4 on Lava hangs", _pip("'numpy<2.4'"))
+    return Finding("NumPy", "bad", f"{found}; from 2.4 on Lava hangs", pip_command("'numpy<2.4'"))
 
 
 def _torch() -> Finding:
-    found = _version("torch")
+    found = version_of("torch")
     if found:
-        return Finding("torch", "ok", f"{found} (training, attacks, full verification)")
-    return Finding("torch", "missing", "not installed: no training and no gradient attacks",
-                   _pip("torch"))  # fmt: skip
+        return Finding("torch", "ok", f"{found} (training, attacks, verification, --engine torch)")
+    lacks = "not installed: no training, no gradient attacks, no --engine torch"
+    return Finding("torch", "missing", lacks, pip_command("torch"))
 
 
 def _gpu() -> Finding:
-    if _version("torch") is None:
+    if version_of("torch") is None:
         return Finding("GPU", "missing", "unknown without torch; a GPU is never required")
     import torch
 
     if torch.cuda.is_available():
-        return Finding("GPU", "ok", torch.cuda.get_device_name(0))
-    return Finding("GPU", "ok", f"none; {os.cpu_count()} CPU cores do the work")
+        return Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)}; --engine torch runs on cuda")
+    cores = f"{os.cpu_count()} CPU cores do the work, --engine torch runs on cpu"
+    if shutil.which("nvidia-smi") is None:
+        return Finding("GPU", "ok", f"none; {cores}")
+    why = "built without CUDA" if torch.version.cuda is None else "finds no usable driver"
+    return Finding("GPU", "missing", f"torch {torch.__version__} {why}; {cores}",
+                   "nvidia-smi, then a torch built for the CUDA version it prints")  # fmt: skip
 
 
 def _lava() -> Finding:
-    found = _version("lava-nc")
+    found = version_of("lava-nc")
     if found is None:
-        fix = _pip("lava-nc==0.10.0")
-        if sys.version_info >= (3, 11) and not _has_uv():
+        fix = pip_command("lava-nc==0.10.0")
+        if sys.version_info >= (3, 11) and not has_uv():
             fix = (
                 "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 && "
                 "pip install networkx asteval scikit-learn scipy"
@@ -107,11 +101,11 @@ def _loihi() -> Finding:
 
 
 def _norse() -> Finding:
-    found = _version("norse")
+    found = version_of("norse")
     if found:
         return Finding("Norse", "ok", found)
     return Finding("Norse", "missing", "not installed: only needed to use our step in Norse",
-                   _pip("norse==1.1.0"))  # fmt: skip
+                   pip_command("norse==1.1.0"))  # fmt: skip
 
 
 def _zoo() -> Finding:
@@ -158,21 +152,5 @@ def _memory() -> Finding:
                    "docker run --shm-size=1g ..., or remove what is in /dev/shm")  # fmt: skip
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", text)[:2])
-
-
-def _has_uv() -> bool:
-    return shutil.which("uv") is not None
-
-
-def _pip(what: str) -> str:
-    tool = "uv pip install" if _has_uv() else "python3 -m pip install"
-    return f"{tool} {what}"

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.simulate.compiled.network import Step, lay_out
 from spikeproof.simulate.compiled.workspace import Workspace
+from spikeproof.simulate.memory import check_memory
 from spikeproof.simulate.trace import (
     LayerTrace,
     Progress,
@@ -37,10 +39,12 @@ class Batches:
 
         Raises:
             GraphError: it is not a legal chip network.
+            InputError: one sample does not fit in memory.
         """
         check_chip(network)
+        check_memory(network, 1)
         self._network = network
-        self._steps = lay_out(network)
+        self.steps = lay_out(network)
         pixels = network.coding == "pixels"
         self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
         self._free: list[Workspace] = []
@@ -55,8 +59,10 @@ class Batches:
         Raises:
             InputError: x is no legal input of the network.
         """
-        if x.dtype != np.uint8 or x.shape[1:] != self._form or not len(x):
+        if getattr(x, "dtype", None) != np.uint8 or x.shape[1:] != self._form or not len(x):
             check_input(self._network, x)
+        if trace:
+            check_memory(self._network, len(x), trace=True)
         size = self._chunk(len(x), workers, trace)
         if size == len(x):
             logits, traces = self._run_chunk(x, size, trace)
@@ -73,6 +79,13 @@ class Batches:
         return result_from_logits(
             logits, join_traces([p[1] or {} for p in found]) if trace else None
         )
+
+    def layer_seconds(self, x: NDArray[np.uint8]) -> list[float]:
+        """Run samples on this thread and return the time of each layer, input work in the first."""
+        workspace, marks = self._take(len(x), trace=False), list[float]()
+        workspace.run(x, marks)
+        self._free.append(workspace)
+        return [after - before for before, after in pairwise(marks)]
 
     def _map(
         self, x: NDArray[np.uint8], starts: range, size: int, workers: int, trace: bool
@@ -102,7 +115,7 @@ class Batches:
                 if workspace.samples >= size and workspace.traced == trace:
                     return self._free.pop(k)
             self._free = [w for w in self._free if w.traced != trace]
-        return Workspace(self._network, self._steps, size, trace)
+        return Workspace(self._network, self.steps, size, trace)
 
     def _pool(self, workers: int) -> ThreadPoolExecutor:
         """Return the threads; new ones in another process, which inherits none."""
@@ -115,7 +128,7 @@ class Batches:
         if samples == 1:
             return 1
         limit = _TRACE_BYTES if trace else _CHUNK_BYTES
-        fitting = limit // max(1, sample_bytes(self._network, self._steps, trace))
+        fitting = limit // max(1, sample_bytes(self._network, self.steps, trace))
         return max(1, min(fitting, _MOST_SAMPLES, -(-samples // workers)))
 
 

@@ -19,9 +19,9 @@ SLACK = 64
 class BitMap:
     """The bits of one step.
 
-    stride: bytes per step. pixel: bits per pixel, or per neuron of a dense layer 1. pitch: bits from
-    one row to the next. start: the bit of the first pixel that is not border. at: the byte at which
-    each place of the layer that writes begins (empty for the network's input).
+    stride: bytes per step. pixel: bits per pixel, or per neuron of a dense layer 1. pitch: bits
+    from one row to the next. start: the bit of the first pixel that is not border. at: the byte at
+    which each place of the layer that writes begins (empty for the network's input).
     """
 
     stride: int

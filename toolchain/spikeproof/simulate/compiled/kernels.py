@@ -1,10 +1,10 @@
 """The compiled kernels of the fast engine: all steps of one layer for some samples.
 
-Spikes between layers are packed into bits, ``[sample, step, byte]``. A convolution sees its map with
-the zero border already around it and the channels of a pixel side by side. Neurons come in blocks
-of L lanes (L a multiple of 16), the last block filled up with neurons that have no input and never
-fire. A *place* is a pixel of the output; a dense layer has one. Where things lie is worked out
-once per network (layout.py), so kernels know no shapes.
+Spikes between layers are packed into bits, ``[sample, step, byte]``. A convolution sees its map
+with the zero border already around it and the channels of a pixel side by side. Neurons come in
+blocks of L lanes (L a multiple of 16), the last block filled up with neurons that have no input
+and never fire. A *place* is a pixel of the output; a dense layer has one. Where things lie is
+worked out once per network (layout.py), so kernels know no shapes.
 
 Each kernel takes one array of numbers, which hold addresses, too: handing over twenty arrays would
 cost more than running a small layer. Kernels release the interpreter, so that threads run samples
@@ -24,7 +24,9 @@ from spikeproof.simulate.compiled.sources import (
     Constant,
     Events,
     Lookups,
+    Products,
     compiled,
+    joined,
     prepare,
     total,
 )
@@ -40,8 +42,9 @@ class Frame(NamedTuple):
     ``full`` tells whether u has to be filtered or wrapped at all. leak and threshold: int64
     (steps,). bias: int32, exponent applied, found at sample * bias_sample + place * bias_place +
     neuron. spikes: uint8, ``stride`` bytes per step; those of a place begin at byte at[place].
-    u and v: int32 (samples, steps, places, blocks x L), or 0 if not wanted; last: v after the last
-    step, int32 (samples, places, blocks x L), or 0.
+    u and v: int32 (samples, steps, places, blocks x L), or 0 if not wanted; last: int32 (samples,
+    places, blocks x L), or 0: what is left after the last step, v, or how often each fired if
+    ``counted``.
     """
 
     places: int
@@ -62,6 +65,7 @@ class Frame(NamedTuple):
     u: int
     v: int
     last: int
+    counted: int
 
 
 FRAME = len(Frame._fields)
@@ -105,6 +109,16 @@ def run_lookups32(frame: Array, samples: int, tag: Any, groups: Any) -> None:
 
 
 @compiled
+def run_products(frame: Array, samples: int, tag: Any, halves: Any) -> None:
+    """Run neurons behind tiles; after the frame come the fields of Products, in order."""
+    p = frame[FRAME:]
+    weight = carray(ln.to_pointer(p[2]), (_MANY,), np.int8)
+    source = Products(_bytes(p[0]), p[1], weight, p[3], p[4], p[5], p[6],
+                      _bytes(p[7]), _bytes(p[8]), _ints32(p[9]), halves)  # fmt: skip
+    _run(frame, samples, source, tag)
+
+
+@compiled
 def _events(frame: Array, weight: Array) -> Any:
     p = frame[FRAME:]
     bits, index = carray(ln.to_pointer(p[0]), (_MANY,), np.uint8), _ints32(p[5])
@@ -120,6 +134,11 @@ def _lookups(frame: Array, table: Array, groups: Any) -> Any:
 
 
 @compiled
+def _bytes(address: int) -> Array:
+    return carray(ln.to_pointer(address), (_MANY,), np.uint8)
+
+
+@compiled
 def _ints32(address: int) -> Array:
     return carray(ln.to_pointer(address), (_MANY,), np.int32)
 
@@ -131,47 +150,76 @@ def _ints64(address: int) -> Array:
 
 @compiled
 def _run(frame: Array, samples: int, source: Any, tag: Any) -> None:
-    """Integrate, fire and reset: docs/semantics.md, "Neuron", on blocks of lanes."""
+    """Run all blocks of all places, two at a time: while one waits for its sums the other moves."""
+    blocks, steps = frame[1], frame[2]
+    units = frame[0] * blocks
+    for sample in range(samples):
+        prepare(source, sample, steps)
+        for first in range(0, units, 2):
+            _run_two(frame, sample, first, min(first + 1, units - 1), source, tag)
+
+
+@joined
+def _run_two(frame: Array, sample: int, first: int, second: int, source: Any, tag: Any) -> None:
+    """Run all steps of two blocks; the same twice for a last one that is left over."""
     places, blocks, steps, right, left, kept, full = frame[:7]
     leak, threshold, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
-    bias_sample, bias_place = frame[10], frame[11]
-    spikes, stride = carray(ln.to_pointer(frame[12]), (_MANY,), np.uint8), frame[13]
-    at, us, vs, last = (
-        _ints64(frame[14]),
-        _ints32(frame[15]),
-        _ints32(frame[16]),
-        _ints32(frame[17]),
-    )
-    width = 16 * len(tag)
+    spikes, stride, traced = _bytes(frame[12]), frame[13], frame[15] != 0
     empty = ln.zeros(biases, tag)
     low, high = ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty)
     down, up = ln.fill(right, empty), ln.fill(left, empty)
-    for sample in range(samples):
-        prepare(source, sample, steps)
-        for place in range(places):
-            for block in range(blocks):
-                lane = block * width
-                bias = ln.load(biases, sample * bias_sample + place * bias_place + lane, empty)
-                u, v = empty, empty
-                for t in range(steps):
-                    arriving = total(source, sample, steps, t, place, block, tag)
-                    arriving = ln.shift_left(ln.shift_right(arriving, down), up)
-                    if full:
-                        u = ln.wrap(ln.add(ln.scale(u, kept), arriving))
-                    else:
-                        u = arriving
-                    v = ln.add(ln.add(ln.scale(v, leak[t]), u), bias)
-                    v = ln.minimum(ln.maximum(v, low), high)
-                    row = sample * steps + t
-                    if frame[15]:
-                        to = (row * places + place) * blocks * width + lane
-                        ln.store(us, to, u)
-                        ln.store(vs, to, v)
-                    fired = ln.exceeds(v, threshold[t])
-                    ln.store_bits(spikes, row * stride + at[place] + lane // 8, fired)
-                    v = ln.reset(v, fired)
-                if frame[17]:
-                    ln.store(last, (sample * places + place) * blocks * width + lane, v)
+    place0, block0, place1, block1 = (
+        first // blocks,
+        first % blocks,
+        second // blocks,
+        second % blocks,
+    )
+    lane0, lane1 = block0 * 16 * len(tag), block1 * 16 * len(tag)
+    wide = blocks * 16 * len(tag)
+    to0 = ln.fetch(_ints64(frame[14]), place0) + lane0 // 8
+    to1 = ln.fetch(_ints64(frame[14]), place1) + lane1 // 8
+    bias0 = ln.load(biases, sample * frame[10] + place0 * frame[11] + lane0, empty)
+    bias1 = ln.load(biases, sample * frame[10] + place1 * frame[11] + lane1, empty)
+    counted = frame[18] != 0
+    u0, v0, n0, u1, v1, n1 = empty, empty, empty, empty, empty, empty
+    for t in range(steps):
+        row = sample * steps + t
+        sums0 = total(source, sample, steps, t, place0, block0, tag)
+        sums1 = total(source, sample, steps, t, place1, block1, tag) if second != first else sums0
+        sums0 = ln.shift_left(ln.shift_right(sums0, down), up)
+        sums1 = ln.shift_left(ln.shift_right(sums1, down), up)
+        if full:
+            u0 = ln.wrap(ln.add(ln.scale(u0, kept), sums0))
+            u1 = ln.wrap(ln.add(ln.scale(u1, kept), sums1))
+        else:
+            u0, u1 = sums0, sums1
+        v0 = ln.add(ln.add(ln.scale(v0, ln.fetch(leak, t)), u0), bias0)
+        v1 = ln.add(ln.add(ln.scale(v1, ln.fetch(leak, t)), u1), bias1)
+        v0 = ln.minimum(ln.maximum(v0, low), high)
+        v1 = ln.minimum(ln.maximum(v1, low), high)
+        if traced:
+            _keep(frame, (row * places + place0) * wide + lane0, u0, v0)
+            _keep(frame, (row * places + place1) * wide + lane1, u1, v1)
+        fired0, fired1 = (
+            ln.exceeds(v0, ln.fetch(threshold, t)),
+            ln.exceeds(v1, ln.fetch(threshold, t)),
+        )
+        ln.store_bits(spikes, row * stride + to0, fired0)
+        ln.store_bits(spikes, row * stride + to1, fired1)
+        v0, v1 = ln.reset(v0, fired0), ln.reset(v1, fired1)
+        if counted:
+            n0, n1 = ln.count_fired(n0, fired0), ln.count_fired(n1, fired1)
+    if frame[17]:
+        last = _ints32(frame[17])
+        ln.store(last, (sample * places + place0) * wide + lane0, n0 if counted else v0)
+        ln.store(last, (sample * places + place1) * wide + lane1, n1 if counted else v1)
+
+
+@joined
+def _keep(frame: Array, at: int, u: Any, v: Any) -> None:
+    """Write one step of a block's u and v to the traces."""
+    ln.store(_ints32(frame[15]), at, u)
+    ln.store(_ints32(frame[16]), at, v)
 
 
 @compiled
@@ -189,13 +237,14 @@ def graded_sums(
     empty = ln.zeros(sums, tag)
     for sample in range(samples):
         for place in range(len(window)):
-            base = sample * per_sample + window[place]
+            base = sample * per_sample + ln.fetch(window, place)
             for block in range(blocks):
                 found = empty
                 row = block * taps * width
                 for k in range(len(segment)):
+                    start = base + ln.fetch(segment, k)
                     for j in range(length):
-                        value = np.int64(x[base + segment[k] + j])
+                        value = ln.fetch(x, start + j)
                         found = ln.add_product(found, weight, row, value)
                         row += width
                 ln.store(sums, ((sample * len(window) + place) * blocks + block) * width, found)
@@ -232,38 +281,30 @@ def pack_rows(
     """Pack rows of 0/1 bytes into bits; return whether every byte was 0 or 1.
 
     Row r belongs to step r // per_step, whose bits begin at byte ``stride`` times that; within it
-    rows lie ``pitch`` bits apart, the first at bit ``start``. ``bits`` is zero and has slack.
+    rows lie ``pitch`` bits apart (whole bytes), the first at bit ``start``. Zeros are written up to
+    16 bytes past a row: into borders, or where the next row follows, or into the array's slack.
     """
-    strange = 0
+    strange = np.uint64(0)
     for r in range(rows):
         step = r // per_step
         place = start + (r - step * per_step) * pitch
-        for j in range(0, length, 32):
-            count = min(32, length - j)
-            at = r * length + j
-            word = np.int64(0)
-            if at + 32 <= len(x):
-                word = ln.bits_of(x, at, 1) & ((1 << count) - 1)
-                strange |= ln.bits_of(x, at, 254) & ((1 << count) - 1)
+        byte, phase = step * stride + (place >> 3), np.uint64(place & 7)
+        waiting = np.uint64(0)  # bits that did not fill the last word
+        for j in range(0, length, 64):
+            count, at = min(64, length - j), r * length + j
+            word, more = np.uint64(0), np.uint64(0)
+            if at + 64 <= len(x):
+                unused = np.uint64(64 - count)
+                word = (ln.bits_of(x, at, 1) << unused) >> unused
+                more = (ln.bits_of(x, at, 254) << unused) >> unused
             else:  # the last bytes of the array: never read past its end
                 for k in range(count):
-                    word |= np.int64(x[at + k] & 1) << k
-                    strange |= np.int64(x[at + k] & 254)
-            bit = place + j
-            ln.or_word(bits, step * stride + (bit >> 3), word << (bit & 7))
-    return strange == 0
-
-
-@compiled
-def count_spikes(
-    bits: Array, samples: int, steps: int, stride: int, at: Array, neurons: int, counts: Array
-) -> None:
-    """Count the spikes of each neuron over all steps: counts int64 (samples, places, neurons)."""
-    for sample in range(samples):
-        for t in range(steps):
-            row = (sample * steps + t) * stride
-            for place in range(len(at)):
-                start = (sample * len(at) + place) * neurons
-                for k in range(neurons):
-                    byte = np.int64(bits[row + at[place] + (k >> 3)])
-                    counts[start + k] += (byte >> (k & 7)) & 1
+                    word |= np.uint64(x[at + k] & 1) << np.uint64(k)
+                    more |= np.uint64(x[at + k] & 254)
+            strange |= more
+            ln.store_word(bits, byte, waiting | (word << phase))
+            # In two shifts: one by 64 would be undefined.
+            waiting = (word >> np.uint64(1)) >> (np.uint64(63) - phase)
+            byte += 8
+        ln.store_word(bits, byte, waiting)
+    return bool(strange == 0)

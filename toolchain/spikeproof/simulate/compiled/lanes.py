@@ -213,6 +213,16 @@ def reset(typingctx: Any, value: Any, fired: Any) -> Any:
 
 
 @intrinsic
+def count_fired(typingctx: Any, counts: Any, fired: Any) -> Any:
+    """Add 1 where ``fired`` has a 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.add(args[0], builder.zext(args[1], args[0].type))
+
+    return counts(counts, fired), generate
+
+
+@intrinsic
 def store_bits(typingctx: Any, array: Any, index: Any, fired: Any) -> Any:
     """Write one bit per lane to a flat byte array, lane 0 in the lowest bit of the first byte."""
 
@@ -223,6 +233,20 @@ def store_bits(typingctx: Any, array: Any, index: Any, fired: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, fired), generate
+
+
+@intrinsic
+def fetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Read one integer, without the test for an index from the end that ``array[index]`` makes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = builder.load(_pointer(context, builder, array, args[0], args[1]))
+        if array.dtype.bitwidth == 64:
+            return found
+        extend = builder.sext if array.dtype.signed else builder.zext
+        return extend(found, ir.IntType(64))
+
+    return types.int64(array, types.intp), generate
 
 
 @intrinsic
@@ -300,33 +324,30 @@ def add_product(typingctx: Any, total: Any, array: Any, index: Any, factor: Any)
 
 @intrinsic
 def bits_of(typingctx: Any, array: Any, index: Any, mask: Any) -> Any:
-    """Read 32 bytes; return one bit for each that has a bit of ``mask`` set."""
+    """Read 64 bytes; return one bit for each that has a bit of ``mask`` set."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        many = ir.VectorType(ir.IntType(8), 32)
+        many = ir.VectorType(ir.IntType(8), 64)
         at = _pointer(context, builder, array, args[0], args[1])
         found = builder.load(builder.bitcast(at, many.as_pointer()))
         found.align = 1
         chosen = builder.and_(found, _splat(builder, builder.trunc(args[2], many.element), many))
         set_bits = builder.icmp_unsigned("!=", chosen, ir.Constant(many, None))
-        return builder.zext(builder.bitcast(set_bits, ir.IntType(32)), ir.IntType(64))
+        return builder.bitcast(set_bits, ir.IntType(64))
 
-    return types.int64(array, types.intp, types.int64), generate
+    return types.uint64(array, types.intp, types.int64), generate
 
 
 @intrinsic
-def or_word(typingctx: Any, array: Any, index: Any, word: Any) -> Any:
-    """Set the bits of ``word`` in the eight bytes at any place of a byte array."""
+def store_word(typingctx: Any, array: Any, index: Any, word: Any) -> Any:
+    """Write a 64-bit word to eight bytes at any place of a byte array."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = _pointer(context, builder, array, args[0], args[1])
-        at = builder.bitcast(at, ir.IntType(64).as_pointer())
-        old = builder.load(at)
-        old.align = 1
-        builder.store(builder.or_(old, args[2]), at).align = 1
+        builder.store(args[2], builder.bitcast(at, ir.IntType(64).as_pointer())).align = 1
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.int64), generate
+    return types.void(array, types.intp, types.uint64), generate
 
 
 @intrinsic

@@ -12,11 +12,13 @@ from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
 from spikeproof.ir.dynamics import neuron_step
+from spikeproof.simulate.compiled import tiles
 
 Array = NDArray[Any]
 Int64s = NDArray[np.int64]
 _NARROW_MAX = (1 << 15) - 1
 _LOOKUP_WIDTHS, _EVENT_WIDTHS = (16, 32, 64), (16, 64, 256)
+_GROUP_ROWS = tiles.PAIR * tiles.ROWS
 _LOOKUP_OVERHEAD, _EVENT_OVERHEAD = 64, 48
 """What visiting a block costs beside its lanes, counted in lanes."""
 
@@ -118,6 +120,11 @@ def halved(weight: Array) -> tuple[Int64s, int]:
     return (whole // 2, 1) if not (whole % 2).any() else (whole, 0)
 
 
+def fits_bytes(weight: Array) -> bool:
+    """Tell whether all weights fit 8 signed bits."""
+    return bool(weight.min() >= -128 and weight.max() <= 127)
+
+
 @dataclass(frozen=True, eq=False)
 class EventTable:
     """Weight rows (blocks, rows, L), int8 or int16, and how many may be added in 16 bits."""
@@ -129,7 +136,7 @@ class EventTable:
 
 def event_table(weight: Int64s, row_of_input: Int64s, rows: int, blocks: Blocks) -> EventTable:
     """Lay out a dense layer: weight (out, in), the bit at which each input lies."""
-    kind = np.int8 if weight.min() >= -128 and weight.max() <= 127 else np.int16
+    kind = np.int8 if fits_bytes(weight) else np.int16
     table = np.zeros((rows, blocks.width), kind)
     table[row_of_input, : len(weight)] = weight.T
     cut = table.reshape(rows, blocks.count, blocks.lanes).transpose(1, 0, 2)
@@ -141,6 +148,27 @@ def _safe_events(weight: Int64s) -> int:
     largest = -np.sort(-np.abs(weight), axis=1)
     reached = np.cumsum(largest, axis=1).max(axis=0)
     return int(np.searchsorted(reached, _NARROW_MAX, side="right"))
+
+
+@dataclass(frozen=True, eq=False)
+class ProductTable:
+    """Weights of a dense layer in tiles, and how many samples are multiplied at a time."""
+
+    weight: Array
+    depth: int
+    pairs: int
+
+    def group(self, timesteps: int) -> int:
+        """Return how many samples fill 32 rows; 1 if one alone has more steps."""
+        return max(1, _GROUP_ROWS // timesteps)
+
+
+def product_table(weight: Int64s, row_of_input: Int64s, rows: int, blocks: Blocks) -> ProductTable:
+    """Lay out a dense layer for tiles: weight (out, in), -128..127."""
+    full = np.zeros((rows, blocks.width), np.int8)
+    full[row_of_input, : len(weight)] = weight.T
+    cut = tiles.weight_tiles(full)
+    return ProductTable(aligned(cut), cut.shape[1], cut.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +227,8 @@ def window_starts(synapse: chip.ConvSynapse, pixel: int, pitch: int) -> Int64s:
     y = np.arange((height + 2 * synapse.padding[0] - d_h * (k_h - 1) - 1) // synapse.stride[0] + 1)
     x = np.arange((width + 2 * synapse.padding[1] - d_w * (k_w - 1) - 1) // synapse.stride[1] + 1)
     y, x = y * (synapse.stride[0] * pitch), x * (synapse.stride[1] * pixel)
-    return np.add.outer(y, x).ravel().astype(np.int64)
+    starts: Int64s = np.add.outer(y, x).ravel().astype(np.int64)
+    return starts
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +9,27 @@ from numpy.typing import NDArray
 
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import RAW_SUM_MAX, largest_sum
-from spikeproof.simulate.compiled import kernels as kn
+from spikeproof.simulate.compiled import tiles
 from spikeproof.simulate.compiled.bitmaps import BitMap, flat_map, image_map
-from spikeproof.simulate.compiled.lanes import tag_of
 from spikeproof.simulate.compiled.layout import (
     Blocks,
     EventTable,
     GradedTable,
     LookupTable,
     Moves,
+    ProductTable,
     by_place,
     choose_blocks,
     event_table,
+    fits_bytes,
     graded_table,
     halved,
     lookup_table,
     neuron_moves,
+    product_table,
 )
+
+Table = EventTable | ProductTable | LookupTable | GradedTable
 
 _PIXEL_MAX = 255
 
@@ -48,7 +51,7 @@ class Step:
     blocks: Blocks
     places: int
     moves: Moves
-    table: EventTable | LookupTable | GradedTable
+    table: Table
     source: BitMap | None
     """Where the spikes that arrive lie; None for pixels."""
     target: BitMap
@@ -63,19 +66,6 @@ class Step:
     def spiking(self) -> bool:
         """Tell whether the neurons fire at all."""
         return not isinstance(self.layer.neuron, chip.ReadoutNeuron)
-
-    @property
-    def kernel(self) -> Callable[..., None]:
-        """Return the kernel, to be called with (frame, samples)."""
-        tag, table = tag_of(self.blocks.lanes), self.table
-        if isinstance(table, GradedTable):
-            return lambda frame, samples: kn.run_constant(frame, samples, tag)
-        if isinstance(table, EventTable):
-            run = kn.run_events8 if table.weight.dtype == np.int8 else kn.run_events16
-            return lambda frame, samples: run(frame, samples, tag)
-        look_up = kn.run_lookups16 if table.table.dtype == np.int16 else kn.run_lookups32
-        groups = (0,) * table.groups
-        return lambda frame, samples: look_up(frame, samples, tag, groups)
 
 
 def fits(network: chip.ChipNetwork) -> bool:
@@ -108,7 +98,8 @@ def lay_out(network: chip.ChipNetwork) -> list[Step]:
 
 def _blocks(layer: chip.ChipLayer) -> Blocks:
     inner = layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
-    return choose_blocks(layer.shape[0], events=isinstance(inner, chip.DenseSynapse))
+    events = isinstance(inner, chip.DenseSynapse) and not tiles.available()
+    return choose_blocks(layer.shape[0], events)
 
 
 def _map_for(reader: chip.ChipLayer, shape: tuple[int, ...], lanes: int) -> BitMap:
@@ -133,7 +124,7 @@ def _step(
         rows = by_place(offset, blocks).ravel()
         host = HostRounding(rows, synapse.shift, layer.neuron.bias_exponent)
         synapse = synapse.synapse
-    table: EventTable | LookupTable | GradedTable
+    table: Table
     if source is None:
         table = graded_table(synapse, blocks)
     else:
@@ -142,7 +133,10 @@ def _step(
             table = lookup_table(synapse, weight, source.pixel, source.pitch, blocks)
         else:
             row_of_input, rows_in_all = _input_rows(before, weight.shape[1])
-            table = event_table(weight, row_of_input, rows_in_all, blocks)
+            if tiles.available() and fits_bytes(weight):
+                table = product_table(weight, row_of_input, rows_in_all, blocks)
+            else:
+                table = event_table(weight, row_of_input, rows_in_all, blocks)
     payload = _PIXEL_MAX if source is None else 1
     moves = neuron_moves(layer, network.timesteps, payload, synapse.exponent + halving, blocks)
     return Step(layer, blocks, places, moves, table, source, target, host)

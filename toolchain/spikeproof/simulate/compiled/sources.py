@@ -1,4 +1,4 @@
-"""Three ways to sum what reaches a block of neurons in one step, as numba functions.
+"""Four ways to sum what reaches a block of neurons in one step, as numba functions.
 
 ``total`` picks the way by the type of its source, when a kernel is compiled. All arrays are flat.
 """
@@ -13,9 +13,12 @@ from numba import njit, types
 from numba.extending import overload
 
 from spikeproof.simulate.compiled import lanes as ln
+from spikeproof.simulate.compiled import tiles
 
 Array = Any
 compiled = njit(nogil=True, cache=True)
+joined = njit(inline="always")
+"""For parts of kernels that pass registers on: they become one function."""
 
 INDEX_SLACK = 8
 """A list of events may be written up to 8 entries past its end."""
@@ -66,6 +69,30 @@ class Lookups(NamedTuple):
     """One entry per group of 4 bits in a word."""
 
 
+class Products(NamedTuple):
+    """Sums of a whole group of samples at once, as a matrix product on tiles."""
+
+    bits: Array
+    """uint8, ``stride`` bytes per step."""
+    stride: int
+    weight: Array
+    """int8, see tiles.weight_tiles."""
+    depth: int
+    """Tiles of 64 inputs."""
+    pairs: int
+    """Pairs of tiles of 16 neurons."""
+    group: int
+    """Samples multiplied together: ``halves`` x 16 rows hold their steps (or ``rounds`` times)."""
+    rounds: int
+    shape: Array
+    """The tiles' configuration."""
+    rows: Array
+    """Room for the spikes of a group as bytes: uint8 (rows, depth x 64)."""
+    sums: Array
+    """Room for its sums: int32 (rows, pairs x 32)."""
+    halves: tuple[int, ...]
+
+
 _BYTE_BITS = np.array([[b for b in range(8) if byte >> b & 1] + [0] * (8 - bin(byte).count("1"))
                        for byte in range(256)], np.int32).ravel()  # fmt: skip
 _BYTE_COUNT = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
@@ -96,7 +123,34 @@ def _prepare(source: Any, sample: Any, steps: Any) -> Callable[..., None]:
             start = (sample * steps + t) * source.stride
             source.count[t] = list_events(source.bits, start, source.rows, source.index, t * room)
 
+    def products(source: Any, sample: Any, steps: Any) -> None:
+        if sample % source.group == 0:
+            multiply_group(source, sample * steps, source.group * steps)
+
+    if _is(source, Products):
+        return products
     return events if _is(source, Events) else nothing
+
+
+@compiled
+def multiply_group(source: Any, first: int, count: int) -> None:
+    """Multiply ``count`` steps, from step ``first`` on, with all weights."""
+    pitch, width = source.depth * tiles.DEPTH, source.pairs * tiles.PAIR * tiles.COLUMNS
+    for row in range(count):
+        start = (first + row) * source.stride
+        for k in range(source.depth):
+            tiles.spread_bits(source.bits, start + 8 * k, source.rows, row * pitch + 64 * k)
+    tiles.configure(source.shape)
+    high = len(source.halves) * tiles.ROWS
+    for turn in range(source.rounds):
+        for pair in range(source.pairs):
+            tiles.multiply(
+                source.rows, turn * high * pitch, pitch,
+                source.weight, pair * source.depth * tiles.PAIR * tiles.ROWS * tiles.DEPTH,
+                source.sums, turn * high * width + pair * tiles.PAIR * tiles.COLUMNS, width,
+                source.depth, source.halves,
+            )  # fmt: skip
+    tiles.release()
 
 
 @compiled
@@ -104,9 +158,9 @@ def list_events(bits: Array, start: int, rows: int, index: Array, at: int) -> in
     """Write the positions of all set bits without a branch: 8 numbers per byte, then move on."""
     first = at
     for byte in range((rows + 7) >> 3):
-        value = np.int64(bits[start + byte])
+        value = ln.fetch(bits, start + byte)
         ln.copy_moved(index, at, _BYTE_BITS, value, 8 * byte)
-        at += _BYTE_COUNT[value]
+        at += ln.fetch(_BYTE_COUNT, value)
     return at - first
 
 
@@ -115,7 +169,7 @@ def _total(
     source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
 ) -> Callable[..., Any] | None:
     sums: list[tuple[type, Callable[..., Any]]] = [
-        (Constant, _constant), (Events, _events), (Lookups, _looked_up),
+        (Constant, _constant), (Events, _events), (Lookups, _looked_up), (Products, _multiplied),
     ]  # fmt: skip
     return next((function for kind, function in sums if _is(source, kind)), None)
 
@@ -133,15 +187,20 @@ def _events(
     width = 16 * len(tag)
     base = block * source.rows * width
     begin = step * (source.rows + INDEX_SLACK)
-    end = begin + source.count[step]
-    if source.count[step] <= source.safe:
+    count = ln.fetch(source.count, step)
+    end = begin + count
+    if count <= source.safe:
         small = ln.zeros(source.narrow, tag)
         for k in range(begin, end):
-            small = ln.add(small, ln.load(source.weight, base + source.index[k] * width, small))
+            small = ln.add(
+                small, ln.load(source.weight, base + ln.fetch(source.index, k) * width, small)
+            )
         return ln.widen(small)
     large = ln.zeros(source.wide, tag)
     for k in range(begin, end):
-        large = ln.add(large, ln.load(source.weight, base + source.index[k] * width, large))
+        large = ln.add(
+            large, ln.load(source.weight, base + ln.fetch(source.index, k) * width, large)
+        )
     return large
 
 
@@ -149,11 +208,19 @@ def _looked_up(
     source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
 ) -> Any:
     per_word = len(source.groups) * 16 * 16 * len(tag)
-    window = source.window[place]
+    window = ln.fetch(source.window, place)
     base = (sample * steps + step) * source.stride + (window >> 3)
     phase = window & 7
     found = ln.zeros(source.table, tag)
-    for k in range(source.first[block], source.first[block + 1]):
-        word = ln.load_word(source.bits, base + source.words[k]) >> phase
+    for k in range(ln.fetch(source.first, block), ln.fetch(source.first, block + 1)):
+        word = ln.load_word(source.bits, base + ln.fetch(source.words, k)) >> phase
         found = ln.add_looked_up(found, source.table, k * per_word, word, source.groups)
     return ln.widen(found)
+
+
+def _multiplied(
+    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+) -> Any:
+    row = (sample % source.group) * steps + step
+    at = row * (source.pairs * tiles.PAIR * tiles.COLUMNS) + block * 16 * len(tag)
+    return ln.load(source.sums, at, ln.zeros(source.sums, tag))

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir import chip
 from spikeproof.simulate.compiled import kernels as kn
+from spikeproof.simulate.compiled import tiles
 from spikeproof.simulate.compiled.bitmaps import BitMap, unpack
 from spikeproof.simulate.compiled.lanes import tag_of
-from spikeproof.simulate.compiled.layout import EventTable, GradedTable
+from spikeproof.simulate.compiled.layout import GradedTable
 from spikeproof.simulate.compiled.network import Step
-from spikeproof.simulate.compiled.sources import INDEX_SLACK
+from spikeproof.simulate.compiled.rooms import Room, bound_kernel
 from spikeproof.simulate.trace import LayerTrace
 
 Array = NDArray[Any]
+
+
+class _Layer(NamedTuple):
+    step: Step
+    room: Room
+    spikes: NDArray[np.uint8]
+    kernel: Callable[..., None]
+    constants: tuple[Any, ...]
+    frame: NDArray[np.int64]
 
 
 class Workspace:
@@ -28,33 +40,43 @@ class Workspace:
         """Allocate everything, so that running allocates nothing large."""
         self._network, self._steps = network, steps
         self.samples, self.traced = samples, traced
-        self._spikes = [s.target.room(samples, network.timesteps) for s in steps]
+        # A group of samples that are multiplied together may reach past the last sample.
+        room = samples + tiles.PAIR * tiles.ROWS // network.timesteps
+        spikes = [step.target.room(room, network.timesteps) for step in steps]
         source = steps[0].source
-        self._input = source.room(samples, network.timesteps) if source else _image_room(
-            network, samples)  # fmt: skip
-        self._rooms = [_Room(s, samples, network.timesteps, traced, s is steps[-1]) for s in steps]
-        bits = [self._input, *self._spikes]
-        self._frames = [
-            room.frame(step, network.timesteps, before, after)
-            for room, step, before, after in zip(
-                self._rooms, steps, bits[:-1], bits[1:], strict=True
-            )
-        ]
-        self._kernels = [step.kernel for step in steps]
+        self._input = (
+            source.room(room, network.timesteps) if source else _image_room(network, samples)
+        )
+        bits = [self._input, *spikes]
+        rooms = [Room(s, samples, network.timesteps, traced, s is steps[-1]) for s in steps]
+        self._layers = [
+            _Layer(step, room, after, *bound_kernel(step, room),
+                   room.frame(step, network.timesteps, before, after))
+            for step, room, before, after in zip(steps, rooms, bits[:-1], spikes, strict=True)
+        ]  # fmt: skip
+        self._final = _final(steps[-1], rooms[-1], samples)
 
-    def run(self, x: NDArray[np.uint8]) -> NDArray[np.int64] | None:
-        """Run samples and return their logits, or None if spikes other than 0 and 1 came in."""
+    def run(
+        self, x: NDArray[np.uint8], marks: list[float] | None = None
+    ) -> NDArray[np.int64] | None:
+        """Run samples and return their logits, or None if spikes other than 0 and 1 came in.
+
+        ``marks`` takes the time of the start and after each layer.
+        """
+        if marks is not None:
+            marks.append(time.perf_counter())
         if self._steps[0].source is None:
             self._sum_pixels(x)
         elif not self._pack(x, self._steps[0].source):
             return None
-        for kernel, frame in zip(self._kernels, self._frames, strict=True):
-            kernel(frame, len(x))
+        for layer in self._layers:
+            layer.kernel(layer.frame, len(x), *layer.constants)
+            if marks is not None:
+                marks.append(time.perf_counter())
         return self._logits(len(x))
 
     def _pack(self, x: NDArray[np.uint8], source: BitMap) -> bool:
         steps = x.shape[1]
-        self._input.fill(0)
         if isinstance(self._network.layers[0].synapse, chip.ConvSynapse):
             rows = x.shape[3]
             x = np.moveaxis(x, 2, -1) if x.shape[2] > 1 else x
@@ -68,7 +90,7 @@ class Workspace:
         ))  # fmt: skip
 
     def _sum_pixels(self, x: NDArray[np.uint8]) -> None:
-        step, room = self._steps[0], self._rooms[0]
+        step, room = self._layers[0].step, self._layers[0].room
         table = step.table
         if not isinstance(table, GradedTable):
             raise TypeError("pixels need a graded table")
@@ -89,79 +111,28 @@ class Workspace:
                          step.host.exponent, room.bias)  # fmt: skip
 
     def _logits(self, samples: int) -> NDArray[np.int64]:
-        step, room = self._steps[-1], self._rooms[-1]
-        counts: NDArray[np.int64]
-        if step.spiking:
-            counts = np.zeros((samples, step.places, step.neurons), np.int64)
-            kn.count_spikes(self._spikes[-1], samples, self._network.timesteps,
-                            step.target.stride, step.target.at, step.neurons,
-                            counts.reshape(-1))  # fmt: skip
-        else:
-            shape = (-1, step.places, step.blocks.width)
-            counts = room.last.reshape(shape)[:samples, :, : step.neurons].astype(np.int64)
-        return counts.swapaxes(1, 2).reshape(samples, -1)
+        found = self._final[:samples].astype(np.int64)
+        return found if found.ndim == 2 else found.swapaxes(1, 2).reshape(samples, -1)
 
     def traces(self, samples: int) -> dict[str, LayerTrace]:
         """Return u, v and s of all layers of the samples run last (copies)."""
-        found = {}
-        for step, room, bits in zip(self._steps, self._rooms, self._spikes, strict=True):
-            shape = (-1, self._network.timesteps, step.places, step.blocks.width)
+        steps, found = self._network.timesteps, {}
+        for layer in self._layers:
+            step, room = layer.step, layer.room
+            shape = (-1, steps, step.places, step.blocks.width)
             u, v = (_by_channel(a.reshape(shape)[:samples], step) for a in (room.u, room.v))
             spikes = None
             if step.spiking:
-                steps = self._network.timesteps
-                spikes = _by_channel(unpack(bits, step.target, samples, steps, step.neurons), step)
+                bits = unpack(layer.spikes, step.target, samples, steps, step.neurons)
+                spikes = _by_channel(bits, step)
             found[step.layer.name] = LayerTrace(u, v, spikes)
         return found
 
 
-class _Room:
-    """Arrays of one layer beside its spikes; empty where they are not wanted."""
-
-    def __init__(self, step: Step, samples: int, timesteps: int, traced: bool, last: bool) -> None:
-        lanes = step.places * step.blocks.width
-        graded = isinstance(step.table, GradedTable)
-        self.sums = np.zeros(samples * lanes if graded else 0, np.int32)
-        self.bias = np.zeros(samples * lanes if step.host else 0, np.int32)
-        self.u = np.zeros(samples * timesteps * lanes if traced else 0, np.int32)
-        self.v = np.zeros(samples * timesteps * lanes if traced else 0, np.int32)
-        self.last = np.zeros(samples * lanes if last and not step.spiking else 0, np.int32)
-        rows = step.table.rows + INDEX_SLACK if isinstance(step.table, EventTable) else 0
-        self.index = np.zeros(timesteps * rows, np.int32)
-        self.count = np.zeros(timesteps if rows else 0, np.int64)
-        self.nothing = np.zeros(lanes if step.host else 0, np.int32)
-
-    def frame(self, step: Step, timesteps: int, before: Array, after: Array) -> NDArray[np.int64]:
-        """Collect what the kernel of this layer takes, see kernels.Frame."""
-        moves, lanes = step.moves, step.places * step.blocks.width
-        host = step.host is not None
-        numbers = kn.Frame(
-            step.places, step.blocks.count, timesteps, moves.right, moves.left, moves.filter,
-            int(moves.full), _at(moves.leak), _at(moves.threshold),
-            _at(self.bias if host else moves.bias), lanes if host else 0,
-            step.blocks.width if host else moves.bias_place,
-            _at(after), step.target.stride, _at(step.target.at), _at(self.u), _at(self.v),
-            _at(self.last),
-        )  # fmt: skip
-        return np.array([*numbers, *self._source(step, before)], np.int64)
-
-    def _source(self, step: Step, before: Array) -> list[int]:
-        table, width = step.table, step.blocks.width
-        if isinstance(table, GradedTable):
-            if step.host:  # everything is in the bias: no sum arrives
-                return [_at(self.nothing), 0, width]
-            return [_at(self.sums), step.places * width, width]
-        stride = step.source.stride if step.source else 0
-        if isinstance(table, EventTable):
-            return [_at(before), stride, _at(table.weight), table.rows, table.safe,
-                    _at(self.index), _at(self.count)]  # fmt: skip
-        return [_at(before), stride, _at(table.window), _at(table.words), _at(table.first),
-                _at(table.table)]  # fmt: skip
-
-
-def _at(array: Array) -> int:
-    """Return the address of an array's first element; 0 for an empty one."""
-    return int(array.ctypes.data) if array.size else 0
+def _final(step: Step, room: Room, samples: int) -> NDArray[np.int32]:
+    """Return the view of what the last layer leaves: (samples, neurons) or (.., places, ..)."""
+    found = room.last.reshape(samples, step.places, step.blocks.width)[:, :, : step.neurons]
+    return found[:, 0] if step.places == 1 else found
 
 
 def _by_channel(values: Array, step: Step) -> Array:

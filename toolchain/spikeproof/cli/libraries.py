@@ -1,0 +1,82 @@
+"""Find out which optional libraries work here, and what installs the others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+_LIBRARIES = (
+    ("Fast engine", "fast", ("numba",), "compiled kernels", "--engine fast runs on NumPy, slower"),
+    ("ONNX", "onnx", ("onnx", "onnxruntime"), "--engine onnx, export --format onnx",
+     "no --engine onnx, no export --format onnx"),
+    ("Lava .net files", "netx", ("h5py",), "read and written", "none is read or written"),
+    ("Cluster", "cluster", ("dask", "distributed"), "work can be spread over machines",
+     "the cores of this machine do the work"),
+)  # fmt: skip
+"""What is looked at, the extra that brings it, its modules, what they give, what lacks without."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: state is ok, missing (an option is absent) or bad (it will fail)."""
+
+    name: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def libraries() -> Iterator[Finding]:
+    """Import each optional library: one that is installed may still not fit its neighbours."""
+    for name, extra, modules, gives, lacks in _LIBRARIES:
+        fix = pip_command(f"'spikeproof[{extra}]'")
+        absent = [m for m in modules if version_of(m) is None]
+        broken = "" if absent else _import_problem(modules)
+        if absent:
+            yield Finding(name, "missing", f"{', '.join(absent)} not installed: {lacks}", fix)
+        elif broken:
+            again = fix.replace(" install ", " install --upgrade ")
+            yield Finding(name, "missing", f"{broken}: {lacks}", again)
+        elif extra == "fast" and os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            found = f"NUMBA_DISABLE_JIT is set: {lacks}"
+            yield Finding(name, "missing", found, "unset NUMBA_DISABLE_JIT")
+        else:
+            versions = ", ".join(f"{m} {version_of(m)}" for m in modules)
+            yield Finding(name, "ok", f"{versions} ({gives})")
+
+
+def _import_problem(modules: tuple[str, ...]) -> str:
+    """Say in a line why a module cannot be imported; empty if all can."""
+    for module in modules:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import_module(module)
+        except Exception as error:  # a library may fail in any way when it is loaded
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return f"{module} {version_of(module)} cannot be imported ({reason})"
+    return ""
+
+
+def version_of(package: str) -> str | None:
+    """Return the installed version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def has_uv() -> bool:
+    """Tell whether uv is there, which installs Lava on any supported Python."""
+    return shutil.which("uv") is not None
+
+
+def pip_command(what: str) -> str:
+    """Return the command that installs something here."""
+    tool = "uv pip install" if has_uv() else "python3 -m pip install"
+    return f"{tool} {what}"

@@ -1,0 +1,158 @@
+"""Estimate what a run holds in memory, and refuse one that cannot fit before it starts.
+
+A file of a few kilobytes can describe a network whose states fill any machine; without this check
+the operating system ends the process, with no word on why. The estimate counts what every engine
+must hold at the very least, so that a run that fits is never refused: between the estimate and
+what an engine really takes lies a small factor.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from spikeproof.errors import InputError
+from spikeproof.ir import chip
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+_ALWAYS_FITS = 16 << 20
+"""Not worth the question, which would cost a small run more than its work."""
+_STATE_BYTES = 8
+"""u and v of a neuron, 32 bits each."""
+_TRACE_BYTES = 9
+"""u, v and s of a neuron at one step, as a trace holds them."""
+
+
+def sample_bytes(network: ChipNetwork) -> int:
+    """Return the bytes that one sample needs at its largest layer; the weights are there already.
+
+    Counted are the spikes (one byte each) that enter and leave the layer, a 32-bit sum per neuron
+    and step, the states, and one step's unfolded windows of a convolution.
+    """
+    return max(_layer_bytes(network, index) for index in range(len(network.layers)))
+
+
+def trace_bytes(network: ChipNetwork) -> int:
+    """Return the bytes of one sample's u (4), v (4) and s (1) of every layer and step."""
+    neurons = sum(prod(layer.shape) for layer in network.layers)
+    return _TRACE_BYTES * neurons * network.timesteps
+
+
+def check_memory(
+    network: ChipNetwork, samples: int, *, trace: bool = False, available: int | None = None
+) -> None:
+    """Raise InputError if one sample, or the traces that were asked for, cannot fit in memory.
+
+    Args:
+        network: a checked network.
+        samples: how many samples are run; only their traces add up, batches do not.
+        trace: whether the u, v and s of all samples stay in memory until the end.
+        available: bytes that may be used; by default what the machine has free.
+    """
+    one, kept = sample_bytes(network), trace_bytes(network)
+    wanted = one + (samples * kept if trace else 0)
+    if wanted <= _ALWAYS_FITS:
+        return
+    free = available_bytes() if available is None else available
+    if free is None or wanted <= free:
+        return
+    fitting = max(0, free - one) // kept
+    if one <= free and fitting:
+        raise InputError(
+            f"the traces of {samples:,} samples need {size_text(samples * kept)} of memory, "
+            f"{size_text(kept)} each; {size_text(free)} are free",
+            where=network.name,
+            hint=f"Trace at most {fitting:,} samples at a time (--limit), or run without a trace.",
+        )
+    need = one + (kept if trace else 0)
+    raise InputError(
+        f"one sample needs {size_text(need)} of memory ({_largest(network)}); "
+        f"{size_text(free)} are free",
+        where=network.name,
+        hint="The network is too large for this machine: fewer timesteps, smaller layers, "
+        "or a machine with more memory.",
+    )
+
+
+def available_bytes() -> int | None:
+    """Return the memory that may still be used: of the machine and of our container, if known."""
+    known = [_machine(), *(_container(limit, used) for limit, used in _CGROUPS)]
+    return min((k for k in known if k is not None), default=None)
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: ``3.2 GiB``."""
+    for unit, factor in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} bytes"
+
+
+def windows_per_image(synapse: chip.Synapse, neurons: int) -> int:
+    """Return how many values the unfolded windows of one step hold (none for a dense layer)."""
+    if not isinstance(synapse, chip.ConvSynapse):
+        return 0
+    out_channels, per_group, k_h, k_w = synapse.weight.shape
+    values: int = neurons // out_channels * synapse.groups * per_group * k_h * k_w
+    return values
+
+
+def _layer_bytes(network: ChipNetwork, index: int) -> int:
+    layer = network.layers[index]
+    shape = network.input_shape if index == 0 else network.layers[index - 1].shape
+    # Pixels enter once, and so does their sum; the spikes that leave are one per step.
+    steps_in = 1 if index == 0 and network.coding == "pixels" else network.timesteps
+    inputs, neurons = prod(shape), prod(layer.shape)
+    leaving = 0 if isinstance(layer.neuron, chip.ReadoutNeuron) else neurons * network.timesteps
+    synapse = _inner(layer.synapse)
+    total: int = (
+        inputs * steps_in + leaving
+        + 4 * (neurons * steps_in + windows_per_image(synapse, neurons)) + _STATE_BYTES * neurons
+    )  # fmt: skip
+    return total
+
+
+@singledispatch
+def _inner(synapse: Any) -> chip.Synapse:
+    """Return the weights' synapse: a host current wraps it."""
+    plain: chip.Synapse = synapse
+    return plain
+
+
+@_inner.register
+def _(synapse: chip.HostCurrent) -> chip.Synapse:
+    return synapse.synapse
+
+
+def _largest(network: ChipNetwork) -> str:
+    index = max(range(len(network.layers)), key=lambda i: _layer_bytes(network, i))
+    layer: ChipLayer = network.layers[index]
+    shape = "x".join(map(str, layer.shape))
+    return f"largest layer {layer.name}: {shape} neurons, {network.timesteps} steps"
+
+
+def _machine() -> int | None:
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) << 10 if found else None
+
+
+def _container(limit: Path, used: Path) -> int | None:
+    """Return what the container leaves, or None if it sets no limit (or there is none)."""
+    try:
+        return max(0, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such file, or the word "max"
+        return None
