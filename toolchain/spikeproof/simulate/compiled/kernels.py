@@ -13,10 +13,12 @@ side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
+from numba.extending import overload
 
 from spikeproof.fixedpoint import STATE_MAX
 from spikeproof.simulate.compiled import lanes as ln
@@ -27,6 +29,7 @@ from spikeproof.simulate.compiled.sources import (
     Products,
     compiled,
     joined,
+    locate,
     prepare,
     total,
 )
@@ -74,48 +77,48 @@ _MANY = 1 << 48
 
 
 @compiled
-def run_constant(frame: Array, samples: int, tag: Any) -> None:
+def run_constant(frame: Array, samples: int, tag: Any, mode: Any) -> None:
     """Run neurons whose sums never change: addresses and strides as in Constant."""
     source = Constant(_ints32(frame[FRAME]), frame[FRAME + 1], frame[FRAME + 2])
-    _run(frame, samples, source, tag)
+    _run(frame, samples, source, tag, mode)
 
 
 @compiled
-def run_events8(frame: Array, samples: int, tag: Any) -> None:
+def run_events8(frame: Array, samples: int, tag: Any, mode: Any) -> None:
     """Run neurons behind 8-bit weight rows: bits, stride, weight, rows, safe, index, count."""
     weight = carray(ln.to_pointer(frame[FRAME + 2]), (_MANY,), np.int8)
-    _run(frame, samples, _events(frame, weight), tag)
+    _run(frame, samples, _events(frame, weight), tag, mode)
 
 
 @compiled
-def run_events16(frame: Array, samples: int, tag: Any) -> None:
+def run_events16(frame: Array, samples: int, tag: Any, mode: Any) -> None:
     """Run neurons behind 16-bit weight rows."""
     weight = carray(ln.to_pointer(frame[FRAME + 2]), (_MANY,), np.int16)
-    _run(frame, samples, _events(frame, weight), tag)
+    _run(frame, samples, _events(frame, weight), tag, mode)
 
 
 @compiled
-def run_lookups16(frame: Array, samples: int, tag: Any, groups: Any) -> None:
+def run_lookups16(frame: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
     """Run neurons behind a 16-bit table: bits, stride, window, words, first, table."""
     table = carray(ln.to_pointer(frame[FRAME + 5]), (_MANY,), np.int16)
-    _run(frame, samples, _lookups(frame, table, groups), tag)
+    _run(frame, samples, _lookups(frame, table, groups), tag, mode)
 
 
 @compiled
-def run_lookups32(frame: Array, samples: int, tag: Any, groups: Any) -> None:
+def run_lookups32(frame: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
     """Run neurons behind a 32-bit table."""
     table = carray(ln.to_pointer(frame[FRAME + 5]), (_MANY,), np.int32)
-    _run(frame, samples, _lookups(frame, table, groups), tag)
+    _run(frame, samples, _lookups(frame, table, groups), tag, mode)
 
 
 @compiled
-def run_products(frame: Array, samples: int, tag: Any, halves: Any) -> None:
+def run_products(frame: Array, samples: int, tag: Any, mode: Any, halves: Any) -> None:
     """Run neurons behind tiles; after the frame come the fields of Products, in order."""
     p = frame[FRAME:]
     weight = carray(ln.to_pointer(p[2]), (_MANY,), np.int8)
     source = Products(_bytes(p[0]), p[1], weight, p[3], p[4], p[5], p[6],
                       _bytes(p[7]), _bytes(p[8]), _ints32(p[9]), halves)  # fmt: skip
-    _run(frame, samples, source, tag)
+    _run(frame, samples, source, tag, mode)
 
 
 @compiled
@@ -148,62 +151,98 @@ def _ints64(address: int) -> Array:
     return carray(ln.to_pointer(address), (_MANY,), np.int64)
 
 
+class Change(NamedTuple):
+    """What :func:`move` needs beside the state: shifts, filter numerator, limits of v."""
+
+    right: Any
+    left: Any
+    filter: int
+    full: int
+    low: Any
+    high: Any
+
+
+def move(u: Any, v: Any, sums: Any, bias: Any, leak: int, change: Any, mode: Any) -> Any:
+    """Return u and v of the next step: docs/semantics.md, "Neuron"."""
+    raise NotImplementedError  # numba takes the overload below
+
+
+@overload(move)
+def _move(
+    u: Any, v: Any, sums: Any, bias: Any, leak: Any, change: Any, mode: Any
+) -> Callable[..., Any]:
+    return (_move_any, _move_unclipped, _move_small)[len(mode)]
+
+
+def _move_any(
+    u: Any, v: Any, sums: Any, bias: Any, leak: Any, change: Any, mode: Any
+) -> tuple[Any, Any]:
+    new = ln.shift_left(ln.shift_right(sums, change.right), change.left)
+    if change.full:
+        new = ln.wrap(ln.add(ln.scale(u, change.filter), new))
+    moved = ln.add(ln.add(ln.scale(v, leak), new), bias)
+    return new, ln.minimum(ln.maximum(moved, change.low), change.high)
+
+
+def _move_unclipped(
+    u: Any, v: Any, sums: Any, bias: Any, leak: Any, change: Any, mode: Any
+) -> tuple[Any, Any]:
+    new = ln.shift_left(sums, change.left)
+    return new, ln.add(ln.add(ln.scale(v, leak), new), bias)
+
+
+def _move_small(
+    u: Any, v: Any, sums: Any, bias: Any, leak: Any, change: Any, mode: Any
+) -> tuple[Any, Any]:
+    new = ln.shift_left(sums, change.left)
+    return new, ln.add(ln.add(ln.scale_small(v, leak), new), bias)
+
+
 @compiled
-def _run(frame: Array, samples: int, source: Any, tag: Any) -> None:
+def _run(frame: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
     """Run all blocks of all places, two at a time: while one waits for its sums the other moves."""
     blocks, steps = frame[1], frame[2]
     units = frame[0] * blocks
     for sample in range(samples):
         prepare(source, sample, steps)
         for first in range(0, units, 2):
-            _run_two(frame, sample, first, min(first + 1, units - 1), source, tag)
+            _run_two(frame, sample, first, min(first + 1, units - 1), source, tag, mode)
 
 
 @joined
-def _run_two(frame: Array, sample: int, first: int, second: int, source: Any, tag: Any) -> None:
+def _run_two(
+    frame: Array, sample: int, first: int, second: int, source: Any, tag: Any, mode: Any
+) -> None:
     """Run all steps of two blocks; the same twice for a last one that is left over."""
-    places, blocks, steps, right, left, kept, full = frame[:7]
-    leak, threshold, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
+    places, blocks, steps = frame[:3]
+    leaks, thresholds, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
     spikes, stride, traced = _bytes(frame[12]), frame[13], frame[15] != 0
     empty = ln.zeros(biases, tag)
-    low, high = ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty)
-    down, up = ln.fill(right, empty), ln.fill(left, empty)
-    place0, block0, place1, block1 = (
-        first // blocks,
-        first % blocks,
-        second // blocks,
-        second % blocks,
-    )
+    change = Change(ln.fill(frame[3], empty), ln.fill(frame[4], empty), frame[5], frame[6],
+                    ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty))  # fmt: skip
+    place0, block0 = first // blocks, first % blocks
+    place1, block1 = second // blocks, second % blocks
     lane0, lane1 = block0 * 16 * len(tag), block1 * 16 * len(tag)
     wide = blocks * 16 * len(tag)
     to0 = ln.fetch(_ints64(frame[14]), place0) + lane0 // 8
     to1 = ln.fetch(_ints64(frame[14]), place1) + lane1 // 8
     bias0 = ln.load(biases, sample * frame[10] + place0 * frame[11] + lane0, empty)
     bias1 = ln.load(biases, sample * frame[10] + place1 * frame[11] + lane1, empty)
+    at0 = locate(source, sample, place0, block0, tag)
+    at1 = locate(source, sample, place1, block1, tag)
     counted = frame[18] != 0
     u0, v0, n0, u1, v1, n1 = empty, empty, empty, empty, empty, empty
     for t in range(steps):
         row = sample * steps + t
-        sums0 = total(source, sample, steps, t, place0, block0, tag)
-        sums1 = total(source, sample, steps, t, place1, block1, tag) if second != first else sums0
-        sums0 = ln.shift_left(ln.shift_right(sums0, down), up)
-        sums1 = ln.shift_left(ln.shift_right(sums1, down), up)
-        if full:
-            u0 = ln.wrap(ln.add(ln.scale(u0, kept), sums0))
-            u1 = ln.wrap(ln.add(ln.scale(u1, kept), sums1))
-        else:
-            u0, u1 = sums0, sums1
-        v0 = ln.add(ln.add(ln.scale(v0, ln.fetch(leak, t)), u0), bias0)
-        v1 = ln.add(ln.add(ln.scale(v1, ln.fetch(leak, t)), u1), bias1)
-        v0 = ln.minimum(ln.maximum(v0, low), high)
-        v1 = ln.minimum(ln.maximum(v1, low), high)
+        sums0 = total(source, at0, sample, steps, t, tag)
+        sums1 = total(source, at1, sample, steps, t, tag) if second != first else sums0
+        leak, threshold = ln.fetch(leaks, t), ln.fetch(thresholds, t)
+        u0, v0 = move(u0, v0, sums0, bias0, leak, change, mode)
+        u1, v1 = move(u1, v1, sums1, bias1, leak, change, mode)
         if traced:
             _keep(frame, (row * places + place0) * wide + lane0, u0, v0)
             _keep(frame, (row * places + place1) * wide + lane1, u1, v1)
-        fired0, fired1 = (
-            ln.exceeds(v0, ln.fetch(threshold, t)),
-            ln.exceeds(v1, ln.fetch(threshold, t)),
-        )
+        fired0, fired1 = ln.exceeds(v0, threshold), ln.exceeds(v1, threshold)
         ln.store_bits(spikes, row * stride + to0, fired0)
         ln.store_bits(spikes, row * stride + to1, fired1)
         v0, v1 = ln.reset(v0, fired0), ln.reset(v1, fired1)

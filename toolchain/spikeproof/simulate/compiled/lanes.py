@@ -172,6 +172,21 @@ def scale(typingctx: Any, value: Any, numerator: Any) -> Any:
 
 
 @intrinsic
+def scale_small(typingctx: Any, value: Any, numerator: Any) -> Any:
+    """Do what :func:`scale` does, where |value| x numerator + 4095 stays below 2^31."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = args[0]
+        k = _splat(builder, builder.trunc(args[1], ir.IntType(32)), v.type)
+        all_bits = ir.Constant(v.type, [4095] * value.count)
+        up = builder.and_(builder.ashr(v, ir.Constant(v.type, [31] * value.count)), all_bits)
+        rounded = builder.add(builder.mul(v, k), up)
+        return builder.ashr(rounded, ir.Constant(v.type, [12] * value.count))
+
+    return value(value, types.int64), generate
+
+
+@intrinsic
 def wrap(typingctx: Any, value: Any) -> Any:
     """Wrap once by 2^24 what lies outside (-2^23, 2^23]."""
 

@@ -13,6 +13,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.compiled import tiles
+from spikeproof.simulate.compiled.bounds import update_mode
 
 Array = NDArray[Any]
 Int64s = NDArray[np.int64]
@@ -66,6 +67,8 @@ class Moves:
     threshold: Int64s
     bias: NDArray[np.int32]
     bias_place: int
+    mode: int
+    """Which update is needed, see bounds.py."""
 
 
 def neuron_moves(
@@ -75,15 +78,17 @@ def neuron_moves(
     numbers = [neuron_step(layer.neuron, t) for t in range(steps)]
     kept = fx.DECAY_ONE - 1 - numbers[0][0]
     bias, per_place = _bias_rows(layer, blocks)
+    full = kept > 0 or _current_limit(layer.synapse, payload) >= fx.WRAP_LIMIT
     return Moves(
         right=max(0, -exponent),
         left=max(0, exponent) + fx.CURRENT_SHIFT,
         filter=kept,
-        full=kept > 0 or _current_limit(layer.synapse, payload) >= fx.WRAP_LIMIT,
+        full=full,
         leak=np.array([n[1] for n in numbers], np.int64),
         threshold=np.array([n[2] for n in numbers], np.int64),
         bias=bias,
         bias_place=per_place,
+        mode=update_mode(layer, steps, payload, plain_sum=exponent >= 0 and not full),
     )
 
 

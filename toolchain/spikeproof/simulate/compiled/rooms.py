@@ -91,15 +91,16 @@ class _ProductRoom:
 
 def bound_kernel(step: Step, room: Room) -> tuple[Callable[..., None], tuple[Any, ...]]:
     """Return a layer's kernel and what it takes after a frame and the number of samples."""
-    tag, table = tag_of(step.blocks.lanes), step.table
+    table = step.table
+    tag, mode = tag_of(step.blocks.lanes), (0,) * step.moves.mode
     if isinstance(table, GradedTable):
-        return kn.run_constant, (tag,)
+        return kn.run_constant, (tag, mode)
     if isinstance(table, ProductTable):
-        return kn.run_products, (tag, room.product.halves)
+        return kn.run_products, (tag, mode, room.product.halves)
     if isinstance(table, EventTable):
-        return kn.run_events8 if table.weight.dtype == np.int8 else kn.run_events16, (tag,)
+        return kn.run_events8 if table.weight.dtype == np.int8 else kn.run_events16, (tag, mode)
     look_up = kn.run_lookups16 if table.table.dtype == np.int16 else kn.run_lookups32
-    return look_up, (tag, (0,) * table.groups)
+    return look_up, (tag, mode, (0,) * table.groups)
 
 
 def _at(array: Array) -> int:

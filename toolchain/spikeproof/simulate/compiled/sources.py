@@ -103,8 +103,13 @@ def prepare(source: Any, sample: int, steps: int) -> None:
     raise NotImplementedError  # numba takes the overload below
 
 
-def total(source: Any, sample: int, steps: int, step: int, place: int, block: int, tag: Any) -> Any:
-    """Return the sums of one block as 32-bit lanes."""
+def locate(source: Any, sample: int, place: int, block: int, tag: Any) -> tuple[int, ...]:
+    """Work out, once for all steps, where the sums of one block begin."""
+    raise NotImplementedError  # numba takes the overload below
+
+
+def total(source: Any, located: Any, sample: int, steps: int, step: int, tag: Any) -> Any:
+    """Return the sums of one block in one step as 32-bit lanes."""
     raise NotImplementedError  # numba takes the overload below
 
 
@@ -164,9 +169,19 @@ def list_events(bits: Array, start: int, rows: int, index: Array, at: int) -> in
     return at - first
 
 
+@overload(locate)
+def _locate(
+    source: Any, sample: Any, place: Any, block: Any, tag: Any
+) -> Callable[..., tuple[int, ...]] | None:
+    found: list[tuple[type, Callable[..., tuple[int, ...]]]] = [
+        (Constant, _place_sums), (Events, _block_rows), (Lookups, _window), (Products, _columns),
+    ]  # fmt: skip
+    return next((function for kind, function in found if _is(source, kind)), None)
+
+
 @overload(total)
 def _total(
-    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
+    source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any
 ) -> Callable[..., Any] | None:
     sums: list[tuple[type, Callable[..., Any]]] = [
         (Constant, _constant), (Events, _events), (Lookups, _looked_up), (Products, _multiplied),
@@ -174,53 +189,59 @@ def _total(
     return next((function for kind, function in sums if _is(source, kind)), None)
 
 
-def _constant(
-    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
-) -> Any:
-    at = sample * source.per_sample + place * source.per_place + block * 16 * len(tag)
-    return ln.load(source.sums, at, ln.zeros(source.sums, tag))
+def _place_sums(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:
+    return (sample * source.per_sample + place * source.per_place + block * 16 * len(tag),)
 
 
-def _events(
-    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
-) -> Any:
+def _constant(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
+    return ln.load(source.sums, located[0], ln.zeros(source.sums, tag))
+
+
+def _block_rows(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:
+    return (block * source.rows * 16 * len(tag),)
+
+
+def _events(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
     width = 16 * len(tag)
-    base = block * source.rows * width
+    base = located[0]
     begin = step * (source.rows + INDEX_SLACK)
     count = ln.fetch(source.count, step)
     end = begin + count
     if count <= source.safe:
         small = ln.zeros(source.narrow, tag)
         for k in range(begin, end):
-            small = ln.add(
-                small, ln.load(source.weight, base + ln.fetch(source.index, k) * width, small)
-            )
+            row = base + ln.fetch(source.index, k) * width
+            small = ln.add(small, ln.load(source.weight, row, small))
         return ln.widen(small)
     large = ln.zeros(source.wide, tag)
     for k in range(begin, end):
-        large = ln.add(
-            large, ln.load(source.weight, base + ln.fetch(source.index, k) * width, large)
-        )
+        row = base + ln.fetch(source.index, k) * width
+        large = ln.add(large, ln.load(source.weight, row, large))
     return large
 
 
-def _looked_up(
-    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
-) -> Any:
-    per_word = len(source.groups) * 16 * 16 * len(tag)
+def _window(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:
     window = ln.fetch(source.window, place)
-    base = (sample * steps + step) * source.stride + (window >> 3)
-    phase = window & 7
+    first, end = ln.fetch(source.first, block), ln.fetch(source.first, block + 1)
+    return window >> 3, window & 7, first, end
+
+
+def _looked_up(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
+    per_word = len(source.groups) * 16 * 16 * len(tag)
+    byte, phase, first, end = located
+    base = (sample * steps + step) * source.stride + byte
     found = ln.zeros(source.table, tag)
-    for k in range(ln.fetch(source.first, block), ln.fetch(source.first, block + 1)):
+    for k in range(first, end):
         word = ln.load_word(source.bits, base + ln.fetch(source.words, k)) >> phase
         found = ln.add_looked_up(found, source.table, k * per_word, word, source.groups)
     return ln.widen(found)
 
 
-def _multiplied(
-    source: Any, sample: Any, steps: Any, step: Any, place: Any, block: Any, tag: Any
-) -> Any:
-    row = (sample % source.group) * steps + step
-    at = row * (source.pairs * tiles.PAIR * tiles.COLUMNS) + block * 16 * len(tag)
+def _columns(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:
+    return sample % source.group, block * 16 * len(tag)
+
+
+def _multiplied(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
+    width = source.pairs * tiles.PAIR * tiles.COLUMNS
+    at = (located[0] * steps + step) * width + located[1]
     return ln.load(source.sums, at, ln.zeros(source.sums, tag))
