@@ -48,6 +48,15 @@ class FastEngine:
         """Return no problems: every legal network runs."""
         return []
 
+    def prepare(self, network: ChipNetwork) -> None:
+        """Compile what this network needs: seconds the first time on a machine, then much less.
+
+        :meth:`run` does it by itself; call this where the wait should be shown or not be measured.
+        """
+        batches = _laid_out[network] if network in _laid_out else _lay_out(network)
+        if batches is not None:
+            batches.prepare()
+
     def run(
         self,
         network: ChipNetwork,

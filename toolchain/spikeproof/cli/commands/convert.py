@@ -1,4 +1,4 @@
-"""Turn a checkpoint into a bundle of chip integers; every choice has a safe default."""
+"""Turn a checkpoint, or a lava-dl .net file, into a bundle of chip integers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 
 from spikeproof.cli.config import merged_options
 from spikeproof.cli.console import Console
+from spikeproof.cli.netx import COLUMNS as NETX_COLUMNS
+from spikeproof.cli.netx import NetxOptions, netx_bundle
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.workflow import (
     Source,
@@ -17,7 +19,8 @@ from spikeproof.cli.workflow import (
     load_source,
     write_bundle,
 )
-from spikeproof.errors import BundleError
+from spikeproof.errors import BundleError, InputError
+from spikeproof.interop.netx_file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.zoo import resolve_model, zoo_calibration
 from spikeproof.passes.convert import ConvertOptions
@@ -34,18 +37,35 @@ def build() -> Command:
 def run(
     console: Console,
     given: dict[str, Any],
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint file or a shipped network.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint, a shipped network, or a lava-dl .net file.")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The bundle; default NAME.spk here.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="npz with images x; default: shipped training images.")
     ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(min=1, help="Steps per sample of a .net that does not say.")
+    ] = None,
+    pixel_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Of a .net: the values that pixels 0 and 255 stand for.", metavar="X X"),
+    ] = None,
+    skip_input: Annotated[
+        bool, typer.Option("--skip-input", help="Of a .net: feed spikes past its input neurons.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> int:
     """Read everything, convert, check the bundle by reading it back, and say what was made."""
     path = resolve_model(checkpoint)
+    foreign = NetxOptions(timesteps, pixel_range, skip_input)
+    if is_netx(path):
+        _refuse_options([*given, *(["config"] if config else [])], "a .net file: it is not trained")
+        return _convert_netx(console, path, output, calibration, foreign, dry_run=dry_run)
+    _refuse_options([k for k, v in vars(foreign).items() if v], "a checkpoint, only to a .net file")
     options = merged_options(ConvertOptions, config, given)
     source = load_source(path)
     network = source.checkpoint.network
@@ -61,23 +81,60 @@ def run(
         written = write_bundle(target, bundle)
     _check_written(target, written)
     show_table(console, bundle.record["table"])
+    _show_result(console, target, written)
+    return 0
+
+
+def _convert_netx(
+    console: Console,
+    path: Path,
+    output: Path | None,
+    data: Path | None,
+    options: NetxOptions,
+    *,
+    dry_run: bool,
+) -> int:
+    """Read a .net file as it is: nothing is chosen, so nothing is converted but the form."""
+    target = output or Path(f"{path.stem}.spk")
+    with console.stage(f"Reading {path.name}"):
+        bundle = netx_bundle(path, options, data)
+    show_table(console, bundle.record["table"], NETX_COLUMNS)
+    if dry_run:
+        console.say("plan only: every layer can be mapped; nothing was written")
+        plan = {"netx": str(path), "bundle": str(target), **bundle.record["options"]}
+        console.document({"schema": 1, "plan": plan})
+        return 0
+    written = write_bundle(target, bundle)
+    _check_written(target, written)
+    _show_result(console, target, written)
+    return 0
+
+
+def _refuse_options(names: list[str], what: str) -> None:
+    if names:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise InputError(f"{flags} does not apply to {what}", where="convert")
+
+
+def _show_result(console: Console, target: Path, written: Bundle) -> None:
     console.say(f"bundle: {target}")
     console.document(
         {
             "schema": 1,
             "bundle": str(target),
             "content_hash": written.content_hash,
-            "layers": bundle.record["table"],
-            "options": bundle.record["options"],
+            "layers": written.record["table"],
+            "options": written.record["options"],
         }
     )
-    return 0
 
 
-def show_table(console: Console, rows: list[dict[str, Any]]) -> None:
+def show_table(
+    console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS
+) -> None:
     """Print the conversion table."""
-    names = [name.replace("_", " ") for name in COLUMNS]
-    console.table(names, [[row.get(name) for name in COLUMNS] for row in rows])
+    names = [name.replace("_", " ") for name in columns]
+    console.table(names, [[row.get(name) for name in columns] for row in rows])
 
 
 def _show_plan(

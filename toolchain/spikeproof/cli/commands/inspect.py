@@ -1,4 +1,4 @@
-"""Show the layers, numbers and ranges of a checkpoint, recipe or bundle."""
+"""Show the layers, numbers and ranges of a checkpoint, recipe, bundle or lava-dl .net file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.show import show_file
 
-_MODEL = "A checkpoint, bundle or recipe file, or the name of a shipped network."
+_MODEL = "A checkpoint, bundle, recipe or .net file, or the name of a shipped network."
 
 
 def build() -> Command:

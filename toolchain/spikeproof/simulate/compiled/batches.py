@@ -80,6 +80,10 @@ class Batches:
             logits, join_traces([p[1] or {} for p in found]) if trace else None
         )
 
+    def prepare(self) -> None:
+        """Compile the kernels, or load them from numba's cache, by running a sample of zeros."""
+        self.run(np.zeros((1, *self._form), np.uint8), 1, False, None)
+
     def layer_seconds(self, x: NDArray[np.uint8]) -> list[float]:
         """Run samples on this thread and return the time of each layer, input work in the first."""
         workspace, marks = self._take(len(x), trace=False), list[float]()

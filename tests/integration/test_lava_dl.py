@@ -1,0 +1,120 @@
+"""Intel's own loader reads what we write: lava-dl runs our .net files on Lava, spike for spike.
+
+Skipped unless lava-dl is installed; docs/howto.md, "lava-dl .net files", says how to get it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("h5py", reason="h5py is not installed")
+
+from spikeproof.interop.netx_read import load_netx
+from spikeproof.interop.netx_rules import dense_loads_unchanged
+from spikeproof.interop.netx_write import save_netx
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
+from spikeproof.simulate.reference import ReferenceEngine
+
+try:
+    version("lava-dl")
+except PackageNotFoundError:
+    pytest.skip("lava-dl is not installed", allow_module_level=True)
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+T = 12
+
+
+def in_lava_dl(folder: Path, first: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Run the child program; Lava's processes live and die with it."""
+    np.savez(folder / "in.npz", **arrays)
+    command = [sys.executable, str(HERE / "lava_dl_child.py"), first]
+    paths = os.pathsep.join(str(ROOT / part) for part in ("toolchain", "deploy"))
+    done = subprocess.run(
+        [*command, str(folder / "in.npz"), str(folder / "out.npz")],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "out.npz") as file:
+        return dict(file)
+
+
+def spiking_network(seed: int) -> ChipNetwork:
+    """Grouped convolution and three dense layers: odd mixed, positive and negative weights."""
+    rng = np.random.default_rng(seed)
+    kernel = (2 * rng.integers(-20, 20, (4, 1, 3, 3))).astype(np.int16)
+    conv = ConvSynapse(kernel, (2, 8, 8), (2, 2), (1, 1), (1, 1), 2)
+    odd = rng.integers(-9, 10, (16, 64))
+    odd[0, :2] = 7, -3
+    positive = rng.integers(1, 128, (12, 16)).astype(np.int16)
+    negative = rng.integers(-100, 0, (5, 12)).astype(np.int16)
+
+    def bias(*shape: int, low: int = -5, high: int = 9) -> Any:
+        return rng.integers(low, high, shape).astype(np.int32)
+
+    layers = (
+        ChipLayer("a", conv, LifNeuron(40, 512, bias(4, 4, 4), 6, 3000), (4, 4, 4)),
+        ChipLayer("b", DenseSynapse((2 * odd).astype(np.int16), "mixed", -1),
+                  LifNeuron(12, 100, bias(16), 6), (16,)),
+        ChipLayer("c", DenseSynapse(positive, "excitatory"),
+                  LifNeuron(700, 700, bias(12), 6, 2047), (12,)),
+        ChipLayer("d", DenseSynapse(negative, "inhibitory"),
+                  LifNeuron(150, 900, bias(5, low=250, high=400), 6), (5,)),
+    )  # fmt: skip
+    return ChipNetwork("net", (2, 8, 8), T, layers, "spikes")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lava_dl_runs_our_file_like_the_reference(seed: int, tmp_path: Path) -> None:
+    network = spiking_network(seed)
+    save_netx(network, tmp_path / "net.net")
+    x = (np.random.default_rng(seed).random((6, T, 2, 8, 8)) < 0.3).astype(np.uint8)
+    found = in_lava_dl(tmp_path, str(tmp_path / "net.net"), {"x": x, "steps": T})
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    for index, trace in enumerate(traces.values()):
+        assert trace.s is not None
+        expected = trace.s.reshape(-1, *trace.s.shape[2:])
+        assert 0 < expected.sum() < expected.size
+        # Each hop over synapses costs a step; lava-dl staggers its resets alike.
+        start = index + 1
+        np.testing.assert_array_equal(found[str(index)][start : start + len(expected)], expected)
+
+
+def test_lava_dl_runs_intels_network_after_a_round_trip(tmp_path: Path) -> None:
+    folder = ROOT / "tests" / "golden" / "traces"
+    save_netx(load_netx(folder / "tiny.net", 15), tmp_path / "again.net")
+    with np.load(folder / "tinynet.npz") as file:
+        mantissa = file["input_bias"].T
+    found = in_lava_dl(tmp_path, str(tmp_path / "again.net"), {"x": mantissa, "steps": 15})
+    network = load_netx(tmp_path / "again.net", pixel_range=(-34 / 36, 221 / 36))
+    traces = ReferenceEngine().run(network, mantissa[None].astype(np.uint8), trace=True).traces
+    assert traces is not None
+    for index, trace in enumerate(traces.values()):
+        assert trace.s is not None and trace.s.any()
+        np.testing.assert_array_equal(found[str(index)][index : index + 15], trace.s[0])
+
+
+def test_we_know_which_dense_weights_lava_dl_keeps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    spans = [(-a, b) for a in (0, 1, 2, 64, 127, 128, 255, 256) for b in (0, 1, 2, 127, 128, 254)]
+    spans += [(-a, -1) for a in (1, 2, 3, 64, 100, 255)] + [(1, 255), (3, 200), (0, 255)]
+    matrices = []
+    for low, high in spans:
+        for step in (1, 2, 4, 16):
+            drawn = rng.integers(low, high + 1, (6, 7)) // step * step
+            drawn.flat[:2] = low, high
+            matrices.append(drawn)
+    found = in_lava_dl(tmp_path, "--weights", {"x": np.stack(matrices)})["kept"]
+    ours = [dense_loads_unchanged(m.astype(np.int64)) is None for m in matrices]
+    assert 20 < sum(ours) < len(ours) - 20
+    assert found.tolist() == ours

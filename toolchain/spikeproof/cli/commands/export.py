@@ -1,0 +1,100 @@
+"""Write a bundle in another format: an ONNX model, or the .net file that Lava's netx reads."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.options import Command, command
+from spikeproof.errors import InputError
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
+
+_FORMAT_HELP = "onnx: standard operators, runs anywhere; net: Lava's netx."
+Format = Annotated[Literal["onnx", "net"], typer.Option("--format", help=_FORMAT_HELP)]
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(
+    console: Console,
+    bundle: Annotated[Path, typer.Argument(help="A bundle made by convert.")],
+    form: Format = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The file; default NAME.onnx or NAME.net here."),
+    ] = None,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="ONNX: also give u, v and spikes of every layer.")
+    ] = False,
+) -> int:
+    """Load the bundle, write the file beside its place, prove it, and put it there."""
+    from spikeproof.cli.workflow import check_writable, load_safe_bundle
+
+    if traces and form != "onnx":
+        raise InputError("--traces is for --format onnx", where="export")
+    loaded = load_safe_bundle(bundle)
+    path = output or Path(f"{bundle.stem}.{form}")
+    if path.exists() and path.samefile(bundle):
+        raise InputError("is the bundle itself", where=str(path), hint="Choose another file.")
+    check_writable(path)
+    compared = None
+    if form == "net":
+        _net(loaded, path)
+    else:
+        compared = _onnx(console, loaded, path, traces)
+    console.say(f"{form}: {path} ({path.stat().st_size:,} bytes)")
+    document: dict[str, Any] = {
+        "schema": 1,
+        "format": form,
+        "output": str(path),
+        "bytes": path.stat().st_size,
+        "content_hash": loaded.content_hash,
+        "compared": compared,
+        "mismatches": None if compared is None else 0,  # a mismatch is an error, and no file
+    }
+    console.document(document)
+    return 0
+
+
+def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | None:
+    """Write the model and replay the bundle's stimulus; return how many values were compared."""
+    from spikeproof.interop.onnx_check import check_model, replay
+    from spikeproof.interop.onnx_graph import build_model, model_bytes
+    from spikeproof.io.files import write_atomic
+
+    metadata = {"spikeproof.bundle": bundle.content_hash}
+    with console.stage("Writing ONNX"):
+        data = model_bytes(build_model(bundle.network, traces=traces, metadata=metadata))
+    # Only a file that has been read back and proved takes the place of what is there.
+    unproved = path.with_name(f".{path.name}.unproved")
+    compared = None
+    try:
+        write_atomic(unproved, data)
+        check_model(unproved)
+        if find_spec("onnxruntime") is not None:
+            with console.stage("Replaying the bundle's stimulus on ONNX Runtime"):
+                compared = replay(unproved, bundle.network, bundle.stimulus)
+        unproved.replace(path)
+    finally:
+        unproved.unlink(missing_ok=True)
+    if compared is None:
+        console.say("not replayed: onnxruntime is not installed (spikeproof[onnx])")
+    else:
+        console.say(f"replayed on ONNX Runtime: {compared:,} values compared, 0 differ")
+    return compared
+
+
+def _net(bundle: Bundle, path: Path) -> None:
+    """Write the network as .net; what does not fit is refused with every reason."""
+    from spikeproof.interop.netx_write import save_netx
+
+    save_netx(bundle.network, path)

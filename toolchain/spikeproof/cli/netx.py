@@ -1,0 +1,164 @@
+"""What ``convert`` and ``inspect`` do with a lava-dl ``.net`` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import __version__
+from spikeproof.cli.console import Console
+from spikeproof.cli.workflow import STIMULUS_SAMPLES
+from spikeproof.errors import RangeError, list_problems
+from spikeproof.io.data import load_data
+from spikeproof.io.files import read_bytes, sha256
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
+    from spikeproof.ir.chip import ChipNetwork
+
+FORMAT = "lava-dl .net"
+COLUMNS = ("layer", "kind", "neuron", "shape", "synapses", "weights", "iDecay", "vDecay",
+           "vThMant", "headroom_bits")  # fmt: skip
+_SPIKE_RATE = 0.3
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NetxOptions:
+    """What a ``.net`` file leaves open (see :func:`spikeproof.interop.netx_read.load_netx`)."""
+
+    timesteps: int | None = None
+    pixel_range: tuple[float, float] | None = None
+    skip_input: bool = False
+
+    def load(self, path: Path) -> ChipNetwork:
+        """Read a file with these options (see ``load_netx`` for what is raised)."""
+        from spikeproof.interop.netx_input import RAW_PIXELS
+        from spikeproof.interop.netx_read import load_netx
+
+        pixels = self.pixel_range or RAW_PIXELS
+        return load_netx(path, self.timesteps, pixel_range=pixels, skip_input=self.skip_input)
+
+
+def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
+    """Read a ``.net`` file and build its bundle (not yet written).
+
+    Args:
+        path: the file.
+        options: what the file leaves open.
+        data: npz whose first samples become the self-test; None draws a legal random input.
+
+    Raises:
+        RangeError: a host-written bias or a readout could overflow.
+    """
+    from spikeproof.simulate.self_test import make_bundle
+
+    network = options.load(path)
+    check_foreign_ranges(network)
+    stimulus = _random_input(network) if data is None else _first_samples(network, data)
+    record = {
+        "netx": {"name": path.name, "hash": sha256(read_bytes(path)), "format": FORMAT},
+        "options": {
+            "timesteps": network.timesteps,
+            "pixel_range": None if options.pixel_range is None else list(options.pixel_range),
+            "skip_input": options.skip_input,
+        },
+        "stimulus": "random, seed 0" if data is None else "given",
+        "table": netx_table(network),
+        "spikeproof": __version__,
+    }
+    return make_bundle(network, record, stimulus)
+
+
+def _random_input(network: ChipNetwork) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    if network.coding == "pixels":
+        shape = (STIMULUS_SAMPLES, *network.input_shape)
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    full = (STIMULUS_SAMPLES, network.timesteps, *network.input_shape)
+    return (rng.random(full) < _SPIKE_RATE).astype(np.uint8)
+
+
+def _first_samples(network: ChipNetwork, data: Path) -> NDArray[np.uint8]:
+    steps = None if network.coding == "pixels" else network.timesteps
+    return load_data(data, network.input_shape, steps=steps)[0][:STIMULUS_SAMPLES]
+
+
+def check_foreign_ranges(network: ChipNetwork) -> None:
+    """Refuse what would not run as meant; a u or v that can leave 24 bits is no such thing.
+
+    The integers of a network from elsewhere are what they are: u wraps and v saturates as on the
+    chip, in every engine alike. What depends on us must fit: biases the host writes, and
+    readouts, which are realised as neurons that must never fire.
+
+    Raises:
+        RangeError: one of these could overflow; all layers are named.
+    """
+    from spikeproof import fixedpoint as fx
+    from spikeproof.ir.chip import ReadoutNeuron
+    from spikeproof.passes.ranges import certify_ranges
+
+    problems = []
+    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
+        readout = isinstance(layer.neuron, ReadoutNeuron)
+        if readout or found.host_bound > fx.BIAS_MANTISSA_MAX:
+            problems += [f"{found.name}: {problem}" for problem in found.problems]
+    if problems:
+        raise RangeError(
+            list_problems(problems), where=network.name,
+            hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
+        )  # fmt: skip
+
+
+def netx_table(network: ChipNetwork) -> list[Row]:
+    """Return one row per layer; parameters are called as in the file."""
+    from spikeproof.ir.chip import HostCurrent, LifNeuron
+    from spikeproof.passes.ranges import certify_ranges
+
+    rows: list[Row] = []
+    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
+        host, neuron = isinstance(layer.synapse, HostCurrent), layer.neuron
+        inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+        lif = neuron if isinstance(neuron, LifNeuron) else None
+        rows.append({
+            "layer": layer.name,
+            "kind": "host current" if host else type(layer.synapse).__name__,
+            "neuron": type(neuron).__name__,
+            "shape": list(layer.shape),
+            "neurons": int(np.prod(layer.shape)),
+            "synapses": int(inner.weight.size),
+            "weights": f"{inner.weight.min()}..{inner.weight.max()}",
+            "iDecay": None if lif is None else lif.du + 1,
+            "vDecay": None if lif is None else lif.dv,
+            "vThMant": None if lif is None else lif.threshold,
+            "v_low": found.v_low, "v_high": found.v_high,
+            "headroom_bits": found.headroom_bits,
+        })  # fmt: skip
+    return rows
+
+
+def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
+    """Show the layers of a ``.net`` file as they would be converted."""
+    from spikeproof.interop.netx_file import read_raw
+
+    says = "tSample" in read_raw(path).simulation
+    network = (options if says else NetxOptions(1)).load(path)
+    rows = netx_table(network)
+    shape = "×".join(map(str, network.input_shape))
+    steps = f"{network.timesteps} timesteps" if says else "timesteps not in the file"
+    console.note(f"{FORMAT} {path}: input {shape} ({network.coding}), {steps}")
+    console.table(
+        [name.replace("_", " ") for name in COLUMNS],
+        [[row[name] for name in COLUMNS] for row in rows],
+    )
+    console.document({
+        "schema": 1, "kind": "netx", "path": str(path), "name": network.name,
+        "input_shape": list(network.input_shape), "coding": network.coding,
+        "timesteps": network.timesteps if says else None, "layers": rows,
+    })  # fmt: skip
+    return 0
