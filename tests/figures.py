@@ -1,19 +1,33 @@
-"""Put the figures of the cards in models/zoo into README.md: ``python tests/figures.py``."""
+"""Put measured figures into the documents that show them: ``python tests/figures.py``.
+
+The cards in models/zoo go into README.md; docs/bench.json and docs/scaling.json, as written by
+``spikeproof bench``, go into docs/performance.md.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-START, END = "<!-- figures:zoo -->", "<!-- /figures:zoo -->"
 COLUMNS = {
     "clean": "clean",
     "noise 8/255": "gaussian 8/255",
     "FGSM 8/255": "fgsm 8/255",
     "PGD-20 4/255": "pgd-20 4/255",
     "PGD-20 8/255": "pgd-20 8/255",
+}
+RATIOS = {
+    "torch float": "torch_float",
+    "torch float, batch 1": "torch_float_batch1",
+    "torch, tuned": "torch_tuned",
+    "torch, tuned, batch 1": "torch_tuned_batch1",
+    "SNN library": "torch_snn",
+    "ONNX Runtime": "onnx",
+    "NumPy engine": "numpy",
+    "Lava": "lava",
 }
 
 
@@ -28,14 +42,113 @@ def table(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
-def with_table(text: str, figures: str) -> str:
-    """Return the README with the figures between their markers."""
-    head, _, rest = text.partition(START)
-    _, _, tail = rest.partition(END)
-    return f"{head}{START}\n{figures}\n{END}{tail}"
+def bench_tables(document: dict[str, Any]) -> str:
+    """Return what a bench document says: machine, speeds, ratios with quartiles."""
+    machine, first = document["machine"], document.get("first_use_seconds")
+    packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
+        f"{packages}. Load of the machine just before: {machine['load_before']:.2f}.", "",
+        "| network | spikes per neuron and step | fast, samples/s | torch float, samples/s | "
+        "fast, batch 1 | torch float, batch 1 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for net in document["nets"]:
+        rates, batches = net["samples_per_second"], net["batches"]
+        hidden = [rate for name, rate in net["activity"].items() if name != "input"]
+        spread = f"{min(hidden):.2f} to {max(hidden):.2f}"
+        cells = [
+            f"{_number(rates[key])}" + (f" (batch {batches[key]})" if at_best else "")
+            for key, at_best in (("fast", True), ("torch_float", True), ("fast_batch1", False),
+                                 ("torch_float_batch1", False)) if key in rates
+        ]  # fmt: skip
+        lines.append(f"| {net['net']} | {spread} | {' | '.join(cells)} |")
+    lines += [
+        "", "How many times faster than it the engine `fast` is, median [quartiles]:", "",
+        "| network | " + " | ".join(RATIOS) + " |", "|---|" + "---:|" * len(RATIOS),
+    ]  # fmt: skip
+    for net in document["nets"]:
+        lines.append(f"| {net['net']} | {' | '.join(_ratio(net, k) for k in RATIOS.values())} |")
+    if first:
+        lines += ["", f"First result in a new process: {first['warm']:.2f} s from the cache on "
+                  f"disk, {first['cold']:.1f} s where everything has to be compiled."]  # fmt: skip
+    return "\n".join(lines)
+
+
+def share_table(document: dict[str, Any]) -> str:
+    """Return the peaks of the machine, and floor, time and share of every layer."""
+    one = document["peaks"]["threads_1"]
+    peaks = ", ".join(f"{name.replace('_', ' ')} {rate / 1e9:.3g}" for name, rate in one.items())
+    lines = [
+        f"Peaks of one thread, in 10⁹ per second: {peaks}.", "",
+        "| network | layer | bound by | floor, µs | took, µs | share |",
+        "|---|---|---|---:|---:|---:|",
+    ]  # fmt: skip
+    for net in document["nets"]:
+        ceilings = net["ceilings"]
+        rows = [(r["layer"], r["bound_by"].replace("_", " "), r) for r in ceilings["layers"]]
+        for layer, bound, row in [*rows, ("all, on all threads", "", ceilings)]:
+            floor, took, share = row["floor_seconds"], row["seconds"], row["share"]
+            lines.append(f"| {net['net']} | {layer} | {bound} | {_micro(floor)} | {_micro(took)} | "
+                         f"{'–' if share is None else f'{100 * share:.0f} %'} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def scaling_table(document: dict[str, Any]) -> str:
+    """Return the largest network of each axis and the exponent of its cost."""
+    lines = [
+        "| grows | exponent of the cost | largest | time per sample | peak memory |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for series in document["series"]:
+        axis, last = series["axis"], series["points"][-1]
+        cost = f"{1e3 * last['seconds']:.3g} ms | {last['peak_bytes'] / 2**20:,.0f} MiB"
+        lines.append(f"| {axis} | {series['exponent']:.2f} | {last[axis]:,} | {cost} |")
+    return "\n".join(lines)
+
+
+def performance(text: str, root: Path = ROOT) -> str:
+    """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
+    parts = {"bench": (bench_tables, "bench"), "shares": (share_table, "bench"),
+             "scaling": (scaling_table, "scaling")}  # fmt: skip
+    for name, (render, source) in parts.items():
+        path = root / "docs" / f"{source}.json"
+        found = "Not measured yet."
+        if path.is_file():
+            found = render(json.loads(path.read_text(encoding="utf-8")))
+        text = with_table(text, found, name)
+    return text
+
+
+def with_table(text: str, figures: str, name: str = "zoo") -> str:
+    """Return a document with the figures between the markers of that name."""
+    start, end = f"<!-- figures:{name} -->", f"<!-- /figures:{name} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"the markers {start} and {end} are missing")
+    head, _, rest = text.partition(start)
+    _, _, tail = rest.partition(end)
+    return f"{head}{start}\n{figures}\n{end}{tail}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _micro(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1e6 * seconds:.3g}"
+
+
+def _ratio(net: dict[str, Any], key: str) -> str:
+    value = net["ratios"].get(key)
+    if value is None:
+        return "–"
+    low, high = net["quartiles"][key]
+    named = f" ({net['winners'][key]})" if key == "torch_snn" else ""
+    return f"{_number(value)} [{_number(low)}, {_number(high)}]{named}"
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
+    readme, page = ROOT / "README.md", ROOT / "docs" / "performance.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    page.write_text(performance(page.read_text(encoding="utf-8")), encoding="utf-8")
     sys.stdout.write(table() + "\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -221,6 +224,19 @@ def test_without_numba_the_plain_engine_runs(monkeypatch: pytest.MonkeyPatch) ->
     network = chip.ChipNetwork("n", (1, 4, 4), 5, (dense(rng, 16, 16),), "spikes")
     check(network, spikes(rng, network, 3, 0.5))
     assert fast._laid_out[network] is None
+
+
+def test_a_network_that_is_gone_leaves_nothing_behind() -> None:
+    rng = np.random.default_rng(13)
+    network = chip.ChipNetwork("n", (1, 4, 4), 5, (dense(rng, 16, 16),), "spikes")
+    FastEngine(2).run(network, spikes(rng, network, 300, 0.5))
+    before, plan = threading.active_count(), weakref.ref(fast._laid_out[network])
+    for _ in range(5):
+        FastEngine(2).run(replace(network, name="m"), spikes(rng, network, 300, 0.5))
+    assert threading.active_count() <= before  # all networks share their threads
+    del network
+    gc.collect()
+    assert plan() is None
 
 
 def test_no_workers_are_refused() -> None:

@@ -169,16 +169,9 @@ def test_wrong_input_is_refused_with_what_was_expected(make: Make, case: str) ->
 
 # --- memory ------------------------------------------------------------------------------------
 
-_WAITING = {"onnx"}  # engines that do not call check_memory yet
-_LATER = pytest.mark.xfail(strict=True, reason="this engine does not call check_memory yet")
-AWARE = [
-    pytest.param(*p.values, id=p.id, marks=[*p.marks, *([_LATER] if p.id in _WAITING else [])])
-    for p in RUNNING
-]
-
 
 @pytest.mark.parametrize("trace", [False, True])
-@pytest.mark.parametrize("make", AWARE)
+@pytest.mark.parametrize("make", RUNNING)
 def test_a_network_too_large_for_memory_is_refused_with_sizes(
     make: Make, trace: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +184,7 @@ def test_a_network_too_large_for_memory_is_refused_with_sizes(
     assert "fewer timesteps" in str(found.value)
 
 
-@pytest.mark.parametrize("make", AWARE)
+@pytest.mark.parametrize("make", RUNNING)
 def test_traces_too_large_for_memory_are_refused_and_what_fits_is_named(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

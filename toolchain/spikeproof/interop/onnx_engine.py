@@ -19,6 +19,7 @@ from spikeproof.interop.onnx_graph import INPUT, LOGITS, build_model, model_byte
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.simulate.fast import usable_cores
+from spikeproof.simulate.memory import check_memory
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 
 BATCH_VALUES = 1 << 18
@@ -78,6 +79,7 @@ class OnnxEngine:
         """
         session = self._session(network, trace)
         check_input(network, x)
+        check_memory(network, len(x), trace=trace)
         size = batch_size(network)
         parts = []
         for start in range(0, len(x), size):

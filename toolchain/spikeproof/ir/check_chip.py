@@ -145,8 +145,8 @@ def sum_limit(neuron: chip.Neuron) -> int:
 
 def largest_sum(synapse: chip.Synapse, payload: int) -> int:
     """Return the largest sum of |weight| times payload into one neuron, before the exponent."""
-    rows = np.abs(synapse.weight.astype(np.int64)).reshape(len(synapse.weight), -1).sum(axis=1)
-    return int(rows.max()) * payload
+    rows = np.abs(synapse.weight.astype(np.int32)).reshape(len(synapse.weight), -1)
+    return int(rows.sum(axis=1, dtype=np.int64).max()) * payload
 
 
 def shifted_magnitude(worst: int, exponent: int) -> int:

@@ -69,7 +69,7 @@ class FastEngine:
         batches = _laid_out[network] if network in _laid_out else _lay_out(network)
         if batches is None:
             return NumpyEngine().run(network, x, trace=trace, progress=progress)
-        return batches.run(x, self._workers, trace, progress)
+        return batches.run(network, x, self._workers, trace, progress)
 
 
 def compiled() -> bool:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -43,35 +44,41 @@ class Batches:
         """
         check_chip(network)
         check_memory(network, 1)
-        self._network = network
         self.steps = lay_out(network)
+        self._timesteps = network.timesteps
         pixels = network.coding == "pixels"
         self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
         self._free: list[Workspace] = []
         self._lock = threading.Lock()
-        self._threads: tuple[int, int, ThreadPoolExecutor] | None = None
 
     def run(
-        self, x: NDArray[np.uint8], workers: int, trace: bool, progress: Progress | None
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        workers: int = 1,
+        trace: bool = False,
+        progress: Progress | None = None,
     ) -> RunResult:
         """Run all samples on up to ``workers`` threads.
+
+        The network is asked for again, because remembering it would keep it alive for ever.
 
         Raises:
             InputError: x is no legal input of the network.
         """
         if getattr(x, "dtype", None) != np.uint8 or x.shape[1:] != self._form or not len(x):
-            check_input(self._network, x)
+            check_input(network, x)
         if trace:
-            check_memory(self._network, len(x), trace=True)
-        size = self._chunk(len(x), workers, trace)
+            check_memory(network, len(x), trace=True)
+        size = self.chunk_size(len(x), workers, trace)
         if size == len(x):
-            logits, traces = self._run_chunk(x, size, trace)
+            logits, traces = self._run_chunk(network, x, size, trace)
             if progress:
                 progress(len(x), len(x))
             return result_from_logits(logits, traces)
         starts = range(0, len(x), size)
         found = []
-        for done, part in enumerate(self._map(x, starts, size, workers, trace), 1):
+        for done, part in enumerate(self._map(network, x, starts, size, workers, trace), 1):
             found.append(part)
             if progress:
                 progress(min(done * size, len(x)), len(x))
@@ -82,7 +89,7 @@ class Batches:
 
     def prepare(self) -> None:
         """Compile the kernels, or load them from numba's cache, by running a sample of zeros."""
-        self.run(np.zeros((1, *self._form), np.uint8), 1, False, None)
+        self.layer_seconds(np.zeros((1, *self._form), np.uint8))
 
     def layer_seconds(self, x: NDArray[np.uint8]) -> list[float]:
         """Run samples on this thread and return the time of each layer, input work in the first."""
@@ -92,20 +99,26 @@ class Batches:
         return [after - before for before, after in pairwise(marks)]
 
     def _map(
-        self, x: NDArray[np.uint8], starts: range, size: int, workers: int, trace: bool
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        starts: range,
+        size: int,
+        workers: int,
+        trace: bool,
     ) -> Iterable[tuple[NDArray[np.int64], dict[str, LayerTrace] | None]]:
         def work(start: int) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
-            return self._run_chunk(x[start : start + size], size, trace)
+            return self._run_chunk(network, x[start : start + size], size, trace)
 
-        return map(work, starts) if workers == 1 else self._pool(workers).map(work, starts)
+        return map(work, starts) if workers == 1 else _threads(workers).map(work, starts)
 
     def _run_chunk(
-        self, x: NDArray[np.uint8], size: int, trace: bool
+        self, network: ChipNetwork, x: NDArray[np.uint8], size: int, trace: bool
     ) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
         workspace = self._take(size, trace)
         logits = workspace.run(x)
         if logits is None:
-            check_input(self._network, x)
+            check_input(network, x)
             raise AssertionError("unreachable: the packing found a spike that is not 0 or 1")
         traces = workspace.traces(len(x)) if trace else None
         with self._lock:
@@ -119,29 +132,33 @@ class Batches:
                 if workspace.samples >= size and workspace.traced == trace:
                     return self._free.pop(k)
             self._free = [w for w in self._free if w.traced != trace]
-        return Workspace(self._network, self.steps, size, trace)
+        return Workspace(self._form, self._timesteps, self.steps, size, trace)
 
-    def _pool(self, workers: int) -> ThreadPoolExecutor:
-        """Return the threads; new ones in another process, which inherits none."""
-        if self._threads is None or self._threads[:2] != (os.getpid(), workers):
-            self._threads = (os.getpid(), workers, ThreadPoolExecutor(workers, "spikeproof"))
-        return self._threads[2]
-
-    def _chunk(self, samples: int, workers: int, trace: bool) -> int:
+    def chunk_size(self, samples: int, workers: int, trace: bool) -> int:
         """Return how many samples to run at a time."""
         if samples == 1:
             return 1
         limit = _TRACE_BYTES if trace else _CHUNK_BYTES
-        fitting = limit // max(1, sample_bytes(self._network, self.steps, trace))
+        fitting = limit // max(1, _sample_bytes(self._timesteps, self.steps, trace))
         return max(1, min(fitting, _MOST_SAMPLES, -(-samples // workers)))
 
 
-def sample_bytes(network: ChipNetwork, steps: list[Step], trace: bool) -> int:
+def _sample_bytes(timesteps: int, steps: list[Step], trace: bool) -> int:
     """Return the memory that one sample takes while it runs, tables not counted."""
     total = 0
     for step in steps:
         lanes = step.places * step.blocks.width
         source = step.source.stride if step.source else 8 * lanes
-        total += network.timesteps * source
-        total += 8 * lanes * network.timesteps if trace else 0
+        total += timesteps * source
+        total += 8 * lanes * timesteps if trace else 0
     return total
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, "spikeproof")
+
+
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """Return the threads all networks share; new ones in another process, which inherits none."""
+    return _pool(os.getpid(), workers)

@@ -72,8 +72,9 @@ def _drive(layer: chip.ChipLayer, payload: int) -> tuple[Int64s, Int64s]:
 
 
 def _sums(synapse: chip.Synapse, payload: int) -> tuple[Int64s, Int64s]:
-    rows = synapse.weight.astype(np.int64).reshape(len(synapse.weight), -1)
-    return np.minimum(rows, 0).sum(axis=1) * payload, np.maximum(rows, 0).sum(axis=1) * payload
+    rows = synapse.weight.reshape(len(synapse.weight), -1)
+    low = np.minimum(rows, 0).sum(axis=1, dtype=np.int64)
+    return low * payload, (rows.sum(axis=1, dtype=np.int64) - low) * payload
 
 
 def _by_channel(values: Any, layer: chip.ChipLayer) -> Int64s:

@@ -119,10 +119,10 @@ def by_place(values: Array, blocks: Blocks) -> Array:
     return rows
 
 
-def halved(weight: Array) -> tuple[Int64s, int]:
+def halved(weight: Array) -> tuple[Array, int]:
     """Divide weights by 2 if all are even; return them and the exponent that undoes it."""
-    whole = weight.astype(np.int64)
-    return (whole // 2, 1) if not (whole % 2).any() else (whole, 0)
+    whole = weight.astype(np.int16)  # chip weights have 9 bits; large layers should stay small
+    return (whole // 2, 1) if not (whole & 1).any() else (whole, 0)
 
 
 def fits_bytes(weight: Array) -> bool:
@@ -139,7 +139,7 @@ class EventTable:
     safe: int
 
 
-def event_table(weight: Int64s, row_of_input: Int64s, rows: int, blocks: Blocks) -> EventTable:
+def event_table(weight: Array, row_of_input: Int64s, rows: int, blocks: Blocks) -> EventTable:
     """Lay out a dense layer: weight (out, in), the bit at which each input lies."""
     kind = np.int8 if fits_bytes(weight) else np.int16
     table = np.zeros((rows, blocks.width), kind)
@@ -148,10 +148,10 @@ def event_table(weight: Int64s, row_of_input: Int64s, rows: int, blocks: Blocks)
     return EventTable(aligned(cut), rows, _safe_events(weight))
 
 
-def _safe_events(weight: Int64s) -> int:
+def _safe_events(weight: Array) -> int:
     """Return how many inputs may fire so that no sum, whichever they are, leaves 16 bits."""
-    largest = -np.sort(-np.abs(weight), axis=1)
-    reached = np.cumsum(largest, axis=1).max(axis=0)
+    largest = np.sort(np.abs(weight), axis=1)[:, ::-1]
+    reached = np.cumsum(largest, axis=1, dtype=np.int32).max(axis=0)
     return int(np.searchsorted(reached, _NARROW_MAX, side="right"))
 
 
@@ -168,7 +168,7 @@ class ProductTable:
         return max(1, _GROUP_ROWS // timesteps)
 
 
-def product_table(weight: Int64s, row_of_input: Int64s, rows: int, blocks: Blocks) -> ProductTable:
+def product_table(weight: Array, row_of_input: Int64s, rows: int, blocks: Blocks) -> ProductTable:
     """Lay out a dense layer for tiles: weight (out, in), -128..127."""
     full = np.zeros((rows, blocks.width), np.int8)
     full[row_of_input, : len(weight)] = weight.T
@@ -188,7 +188,7 @@ class LookupTable:
 
 
 def lookup_table(
-    synapse: chip.ConvSynapse, weight: Int64s, pixel: int, pitch: int, blocks: Blocks
+    synapse: chip.ConvSynapse, weight: Array, pixel: int, pitch: int, blocks: Blocks
 ) -> LookupTable:
     """Lay out a convolution over a bit map of ``pixel`` bits per pixel, ``pitch`` per row."""
     rows = _window_rows(synapse, weight, pixel, blocks)
@@ -204,7 +204,7 @@ def lookup_table(
                + np.arange(padded.shape[1] // step) * step).ravel() // 8  # fmt: skip
     used = [np.flatnonzero(block.any(axis=(1, 2, 3))) for block in sums]
     first = np.cumsum([0, *(len(u) for u in used)]).astype(np.int64)
-    reach = np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()
+    reach = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=np.int64).max()
     kind = np.int16 if reach <= _NARROW_MAX else np.int32
     table = np.concatenate([block[u] for block, u in zip(sums, used, strict=True)])
     words = np.concatenate([offsets[u] for u in used]).astype(np.int64)
@@ -213,7 +213,7 @@ def lookup_table(
     )
 
 
-def _window_rows(synapse: chip.ConvSynapse, weight: Int64s, pixel: int, blocks: Blocks) -> Int64s:
+def _window_rows(synapse: chip.ConvSynapse, weight: Array, pixel: int, blocks: Blocks) -> Int64s:
     """Return the weight of each bit of a window's rows: (kernel height, span, lanes)."""
     out, per_group, k_h, k_w = weight.shape
     rows = np.zeros((k_h, (k_w - 1) * synapse.dilation[1] + 1, pixel, blocks.width), np.int64)

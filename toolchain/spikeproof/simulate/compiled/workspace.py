@@ -35,23 +35,26 @@ class Workspace:
     """Room for up to ``samples`` samples of one network, used by one thread at a time."""
 
     def __init__(
-        self, network: chip.ChipNetwork, steps: list[Step], samples: int, traced: bool
+        self, form: tuple[int, ...], timesteps: int, steps: list[Step], samples: int, traced: bool
     ) -> None:
-        """Allocate everything, so that running allocates nothing large."""
-        self._network, self._steps = network, steps
+        """Allocate everything, so that running allocates nothing large.
+
+        ``form`` is the shape of a sample: (C, H, W), or (T, C, H, W) of spikes.
+        """
+        self._timesteps, self._steps = timesteps, steps
         self.samples, self.traced = samples, traced
         # A group of samples that are multiplied together may reach past the last sample.
-        room = samples + tiles.PAIR * tiles.ROWS // network.timesteps
-        spikes = [step.target.room(room, network.timesteps) for step in steps]
+        room = samples + tiles.PAIR * tiles.ROWS // timesteps
+        spikes = [step.target.room(room, timesteps) for step in steps]
         source = steps[0].source
         self._input = (
-            source.room(room, network.timesteps) if source else _image_room(network, samples)
+            source.room(room, timesteps) if source else _image_room(steps[0].layer, form, samples)
         )
         bits = [self._input, *spikes]
-        rooms = [Room(s, samples, network.timesteps, traced, s is steps[-1]) for s in steps]
+        rooms = [Room(s, samples, timesteps, traced, s is steps[-1]) for s in steps]
         self._layers = [
             _Layer(step, room, after, *bound_kernel(step, room),
-                   room.frame(step, network.timesteps, before, after))
+                   room.frame(step, timesteps, before, after))
             for step, room, before, after in zip(steps, rooms, bits[:-1], spikes, strict=True)
         ]  # fmt: skip
         self._final = _final(steps[-1], rooms[-1], samples)
@@ -77,7 +80,7 @@ class Workspace:
 
     def _pack(self, x: NDArray[np.uint8], source: BitMap) -> bool:
         steps = x.shape[1]
-        if isinstance(self._network.layers[0].synapse, chip.ConvSynapse):
+        if isinstance(self._steps[0].layer.synapse, chip.ConvSynapse):
             rows = x.shape[3]
             x = np.moveaxis(x, 2, -1) if x.shape[2] > 1 else x
         else:
@@ -98,7 +101,7 @@ class Workspace:
         if border is None:
             self._input[: len(x)] = x.reshape(len(x), -1)
         else:
-            image = self._input.reshape(len(self._input), *_padded_shape(self._network, border))
+            image = self._input.reshape(len(self._input), *_padded_shape(x.shape[1:], border))
             inside = tuple(slice(b, b + n) for b, n in zip(border, x.shape[2:], strict=True))
             image[(slice(len(x)), *inside)] = np.moveaxis(x, 1, -1)
         kn.graded_sums(
@@ -116,7 +119,7 @@ class Workspace:
 
     def traces(self, samples: int) -> dict[str, LayerTrace]:
         """Return u, v and s of all layers of the samples run last (copies)."""
-        steps, found = self._network.timesteps, {}
+        steps, found = self._timesteps, {}
         for layer in self._layers:
             step, room = layer.step, layer.room
             shape = (-1, steps, step.places, step.blocks.width)
@@ -146,12 +149,12 @@ def _border(layer: chip.ChipLayer) -> tuple[int, int] | None:
     return inner.padding if isinstance(inner, chip.ConvSynapse) else None
 
 
-def _padded_shape(network: chip.ChipNetwork, border: tuple[int, int]) -> tuple[int, int, int]:
-    channels, height, width = network.input_shape
+def _padded_shape(image: tuple[int, ...], border: tuple[int, int]) -> tuple[int, int, int]:
+    channels, height, width = image
     return height + 2 * border[0], width + 2 * border[1], channels
 
 
-def _image_room(network: chip.ChipNetwork, samples: int) -> NDArray[np.uint8]:
-    border = _border(network.layers[0])
-    shape = network.input_shape if border is None else _padded_shape(network, border)
+def _image_room(layer: chip.ChipLayer, image: tuple[int, ...], samples: int) -> NDArray[np.uint8]:
+    border = _border(layer)
+    shape = image if border is None else _padded_shape(image, border)
     return np.zeros((samples, int(np.prod(shape))), np.uint8)

@@ -1,0 +1,189 @@
+"""The same float network on other people's simulators: snnTorch, SpikingJelly, SLAYER's neurons.
+
+Each is used as its own documentation shows inference: their neuron, torch's layers. Products are
+those of :mod:`spikeproof_models.baselines`, so that only neurons and loops differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikeproof import fixedpoint as fx
+from spikeproof.errors import MissingExtraError, UnsupportedError
+from spikeproof.ir import chip
+from spikeproof_models.baselines import Stage, make_stage
+
+Forward = Callable[[NDArray[np.uint8]], NDArray[Any]]
+Step = Callable[[Tensor], Tensor]
+
+
+def problems(network: chip.ChipNetwork) -> list[str]:
+    """List why the other simulators' plain LIF neurons cannot express a network."""
+    found = []
+    for layer in network.layers:
+        if isinstance(layer.neuron, chip.TableLifNeuron):
+            found.append(f"{layer.name}: leak and threshold change from step to step")
+        elif getattr(layer.neuron, "du", fx.DECAY_ONE - 1) < fx.DECAY_ONE - 1:
+            found.append(f"{layer.name}: synaptic decay")
+    return found
+
+
+def snntorch_forward(network: chip.ChipNetwork) -> Forward:
+    """Return inference with snnTorch's ``Leaky`` in a loop over time.
+
+    Raises:
+        MissingExtraError: snnTorch is not installed. UnsupportedError: it has no such neuron.
+    """
+    _need("snntorch", network)
+    import snntorch
+
+    def make(stage: Stage) -> Callable[[], Step]:
+        neuron = snntorch.Leaky(
+            beta=stage.leak[0], threshold=stage.threshold[0],
+            reset_mechanism="zero", reset_delay=False,
+        ).eval()  # fmt: skip
+
+        def start() -> Step:
+            held: list[Tensor | None] = [None]
+
+            def step(drive: Tensor) -> Tensor:
+                before = torch.zeros_like(drive) if held[0] is None else held[0]
+                spikes, held[0] = neuron(drive, before)
+                return spikes  # type: ignore[no-any-return]
+
+            return step
+
+        return start
+
+    return _looped(network, make)
+
+
+def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
+    """Return inference with SpikingJelly's ``LIFNode`` in multi-step mode, layer by layer.
+
+    Raises:
+        MissingExtraError: SpikingJelly is not installed. UnsupportedError: it has no such neuron.
+    """
+    _need("spikingjelly", network)
+    from spikingjelly.activation_based import neuron
+
+    stages = _stages(network)
+    nodes = [
+        None if stage.readout or stage.leak[0] >= 1 else neuron.LIFNode(
+            tau=1 / (1 - stage.leak[0]), decay_input=False, v_threshold=stage.threshold[0],
+            v_reset=0.0, step_mode="m", detach_reset=True,
+        ).eval()
+        for stage in stages
+    ]  # fmt: skip
+
+    @torch.inference_mode()
+    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
+        signal = _time_first(network, x)
+        for stage, node in zip(stages, nodes, strict=True):
+            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+            if len(drive) == 1:
+                drive = drive.expand(network.timesteps, *drive.shape[1:])
+            if node is None:
+                signal = drive.sum(0, keepdim=True)
+                continue
+            node.reset()
+            signal = node(drive)
+        return signal.sum(0).flatten(1).numpy()
+
+    return forward
+
+
+def slayer_forward(network: chip.ChipNetwork) -> Forward:
+    """Return inference with the neuron of lava-dl's SLAYER, whose own loop runs over time.
+
+    Raises:
+        MissingExtraError: lava-dl is not installed. UnsupportedError: it has no such neuron.
+    """
+    _need("lava.lib.dl.slayer", network, "--no-deps lava-dl, then h5py opencv-python-headless")
+    # By name, because nothing here may need Lava: only this comparison uses it, where it exists.
+    slayer: Any = import_module("lava.lib.dl.slayer")
+    stages = _stages(network)
+    nodes = [
+        None if stage.readout else slayer.neuron.cuba.Neuron(
+            threshold=stage.threshold[0], current_decay=1.0, voltage_decay=1 - stage.leak[0],
+            persistent_state=False, requires_grad=False,
+        ).eval()
+        for stage in stages
+    ]  # fmt: skip
+
+    @torch.inference_mode()
+    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
+        signal = _time_first(network, x)
+        for stage, node in zip(stages, nodes, strict=True):
+            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+            if len(drive) == 1:
+                drive = drive.expand(network.timesteps, *drive.shape[1:])
+            if node is None:
+                signal = drive.sum(0, keepdim=True)
+                continue
+            signal = node(drive.movedim(0, -1)).movedim(-1, 0)
+        return signal.sum(0).flatten(1).numpy()
+
+    return forward
+
+
+LIBRARIES: dict[str, Callable[[chip.ChipNetwork], Forward]] = {
+    "snntorch": snntorch_forward,
+    "spikingjelly": spikingjelly_forward,
+    "slayer": slayer_forward,
+}
+"""How to build a network's forward pass with each of them, by name."""
+
+
+def _need(module: str, network: chip.ChipNetwork, install: str = "'spikeproof[bench]'") -> None:
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package is absent
+        found = False
+    if not found:
+        raise MissingExtraError(
+            f"{module} is not installed in this environment", where="bench",
+            hint=f"Install it: python3 -m pip install {install}.",
+        )  # fmt: skip
+    if reasons := problems(network):
+        raise UnsupportedError("; ".join(reasons), where=f"{module}, {network.name}")
+
+
+def _stages(network: chip.ChipNetwork) -> list[Stage]:
+    return [make_stage(layer, network.timesteps, torch.float32) for layer in network.layers]
+
+
+def _time_first(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> Tensor:
+    raw = torch.from_numpy(x)
+    return (raw[None] if network.coding == "pixels" else raw.transpose(0, 1)).float()
+
+
+def _looped(network: chip.ChipNetwork, make: Callable[[Stage], Callable[[], Step]]) -> Forward:
+    """Run all layers step by step; ``make`` builds what starts a layer's neurons from rest."""
+    stages = _stages(network)
+    starts = [None if stage.readout else make(stage) for stage in stages]
+
+    @torch.inference_mode()
+    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
+        steps = [start() if start else None for start in starts]
+        source = _time_first(network, x)
+        constant = stages[0].current(source[0]) if network.coding == "pixels" else None
+        total: Tensor | None = None
+        for t in range(network.timesteps):
+            signal = source[0] if constant is not None else source[t]
+            for stage, step in zip(stages, steps, strict=True):
+                first = stage is stages[0] and constant is not None
+                drive = constant if first and constant is not None else stage.current(signal)
+                signal = drive if step is None else step(drive)
+            total = signal.clone() if total is None else total.add_(signal)
+        return np.asarray(0) if total is None else total.flatten(1).numpy()
+
+    return forward

@@ -1,0 +1,37 @@
+"""docs/performance.md shows the figures that were measured."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict:
+    return runpy.run_path(str(ROOT / "tests" / "figures.py"))
+
+
+def test_the_page_shows_the_measured_figures(figures: dict) -> None:
+    assert figures["performance"](PAGE) == PAGE, "run: python tests/figures.py"
+
+
+def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) -> None:
+    point = {"timesteps": 16, "seconds": 0.0125, "peak_bytes": 300 << 20}
+    series = {"axis": "timesteps", "exponent": 1.0172, "points": [point]}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "scaling.json").write_text(json.dumps({"series": [series]}))
+    made = figures["performance"](PAGE, tmp_path)
+    assert "| timesteps | 1.02 | 16 | 12.5 ms | 300 MiB |" in made
+    assert "Not measured yet." in made
+    assert (ROOT / "docs/scaling.json").is_file() == (ROOT / "docs/scaling.svg").is_file()
+
+
+def test_a_page_without_its_markers_is_an_error(figures: dict) -> None:
+    with pytest.raises(ValueError, match="figures:bench"):
+        figures["with_table"]("nothing here", "x", "bench")

@@ -1,0 +1,89 @@
+"""Cost against size: counts, the fit, the child process, and the drawing."""
+
+from __future__ import annotations
+
+import json
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikeproof.bench import scaling
+from spikeproof.bench.nets import conv_net, mlp_net
+from spikeproof.bench.scaling import count_synapses, exponent, measure_scaling, write_scaling
+from spikeproof.errors import TargetError
+
+
+def test_synapses_are_counted_as_connections() -> None:
+    assert count_synapses(mlp_net((20, 10), inputs=64, timesteps=2).network) == 64 * 20 + 20 * 10
+    conv = count_synapses(conv_net(size=8, timesteps=2).network)
+    assert conv == 16 * 9 * 64 + 32 * 16 * 9 * 16 + 10 * 32 * 16
+
+
+def test_the_largest_network_has_at_least_ten_million_synapses() -> None:
+    largest = max(scaling._SIZES["synapses"])
+    assert 784 * largest + largest**2 + 10 * largest > 10_000_000
+
+
+def test_the_exponent_of_a_power_law_is_found() -> None:
+    points = [{"neurons": n, "seconds": 3e-6 * n**1.5} for n in (10, 100, 1000)]
+    assert exponent("neurons", points) == pytest.approx(1.5)
+
+
+def test_points_are_measured_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "_QUICK", {"timesteps": (4, 8), "synapses": (64, 128)})
+    seen = []
+    document = measure_scaling(quick=True, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    steps, synapses = document["series"]
+    assert [p["timesteps"] for p in steps["points"]] == [4, 8]
+    assert [p["synapses"] for p in synapses["points"]] == [54912, 118016]
+    for point in synapses["points"]:
+        assert point["seconds"] > 0
+        assert 10 << 20 < point["peak_bytes"] < 2 << 30
+        assert 0 <= point["own_bytes"] < point["peak_bytes"]
+    drawing, figures = write_scaling(document, tmp_path / "scaling.svg")
+    assert json.loads(figures.read_text()) == document
+    check_drawing(drawing, panels=3)
+
+
+def check_drawing(path: Path, panels: int) -> None:
+    root = ET.fromstring(path.read_text())
+    name = "{http://www.w3.org/2000/svg}"
+    assert root.tag == f"{name}svg"
+    inner = root.findall(f"{name}g/{name}svg")
+    assert len(inner) == panels
+    for drawn in inner:
+        assert drawn.find(f"{name}title") is not None
+        for dot in drawn.iter(f"{name}circle"):
+            assert 0 <= float(dot.get("cx")) <= 320
+            assert 0 <= float(dot.get("cy")) <= 240
+
+
+def test_a_process_that_dies_is_reported_with_its_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "measure_point", die)
+    network = mlp_net((16, 10), inputs=16, timesteps=2).network
+    with pytest.raises(TargetError, match="synapses at 64"):
+        scaling._in_child(network, 0.01, "synapses at 64")
+
+
+def test_the_memory_of_a_point_is_not_that_of_the_process_that_asked_for_it() -> None:
+    held = np.ones(1 << 27, np.uint8) * np.uint8(3)  # 128 MiB, and as much for the ones before
+    network = mlp_net((16, 10), inputs=16, timesteps=2).network
+    point = scaling._in_child(network, 0.01, "small")
+    assert held[-1] == 3
+    assert point.own_bytes < 64 << 20
+    assert point.peak_bytes < scaling._peak()
+
+
+def die(*_: object) -> None:
+    os._exit(9)
+
+
+def test_cost_over_constant_size_has_no_slope_of_its_own() -> None:
+    points = [{"synapses": n, "seconds": 0.5} for n in np.geomspace(1e4, 1e7, 5)]
+    assert exponent("synapses", points) == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,1 @@
+"""Measure engines against each other, against other people's simulators, and the machine."""

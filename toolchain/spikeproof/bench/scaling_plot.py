@@ -1,0 +1,70 @@
+"""Draw the scaling figures as one SVG file that stands alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from spikeproof.report.svg import Plot, coordinate, element, figure, group, padded, path, text
+
+_WIDTH, _HEIGHT = 320, 240
+_STYLE = """
+svg{font:11.5px system-ui,sans-serif;background:#fff}
+text{fill:#555}text.label{fill:#222}.grid{stroke:#e3e3e3}.axis{stroke:#888}
+.curve{fill:none;stroke:#1f6f8b;stroke-width:1.6}.memory .curve{stroke:#b4552d}
+.dot{fill:#1f6f8b}.memory .dot{fill:#b4552d}
+"""
+
+
+def draw(document: dict[str, Any]) -> str:
+    """Return the file: time over each axis, then memory over synapses, all logarithmic."""
+    panels = [
+        _panel(f"time-{series['axis']}", series, "seconds", 1e3, "ms per sample", "time")
+        for series in document["series"]
+    ]
+    for series in document["series"]:
+        if series["axis"] == "synapses":
+            panels.append(
+                _panel("memory", series, "peak_bytes", 2.0**-20, "peak memory, MiB", "memory")
+            )
+    placed = [
+        element("g", panel, transform=f"translate({coordinate(i * _WIDTH)} 0)")
+        for i, panel in enumerate(panels)
+    ]
+    width = _WIDTH * len(panels)
+    svg = element(
+        "svg", element("style", Markup(_STYLE)), Markup("").join(placed),
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {_HEIGHT}",
+        width=width, height=_HEIGHT,
+    )  # fmt: skip
+    return str(svg) + "\n"
+
+
+def _panel(
+    key: str, series: dict[str, Any], value: str, unit: float, label: str, class_: str
+) -> Markup:
+    axis = series["axis"]
+    data = [(float(p[axis]), unit * float(p[value])) for p in series["points"]]
+    plot = Plot(
+        padded([x for x, _ in data], 52, _WIDTH - 14, log=True),
+        padded([y for _, y in data], 188, 34, log=True),
+    )
+    dots = [plot.at(x, y) for x, y in data]
+    title = f"{label} over {axis}"
+    if value == "seconds":
+        title += f", exponent {series['exponent']:.2f}"
+    body = [
+        text(8, 18, title, "label"),
+        plot.grid(),
+        plot.base(plot.x.ticks(), axis),
+        group(
+            [
+                path(dots, "curve"),
+                *(element("circle", cx=x, cy=y, r=3, class_="dot") for x, y in dots),
+            ],
+            class_=class_,
+        ),
+    ]
+    told = "; ".join(f"{x:,.0f}: {y:.4g}" for x, y in data)
+    return figure(key, title, told, (_WIDTH, _HEIGHT), Markup("").join(body))

@@ -1,0 +1,142 @@
+"""Measure the engines against each other and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.options import Command, command
+
+if TYPE_CHECKING:
+    from spikeproof.bench.run import Settings
+
+_QUIET_LOAD = 0.5
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(
+    console: Console,
+    nets: Annotated[
+        str | None,
+        typer.Option(help="Networks, with commas: mlp, conv, zoo or names of shipped ones. "
+                     "[default: mlp,conv,zoo; quick: mlp,conv]"),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few short rounds and no Lava: figures are rough.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of every contender. [default: all cores]")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of all contenders. [default: 9; quick: 3]")
+    ] = None,
+    no_lava: Annotated[bool, typer.Option("--no-lava", help="Leave Lava out.")] = False,
+    scaling: Annotated[
+        Path | None,
+        typer.Option(help="Measure cost against size instead; draw it here, figures beside it."),
+    ] = None,
+) -> int:  # fmt: skip
+    """Measure the wanted networks, or how cost grows, and show what was found."""
+    if scaling is not None:
+        return _scaling(console, scaling, quick)
+    from spikeproof.bench.run import bench
+
+    document = bench(_settings(nets, quick, threads, rounds, no_lava), console.stage)
+    if (load := document["machine"]["load_before"]) > _QUIET_LOAD:
+        console.say(f"This machine was busy (load {load:.1f}): others' threads spoil the figures.")
+    if first := document.get("first_use_seconds"):
+        console.note(
+            f"first result in a new process: {first['warm']:.2f} s from the cache, "
+            f"{first['cold']:.1f} s compiling"
+        )
+    for net in document["nets"]:
+        show_net(console, net)
+    console.document(document)
+    return 0
+
+
+def _settings(
+    nets: str | None, quick: bool, threads: int | None, rounds: int | None, no_lava: bool
+) -> Settings:
+    from spikeproof.bench.run import QUICK, Settings
+
+    settings = Settings()
+    if quick:
+        settings = replace(
+            settings,
+            nets=("mlp", "conv"),
+            plan=QUICK,
+            lava_rounds=0,
+            peak_seconds=0.01,
+            first_use=False,
+        )
+    if nets is not None:
+        settings = replace(settings, nets=tuple(n.strip() for n in nets.split(",") if n.strip()))
+    if threads is not None:
+        settings = replace(settings, threads=threads)
+    if rounds is not None:
+        settings = replace(settings, plan=replace(settings.plan, rounds=rounds))
+    return replace(settings, lava_rounds=0) if no_lava else settings
+
+
+def show_net(console: Console, net: dict[str, Any]) -> None:
+    """Print the tables of one network: contenders, then layers."""
+    rates, ratios, quartiles = net["samples_per_second"], net["ratios"], net["quartiles"]
+    rows = []
+    for name in (key for key in rates if not key.endswith("_batch1")):
+        spread = quartiles.get(name)
+        rows.append([
+            name if net["winners"].get(name, name) == name else f"{name} = {net['winners'][name]}",
+            rates.get(f"{name}_batch1"), net["batches"].get(name), rates[name], ratios.get(name),
+            None if spread is None else f"{spread[0]:.3g}..{spread[1]:.3g}",
+            ratios.get(f"{name}_batch1"), net["agreement"].get(net["winners"].get(name, name)),
+        ])  # fmt: skip
+    active = ", ".join(f"{name} {rate:.3f}" for name, rate in net["activity"].items())
+    console.table(
+        ["contender", "batch 1, 1/s", "best batch", "samples/s", "fast is x", "quartiles",
+         "x at batch 1", "agrees"],
+        rows, f"\n{net['net']}, T = {net['timesteps']}, {net['neurons']:,} neurons; "
+        f"spikes per neuron and step: {active}",
+    )  # fmt: skip
+    for name, reason in net["absent"].items():
+        console.note(f"absent: {name}: {reason}")
+    ceilings = net["ceilings"]
+    console.table(
+        ["layer", "bound by", "floor, us", "took, us", "share"],
+        [[row["layer"], row["bound_by"].replace("_", " "), _micro(row["floor_seconds"]),
+          _micro(row["seconds"]), row["share"]] for row in ceilings["layers"]]
+        + [["all layers, all threads", "", _micro(ceilings["floor_seconds"]),
+            _micro(ceilings["seconds"]), ceilings["share"]]],
+    )  # fmt: skip
+
+
+def _micro(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e6 * seconds
+
+
+def _scaling(console: Console, path: Path, quick: bool) -> int:
+    from spikeproof.bench.scaling import measure_scaling, write_scaling
+    from spikeproof.cli.workflow import check_writable
+
+    check_writable(path)
+    with console.stage("Cost against size") as progress:
+        document = measure_scaling(quick=quick, progress=progress)
+    written = write_scaling(document, path)
+    for series in document["series"]:
+        console.table(
+            [series["axis"], "ms per sample", "peak memory, MiB", "of it the network's, MiB"],
+            [[p[series["axis"]], 1e3 * p["seconds"], p["peak_bytes"] / 2**20,
+              p["own_bytes"] / 2**20] for p in series["points"]],
+            f"\ncost grows with {series['axis']} to the power {series['exponent']:.3f}",
+        )  # fmt: skip
+    console.say("written: " + ", ".join(map(str, written)))
+    console.document(document)
+    return 0

@@ -1,0 +1,170 @@
+"""Compare all engines with the reference on random networks; shrink and write what differs.
+
+The seed decides which networks are drawn, whatever the engines, the workers or the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikeproof.cli.console import Console
+from spikeproof.cli.options import Command, command
+from spikeproof.cli.verdict import EXIT_CODES
+from spikeproof.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from spikeproof.simulate.trace import Engine
+
+_INTERRUPTED = 2
+_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+
+
+def build() -> Command:
+    """Return the command with its options."""
+    return command(run)
+
+
+def run(
+    console: Console,
+    nets: Annotated[int, typer.Option(min=1, help="How many networks to draw.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Which networks to draw.")] = 0,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option("--engine", help="An engine to compare; repeat it. Default: all installed."),
+    ] = None,
+    first: Annotated[
+        int, typer.Option(min=0, help="Start at this network of the campaign, to see one again.")
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for reproductions of failures.")
+    ] = Path("fuzz"),
+    replay: Annotated[
+        Path | None, typer.Option(help="Compare the engines on this bundle instead.")
+    ] = None,
+) -> int:
+    """Draw, compare, shrink, and end with the verdict."""
+    engines, absent = find_engines(engine)
+    if replay is not None:
+        return _replay(console, replay, engines)
+    from spikeproof.verify.fuzz import fuzz
+
+    def show_failure(entry: dict[str, Any]) -> None:
+        place = f"; see {entry['folder']}" if entry["folder"] else ""
+        console.say(f"{entry['engine']}: network {entry['network']}: {entry['text']}{place}")
+
+    title = f"Comparing {len(engines)} engines on {nets:,} networks"
+    with console.stage(title) as progress:
+        report = fuzz(
+            nets, seed, engines, first=first, workers=workers, output=output, progress=progress,
+            found=show_failure,
+        )  # fmt: skip
+    for row in report["engines"]:
+        if engine and not row["compared"] and row["reasons"] and not report["interrupted"]:
+            raise MissingExtraError(next(iter(row["reasons"])), where=f"--engine {row['name']}")
+    return _show(console, {**report, "absent": absent})
+
+
+def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, str]]:
+    """Return the engines to compare and, where none were named, why others are left out.
+
+    Raises:
+        InputError: a name is unknown, given twice, or the reference's own.
+        MissingExtraError: a named engine is not installed.
+    """
+    from spikeproof.simulate.engines import engine_names
+
+    found: list[Engine] = []
+    absent = {}
+    for name in names or [n for n in engine_names() if n != "reference"]:
+        if name == "reference" or name in [e.name for e in found]:
+            raise InputError(f"{name!r} cannot be compared with itself", where="--engine")
+        try:
+            found.append(load_engine(name))
+        except (MissingExtraError, ImportError) as error:
+            if names:
+                raise
+            absent[name] = str(error).splitlines()[0]
+    return found, absent
+
+
+def load_engine(name: str) -> Engine:
+    """Return an engine; Lava is started once for many networks.
+
+    Raises:
+        InputError: no such engine. MissingExtraError: it is not installed.
+    """
+    from spikeproof.simulate.engines import get_engine
+
+    if name != "lava":
+        return get_engine(name)
+    from spikeproof_lava import compat
+    from spikeproof_lava.run import Task, run_many
+    from spikeproof_lava.target import LavaTarget
+
+    compat.check_installed()
+
+    class LavaBatches(LavaTarget):
+        """Lava, started once for many networks."""
+
+        def run_many(self, tasks: Sequence[Any]) -> Any:
+            return run_many([Task(network, x, True) for network, x in tasks])
+
+    return LavaBatches()
+
+
+def _show(console: Console, report: dict[str, Any]) -> int:
+    rows = [
+        (r["name"], r["compared"], r["nasty"], r["values"], r["mismatches"], r["skipped"])
+        for r in report["engines"]
+    ]
+    columns = ["engine", "networks", "of them nasty", "values", "networks that differ", "skipped"]
+    console.table(columns, rows, title="Compared with the reference")
+    kinds = [(k, c["networks"], c["events"]) for k, c in report["kinds"].items() if c["networks"]]
+    console.table(["nasty on purpose", "networks", "times it happened"], kinds)
+    for row in report["engines"]:
+        for reason, count in row["reasons"].items():
+            console.note(f"{row['name']}: skipped {count} networks: {reason}")
+    for name, reason in report["absent"].items():
+        console.note(f"{name}: not compared: {reason}")
+    console.document(report)
+    verdict = report["verdict"]
+    console.say(f"{verdict.upper()}: {_sentence(report)}", _STYLES[verdict])
+    if report["interrupted"] and verdict != "fail":
+        return _INTERRUPTED
+    return EXIT_CODES[verdict]
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    done, asked, seed = report["done"], report["asked"], report["seed"]
+    which = f"{done:,} of {asked:,} networks of seed {seed}"
+    if report["interrupted"]:
+        which = f"interrupted after {which}"
+    names = ", ".join(row["name"] for row in report["engines"] if row["compared"])
+    differ = len(report["failures"])
+    return f"{which} ({report['nasty']:,} nasty), {differ:,} differences; compared: {names or '-'}"
+
+
+def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
+    """Compare the engines on one bundle, every u, v, s and logit."""
+    from spikeproof.verify.repro import replay
+
+    rows = []
+    for engine in engines:
+        outcome = replay(path, engine)
+        found = outcome.mismatch
+        rows.append({"name": engine.name, "values": outcome.values, "skipped": outcome.skipped,
+                     "mismatch": None if found is None else vars(found)})  # fmt: skip
+        text = found.text if found else outcome.skipped or f"{outcome.values:,} values, all equal"
+        console.say(f"{engine.name}: {text}")
+        if found is not None and found.divergence:
+            console.note(found.divergence["replay"])
+    failed = any(row["mismatch"] for row in rows)
+    compared = any(row["skipped"] is None for row in rows)
+    verdict = "fail" if failed else "pass" if compared else "inconclusive"
+    console.document({"schema": 1, "verdict": verdict, "replay": str(path), "engines": rows})
+    return EXIT_CODES[verdict]
