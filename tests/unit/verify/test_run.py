@@ -15,8 +15,8 @@ from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.report.model import parse_report
 from spikeproof.simulate.fast import FastEngine
-from spikeproof.verify.origin import hash_sources, source_hash
 from spikeproof.verify.run import verify
+from spikeproof.work.origin import hash_sources, source_hash
 
 
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
@@ -40,7 +40,7 @@ def test_good_conversion_passes(
 ) -> None:
     report = _verify(request.getfixturevalue(kind), config, tmp_path, perturb)
     found = _checks(report)
-    assert list(found) == ["V1", "V2", "V3", "V4", "V5", "V7", "V9", "V13", "V15"]
+    assert list(found) == ["V1", "V2", "V3", "V4", "V5", "V7", "V9", "V13", "V15", "V16"]
     assert found.pop("V3") == found.pop("V4") == "info"
     assert set(found.values()) == {"pass"}, report["sentence"]
     assert report["verdict"] == "pass" and "right equally often" in report["sentence"]
@@ -60,12 +60,15 @@ def test_report_has_the_form_the_renderer_reads(
 
 def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
     first = _verify(case, config, tmp_path, perturb)
-    items = sorted((tmp_path / "items").glob("*.json"))
-    assert len(items) >= 7
+    journal = tmp_path / "journal.jsonl"
+    header, *records = journal.read_bytes().splitlines(keepends=True)
+    assert len(records) >= 7
     (tmp_path / "report.json").unlink()  # the run did not get that far
-    for path in items[::2]:
-        path.unlink()
-    assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
+    journal.write_bytes(header + b"".join(records[::2]))
+    again = _verify(case, config, tmp_path, perturb)
+    assert _timeless(again) == _timeless(first)
+    assert first["timing"]["items_from_earlier_attempt"] == 0
+    assert again["timing"]["items_from_earlier_attempt"] == len(records[::2])
 
 
 def test_damaged_items_and_images_are_made_again(
@@ -73,11 +76,47 @@ def test_damaged_items_and_images_are_made_again(
 ) -> None:
     first = _verify(case, config, tmp_path, perturb)
     (tmp_path / "report.json").unlink()
-    for path in (tmp_path / "items").glob("*.json"):
-        path.write_text(path.read_text().replace("0", "1", 1)[:-3])
+    journal = tmp_path / "journal.jsonl"
+    header, *records = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(header + b"".join(r.replace(b"0", b"1", 1) for r in records))
     for path in (tmp_path / "images").glob("*.npy"):
         path.write_bytes(b"torn")
+    told: list[str] = []
+    again = _verify(case, config, tmp_path, perturb, note=told.append)
+    assert _timeless(again) == _timeless(first)
+    assert again["timing"]["items_from_earlier_attempt"] == 0
+    assert f"{len(records)} damaged" in told[0]
+
+
+def test_lost_images_are_made_again(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
+    first = _verify(case, config, tmp_path, perturb)
+    (tmp_path / "report.json").unlink()
+    lost = sorted((tmp_path / "images").glob("*.npy"))[1]
+    content = lost.read_bytes()
+    lost.unlink()
     assert _timeless(_verify(case, config, tmp_path, perturb)) == _timeless(first)
+    assert lost.read_bytes() == content
+
+
+def test_the_journal_check_counts_what_is_on_the_disk(
+    case: Any, config: Any, tmp_path: Path, perturb: Any, monkeypatch: Any
+) -> None:
+    """V16 is no formality: a record that is damaged while the run goes on fails it."""
+    from spikeproof.verify import run as module
+
+    def measure(*given: Any) -> Any:
+        found = module_measure(*given)
+        journal = tmp_path / "journal.jsonl"
+        header, first, *rest = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join([header, first.replace(b"e", b"f", 1), *rest]))
+        return found
+
+    module_measure = module.measure
+    monkeypatch.setattr(module, "measure", measure)
+    report = _verify(case, config, tmp_path, perturb)
+    figures = report["checks"][-1]["figures"]
+    assert _checks(report)["V16"] == "fail"
+    assert figures["recorded"] == figures["items"] - 1
 
 
 class Recorder(FastEngine):

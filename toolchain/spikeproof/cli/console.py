@@ -41,7 +41,16 @@ class Console:
     @property
     def command_line(self) -> str:
         """Return the command being run, quoted so that a shell repeats it."""
-        return shlex.join(["spikeproof", *ARGUMENTS.get()])
+        return self.command_without()
+
+    def command_without(self, *options: str) -> str:
+        """Return the command being run, less options that take a value and change no result."""
+        words, kept, skip = ARGUMENTS.get(), [], False
+        for word in words:
+            if not skip and word.split("=", 1)[0] not in options:
+                kept.append(word)
+            skip = not skip and word in options
+        return shlex.join(["spikeproof", *kept])
 
     @property
     def rich(self) -> RichConsole | None:

@@ -26,6 +26,12 @@ JSON = Annotated[
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Only the last lines and errors.")]
 VERBOSE = Annotated[bool, typer.Option("-v", "--verbose", help="Details of every stage.")]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+WORKERS_HELP = "Processes of this machine that share the work (threads, for the fast engine)."
+Workers = Annotated[int, typer.Option(min=1, help="Processes of this machine that share the work.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Share the work over a Dask cluster, tcp://HOST:8786."),
+]
 _COMMON = {"json": JSON, "quiet": QUIET, "verbose": VERBOSE, "debug": DEBUG}
 
 

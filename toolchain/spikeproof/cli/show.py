@@ -18,10 +18,15 @@ Row = dict[str, Any]
 
 def show_file(console: Console, model: str) -> int:
     """Find out what the file is and show it."""
+    from spikeproof.interop.netx_file import is_netx
     from spikeproof.io.container import sniff_kind
     from spikeproof.io.zoo import resolve_model
 
     path = resolve_model(model)
+    if is_netx(path):
+        from spikeproof.cli.netx import NetxOptions, show_netx
+
+        return show_netx(console, path, NetxOptions())
     if path.suffix == ".toml":
         _show_recipe(console, path)
         return 0

@@ -20,6 +20,7 @@ from spikeproof.io.data import load_data
 from spikeproof.io.files import read_bytes, sha256
 
 if TYPE_CHECKING:
+    from spikeproof.cli.console import Console
     from spikeproof.ir.chip import ChipNetwork
     from spikeproof.passes.conversion import Conversion
     from spikeproof.passes.convert import ConvertOptions, Progress
@@ -72,7 +73,7 @@ def check_labels(y: NDArray[np.int64] | None, network: ChipNetwork, path: Path) 
     Raises:
         InputError: some are not; how many, and the largest, are named.
     """
-    classes = network.layers[-1].shape[0]
+    classes = int(np.prod(network.layers[-1].shape))
     outside = 0 if y is None else int((y >= classes).sum())
     if y is not None and outside:
         raise InputError(
@@ -120,10 +121,8 @@ def load_safe_bundle(path: Path) -> Bundle:
     Raises:
         RangeError: some input could make a sum, u, v or host current leave the chip's ranges.
     """
-    from spikeproof.passes.ranges import check_ranges
-
     bundle = load_bundle(path)
-    check_ranges(bundle.network)
+    _check_bundle_ranges(bundle)
     return bundle
 
 
@@ -133,11 +132,21 @@ def write_bundle(path: Path, bundle: Bundle) -> Bundle:
     Raises:
         RangeError: the network could overflow for some input; nothing is written.
     """
-    from spikeproof.passes.ranges import check_ranges
-
-    check_ranges(bundle.network)
+    _check_bundle_ranges(bundle)
     make_folder(path.parent)
     return save_bundle(path, bundle)
+
+
+def _check_bundle_ranges(bundle: Bundle) -> None:
+    """Certify ranges; a network read from elsewhere may wrap u and saturate v, as written."""
+    if "netx" in bundle.record:
+        from spikeproof.cli.netx import check_foreign_ranges
+
+        check_foreign_ranges(bundle.network)
+    else:
+        from spikeproof.passes.ranges import check_ranges
+
+        check_ranges(bundle.network)
 
 
 def make_folder(path: Path) -> None:
@@ -165,3 +174,12 @@ def check_writable(path: Path) -> None:
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         found = "is a folder" if path.is_dir() else "its folder cannot be written to"
         raise InputError(found, where=str(path), hint="Choose another place.")
+
+
+def prepare_fast(console: Console, network: ChipNetwork) -> None:
+    """Compile the fast engine's kernels, where anybody waiting can see it."""
+    from spikeproof.simulate.fast import FastEngine, compiled
+
+    if compiled():
+        with console.stage("Preparing the fast engine (compiles once on a machine)") as progress:
+            FastEngine(1).prepare(network, progress)

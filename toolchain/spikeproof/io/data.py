@@ -37,8 +37,8 @@ def load_data(
     if "x" not in arrays:
         raise InputError(f"holds {sorted(arrays)}, expected an array 'x'", where=str(path))
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
-    x = _as_uint8(arrays["x"], expected, path, spikes=steps is not None)
-    return x, _labels(arrays.get("y"), len(x), path)
+    x = as_uint8(arrays["x"], expected, path, spikes=steps is not None)
+    return x, as_labels(arrays.get("y"), len(x), path)
 
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -84,9 +84,12 @@ def _as_array(member: Any) -> Array:
     return member
 
 
-def _as_uint8(
-    x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool
-) -> NDArray[np.uint8]:
+def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -> NDArray[np.uint8]:
+    """Check samples and return them as uint8; floats are rounded to the 8-bit grid.
+
+    Raises:
+        InputError: wrong shape, type or range.
+    """
     where = f"{path}: x"
     if x.ndim != 1 + len(expected) or x.shape[1:] != expected or len(x) == 0:
         raise InputError(f"has shape {x.shape}, expected (N, {str(expected)[1:]}", where=where)
@@ -109,7 +112,12 @@ def _as_uint8(
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
 
 
-def _labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | None:
+def as_labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | None:
+    """Check labels, if there are any, and return them as int64.
+
+    Raises:
+        InputError: not one whole number >= 0 for each sample.
+    """
     if y is None:
         return None
     if y.shape != (samples,) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:

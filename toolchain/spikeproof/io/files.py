@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spikeproof.errors import InputError
 
@@ -20,20 +22,35 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
     raw = data.encode() if isinstance(data, str) else data
+    with atomic_file(path, len(raw)) as file:
+        file.write(raw)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, size: int) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that takes its place once it is written and flushed.
+
+    Args:
+        path: the file to be.
+        size: bytes that will be written, for the message of an error.
+
+    Raises:
+        InputError: the folder is missing, not writable, or the disk is full; nothing is left.
+    """
     partial: str | None = None
     try:
         handle, partial = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
         )
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(partial).chmod(0o666 & ~_umask())
         Path(partial).replace(path)
     except OSError as error:
         raise InputError(
-            f"could not write {len(raw):,} bytes: {error.strerror or error}",
+            f"could not write {size:,} bytes: {error.strerror or error}",
             where=str(path),
             hint="Choose another place with -o, or free space; no partial file was left.",
         ) from error

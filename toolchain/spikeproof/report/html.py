@@ -109,7 +109,7 @@ def _facts(r: Report) -> dict[str, Any]:
         "software": {k: n.anything(v) for k, v in software.items() if v is not None},
         "seeds": _flat(p.seeds),
         "suite": _flat(p.suite),
-        "total_time": sum(v for raw in r.timing.values() if (v := n.finite(raw)) is not None),
+        "total_time": sum(v for c in r.checks if (v := n.finite(r.timing.get(c.id))) is not None),
     }
 
 

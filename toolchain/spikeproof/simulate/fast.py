@@ -48,14 +48,14 @@ class FastEngine:
         """Return no problems: every legal network runs."""
         return []
 
-    def prepare(self, network: ChipNetwork) -> None:
+    def prepare(self, network: ChipNetwork, progress: Progress | None = None) -> None:
         """Compile what this network needs: seconds the first time on a machine, then much less.
 
         :meth:`run` does it by itself; call this where the wait should be shown or not be measured.
         """
         batches = _laid_out[network] if network in _laid_out else _lay_out(network)
         if batches is not None:
-            batches.prepare()
+            batches.prepare(progress)
 
     def run(
         self,
@@ -78,10 +78,12 @@ def compiled() -> bool:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use; a pool of processes may have set a limit."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    limit = os.environ.get("NUMBA_NUM_THREADS", "")
+    return max(1, min(cores, int(limit))) if limit.isdigit() else cores
 
 
 def _lay_out(network: ChipNetwork) -> Batches | None:

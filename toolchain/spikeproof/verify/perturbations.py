@@ -16,13 +16,14 @@ from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.simulate.trace import Progress
 from spikeproof.verify.config import VerifyConfig
+from spikeproof.work.threads import inner_threads
 
 if TYPE_CHECKING:
     from spikeproof.attacks import Attack
 
 Images = NDArray[np.uint8]
 CHUNK = 100
-"""Images are crafted in chunks of this many, so that a killed run loses little."""
+"""Images are crafted and shown in chunks of this many, so that a killed run loses little."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ def perturb_with_torch(
     from spikeproof.attacks.images import perturb_images, perturb_worst
 
     attack = _attack(perturbation)
-    if perturbation.kind == "gaussian":
-        return perturb_images(attack, network, x, y, seed=seed, progress=progress)
-    return perturb_worst(
-        attack, network, x, y,
-        seed=seed, surrogate_widths=perturbation.surrogate_widths, progress=progress,
-    )  # fmt: skip
+    with inner_threads(1, load="torch"):
+        if perturbation.kind == "gaussian":
+            return perturb_images(attack, network, x, y, seed=seed, progress=progress)
+        return perturb_worst(
+            attack, network, x, y,
+            seed=seed, surrogate_widths=perturbation.surrogate_widths, progress=progress,
+        )  # fmt: skip
 
 
 def _attack(perturbation: Perturbation) -> Attack:
@@ -107,11 +109,16 @@ def chunk_seed(config: VerifyConfig, perturbation: Perturbation, start: int) -> 
 def store_images(path: Path, images: Images) -> str:
     """Write images atomically as npy and return the SHA-256 of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.save(buffer, images, allow_pickle=False)
-    data = buffer.getvalue()
+    data = images_bytes(images)
     write_atomic(path, data)
     return sha256(data)
+
+
+def images_bytes(images: Images) -> bytes:
+    """Return the npy file of images."""
+    buffer = io.BytesIO()
+    np.save(buffer, images, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def load_images(path: Path, expected_hash: str) -> Images | None:

@@ -25,7 +25,6 @@ from spikeproof.verify.mppd import (
 )  # fmt: skip
 
 Json = dict[str, Any]
-BATCH = 100
 CLEAN = "clean"
 
 

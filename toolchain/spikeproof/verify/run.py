@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,21 @@ from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_rows
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.gates import overall, sentence
-from spikeproof.verify.journal import Journal
-from spikeproof.verify.origin import code_identity, package_versions, source_hash
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
 from spikeproof.verify.stages import rebuild_stages
-from spikeproof.verify.work import Material, measure
+from spikeproof.verify.work import Material, measure, total_cost
+from spikeproof.work.items import plain
+from spikeproof.work.journal import Audit, Journal
+from spikeproof.work.origin import code_identity, package_versions, source_hash
+from spikeproof.work.pool import Pool
+from spikeproof.work.runner import Runner
+from spikeproof.work.threads import inner_threads
 
 Json = dict[str, Any]
 SCHEMA = 1
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+RESUMED = "items_from_earlier_attempt"
 _PARTS = {  # which items a check's time is spent in
     "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
     "V5": ("images", "responses"),
@@ -51,6 +57,9 @@ def verify(
     command: str = "",
     engine: Engine | None = None,
     perturb: Perturb = perturb_with_torch,
+    workers: int = 1,
+    cluster: str | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Json:
     """Verify and write ``run_dir/report.json``.
 
@@ -69,14 +78,18 @@ def verify(
         command: the command line, for the report.
         engine: the target, instead of the one ``config.engine`` names.
         perturb: crafts perturbed images, see :mod:`spikeproof.verify.perturbations`.
+        workers: processes on this machine; 1 is this one.
+        cluster: address of a Dask scheduler, instead.
+        note: called with a line on what became of an earlier journal.
 
     Returns:
-        The report. Apart from ``timing`` it depends on the arguments only.
+        The report. Apart from ``timing`` it depends on the arguments only, and not on where the
+        work was done (on machines of one kind: the last bit of a float sum may depend on it).
 
     Raises:
         InputError: checkpoint and bundle do not belong together; unusable images or labels.
         BundleError: the bundle is not what its content hash says.
-        TargetError, MissingExtraError: the target or torch fails or is missing.
+        TargetError, MissingExtraError: the target, a worker or torch fails or is missing.
     """
     hashes = check_identity(bundle, source_hash)
     images, labels = check_data(source, x, y)
@@ -85,9 +98,13 @@ def verify(
     stages = rebuild_stages(bundle.network, source, bundle.record)
     material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
     base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
-    journal = _open_journal(run_dir, base)
-    items = measure(material, journal, progress)
-    found = judge(items, material, hashes)
+    with _open_journal(run_dir, base) as journal, Pool(workers, cluster, inner_threads=1) as pool:
+        if note and journal.notes:
+            note("\n".join(journal.notes))
+        runner = Runner(pool, journal, total_cost(material), progress)
+        with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
+            items = measure(material, runner)
+            found = judge(items, material, hashes, journal.audit(runner.keys))
     report = {
         "schema": SCHEMA,
         "verdict": str(overall(found)),
@@ -96,7 +113,7 @@ def verify(
         "checks": found,
         "report": str(run_dir / REPORT_HTML),
         "provenance": provenance(hashes, len(images), config, command),
-        "timing": _timing(journal.seconds),
+        "timing": {**_timing(runner.seconds), RESUMED: runner.taken},
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
     return report
@@ -104,7 +121,7 @@ def verify(
 
 def _open_journal(run_dir: Path, base: Json) -> Journal:
     """Open the journal of an unfinished run, or an empty one if the last run is complete."""
-    journal = Journal(run_dir / "items", base)
+    journal = Journal(run_dir, base, restart=True)
     if (run_dir / REPORT_JSON).exists():
         journal.clear()
         for name in (REPORT_HTML, REPORT_JSON):  # last the one that tells a run is complete
@@ -112,7 +129,7 @@ def _open_journal(run_dir: Path, base: Json) -> Journal:
     return journal
 
 
-def judge(items: Json, material: Material, hashes: dict[str, str]) -> list[Json]:
+def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit) -> list[Json]:
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
     rows = accuracy_rows(items["responses"], planned, material.y, config)
@@ -130,15 +147,16 @@ def judge(items: Json, material: Material, hashes: dict[str, str]) -> list[Json]
         ck.ranges_check(items["ranges"]["layers"]),
         ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
         ck.provenance_check(hashes),
+        ck.journal_check(audit),
     ]
-    return [dict(ck.plain(c)) for c in found]
+    return [dict(plain(c)) for c in found]
 
 
 def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
     """Check that the bundle is what its hash says and that it was made from this checkpoint.
 
     Raises:
-        InputError: it was made from another checkpoint, both hashes are named.
+        InputError: it was made from another checkpoint, both hashes are named; or from none.
         BundleError: its content is not the one its hash was computed from.
     """
     name = bundle.network.name
@@ -148,6 +166,7 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
             f"content has hash {content}, but {bundle.content_hash} is claimed", where=name,
             hint="Convert the checkpoint again.",
         )  # fmt: skip
+    check_origin(bundle)
     recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
     if recorded != source_hash:
         raise InputError(
@@ -155,6 +174,21 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
             where=name, hint="Give the checkpoint it was converted from, or convert this one.",
         )  # fmt: skip
     return {"bundle_hash": content, "checkpoint_hash": source_hash}
+
+
+def check_origin(bundle: Bundle) -> None:
+    """Check that a bundle was made from a checkpoint at all.
+
+    Raises:
+        InputError: it was read from a lava-dl ``.net`` file.
+    """
+    if "netx" in bundle.record:
+        raise InputError(
+            "the bundle was read from a lava-dl .net file; no checkpoint of ours belongs to it",
+            where=bundle.network.name,
+            hint="Verification compares a bundle with the checkpoint it was converted from. Check "
+            "this one with run --self-test, or with run --data on two engines.",
+        )
 
 
 def check_data(

@@ -1,27 +1,27 @@
-"""The pieces of work a verification is cut into; each gives plain JSON for the journal."""
+"""The items a verification is cut into; each gives plain JSON for the journal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import InputError
+from spikeproof.errors import InputError, TargetError
+from spikeproof.io.files import sha256
 from spikeproof.passes.ranges import certify_ranges
 from spikeproof.simulate.engines import get_engine
 from spikeproof.simulate.fast import FastEngine
 from spikeproof.simulate.floats import run_float
-from spikeproof.simulate.trace import Engine, Progress
+from spikeproof.simulate.trace import Engine
 from spikeproof.verify.bisect import View, first_divergence
 from spikeproof.verify.boundary import audit, tie_cases
-from spikeproof.verify.checks import plain
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.exact import compare_engines, compare_ties, divergence_json
-from spikeproof.verify.journal import Journal
 from spikeproof.verify.layer_errors import layer_errors
 from spikeproof.verify.perturbations import (
     CHUNK,
@@ -29,12 +29,15 @@ from spikeproof.verify.perturbations import (
     Perturbation,
     check_images,
     chunk_seed,
+    images_bytes,
     load_images,
     store_images,
 )  # fmt: skip
 from spikeproof.verify.relations import check_stages
-from spikeproof.verify.responses import BATCH, measure_batch, merge_batches
+from spikeproof.verify.responses import measure_batch, merge_batches
 from spikeproof.verify.stages import Membrane, Stages, float_membranes, run_stages
+from spikeproof.work.items import Arrays, Item
+from spikeproof.work.runner import Runner
 
 Json = dict[str, Any]
 Images = NDArray[np.uint8]
@@ -62,28 +65,6 @@ class Material:
         return [target] if target.name == "fast" else [FastEngine(), target]
 
 
-class Steps:
-    """Do named work through the journal and report progress in rough milliseconds."""
-
-    def __init__(self, journal: Journal, total: int, progress: Progress | None) -> None:
-        """Start at nothing done."""
-        self._journal, self._total, self._progress = journal, total, progress
-        self._done = 0
-
-    def do(self, name: str, cost: int, work: Callable[[], Json], depends: Any = None) -> Json:
-        """Do one piece of work and count it."""
-        result = self._journal.do(name, lambda: dict(plain(work())), depends)
-        self._done += cost
-        if self._progress:
-            self._progress(min(self._done, self._total), self._total)
-        return result
-
-    def again(self, name: str, work: Callable[[], Json]) -> Json:
-        """Repeat a piece of work whose stored result is of no use."""
-        self._journal.forget(name)
-        return self.do(name, 0, work)
-
-
 def total_cost(material: Material) -> int:
     """Estimate all work in milliseconds."""
     crafted = sum(p.samples * (p.steps + 1) * _MS_PER_GRADIENT for p in material.planned)
@@ -91,15 +72,23 @@ def total_cost(material: Material) -> int:
     return sum(_COST.values()) + crafted + shown * _MS_PER_RESPONSE
 
 
-def measure(material: Material, journal: Journal, progress: Progress | None) -> Json:
-    """Do all work; returns the items by name, perturbation responses merged."""
-    steps = Steps(journal, total_cost(material), progress)
-    items = {
-        name: steps.do(name, _COST[name], lambda job=job: job(material))  # type: ignore[misc]
-        for name, job in _JOBS.items()
-    }
-    images = {p.name: _craft(material, p, steps) for p in material.planned}
-    items["responses"] = _respond(material, images, steps)
+def measure(material: Material, runner: Runner) -> Json:
+    """Do all work; returns the results by name, perturbation responses merged."""
+    jobs = [Item(name, job, cost=_COST[name]) for name, job in _JOBS.items()]
+    chunks = [c for p in material.planned for c in _chunks(material.folder, p)]
+    by_name = {chunk.name: chunk for chunk in chunks}
+
+    def store(item: Item, result: Json, arrays: Arrays) -> None:
+        if item.name in by_name:
+            by_name[item.name].store(result, arrays)
+
+    def whole(item: Item, result: Json) -> bool:
+        return item.name not in by_name or by_name[item.name].load(result) is not None
+
+    results = runner.do([*jobs, *(c.item() for c in chunks)], material, store, whole)
+    items: Json = dict(zip(_JOBS, results, strict=False))
+    crafted = list(zip(chunks, results[len(jobs) :], strict=True))
+    items["responses"] = merge_batches(runner.do(_responses(material, crafted), material))
     return items
 
 
@@ -157,53 +146,79 @@ _JOBS: dict[str, Callable[[Material], Json]] = {
 }  # fmt: skip
 
 
-def _craft(material: Material, item: Perturbation, steps: Steps) -> tuple[Images, list[str]]:
-    """Return the perturbed images of one kind and the hashes of their files."""
-    parts, hashes = [], []
-    for start in range(0, item.samples, CHUNK):
-        stop = min(start + CHUNK, item.samples)
-        path = material.folder / "images" / f"{item.row}-{item.strength:g}-{start}.npy"
-        name = f"images {item.name} {start}"
+@dataclass(frozen=True)
+class _Chunk:
+    """Some consecutive images of one perturbation, and the file they are kept in."""
 
-        def work(start: int = start, stop: int = stop, path: Path = path) -> Json:
-            return {"sha256": store_images(path, _crafted(material, item, start, stop))}
+    perturbation: Perturbation
+    start: int
+    stop: int
+    path: Path
 
-        cost = (stop - start) * (item.steps + 1) * _MS_PER_GRADIENT
-        entry = steps.do(name, cost, work)
-        images = load_images(path, str(entry["sha256"]))
-        if images is None:  # the journal has it, but the file is gone or damaged
-            entry = steps.again(name, work)
-            images = load_images(path, str(entry["sha256"]))
-        if images is None:
-            raise InputError("cannot be read back", where=str(path), hint="Check the disk.")
-        parts.append(images)
-        hashes.append(str(entry["sha256"]))
-    return np.concatenate(parts), hashes
+    @property
+    def name(self) -> str:
+        return f"images {self.perturbation.name} {self.start}"
+
+    def item(self) -> Item:
+        cost = (self.stop - self.start) * (self.perturbation.steps + 1) * _MS_PER_GRADIENT
+        return Item(self.name, _craft, (self.perturbation, self.start, self.stop), cost=cost)
+
+    def store(self, result: Json, arrays: Arrays) -> None:
+        if store_images(self.path, arrays["images"]) != result["sha256"]:
+            raise TargetError("images were altered on their way from a worker", where=self.name)
+
+    def load(self, result: Json) -> Images | None:
+        return load_images(self.path, str(result["sha256"]))
 
 
-def _crafted(material: Material, item: Perturbation, start: int, stop: int) -> Images:
+def _chunks(folder: Path, item: Perturbation) -> list[_Chunk]:
+    return [
+        _Chunk(
+            item, start, min(start + CHUNK, item.samples),
+            folder / "images" / f"{item.row}-{item.strength:g}-{start}.npy",
+        )
+        for start in range(0, item.samples, CHUNK)
+    ]  # fmt: skip
+
+
+def _craft(material: Material, item: Perturbation, start: int, stop: int) -> tuple[Json, Arrays]:
+    """Make the perturbed images of one chunk; the result holds the hash of their file."""
     x, y = material.x[start:stop], material.y[start:stop]
     seed = chunk_seed(material.config, item, start)
     found = material.perturb(item, material.stages.source, x, y, seed=seed)
     check_images(x, found, item)
-    return found
+    return {"sha256": sha256(images_bytes(found))}, {"images": found}
 
 
-def _respond(material: Material, images: dict[str, tuple[Images, list[str]]], steps: Steps) -> Json:
-    """Run both networks on all images, batch by batch."""
+def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[Item]:
+    """List the items that run both networks on all images, one chunk of images at a time."""
     longest = max([material.config.samples.accuracy, *(p.samples for p in material.planned)])
-    clean = material.x[:longest]
-    hashes = {name: found[1] for name, found in images.items()}
-    batches = []
-    for start in range(0, len(clean), BATCH):
-        part = slice(start, start + BATCH)
-        perturbed = {name: found[0][part] for name, found in images.items()}
-        shown = len(clean[part]) + sum(len(p) for p in perturbed.values())
+    longest = min(longest, len(material.x))
+    items = []
+    for start in range(0, longest, CHUNK):
+        used = [(chunk, result) for chunk, result in crafted if chunk.start == start]
+        stop = min(start + CHUNK, longest)
+        shown = stop - start + sum(chunk.stop - chunk.start for chunk, _ in used)
+        items.append(Item(
+            f"responses {start}", _respond, (start, stop),
+            depends={c.perturbation.name: r["sha256"] for c, r in used},
+            payload=partial(_load_all, used), cost=shown * _MS_PER_RESPONSE,
+        ))  # fmt: skip
+    return items
 
-        def work(part: slice = part, perturbed: dict[str, Images] = perturbed) -> Json:
-            stages = material.stages
-            return measure_batch(stages.source, stages.chip, clean[part], perturbed)
 
-        cost = shown * _MS_PER_RESPONSE
-        batches.append(steps.do(f"responses {start}", cost, work, depends=hashes))
-    return merge_batches(batches)
+def _load_all(used: list[tuple[_Chunk, Json]]) -> tuple[dict[str, Images]]:
+    """Read the perturbed images of one chunk back, by name of the perturbation."""
+    found = {}
+    for chunk, result in used:
+        images = chunk.load(result)
+        if images is None:
+            raise InputError("cannot be read back", where=str(chunk.path), hint="Check the disk.")
+        found[chunk.perturbation.name] = images
+    return (found,)
+
+
+def _respond(material: Material, start: int, stop: int, perturbed: dict[str, Images]) -> Json:
+    """Run both networks on one chunk of clean images and the perturbed ones made from it."""
+    stages = material.stages
+    return measure_batch(stages.source, stages.chip, material.x[start:stop], perturbed)

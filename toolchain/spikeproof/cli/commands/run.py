@@ -1,20 +1,24 @@
-"""Run a bundle on images with one of the engines: reference, fast or lava."""
+"""Run a bundle on images or spikes with one of the engines."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.options import Command, command
+from spikeproof.cli.options import WORKERS_HELP, Cluster, Command, command
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
-    from spikeproof.simulate.trace import Engine, LayerTrace
+    from spikeproof.io.slices import Samples
+    from spikeproof.simulate.trace import Engine
+    from spikeproof.work.evaluate import Evaluation, Subject
 
 
 def build() -> Command:
@@ -25,32 +29,79 @@ def build() -> Command:
 def run(
     console: Console,
     bundle: Annotated[Path, typer.Argument(help="A bundle made by convert.")],
-    engine: Annotated[str, typer.Option(help="reference, fast, lava or another target.")] = "fast",
+    engine: Annotated[
+        str, typer.Option(help="fast, reference, numpy, lava, onnx, torch.")
+    ] = "fast",
     data: Annotated[
-        Path | None, typer.Option(help="npz with x (N, C, H, W) and, if known, labels y (N,).")
+        Path | None,
+        typer.Option(
+            help="npz with x (N, C, H, W), or spikes (N, T, C, H, W), and perhaps labels y (N,); "
+            "or x as npy; or a folder with x.npy, y.npy."
+        ),
     ] = None,
     trace: Annotated[
         Path | None, typer.Option(help="Write u, v and spikes of every layer to this npz.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N samples.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples in memory at a time; default: by size.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS_HELP)] = None,
+    cluster: Cluster = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results as they come: after a stop, go on from there."),
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Check the bundle's own stimulus on the engine.")
     ] = False,
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
-    from spikeproof.cli.workflow import load_safe_bundle
+    from spikeproof.cli.workflow import prepare_fast
     from spikeproof.simulate.engines import get_engine
 
     if data is None and not self_test:
         raise InputError("needs --data X.npz or --self-test", where="run")
-    if self_test and (data, trace, limit) != (None, None, None):
-        raise InputError("--self-test takes no --data, --trace or --limit", where="run")
-    loaded = load_safe_bundle(bundle)
+    others = (data, trace, limit, batch, workers, cluster, journal)
+    if self_test and any(option is not None for option in others):
+        raise InputError("--self-test takes no option but --engine", where="run")
+    loaded = _load(bundle)
     chosen = get_engine(engine)
     refuse(chosen, loaded)
+    if chosen.name == "fast":
+        prepare_fast(console, loaded.network)
     if data is None:
         return _self_test(console, loaded, chosen)
-    return _run_data(console, loaded, chosen, data, trace, limit)
+    options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
+    return _run_data(console, loaded, options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    engine: str
+    data: Path
+    trace: Path | None
+    limit: int | None
+    batch: int | None
+    workers: int | None
+    cluster: str | None
+    journal: Path | None
+
+
+def _load(path: Path) -> Bundle:
+    """Read the bundle; one that does not fit in memory is an error with its size."""
+    from spikeproof.cli.workflow import load_safe_bundle
+    from spikeproof.simulate.memory import available_bytes, size_text
+
+    try:
+        return load_safe_bundle(path)
+    except MemoryError as error:
+        free = available_bytes()
+        raise InputError(
+            f"does not fit in memory: its file has {size_text(path.stat().st_size)}"
+            + ("" if free is None else f", {size_text(free)} are free"),
+            where=str(path), hint="Use a machine with more memory.",
+        ) from error  # fmt: skip
 
 
 def refuse(engine: Engine, bundle: Bundle) -> None:
@@ -87,53 +138,73 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
     return 0 if result.passed else 1
 
 
-def _run_data(
-    console: Console,
-    bundle: Bundle,
-    engine: Engine,
-    data: Path,
-    trace: Path | None,
-    limit: int | None,
-) -> int:
-    from spikeproof.cli.workflow import check_labels, check_writable
-    from spikeproof.io.data import load_data, save_arrays
+def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
+    from spikeproof.cli.workflow import check_writable
+    from spikeproof.work.evaluate import Subject
 
-    network = bundle.network
-    steps = None if network.coding == "pixels" else network.timesteps
-    x, y = load_data(data, network.input_shape, steps=steps)
-    check_labels(y, network, data)
-    x, y = x[:limit], None if y is None else y[:limit]
-    if trace is not None:
-        check_writable(trace)  # now, not after the run
+    samples = _samples(bundle, options)
+    if options.trace is not None:
+        check_writable(options.trace)  # now, not after the run
+    # The fast engine has threads of its own, which share the network; others get processes.
+    threads = options.workers if options.engine == "fast" and options.cluster is None else 1
+    subject = Subject(bundle.network, options.engine, threads, options.trace is not None)
     start = time.monotonic()
-    with console.stage(f"Running {len(x):,} samples on {engine.name}") as progress:
-        result = engine.run(network, x, trace=trace is not None, progress=progress)
+    found = _evaluate(console, bundle, subject, samples, options)
     seconds = time.monotonic() - start
-    accuracy = None if y is None else float((result.predictions == y).mean())
+    labels = samples.labels
+    accuracy = None if labels is None else float((found.predictions == labels).mean())
     document: dict[str, Any] = {
         "schema": 1,
-        "engine": engine.name,
-        "samples": len(x),
-        "predictions": result.predictions.tolist(),
+        "engine": options.engine,
+        "samples": len(found.predictions),
+        "predictions": found.predictions.tolist(),
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
     }
-    if trace is not None:
-        save_arrays(trace, trace_arrays(result.traces or {}))
-        document["trace"] = str(trace)
     correct = "" if accuracy is None else f", accuracy {accuracy:.2%}"
-    console.say(f"{len(x):,} samples on {engine.name} in {seconds:.1f} s{correct}")
-    if trace is not None:
-        console.say(f"trace: {trace}")
+    console.say(f"{len(samples):,} samples on {options.engine} in {seconds:.1f} s{correct}")
+    if found.earlier:
+        console.say(f"{found.earlier} of {found.batches} batches were taken from {options.journal}")
+    if options.trace is not None:
+        document["trace"] = str(options.trace)
+        console.say(f"trace: {options.trace}")
     console.document(document)
     return 0
 
 
-def trace_arrays(traces: dict[str, LayerTrace]) -> dict[str, Any]:
-    """Name the arrays of a trace file: NAME/s, NAME/u, NAME/v; of a readout NAME/v only."""
-    arrays: dict[str, Any] = {}
-    for name, layer in traces.items():
-        arrays[f"{name}/v"] = layer.v
-        if layer.s is not None:
-            arrays[f"{name}/s"], arrays[f"{name}/u"] = layer.s, layer.u
-    return arrays
+def _samples(bundle: Bundle, options: _Options) -> Samples:
+    """Open the data set and check what can be checked before the run."""
+    from spikeproof.cli.workflow import check_labels
+    from spikeproof.io.slices import open_samples
+
+    network = bundle.network
+    steps = None if network.coding == "pixels" else network.timesteps
+    samples = open_samples(options.data, network.input_shape, steps=steps)
+    check_labels(samples.labels, network, options.data)
+    return samples.first(options.limit)
+
+
+def _evaluate(
+    console: Console, bundle: Bundle, subject: Subject, samples: Samples, options: _Options
+) -> Evaluation:
+    from spikeproof.work.evaluate import evaluate, journal_base
+    from spikeproof.work.journal import Journal
+    from spikeproof.work.pool import Pool
+
+    processes = 1 if subject.engine == "fast" or options.cluster else options.workers or 1
+    if options.cluster is not None and options.workers is not None:
+        raise InputError("takes no --workers: the cluster has its own", where="--cluster")
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if options.journal is not None:
+            base = journal_base(subject, samples, bundle.content_hash, options.batch)
+            journal = stack.enter_context(Journal(options.journal, base))
+            for line in journal.notes:
+                console.say(line)
+        pool = stack.enter_context(Pool(processes, options.cluster))
+        title = f"Running {len(samples):,} samples on {subject.engine}"
+        progress = stack.enter_context(console.stage(title))
+        return evaluate(
+            subject, samples, pool,
+            batch=options.batch, journal=journal, trace=options.trace, progress=progress,
+        )  # fmt: skip

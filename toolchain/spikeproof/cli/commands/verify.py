@@ -12,9 +12,15 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
-from spikeproof.cli.options import Command, command
+from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.verdict import show_verdict
-from spikeproof.cli.workflow import Source, load_images, load_safe_bundle, load_source
+from spikeproof.cli.workflow import (
+    Source,
+    load_images,
+    load_safe_bundle,
+    load_source,
+    prepare_fast,
+)
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
@@ -43,16 +49,24 @@ def run(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default runs/NAME.")
     ] = None,
+    workers: Workers = 1,
+    cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
+    from spikeproof.verify.run import check_origin
+
     loaded = load_safe_bundle(bundle)
+    check_origin(loaded)
     source = load_source(resolve_model(against))
     settings = load_config(suite, config, **given)
     folder = output or Path("runs") / bundle.stem
     if dry_run:
         return _show_plan(console, settings, folder)
-    report = verify_into(console, loaded, source, settings, folder, data=data, limit=limit)
+    report = verify_into(
+        console, loaded, source, settings, folder,
+        data=data, limit=limit, workers=workers, cluster=cluster,
+    )  # fmt: skip
     return show_verdict(console, report)
 
 
@@ -65,6 +79,8 @@ def verify_into(
     *,
     data: Path | None = None,
     limit: int | None = None,
+    workers: int = 1,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
     need_torch("verification (gradient attacks)")
@@ -72,6 +88,7 @@ def verify_into(
     from spikeproof.verify.run import REPORT_HTML, verify
 
     x, y, _ = load_images(data, zoo_images, bundle.network.input_shape, "verify --data")
+    prepare_fast(console, bundle.network)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
             bundle,
@@ -82,7 +99,10 @@ def verify_into(
             settings,
             folder,
             progress=progress,
-            command=console.command_line,
+            command=console.command_without("--workers", "--cluster"),
+            workers=workers,
+            cluster=cluster,
+            note=console.note,
         )
     write_html(report, folder / REPORT_HTML)
     return report

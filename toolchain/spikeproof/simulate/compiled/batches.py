@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +88,27 @@ class Batches:
             logits, join_traces([p[1] or {} for p in found]) if trace else None
         )
 
-    def prepare(self) -> None:
+    def prepare(self, progress: Progress | None = None) -> None:
         """Compile the kernels, or load them from numba's cache, by running a sample of zeros."""
-        self.layer_seconds(np.zeros((1, *self._form), np.uint8))
+        done = count(1)
+
+        def after() -> None:
+            if progress:
+                progress(next(done), len(self.steps))
+
+        self._once(np.zeros((1, *self._form), np.uint8), after)
 
     def layer_seconds(self, x: NDArray[np.uint8]) -> list[float]:
         """Run samples on this thread and return the time of each layer, input work in the first."""
-        workspace, marks = self._take(len(x), trace=False), list[float]()
-        workspace.run(x, marks)
-        self._free.append(workspace)
+        marks = [time.perf_counter()]
+        self._once(x, lambda: marks.append(time.perf_counter()))
         return [after - before for before, after in pairwise(marks)]
+
+    def _once(self, x: NDArray[np.uint8], after: Callable[[], None]) -> None:
+        workspace = self._take(len(x), trace=False)
+        workspace.run(x, after)
+        with self._lock:
+            self._free.append(workspace)
 
     def _map(
         self,

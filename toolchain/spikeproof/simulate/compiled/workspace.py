@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,22 +59,20 @@ class Workspace:
         self._final = _final(steps[-1], rooms[-1], samples)
 
     def run(
-        self, x: NDArray[np.uint8], marks: list[float] | None = None
+        self, x: NDArray[np.uint8], after: Callable[[], None] | None = None
     ) -> NDArray[np.int64] | None:
         """Run samples and return their logits, or None if spikes other than 0 and 1 came in.
 
-        ``marks`` takes the time of the start and after each layer.
+        ``after`` is called after each layer.
         """
-        if marks is not None:
-            marks.append(time.perf_counter())
         if self._steps[0].source is None:
             self._sum_pixels(x)
         elif not self._pack(x, self._steps[0].source):
             return None
         for layer in self._layers:
             layer.kernel(layer.frame, len(x), *layer.constants)
-            if marks is not None:
-                marks.append(time.perf_counter())
+            if after is not None:
+                after()
         return self._logits(len(x))
 
     def _pack(self, x: NDArray[np.uint8], source: BitMap) -> bool:

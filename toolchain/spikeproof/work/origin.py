@@ -1,4 +1,4 @@
-"""What code a verification ran on: versions, machine, and a hash of our own sources.
+"""What code a run is made with: versions, machine, and a hash of our own sources.
 
 A stored result is only worth something if what computed it is what would compute it now.
 """
@@ -17,7 +17,7 @@ from spikeproof import __version__
 from spikeproof.simulate.trace import Engine
 
 Json = dict[str, Any]
-PACKAGES = ("numpy", "scipy", "torch", "lava-nc")
+PACKAGES = ("numpy", "scipy", "numba", "torch", "lava-nc", "onnxruntime")
 OURS = ("spikeproof", "spikeproof_models", "spikeproof_lava")
 _SOURCES = (".py", ".toml")
 

@@ -1,0 +1,106 @@
+"""The run command: every way of running gives the same document; what cannot run says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.cli import workflow
+from spikeproof.cli.app import run
+
+
+@pytest.fixture
+def args(tiny_bundle: Path, tiny_images: Path) -> list[str]:
+    return ["run", str(tiny_bundle), "--data", str(tiny_images), "--json"]
+
+
+def document(capsys: pytest.CaptureFixture[str], words: list[str]) -> Any:
+    capsys.readouterr()
+    assert run(words) == 0
+    return {**json.loads(capsys.readouterr().out), "seconds": 0, "engine": ""}
+
+
+def test_all_ways_give_the_same_document(
+    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = document(capsys, args)
+    assert first["samples"] == 24 and first["accuracy"] is not None
+    journal = ["--journal", str(tmp_path / "j")]
+    for more in (
+        ["--workers", "2"], ["--batch", "5"], ["--engine", "numpy", "--workers", "2"], journal,
+        [*journal, "--workers", "2"],
+    ):  # fmt: skip
+        assert document(capsys, args + more) == first, more
+
+
+def test_images_as_npy_and_in_a_folder(
+    args: list[str], tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = document(capsys, args)
+    with np.load(tiny_images) as arrays:
+        for name in "xy":
+            np.save(tmp_path / f"{name}.npy", arrays[name])
+    args[3] = str(tmp_path)
+    assert document(capsys, args) == first
+    args[3] = str(tmp_path / "x.npy")
+    assert document(capsys, args) == {**first, "accuracy": None}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--engine", "numpy", "--batch", "3"], 'batch was 5, is 3; engine was "fast", is "numpy"'),
+        (["--limit", "20", "--batch", "5"], "samples was 24, is 20"),
+    ],
+)
+def test_a_journal_of_another_run_is_refused(
+    more: list[str], message: str, args: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    args += ["--journal", str(tmp_path / "j")]
+    assert run([*args, "--batch", "5"]) == 0
+    capsys.readouterr()
+    assert run([*args, *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_images_are_another_run(
+    args: list[str], tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args += ["--journal", str(tmp_path / "j")]
+    assert run(args) == 0
+    with np.load(tiny_images) as arrays:
+        np.savez(tiny_images, x=arrays["x"] ^ 1, y=arrays["y"])
+    assert run(args) == 2
+    assert "another run: data was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--cluster", "tcp://127.0.0.1:1", "--workers", "2"], "takes no --workers"),
+        (["--workers", "0"], "--workers"),
+        (["--batch", "0"], "--batch"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_impossible_options(
+    more: list[str], message: str, args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*args, *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bundle_that_does_not_fit_in_memory(
+    args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(workflow, "load_bundle", load)
+    assert run(args) == 2
+    assert "does not fit in memory: its file has" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""A large npz written in pieces is the npz that would have been written at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.io.npz_writer import NpzWriter
+
+ARRAYS: dict[str, Any] = {
+    "a/v": np.arange(60, dtype=np.int32).reshape(10, 2, 3),
+    "a/s": (np.arange(10) % 2).astype(np.uint8),
+}
+MEMBERS = {name: (array.dtype, array.shape) for name, array in ARRAYS.items()}
+
+
+def write(target: Path, starts: list[int], step: int) -> None:
+    writer = NpzWriter(target.with_suffix(".parts"), MEMBERS)
+    for start in starts:
+        writer.write(start, {n: a[start : start + step] for n, a in ARRAYS.items()})
+        found = writer.read(start, min(start + step, 10))
+        np.testing.assert_array_equal(found["a/v"], ARRAYS["a/v"][start : start + step])
+    writer.assemble(target)
+
+
+def test_pieces_in_any_order_and_size_give_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "one.npz", [0], 10)
+    write(tmp_path / "many.npz", [8, 0, 4, 6, 2], 2)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "many.npz").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["many.npz", "one.npz"]
+    with np.load(tmp_path / "many.npz") as found:
+        assert sorted(found.files) == sorted(ARRAYS)
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+
+
+def test_a_missing_piece_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has 320 of 368 bytes"):
+        write(tmp_path / "a.npz", [0, 2, 4, 6], 2)
+    assert not (tmp_path / "a.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"a/v": ARRAYS["a/v"]},
+        {**ARRAYS, "a/v": ARRAYS["a/v"].astype(np.int64)},
+        {**ARRAYS, "a/v": ARRAYS["a/v"][:, :1]},
+        {n: np.concatenate([a, a]) for n, a in ARRAYS.items()},
+    ],
+    ids=["name", "type", "shape", "length"],
+)
+def test_other_arrays_than_announced_are_refused(arrays: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found"):
+        NpzWriter(tmp_path / "p", MEMBERS).write(0, arrays)
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.npz"
+    target.write_bytes(b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        write(target, [0], 10)
+    assert target.read_bytes() == b"old"

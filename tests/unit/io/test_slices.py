@@ -1,0 +1,130 @@
+"""Data sets read in slices: every form gives the same samples, nothing is taken on trust."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.errors import InputError
+from spikeproof.io.data import load_data
+from spikeproof.io.slices import open_samples
+
+SHAPE = (1, 4, 5)
+X = np.random.default_rng(0).integers(0, 256, (11, *SHAPE), dtype=np.uint8)
+Y = np.arange(11)
+
+
+def write(form: str, folder: Path, x: Any = X) -> Path:
+    path = folder / f"data-{form}"
+    if form == "folder":
+        path.mkdir()
+        np.save(path / "x.npy", x)
+        np.save(path / "y.npy", Y)
+        return path
+    with path.open("wb") as file:
+        if form == "npy":
+            np.save(file, x)
+        elif form == "fortran":
+            np.savez(file, x=np.asfortranarray(x), y=Y)
+        else:
+            {"stored": np.savez, "compressed": np.savez_compressed}[form](file, y=Y, x=x)
+    return path
+
+
+@pytest.mark.parametrize("form", ["stored", "compressed", "fortran", "folder", "npy"])
+def test_all_forms_give_the_same_samples(form: str, tmp_path: Path) -> None:
+    samples = open_samples(write(form, tmp_path), SHAPE)
+    assert len(samples) == 11
+    np.testing.assert_array_equal(samples.read(3, 8), X[3:8])
+    assert samples.read(3, 8).dtype == np.uint8 and type(samples.read(0, 1)) is np.ndarray
+    if form == "npy":
+        assert samples.labels is None
+    else:
+        np.testing.assert_array_equal(samples.labels, Y)  # type: ignore[arg-type]
+    few = samples.first(4)
+    assert len(few) == 4 and (few.labels is None or len(few.labels) == 4)
+
+
+def test_floats_are_rounded_as_when_loaded_whole(tmp_path: Path) -> None:
+    path = write("stored", tmp_path, np.random.default_rng(1).random((11, *SHAPE)))
+    whole, _ = load_data(path, SHAPE)
+    np.testing.assert_array_equal(open_samples(path, SHAPE).read(0, 11), whole)
+
+
+def test_spikes(tmp_path: Path) -> None:
+    path = write("stored", tmp_path, np.ones((11, 3, *SHAPE), bool))
+    assert open_samples(path, SHAPE, steps=3).read(2, 4).shape == (2, 3, *SHAPE)
+    with pytest.raises(InputError, match=r"expected \(N, 7, 1, 4, 5\)"):
+        open_samples(path, SHAPE, steps=7)
+    bad = write("compressed", tmp_path, np.full((11, 3, *SHAPE), 2))
+    with pytest.raises(InputError, match="other than 0 and 1"):
+        open_samples(bad, SHAPE, steps=3)
+
+
+def test_the_hash_is_of_the_samples_and_not_of_their_file(tmp_path: Path) -> None:
+    forms = {open_samples(write(f, tmp_path), SHAPE).content_hash()
+             for f in ("stored", "compressed", "folder")}  # fmt: skip
+    assert len(forms) == 1
+    other = X.copy()
+    other[10, 0, 3, 4] ^= 1
+    assert open_samples(write("npy", tmp_path, other), SHAPE).content_hash() not in forms
+    samples = open_samples(tmp_path / "data-stored", SHAPE)
+    assert samples.first(10).content_hash() not in forms
+
+
+def test_bad_values_late_in_the_file_are_found_when_read(tmp_path: Path) -> None:
+    x = np.zeros((11, *SHAPE))
+    x[9] = np.nan
+    samples = open_samples(write("stored", tmp_path, x), SHAPE)
+    samples.read(0, 9)
+    with pytest.raises(InputError, match="NaN or outside"):
+        samples.read(8, 11)
+
+
+def damage(path: Path, place: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("form", ["stored", "compressed"])
+def test_an_altered_member_is_refused(form: str, tmp_path: Path) -> None:
+    path = write(form, tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("x.npy")
+    damage(path, entry.header_offset + 200)
+    with pytest.raises(InputError, match="is not a usable"):
+        open_samples(path, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a usable"),
+        (b"PK\x03\x04 nonsense", "is not a usable"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "is not a usable"),
+        (None, "cannot be read"),
+    ],
+)
+def test_files_that_are_none(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_samples(path, SHAPE)
+
+
+def test_objects_and_promises_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(InputError, match="objects"):
+        open_samples(tmp_path / "o.npy", SHAPE)
+    raw = (write("npy", tmp_path)).read_bytes()
+    (tmp_path / "short.npy").write_bytes(raw[:-1])
+    with pytest.raises(InputError, match="is not a usable"):
+        open_samples(tmp_path / "short.npy", SHAPE)
+    with pytest.raises(InputError, match="has shape"):
+        open_samples(write("stored", tmp_path, np.zeros((0, *SHAPE))), SHAPE)

@@ -1,0 +1,173 @@
+"""A data set that is read in slices: memory is bounded by the slice, not by the set.
+
+x stays in its file, which the operating system maps: a ``.npy`` file, a folder with ``x.npy`` and
+perhaps ``y.npy``, or an ``.npz``. A member of an npz that is stored plainly is mapped in place; a
+compressed one is unpacked once to a file without a name, which is gone with the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import struct
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from spikeproof.errors import InputError
+from spikeproof.io.data import as_labels, as_uint8
+
+npy: Any = npy_format  # its functions have no types
+Array = NDArray[Any]
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_CHUNK = 1 << 20
+_LIMIT_UNPACKED = 1 << 40
+_HINT = "Write it with numpy.savez(path, x=images, y=labels); objects are refused."
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """x of a data set in its file, and its labels in memory.
+
+    input_shape: of one sample, (C, H, W), or (T, C, H, W) for spikes.
+    """
+
+    path: Path
+    x: Array
+    labels: NDArray[np.int64] | None
+    input_shape: tuple[int, ...]
+    spikes: bool
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def first(self, count: int | None) -> Samples:
+        """Return the first samples only."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Samples(self.path, self.x[:count], labels, self.input_shape, self.spikes)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return a slice in memory, as uint8.
+
+        Raises:
+            InputError: values out of range, or a file that has become shorter.
+        """
+        found = as_uint8(np.array(self.x[start:stop]), self.input_shape, self.path,
+                         spikes=self.spikes)  # fmt: skip
+        if len(found) != stop - start:
+            raise InputError(f"holds no samples {start} to {stop}", where=str(self.path))
+        return found
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of x, as it will be run, and the labels; reads everything once."""
+        digest = hashlib.sha256(f"{[len(self), *self.input_shape]}".encode())
+        step = max(1, (_CHUNK << 3) // max(1, int(np.prod(self.input_shape))))
+        for start in range(0, len(self), step):
+            digest.update(np.ascontiguousarray(self.read(start, min(start + step, len(self)))))
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None = None) -> Samples:
+    """Open a data set for reading in slices.
+
+    Args:
+        path: npz with x and perhaps y, npy with x, or a folder with x.npy and perhaps y.npy.
+        input_shape: expected (C, H, W).
+        steps: expected number of steps for spike input (N, T, C, H, W), None for images.
+
+    Raises:
+        InputError: missing or unusable files, wrong shape or type, y that does not match. Values
+            are checked when they are read.
+    """
+    x, y = _open(path)
+    expected = tuple(input_shape) if steps is None else (steps, *input_shape)
+    as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None)
+    return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
+
+
+def _open(path: Path) -> tuple[Array, Array | None]:
+    try:
+        if path.is_dir():
+            labels = path / "y.npy"
+            y = np.load(labels, allow_pickle=False) if labels.exists() else None
+            return _map_npy(path / "x.npy"), y
+        if not path.is_file():
+            found = "is a pipe or a device, not a file" if path.exists() else "No such file"
+            raise InputError(f"cannot be read: {found}", where=str(path), hint="Check the path.")
+        return (_map_npy(path), None) if _is_npy(path) else _open_npz(path)
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise InputError(
+                f"cannot be mapped, its {path.stat().st_size:,} bytes are more than this process "
+                "may address", where=str(path), hint="Raise the limit (ulimit -v), or split it.",
+            ) from error  # fmt: skip
+        # Nothing but the parsing of an untrusted file happens here; see io.data.
+        raise InputError(
+            f"is not a usable .npz or .npy file: {error}", where=str(path), hint=_HINT
+        ) from error
+
+
+def _is_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == b"\x93NUMPY"
+
+
+def _map_npy(path: Path) -> Array:
+    with path.open("rb") as file:
+        return _map(file, 0)
+
+
+def _open_npz(path: Path) -> tuple[Array, Array | None]:
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+        if "x" not in names:
+            raise InputError(f"holds {names}, expected an array 'x'", where=str(path))
+        x = _map_member(archive, file, archive.getinfo("x.npy"))
+        y = None
+        if "y" in names:
+            with archive.open("y.npy") as member:
+                y = npy.read_array(member, allow_pickle=False)
+        return x, y
+
+
+def _map_member(archive: zipfile.ZipFile, file: IO[bytes], entry: zipfile.ZipInfo) -> Array:
+    """Map a member in place if it is stored plainly, else a copy; either way its CRC is checked."""
+    if entry.file_size > _LIMIT_UNPACKED:
+        raise ValueError(f"unpacks to {entry.file_size:,} bytes")
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    with archive.open(entry) as member, tempfile.TemporaryFile() as copy:
+        for chunk in iter(lambda: member.read(_CHUNK), b""):
+            if not stored:
+                copy.write(chunk)
+        if not stored:
+            copy.flush()
+            return _map(copy, 0)
+    file.seek(entry.header_offset)
+    magic, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    if magic != b"PK\x03\x04":
+        raise ValueError("a member's header is damaged")
+    return _map(file, entry.header_offset + _LOCAL_HEADER.size + name + extra)
+
+
+def _map(file: IO[bytes], offset: int) -> Array:
+    """Map an npy file that begins at ``offset``; a header that promises too much is an error."""
+    file.seek(offset)
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("holds objects")
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    order: Any = "F" if fortran else "C"
+    return np.memmap(file, dtype, "r", file.tell(), shape, order)
