@@ -89,14 +89,15 @@ def test_a_killed_worker_changes_no_byte(
     assert (tmp_path / "shared.npz").read_bytes() == (tmp_path / "alone.npz").read_bytes()
 
 
-def test_an_item_that_kills_every_worker_is_named(cluster: Any) -> None:
+def test_an_item_that_kills_every_worker_ends_the_run(cluster: Any) -> None:
     def work(_: Any, i: int) -> Any:
         if i == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return {"i": i}
 
     items = [Item(f"item {i}", work, (i,)) for i in range(6)]
-    named = pytest.raises(TargetError, match="'item 3' died 2 times")
+    # Dask counts a death against all items that wait on the worker, so another may be named.
+    named = pytest.raises(TargetError, match=r"the worker of item 'item \d' died 2 times")
     with Pool(1, cluster.scheduler_address) as pool, named:
         Runner(pool, None, 6).do(items, None)
 

@@ -52,7 +52,14 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
     text = page.read_text(encoding="utf-8")
     known = {o for n in COMMANDS for p in load_command(n).params
              for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # fmt: skip
-    foreign = {"--fix", "--no-deps", "--ignore-requires-python", "--all"}
+    foreign = {
+        "--fix",
+        "--no-deps",
+        "--ignore-requires-python",
+        "--all",
+        "--nworkers",
+        "--nthreads",
+    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | foreign
     assert set(re.findall(r"`spikeproof ([a-z]+)", text)) <= set(COMMANDS)

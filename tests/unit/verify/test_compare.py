@@ -23,6 +23,7 @@ class Broken(FastEngine):
     name = "broken"
 
     def __init__(self, network: Any = None, spoil: Any = None) -> None:
+        super().__init__()
         self._network, self._spoil = network, spoil
 
     def run(self, network: Any, x: Any, **options: Any) -> Any:

@@ -53,7 +53,7 @@ class FastEngine:
 
         :meth:`run` does it by itself; call this where the wait should be shown or not be measured.
         """
-        batches = _laid_out[network] if network in _laid_out else _lay_out(network)
+        batches = _find(network)
         if batches is not None:
             batches.prepare(progress)
 
@@ -66,7 +66,7 @@ class FastEngine:
         progress: Progress | None = None,
     ) -> RunResult:
         """Run all samples in batches bounded by memory."""
-        batches = _laid_out[network] if network in _laid_out else _lay_out(network)
+        batches = _find(network)
         if batches is None:
             return NumpyEngine().run(network, x, trace=trace, progress=progress)
         return batches.run(network, x, self._workers, trace, progress)
@@ -86,8 +86,12 @@ def usable_cores() -> int:
     return max(1, min(cores, int(limit))) if limit.isdigit() else cores
 
 
-def _lay_out(network: ChipNetwork) -> Batches | None:
-    """Lay a network out for the kernels and remember it."""
+def _find(network: ChipNetwork) -> Batches | None:
+    """Return a network laid out for the kernels, or None where they cannot run it."""
+    try:
+        return _laid_out[network]
+    except KeyError:
+        pass
     batches = None
     if compiled():
         from spikeproof.simulate.compiled.batches import Batches

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count, pairwise
 
@@ -27,10 +27,14 @@ from spikeproof.simulate.trace import (
     result_from_logits,
 )
 
+Part = tuple[NDArray[np.int64], dict[str, LayerTrace] | None]
+"""Logits and traces of a chunk."""
 _CHUNK_BYTES = 1 << 20
 """Spikes of one chunk stay in a core's cache."""
 _TRACE_BYTES = 1 << 25
 _MOST_SAMPLES = 128
+_KEPT_SIZES = 4
+"""Chunk sizes whose memory is kept for the next run."""
 
 
 class Batches:
@@ -49,8 +53,7 @@ class Batches:
         self._timesteps = network.timesteps
         pixels = network.coding == "pixels"
         self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
-        self._free: list[Workspace] = []
-        self._lock = threading.Lock()
+        self._free: dict[tuple[int, bool], list[Workspace]] = {}
 
     def run(
         self,
@@ -76,13 +79,8 @@ class Batches:
             logits, traces = self._run_chunk(network, x, size, trace)
             if progress:
                 progress(len(x), len(x))
-            return result_from_logits(logits, traces)
-        starts = range(0, len(x), size)
-        found = []
-        for done, part in enumerate(self._map(network, x, starts, size, workers, trace), 1):
-            found.append(part)
-            if progress:
-                progress(min(done * size, len(x)), len(x))
+            return RunResult(logits, logits.argmax(axis=1), traces)
+        found = self._run_chunks(network, x, size, workers, trace, progress)
         logits = np.concatenate([part[0] for part in found])
         return result_from_logits(
             logits, join_traces([p[1] or {} for p in found]) if trace else None
@@ -107,44 +105,67 @@ class Batches:
     def _once(self, x: NDArray[np.uint8], after: Callable[[], None]) -> None:
         workspace = self._take(len(x), trace=False)
         workspace.run(x, after)
-        with self._lock:
-            self._free.append(workspace)
+        self._give_back(workspace)
 
-    def _map(
-        self,
-        network: ChipNetwork,
-        x: NDArray[np.uint8],
-        starts: range,
-        size: int,
-        workers: int,
-        trace: bool,
-    ) -> Iterable[tuple[NDArray[np.int64], dict[str, LayerTrace] | None]]:
-        def work(start: int) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
-            return self._run_chunk(network, x[start : start + size], size, trace)
+    def _run_chunks(
+        self, network: ChipNetwork, x: NDArray[np.uint8], size: int, workers: int, trace: bool,
+        progress: Progress | None,
+    ) -> list[Part]:  # fmt: skip
+        """Run chunk after chunk on this thread, while others take what is left.
 
-        return map(work, starts) if workers == 1 else _threads(workers).map(work, starts)
+        This thread works, too: a system that wakes all workers where it runs would have them
+        share its core for a while.
+        """
+        starts = range(0, len(x), size)
+        left, found = iter(range(len(starts))), dict[int, Part]()
+
+        def drain(report: Progress | None = None) -> None:
+            for k in left:  # next() on one iterator is atomic: each chunk is taken once
+                found[k] = self._run_chunk(network, x[starts[k] : starts[k] + size], size, trace)
+                if report:
+                    report(min(len(found) * size, len(x)), len(x))
+
+        helpers = [_threads(workers).submit(drain) for _ in range(min(workers, len(starts)) - 1)]
+        try:
+            drain(progress)
+        finally:
+            for _ in left:  # after an error nobody starts another chunk
+                pass
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
+        if progress:
+            progress(len(x), len(x))
+        return [found[k] for k in range(len(starts))]
 
     def _run_chunk(
         self, network: ChipNetwork, x: NDArray[np.uint8], size: int, trace: bool
-    ) -> tuple[NDArray[np.int64], dict[str, LayerTrace] | None]:
+    ) -> Part:
         workspace = self._take(size, trace)
         logits = workspace.run(x)
         if logits is None:
             check_input(network, x)
             raise AssertionError("unreachable: the packing found a spike that is not 0 or 1")
         traces = workspace.traces(len(x)) if trace else None
-        with self._lock:
-            self._free.append(workspace)
+        self._give_back(workspace)
         return logits, traces
 
     def _take(self, size: int, trace: bool) -> Workspace:
-        """Take a free workspace that is large enough, or make one; smaller ones are dropped."""
-        with self._lock:
-            for k, workspace in enumerate(self._free):
-                if workspace.samples >= size and workspace.traced == trace:
-                    return self._free.pop(k)
-            self._free = [w for w in self._free if w.traced != trace]
+        """Take a free workspace of this size, or make one; pop() alone is atomic."""
+        free = self._free.get((size, trace))
+        if free:
+            with suppress(IndexError):
+                return free.pop()
+        if len(self._free) >= _KEPT_SIZES:
+            self._free = {}
         return Workspace(self._form, self._timesteps, self.steps, size, trace)
+
+    def _give_back(self, workspace: Workspace) -> None:
+        key = workspace.samples, workspace.traced
+        free = self._free.get(key)
+        if free is None:
+            free = self._free.setdefault(key, [])
+        free.append(workspace)
 
     def chunk_size(self, samples: int, workers: int, trace: bool) -> int:
         """Return how many samples to run at a time."""
