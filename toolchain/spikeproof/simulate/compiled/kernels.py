@@ -72,6 +72,8 @@ class Frame(NamedTuple):
 
 
 FRAME = len(Frame._fields)
+_AHEAD = 4096
+"""How far ahead of its use input is asked for: the processor stops at the end of a page."""
 _MANY = 1 << 48
 """Arrays at an address are read within bounds that the layout knows, not the kernel."""
 
@@ -331,6 +333,7 @@ def pack_rows(
         waiting = np.uint64(0)  # bits that did not fill the last word
         for j in range(0, length, 64):
             count, at = min(64, length - j), r * length + j
+            ln.prefetch(x, at + _AHEAD)
             word, more = np.uint64(0), np.uint64(0)
             if at + 64 <= len(x):
                 unused = np.uint64(64 - count)

@@ -366,6 +366,22 @@ def store_word(typingctx: Any, array: Any, index: Any, word: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line at ``array[index]``, which may lie past the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        at = builder.bitcast(_pointer(context, builder, array, args[0], args[1]), byte)
+        builder.call(function, [at, i32(0), i32(3), i32(1)])  # read, keep in all caches, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic
 def to_pointer(typingctx: Any, address: Any) -> Any:
     """Make a pointer of an address."""
 
