@@ -1,7 +1,7 @@
 """Put measured figures into the documents that show them: ``python tests/figures.py``.
 
 The cards in models/zoo go into README.md; docs/bench.json and docs/scaling.json, as written by
-``spikeproof bench``, go into docs/performance.md.
+``spikeproof bench``, go into docs/performance.md and docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -107,6 +107,29 @@ def scaling_table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def sweep_table(document: dict[str, Any]) -> str:
+    """Return how long ten million images take on the machine of a bench document."""
+    lines = [
+        f"| network | fast, samples/s on {document['machine']['threads']} threads | "
+        "ten million images | on Lava's CPU backend |",
+        "|---|---:|---:|---:|",
+    ]
+    for net in document["nets"]:
+        rates = net["samples_per_second"]
+        times = [_duration(1e7 / rates[key]) if key in rates else "–" for key in ("fast", "lava")]
+        lines.append(f"| {net['net']} | {_number(rates['fast'])} | {times[0]} | {times[1]} |")
+    return "\n".join(lines)
+
+
+def sweep(text: str, root: Path = ROOT) -> str:
+    """Return docs/scaling.md with the figures of docs/bench.json."""
+    path = root / "docs" / "bench.json"
+    found = "Not measured yet."
+    if path.is_file():
+        found = sweep_table(json.loads(path.read_text(encoding="utf-8")))
+    return with_table(text, found, "sweep")
+
+
 def performance(text: str, root: Path = ROOT) -> str:
     """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
     parts = {"bench": (bench_tables, "bench"), "shares": (share_table, "bench"),
@@ -134,6 +157,12 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def _duration(seconds: float) -> str:
+    units = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
+    unit, size = [pair for pair in units if seconds >= 2 * pair[1]][-1]
+    return f"{_number(seconds / size)} {unit}"
+
+
 def _micro(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1e6 * seconds:.3g}"
 
@@ -151,4 +180,6 @@ if __name__ == "__main__":
     readme, page = ROOT / "README.md", ROOT / "docs" / "performance.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), table()), encoding="utf-8")
     page.write_text(performance(page.read_text(encoding="utf-8")), encoding="utf-8")
+    costs = ROOT / "docs" / "scaling.md"
+    costs.write_text(sweep(costs.read_text(encoding="utf-8")), encoding="utf-8")
     sys.stdout.write(table() + "\n")

@@ -1,4 +1,4 @@
-"""docs/performance.md shows the figures that were measured."""
+"""docs/performance.md and docs/scaling.md show the figures that were measured."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+SWEEP = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,10 @@ def figures() -> dict:
     return runpy.run_path(str(ROOT / "tests" / "figures.py"))
 
 
-def test_the_page_shows_the_measured_figures(figures: dict) -> None:
+def test_the_pages_show_the_measured_figures(figures: dict) -> None:
     assert figures["performance"](PAGE) == PAGE, "run: python tests/figures.py"
+    assert figures["sweep"](SWEEP) == SWEEP, "run: python tests/figures.py"
+    assert "Not measured" not in PAGE + SWEEP
 
 
 def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from spikeproof.simulate.trace import (
 
 Part = tuple[NDArray[np.int64], dict[str, LayerTrace] | None]
 """Logits and traces of a chunk."""
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 21
 """Spikes of one chunk stay in a core's cache."""
 _TRACE_BYTES = 1 << 25
 _MOST_SAMPLES = 128
@@ -181,8 +181,8 @@ def _sample_bytes(timesteps: int, steps: list[Step], trace: bool) -> int:
     total = 0
     for step in steps:
         lanes = step.places * step.blocks.width
-        source = step.source.stride if step.source else 8 * lanes
-        total += timesteps * source
+        # Pixels leave their sums and biases, once; spikes a bit array for each step.
+        total += timesteps * step.source.stride if step.source else 8 * lanes
         total += 8 * lanes * timesteps if trace else 0
     return total
 
