@@ -95,15 +95,19 @@ def share_table(document: dict[str, Any]) -> str:
 
 
 def scaling_table(document: dict[str, Any]) -> str:
-    """Return the largest network of each axis and the exponent of its cost."""
+    """Return the line that fits the cost of each axis, and the largest network."""
     lines = [
-        "| grows | exponent of the cost | largest | time per sample | peak memory |",
-        "|---|---:|---:|---:|---:|",
+        "| grows | fixed cost | per million | largest deviation | largest network | "
+        "time per sample | peak memory |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for series in document["series"]:
         axis, last = series["axis"], series["points"][-1]
         cost = f"{1e3 * last['seconds']:.3g} ms | {last['peak_bytes'] / 2**20:,.0f} MiB"
-        lines.append(f"| {axis} | {series['exponent']:.2f} | {last[axis]:,} | {cost} |")
+        fit = series["fit"]
+        slope = f"{_micro(fit['fixed_seconds'])} µs | {1e9 * fit['seconds_per_unit']:.3g} ms"
+        off = f"{100 * fit['largest_deviation']:.0f} %"
+        lines.append(f"| {axis} | {slope} | {off} | {last[axis]:,} | {cost} |")
     return "\n".join(lines)
 
 

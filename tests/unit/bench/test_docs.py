@@ -26,11 +26,12 @@ def test_the_pages_show_the_measured_figures(figures: dict) -> None:
 
 def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) -> None:
     point = {"timesteps": 16, "seconds": 0.0125, "peak_bytes": 300 << 20}
-    series = {"axis": "timesteps", "exponent": 1.0172, "points": [point]}
+    fit = {"fixed_seconds": 2e-5, "seconds_per_unit": 7.8e-4, "largest_deviation": 0.071}
+    series = {"axis": "timesteps", "fit": fit, "points": [point]}
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "scaling.json").write_text(json.dumps({"series": [series]}))
     made = figures["performance"](PAGE, tmp_path)
-    assert "| timesteps | 1.02 | 16 | 12.5 ms | 300 MiB |" in made
+    assert "| timesteps | 20 µs | 7.8e+05 ms | 7 % | 16 | 12.5 ms | 300 MiB |" in made
     assert "Not measured yet." in made
     assert (ROOT / "docs/scaling.json").is_file() == (ROOT / "docs/scaling.svg").is_file()
 

@@ -12,7 +12,7 @@ import pytest
 
 from spikeproof.bench import scaling
 from spikeproof.bench.nets import conv_net, mlp_net
-from spikeproof.bench.scaling import count_synapses, exponent, measure_scaling, write_scaling
+from spikeproof.bench.scaling import count_synapses, line, measure_scaling, write_scaling
 from spikeproof.errors import TargetError
 
 
@@ -27,9 +27,14 @@ def test_the_largest_network_has_at_least_ten_million_synapses() -> None:
     assert 784 * largest + largest**2 + 10 * largest > 10_000_000
 
 
-def test_the_exponent_of_a_power_law_is_found() -> None:
-    points = [{"neurons": n, "seconds": 3e-6 * n**1.5} for n in (10, 100, 1000)]
-    assert exponent("neurons", points) == pytest.approx(1.5)
+def test_a_line_is_found_and_what_is_none_is_seen() -> None:
+    straight = [{"neurons": n, "seconds": 2e-5 + 3e-8 * n} for n in (10, 100, 1000, 100_000)]
+    found = line("neurons", straight)
+    assert found["fixed_seconds"] == pytest.approx(2e-5)
+    assert found["seconds_per_unit"] == pytest.approx(3e-8)
+    assert found["largest_deviation"] < 1e-9
+    bent = [{"neurons": n, "seconds": 3e-8 * n**1.5} for n in (10, 100, 1000, 100_000)]
+    assert line("neurons", bent)["largest_deviation"] > 0.5
 
 
 def test_points_are_measured_in_processes_of_their_own(
@@ -82,8 +87,3 @@ def test_the_memory_of_a_point_is_not_that_of_the_process_that_asked_for_it() ->
 
 def die(*_: object) -> None:
     os._exit(9)
-
-
-def test_cost_over_constant_size_has_no_slope_of_its_own() -> None:
-    points = [{"synapses": n, "seconds": 0.5} for n in np.geomspace(1e4, 1e7, 5)]
-    assert exponent("synapses", points) == pytest.approx(0, abs=1e-9)

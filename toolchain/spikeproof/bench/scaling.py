@@ -94,7 +94,7 @@ def measure_point(network: chip.ChipNetwork, seconds: float = _SECONDS) -> Point
 
 
 def measure_scaling(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure all axes and fit cost = constant * size^exponent to each.
+    """Measure all axes and fit cost = fixed + slope * size to each.
 
     Raises:
         TargetError: a process died, most likely for want of memory.
@@ -112,14 +112,23 @@ def measure_scaling(*, quick: bool = False, progress: Progress | None = None) ->
             if progress:
                 progress(done, total)
         found = [asdict(point) for point in points]
-        series.append({"axis": axis, "exponent": exponent(axis, found), "points": found})
+        series.append({"axis": axis, "fit": line(axis, found), "points": found})
     return {"schema": 1, "samples_per_call": _SAMPLES, "series": series}
 
 
-def exponent(axis: str, points: list[dict[str, Any]]) -> float:
-    """Return the slope of log(seconds) over log(size): 1 means linear."""
-    x, y = np.log([p[axis] for p in points]), np.log([p["seconds"] for p in points])
-    return float(np.polyfit(x, y, 1)[0])
+def line(axis: str, points: list[dict[str, Any]]) -> dict[str, float]:
+    """Fit fixed + slope x size to the seconds per sample, all points alike in relative terms.
+
+    Returns {"fixed_seconds", "seconds_per_unit", "largest_deviation"}; the last is the largest
+    relative distance of a point from the line: where it is small, cost grows linearly.
+    """
+    size = np.array([p[axis] for p in points], np.float64)
+    seconds = np.array([p["seconds"] for p in points], np.float64)
+    columns = np.stack([np.ones_like(size), size], axis=1) / seconds[:, None]
+    (fixed, slope), *_ = np.linalg.lstsq(columns, np.ones_like(size), rcond=None)
+    deviation = np.abs((fixed + slope * size) / seconds - 1).max()
+    return {"fixed_seconds": float(fixed), "seconds_per_unit": float(slope),
+            "largest_deviation": float(deviation)}  # fmt: skip
 
 
 def write_scaling(document: dict[str, Any], path: Path) -> list[Path]:

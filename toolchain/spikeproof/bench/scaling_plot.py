@@ -52,8 +52,6 @@ def _panel(
     )
     dots = [plot.at(x, y) for x, y in data]
     title = f"{label} over {axis}"
-    if value == "seconds":
-        title += f", exponent {series['exponent']:.2f}"
     body = [
         text(8, 18, title, "label"),
         plot.grid(),

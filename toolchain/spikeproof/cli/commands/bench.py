@@ -135,7 +135,9 @@ def _scaling(console: Console, path: Path, quick: bool) -> int:
             [series["axis"], "ms per sample", "peak memory, MiB", "of it the network's, MiB"],
             [[p[series["axis"]], 1e3 * p["seconds"], p["peak_bytes"] / 2**20,
               p["own_bytes"] / 2**20] for p in series["points"]],
-            f"\ncost grows with {series['axis']} to the power {series['exponent']:.3f}",
+            f"\n{series['axis']}: {1e6 * series['fit']['fixed_seconds']:.3g} us and "
+            f"{1e9 * series['fit']['seconds_per_unit']:.3g} ms per million, off by at most "
+            f"{series['fit']['largest_deviation']:.0%}",
         )  # fmt: skip
     console.say("written: " + ", ".join(map(str, written)))
     console.document(document)
