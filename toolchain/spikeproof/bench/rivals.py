@@ -132,6 +132,10 @@ def _engine_maker(name: str, net: BenchNet, count: int) -> Callable[[], Runner]:
             raise UnsupportedError("; ".join(problems), where=f"engine {name}")
 
         def run(x: Images) -> Any:
+            if name == "torch":  # whoever ran before may have set another number
+                import torch
+
+                torch.set_num_threads(count)
             return engine.run(net.network, x).logits
 
         return run

@@ -1,15 +1,14 @@
 """Synaptic sums in ONNX: exact by a bound that is computed from the weights, never assumed.
 
 Sums do not depend on the neurons' state, so they stand outside the time loop: one operator makes
-them for all steps at once. Two ways, both of standard operators:
+them for all steps at once, in float32 MatMul or Conv. Integers are exact in float32 as long as no
+partial sum, in whatever order, can leave +-2^24. The largest row of |weight| times the largest
+payload bounds them all. Weights that exceed it are cut into digits that do not, and the digits'
+sums are put together in 64-bit integers.
 
-* MatMulInteger, 8-bit times 8-bit into 32 bits, where the payload is a spike. Runtimes for CPUs
-  without VNNI add *pairs* of products in 16 bits and saturate there; with payloads 0 and 1 a pair
-  reaches 2 * 128, so nothing saturates anywhere. Graded payloads (255 * 128 * 2 > 2^15) could.
-* float32 MatMul or Conv otherwise: integers are exact in float32 as long as no partial sum, in
-  whatever order, can leave +-2^24. The largest row of |weight| times the largest payload bounds
-  them all. Weights that exceed it are cut into digits that do not, and the digits' sums are put
-  together in 64-bit integers.
+MatMulInteger would be the natural operator and is not used: runtimes for CPUs without VNNI may add
+pairs of 8-bit products in 16 bits, and ONNX Runtime 1.23.2, the last one for Python 3.10, returns
+wrong sums for some shapes on CPUs with tile registers (AMX).
 """
 
 from __future__ import annotations
@@ -74,14 +73,7 @@ def stored_bytes(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> int:
     if isinstance(synapse, chip.HostCurrent):
         inner = synapse.synapse
         return 4 * inner.weight.size * len(float_parts(inner.weight, payload))
-    if _takes_int8(synapse, payload):
-        return synapse.weight.size
     return 4 * synapse.weight.size * len(float_parts(synapse.weight, payload))
-
-
-def _takes_int8(synapse: chip.Synapse, payload: int) -> bool:
-    """Tell whether 8-bit products serve: spikes, a dense layer, and no shift to the right."""
-    return payload == 1 and isinstance(synapse, chip.DenseSynapse) and synapse.exponent >= 0
 
 
 def _peak(weight: NDArray[np.int64], payload: int) -> int:
@@ -106,11 +98,7 @@ def _(
     synapse: chip.Synapse, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
 ) -> tuple[str | None, str | None, int]:
     worst = shifted_magnitude(largest_sum(synapse, payload), synapse.exponent)
-    shift = synapse.exponent + fx.CURRENT_SHIFT
-    if _takes_int8(synapse, payload):
-        current = _integer_current(g, layer.name, synapse, source, shift)
-    else:
-        current = _float_current(g, layer.name, synapse, source, payload)
+    current = _float_current(g, layer.name, synapse, source, payload)
     return current, None, worst * fx.CURRENT_UNIT
 
 
@@ -127,22 +115,6 @@ def _(
     unit = g.number(1 << layer.neuron.bias_exponent, "int64")
     shifted = g.op("Mul", [mantissa, unit], f"{name}/bias_units", doc="<< the bias exponent")
     return None, g.cast(shifted, "int32", f"{name}/bias_int32"), 0
-
-
-def _integer_current(
-    g: GraphBuilder, name: str, synapse: chip.Synapse, source: str, shift: int
-) -> str:
-    """Spikes times 8-bit weights; one-signed weights span 0..255 around a zero point."""
-    weight = synapse.weight.astype(np.int64).T
-    zero, scale = {"mixed": (0, 2), "excitatory": (-128, 1), "inhibitory": (127, 1)}[synapse.sign]
-    stored = g.constant(f"{name}/weight", weight // scale + zero, "int8")
-    inputs = [g.cast(source, "uint8", f"{name}/input"), stored]
-    if zero:
-        inputs += [g.number(0, "uint8"), g.number(zero, "int8")]
-    doc = "mixed-sign weights are even and stored halved" if scale == 2 else ""
-    total = g.op("MatMulInteger", inputs, f"{name}/sum", doc=doc)
-    unit = g.number(int(fx.shift_sum(scale, shift)))
-    return g.op("Mul", [total, unit], f"{name}/current", doc="sum << (6 + weight exponent)")
 
 
 def _float_current(

@@ -94,9 +94,9 @@ def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -
     if x.ndim != 1 + len(expected) or x.shape[1:] != expected or len(x) == 0:
         raise InputError(f"has shape {x.shape}, expected (N, {str(expected)[1:]}", where=where)
     if spikes:
-        if x.dtype.kind not in "biuf" or not np.isin(x, (0, 1)).all():
+        if x.dtype.kind not in "biuf" or not _is_binary(x):
             raise InputError("holds values other than 0 and 1", where=where)
-        return x.astype(np.uint8)
+        return x.astype(np.uint8, copy=False)
     if x.dtype == np.uint8:
         return x
     if not np.issubdtype(x.dtype, np.floating):
@@ -112,6 +112,11 @@ def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
 
 
+def _is_binary(x: Array) -> bool:
+    """Tell whether all values are 0 or 1; one pass where the type has no other sign."""
+    return bool(x.max() <= 1 if x.dtype.kind in "bu" else ((x == 0) | (x == 1)).all())
+
+
 def as_labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | None:
     """Check labels, if there are any, and return them as int64.
 
@@ -120,7 +125,11 @@ def as_labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | 
     """
     if y is None:
         return None
-    if y.shape != (samples,) or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+    if (
+        y.shape != (samples,)
+        or not np.issubdtype(y.dtype, np.integer)
+        or not (int(y.min()) >= 0 and int(y.max()) < 1 << 31)
+    ):
         raise InputError(
             f"has shape {y.shape} and type {y.dtype}, expected {samples} labels >= 0",
             where=f"{path}: y",

@@ -73,8 +73,8 @@ class FastEngine:
 
 
 def compiled() -> bool:
-    """Tell whether numba is installed, so that the kernels are compiled."""
-    return find_spec("numba") is not None
+    """Tell whether numba is installed, and not told to compile nothing."""
+    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 def usable_cores() -> int:

@@ -22,12 +22,12 @@ from numba.extending import overload
 
 from spikeproof.fixedpoint import STATE_MAX
 from spikeproof.simulate.compiled import lanes as ln
+from spikeproof.simulate.compiled.cache import compiled
 from spikeproof.simulate.compiled.sources import (
     Constant,
     Events,
     Lookups,
     Products,
-    compiled,
     joined,
     locate,
     prepare,

@@ -32,6 +32,8 @@ from spikeproof.simulate.compiled.layout import (
 Table = EventTable | ProductTable | LookupTable | GradedTable
 
 _PIXEL_MAX = 255
+_TABLE_VALUES = 1 << 26
+"""Half a GiB while tables are built."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +71,24 @@ class Step:
 
 
 def fits(network: chip.ChipNetwork) -> bool:
-    """Tell whether all sums fit the 32 bits of the kernels; a host current's may not."""
+    """Tell whether the kernels can run a network.
+
+    Not one whose host current needs sums beyond 32 bits, nor one with a convolution whose tables
+    would be far larger than its weights (hundreds of groups).
+    """
     first = network.layers[0].synapse
-    if not isinstance(first, chip.HostCurrent):
-        return True
-    return largest_sum(first.synapse, _PIXEL_MAX) <= RAW_SUM_MAX
+    if isinstance(first, chip.HostCurrent) and largest_sum(first.synapse, _PIXEL_MAX) > RAW_SUM_MAX:
+        return False
+    return all(_table_values(layer.synapse) <= _TABLE_VALUES for layer in network.layers)
+
+
+def _table_values(synapse: chip.Synapse | chip.HostCurrent) -> int:
+    """Return how many numbers are laid out for a convolution before unused ones are left out."""
+    if not isinstance(synapse, chip.ConvSynapse):
+        return 0
+    out_channels, _, k_h, k_w = synapse.weight.shape
+    span = (k_w - 1) * synapse.dilation[1] + 1
+    return int(4 * k_h * span * (synapse.input_shape[0] + 64) * (out_channels + 64))
 
 
 def lay_out(network: chip.ChipNetwork) -> list[Step]:

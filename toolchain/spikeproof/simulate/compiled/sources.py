@@ -14,9 +14,9 @@ from numba.extending import overload
 
 from spikeproof.simulate.compiled import lanes as ln
 from spikeproof.simulate.compiled import tiles
+from spikeproof.simulate.compiled.cache import compiled
 
 Array = Any
-compiled = njit(nogil=True, cache=True)
 joined = njit(inline="always")
 """For parts of kernels that pass registers on: they become one function."""
 

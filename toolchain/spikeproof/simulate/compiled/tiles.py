@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 ROWS, DEPTH, COLUMNS = 16, 64, 16
@@ -30,6 +30,8 @@ _ARCH_PRCTL = 158
 @lru_cache(maxsize=1)
 def available() -> bool:
     """Tell whether this processor has 8-bit tiles and the system lets this process use them."""
+    if config.CPU_NAME or config.CPU_FEATURES:
+        return False  # numba was told to compile for another processor than this one
     features = llvm.get_host_cpu_features()
     if not (sys.platform == "linux" and features.get("amx-int8") and features.get("amx-tile")):
         return False
