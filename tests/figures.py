@@ -75,6 +75,29 @@ def bench_tables(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+GOALS = (
+    ("mlp", "torch_float", 14), ("conv", "torch_float", 9), ("mlp", "torch_float_batch1", 60),
+    ("conv", "torch_float_batch1", 20), ("mlp", "lava", 1500), ("conv", "lava", 3000),
+    ("mlp", "torch_snn", 10), ("conv", "torch_snn", 10), ("fmnist-lif-natural", "torch_float", 5),
+    ("fmnist-lif-adversarial", "torch_float", 5),
+    ("fmnist-dlif-adversarial-mppd", "torch_float", 5),
+)  # fmt: skip
+
+
+def goal_table(document: dict[str, Any]) -> str:
+    """Return the goals and what was reached: how many times faster than whom."""
+    names = {key: label for label, key in RATIOS.items()}
+    nets = {net["net"]: net for net in document["nets"]}
+    lines = ["| network | against | asked | reached |", "|---|---|---:|---:|"]
+    for net, key, asked in GOALS:
+        value = nets[net]["ratios"].get(key) if net in nets else None
+        found = (
+            "–" if value is None else f"{_number(value)}x{'' if value >= asked else ' (missed)'}"
+        )
+        lines.append(f"| {net} | {names[key]} | {asked:,}x | {found} |")
+    return "\n".join(lines)
+
+
 def share_table(document: dict[str, Any]) -> str:
     """Return the peaks of the machine, and floor, time and share of every layer."""
     one = document["peaks"]["threads_1"]
@@ -136,7 +159,7 @@ def sweep(text: str, root: Path = ROOT) -> str:
 
 def performance(text: str, root: Path = ROOT) -> str:
     """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
-    parts = {"bench": (bench_tables, "bench"), "shares": (share_table, "bench"),
+    parts = {"bench": (bench_tables, "bench"), "goals": (goal_table, "bench"), "shares": (share_table, "bench"),
              "scaling": (scaling_table, "scaling")}  # fmt: skip
     for name, (render, source) in parts.items():
         path = root / "docs" / f"{source}.json"

@@ -41,7 +41,7 @@ def finish(folder: Path, **options: Any) -> tuple[list[Any], int]:
     with Journal(folder, BASE, **options) as journal:
         runner = Runner(Pool(), journal, 3)
         results = runner.do(ITEMS, None)
-        audit = journal.audit(runner.keys)
+        audit = journal.audit(runner.used)
         assert audit.recorded == audit.asked == 3
         return results, runner.taken
 

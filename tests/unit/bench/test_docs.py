@@ -22,6 +22,8 @@ def test_the_pages_show_the_measured_figures(figures: dict) -> None:
     assert figures["performance"](PAGE) == PAGE, "run: python tests/figures.py"
     assert figures["sweep"](SWEEP) == SWEEP, "run: python tests/figures.py"
     assert "Not measured" not in PAGE + SWEEP
+    machine = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))["machine"]
+    assert machine["load_before"] <= 0.5, "the page says that such figures do not belong there"
 
 
 def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) -> None:

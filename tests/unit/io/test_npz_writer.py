@@ -73,3 +73,24 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="No space left"):
         write(target, [0], 10)
     assert target.read_bytes() == b"old"
+
+
+def test_what_a_longer_run_left_behind_does_not_stop_a_shorter_one(tmp_path: Path) -> None:
+    folder = tmp_path / "left"
+    longer = {name: (d, (40, *shape[1:])) for name, (d, shape) in MEMBERS.items()}
+    NpzWriter(folder, longer).write(30, {n: np.concatenate([a]) for n, a in ARRAYS.items()})
+    writer = NpzWriter(folder, MEMBERS)
+    writer.write(0, ARRAYS)
+    writer.assemble(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as found:
+        np.testing.assert_array_equal(found["a/v"], ARRAYS["a/v"])
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.npy").symlink_to(victim)
+    with pytest.raises(InputError, match="could not write arrays"):
+        NpzWriter(tmp_path / "parts", MEMBERS)
+    assert victim.read_bytes() == b"mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,17 @@ def test_objects_and_promises_are_refused(tmp_path: Path) -> None:
         open_samples(tmp_path / "short.npy", SHAPE)
     with pytest.raises(InputError, match="has shape"):
         open_samples(write("stored", tmp_path, np.zeros((0, *SHAPE))), SHAPE)
+
+
+def test_pipes_single_numbers_and_labels_that_would_wrap_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "pipes"
+    folder.mkdir()
+    os.mkfifo(folder / "x.npy")
+    with pytest.raises(InputError, match="pipe or a device"):
+        open_samples(folder, SHAPE)
+    np.save(tmp_path / "one.npy", np.uint8(3))
+    with pytest.raises(InputError, match="single number"):
+        open_samples(tmp_path / "one.npy", SHAPE)
+    np.savez(tmp_path / "y.npz", x=X, y=np.full(11, 2**64 - 1, np.uint64))
+    with pytest.raises(InputError, match="labels >= 0"):
+        open_samples(tmp_path / "y.npz", SHAPE)

@@ -157,6 +157,23 @@ def test_a_complete_run_is_not_taken_over(
      {"targets": {"lava": "other 2.0"}}],
     ids=lambda c: next(iter(c)),
 )  # fmt: skip
+def test_a_run_that_fails_keeps_the_report_of_the_last_one(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    _verify(case, config, tmp_path, perturb)
+    report = (tmp_path / "report.json").read_bytes()
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no more")
+
+    with pytest.raises(Exception, match="no more"):
+        _verify(case, config, tmp_path, broken)
+    assert (tmp_path / "previous-report.json").read_bytes() == report
+    again = _verify(case, config, tmp_path, perturb)
+    assert _timeless(again) == _timeless(json.loads(report))
+    assert not (tmp_path / "previous-report.json").exists()
+
+
 def test_other_code_makes_other_items(
     change: Any, case: Any, config: Any, tmp_path: Path, perturb: Any, monkeypatch: Any
 ) -> None:

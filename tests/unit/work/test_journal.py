@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spikeproof.errors import InputError
+from spikeproof.io.files import sha256
 from spikeproof.work.items import Item
 from spikeproof.work.journal import Journal, list_changes
 from spikeproof.work.pool import Pool
@@ -50,13 +51,16 @@ def test_a_cleared_journal_is_empty_and_still_of_its_run(tmp_path: Path) -> None
 
 
 def test_the_audit_reads_the_file_anew(tmp_path: Path) -> None:
+    used = {"k1": sha256("1"), "k2": sha256("2")}
     with Journal(tmp_path, BASE) as journal:
         journal.put("k1", "first", "1", 0)
         journal.put("k2", "other", "2", 0)
-        assert (journal.audit(["k1", "k2", "k3"]).recorded, journal.audit([]).damaged) == (2, 0)
+        assert journal.audit({**used, "k3": sha256("3")}).recorded == 2
+        assert journal.audit({"k1": sha256("another result")}).recorded == 0
+        assert journal.audit({}).damaged == 0
         raw = journal.path.read_bytes()
         journal.path.write_bytes(raw.replace(b"other", b"0ther"))
-        audit = journal.audit(["k1", "k2"])
+        audit = journal.audit(used)
         assert (audit.asked, audit.recorded, audit.damaged) == (2, 1, 1)
         assert journal.get("k2") is None, "a record that went bad later is not used either"
 

@@ -5,8 +5,9 @@ Torch and the libraries built on it are imported when a line-up is made, never b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from inspect import signature
@@ -90,7 +91,8 @@ def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> L
             continue
         exact = name in ENGINES
         try:
-            contender = Contender(name, group, make(), exact)
+            with redirect_stdout(sys.stderr):  # libraries greet, and stdout is for the document
+                contender = Contender(name, group, make(), exact)
             if exact:
                 check_exact(net, contender)
             contenders.append(contender)

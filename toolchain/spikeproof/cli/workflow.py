@@ -121,6 +121,13 @@ def load_safe_bundle(path: Path) -> Bundle:
     Raises:
         RangeError: some input could make a sum, u, v or host current leave the chip's ranges.
     """
+    from spikeproof.io.zoo import zoo_networks
+
+    if not path.exists() and str(path) in zoo_networks():
+        raise InputError(
+            "is a trained network, not a bundle", where=str(path),
+            hint=f"First: spikeproof convert {path} -o {path}.spk",
+        )  # fmt: skip
     bundle = load_bundle(path)
     _check_bundle_ranges(bundle)
     return bundle
@@ -181,5 +188,7 @@ def prepare_fast(console: Console, network: ChipNetwork) -> None:
     from spikeproof.simulate.fast import FastEngine, compiled
 
     if compiled():
-        with console.stage("Preparing the fast engine (compiles once on a machine)") as progress:
+        with console.stage(
+            "Loading the fast engine (it is compiled once on a machine)"
+        ) as progress:
             FastEngine(1).prepare(network, progress)

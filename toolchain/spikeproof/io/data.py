@@ -91,8 +91,7 @@ def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -
         InputError: wrong shape, type or range.
     """
     where = f"{path}: x"
-    if x.ndim != 1 + len(expected) or x.shape[1:] != expected or len(x) == 0:
-        raise InputError(f"has shape {x.shape}, expected (N, {str(expected)[1:]}", where=where)
+    check_shape(x.shape, expected, path)
     if spikes:
         if x.dtype.kind not in "biuf" or not _is_binary(x):
             raise InputError("holds values other than 0 and 1", where=where)
@@ -110,6 +109,12 @@ def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -
             hint="Divide 0..255 images by 255, or store them as uint8.",
         )  # fmt: skip
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
+
+
+def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
+    """Raise InputError unless this is the shape of at least one sample of the expected form."""
+    if len(found) != 1 + len(expected) or found[1:] != expected or found[0] == 0:
+        raise InputError(f"has shape {found}, expected (N, {str(expected)[1:]}", where=f"{path}: x")
 
 
 def _is_binary(x: Array) -> bool:

@@ -30,7 +30,8 @@ class NpzWriter:
     """Arrays that share their first axis, written slice by slice.
 
     Args:
-        folder: where the members wait; made if missing, and what it holds is kept.
+        folder: where the members wait; made if missing, and what it holds is kept, but for what
+            lies beyond an array's end. Links in it are refused.
         members: dtype and whole shape of every array, by name.
 
     Raises:
@@ -45,10 +46,20 @@ class NpzWriter:
         self._paths = {name: folder / f"{i}.npy" for i, name in enumerate(sorted(members))}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in self._paths.values():
-                path.touch()
+            for name, path in self._paths.items():
+                self._open(path, self._size(name))
         except OSError as error:
             raise self._failed(error) from error
+
+    @staticmethod
+    def _open(path: Path, size: int) -> None:
+        """Make a member's file if it is missing, and cut what an earlier, longer run left."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(handle).st_size > size:
+                os.ftruncate(handle, size)
+        finally:
+            os.close(handle)
 
     def write(self, start: int, arrays: Mapping[str, Array]) -> None:
         """Write the slices that begin at ``start``; they are on the disk when this returns.
@@ -86,9 +97,7 @@ class NpzWriter:
         Raises:
             InputError: the last piece is missing, or the disk is full; no partial file is left.
         """
-        sizes = {
-            n: len(self._header(n)) + self._row(n) * s[0] for n, (_, s) in self._members.items()
-        }
+        sizes = {name: self._size(name) for name in self._members}
         for name, size in sizes.items():
             found = self._paths[name].stat().st_size
             if found != size:
@@ -119,6 +128,9 @@ class NpzWriter:
                 os.fsync(file.fileno())
         except OSError as error:
             raise self._failed(error) from error
+
+    def _size(self, name: str) -> int:
+        return len(self._header(name)) + self._row(name) * self._members[name][1][0]
 
     def _row(self, name: str) -> int:
         dtype, shape = self._members[name]

@@ -21,7 +21,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
-from spikeproof.io.data import as_labels, as_uint8
+from spikeproof.io.data import as_labels, as_uint8, check_shape
 
 npy: Any = npy_format  # its functions have no types
 Array = NDArray[Any]
@@ -89,6 +89,7 @@ def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None 
     """
     x, y = _open(path)
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
+    check_shape(x.shape, expected, path)
     as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None)
     return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
 
@@ -97,7 +98,7 @@ def _open(path: Path) -> tuple[Array, Array | None]:
     try:
         if path.is_dir():
             labels = path / "y.npy"
-            y = np.load(labels, allow_pickle=False) if labels.exists() else None
+            y = np.array(_map_npy(labels)) if labels.exists() else None
             return _map_npy(path / "x.npy"), y
         if not path.is_file():
             found = "is a pipe or a device, not a file" if path.exists() else "No such file"
@@ -123,6 +124,8 @@ def _is_npy(path: Path) -> bool:
 
 
 def _map_npy(path: Path) -> Array:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{path.name} is a pipe or a device, not a file")
     with path.open("rb") as file:
         return _map(file, 0)
 
@@ -167,6 +170,8 @@ def _map(file: IO[bytes], offset: int) -> Array:
     shape, fortran, dtype = read(file)
     if dtype.hasobject:
         raise ValueError("holds objects")
+    if not shape:
+        raise ValueError("holds a single number, not an array")
     if 0 in shape:
         return np.zeros(shape, dtype)
     order: Any = "F" if fortran else "C"

@@ -37,6 +37,7 @@ from spikeproof.work.threads import inner_threads
 Json = dict[str, Any]
 SCHEMA = 1
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+PREVIOUS = "previous-"
 RESUMED = "items_from_earlier_attempt"
 _PARTS = {  # which items a check's time is spent in
     "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
@@ -98,13 +99,14 @@ def verify(
     stages = rebuild_stages(bundle.network, source, bundle.record)
     material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
     base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
-    with _open_journal(run_dir, base) as journal, Pool(workers, cluster, inner_threads=1) as pool:
+    material.engines()  # before anything of an earlier run is touched: is the target there?
+    with Pool(workers, cluster, inner_threads=1) as pool, _open_journal(run_dir, base) as journal:
         if note and journal.notes:
             note("\n".join(journal.notes))
         runner = Runner(pool, journal, total_cost(material), progress)
         with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
             items = measure(material, runner)
-            found = judge(items, material, hashes, journal.audit(runner.keys))
+            found = judge(items, material, hashes, journal.audit(runner.used))
     report = {
         "schema": SCHEMA,
         "verdict": str(overall(found)),
@@ -116,6 +118,8 @@ def verify(
         "timing": {**_timing(runner.seconds), RESUMED: runner.taken},
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
+    for name in (REPORT_HTML, REPORT_JSON):
+        (run_dir / f"{PREVIOUS}{name}").unlink(missing_ok=True)
     return report
 
 
@@ -124,8 +128,10 @@ def _open_journal(run_dir: Path, base: Json) -> Journal:
     journal = Journal(run_dir, base, restart=True)
     if (run_dir / REPORT_JSON).exists():
         journal.clear()
-        for name in (REPORT_HTML, REPORT_JSON):  # last the one that tells a run is complete
-            (run_dir / name).unlink(missing_ok=True)
+        # Kept until the new report is there; last the one that tells a run is complete.
+        for name in (REPORT_HTML, REPORT_JSON):
+            if (run_dir / name).exists():
+                (run_dir / name).replace(run_dir / f"{PREVIOUS}{name}")
     return journal
 
 

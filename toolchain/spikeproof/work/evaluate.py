@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,7 @@ from spikeproof.work.pool import Pool
 from spikeproof.work.runner import Runner
 
 _INPUT_BYTES, _TRACE_BYTES = 8 << 20, 64 << 20
-_MOST = {"reference": 16, "lava": 256}
+_MOST = {"reference": 16, "lava": 256, "numpy": 256, "onnx": 512, "torch": 1024}
 """Samples of a batch on slow engines, so that a killed run loses little."""
 _MOST_ELSEWHERE = 8192
 
@@ -183,7 +184,11 @@ def _with_traces(
     journal: Journal | None,
 ) -> list[Json]:  # fmt: skip
     """Run with traces that go to disk as they come: beside the journal, or beside the target."""
-    folder = journal.path.with_name("trace") if journal else trace.with_name(f".{trace.name}.parts")
+    if journal:
+        folder = journal.path.with_name("trace")
+    else:  # a folder of its own: another run may write to the same target
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{trace.name}.", dir=trace.parent))
     writer = NpzWriter(folder, trace_members(subject.network, len(samples)))
     starts, start = {}, 0
     for item in items:

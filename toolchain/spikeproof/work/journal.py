@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -101,16 +102,20 @@ class Journal:
         os.ftruncate(self._handle, 0)
         self._append(seal(self._header))
 
-    def audit(self, keys: list[str]) -> Audit:
-        """Read the whole file again and count the asked items with a record that is whole."""
-        found, damaged = set(), 0
+    def audit(self, used: Mapping[str, str]) -> Audit:
+        """Read the whole file again and count the items whose record is what was used.
+
+        ``used``: the SHA-256 of the result that went into the report, by the item's key.
+        """
+        found: dict[str, str] = {}
+        damaged = 0
         with self.path.open("rb") as file:
             for offset, line in scan(file):
                 record = _result(line) if offset else unseal(line)
                 damaged += record is None
                 if offset and record is not None:
-                    found.add(record["key"])
-        return Audit(len(keys), sum(key in found for key in keys), damaged)
+                    found[record["key"]] = record["result_hash"]
+        return Audit(len(used), sum(found.get(key) == told for key, told in used.items()), damaged)
 
     def close(self) -> None:
         """Let another process have the file."""
@@ -223,7 +228,7 @@ def _open_locked(path: Path) -> int:
     """Open the file for reading and writing, making it if missing, for this process alone."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise InputError(
             f"cannot be opened: {error.strerror or error}",

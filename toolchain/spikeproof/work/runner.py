@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spikeproof.errors import TargetError
+from spikeproof.io.files import sha256
 from spikeproof.simulate.trace import Progress
 from spikeproof.work.items import Arrays, Done, Item, Json, check_names
 from spikeproof.work.journal import Journal
@@ -36,7 +37,7 @@ class Runner:
         self._total, self._progress = total, progress
         self._cost = 0
         self.taken = 0
-        self.keys: list[str] = []
+        self.used: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
     def do(
@@ -63,7 +64,7 @@ class Runner:
             self._keep(item, keys[done.index], done)
             found[done.index] = done.text
         self._count(items, found)
-        self.keys += keys
+        self.used |= {key: sha256(found[i]) for i, key in enumerate(keys)}
         return [json.loads(found[i]) for i in range(len(items))]
 
     def _stored(self, item: Item, key: str, whole: Whole | None) -> str | None:

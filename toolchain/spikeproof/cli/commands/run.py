@@ -68,9 +68,9 @@ def run(
     loaded = _load(bundle)
     chosen = get_engine(engine)
     refuse(chosen, loaded)
-    if chosen.name == "fast":
-        prepare_fast(console, loaded.network)
     if data is None:
+        if chosen.name == "fast":
+            prepare_fast(console, loaded.network)
         return _self_test(console, loaded, chosen)
     options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
     return _run_data(console, loaded, options)
@@ -139,12 +139,14 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 
 def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
-    from spikeproof.cli.workflow import check_writable
+    from spikeproof.cli.workflow import check_writable, prepare_fast
     from spikeproof.work.evaluate import Subject
 
     samples = _samples(bundle, options)
     if options.trace is not None:
         check_writable(options.trace)  # now, not after the run
+    if options.engine == "fast" and options.cluster is None:
+        prepare_fast(console, bundle.network)
     # The fast engine has threads of its own, which share the network; others get processes.
     threads = options.workers if options.engine == "fast" and options.cluster is None else 1
     subject = Subject(bundle.network, options.engine, threads, options.trace is not None)
