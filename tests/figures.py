@@ -159,8 +159,8 @@ def sweep(text: str, root: Path = ROOT) -> str:
 
 def performance(text: str, root: Path = ROOT) -> str:
     """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
-    parts = {"bench": (bench_tables, "bench"), "goals": (goal_table, "bench"), "shares": (share_table, "bench"),
-             "scaling": (scaling_table, "scaling")}  # fmt: skip
+    parts = {"bench": (bench_tables, "bench"), "goals": (goal_table, "bench"),
+             "shares": (share_table, "bench"), "scaling": (scaling_table, "scaling")}  # fmt: skip
     for name, (render, source) in parts.items():
         path = root / "docs" / f"{source}.json"
         found = "Not measured yet."

@@ -116,9 +116,9 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
 
     def altered(model: Any) -> bytes:
         for initializer in model.graph.initializer:
-            if initializer.name == "out/weight":
+            if initializer.name == "out/sum_weight":
                 flipped = bytearray(initializer.raw_data)
-                flipped[0] ^= 0x10
+                flipped[3::4] = bytes(b ^ 0x80 for b in flipped[3::4])  # the signs of all weights
                 initializer.raw_data = bytes(flipped)
         data: bytes = model.SerializeToString(deterministic=True)
         return data

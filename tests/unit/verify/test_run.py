@@ -151,12 +151,6 @@ def test_a_complete_run_is_not_taken_over(
     assert again.runs > 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"sources": "other"}, {"python": "9.9"}, {"machine": ["x", "y"]}, {"packages": {"numpy": "9"}},
-     {"targets": {"lava": "other 2.0"}}],
-    ids=lambda c: next(iter(c)),
-)  # fmt: skip
 def test_a_run_that_fails_keeps_the_report_of_the_last_one(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
@@ -174,6 +168,12 @@ def test_a_run_that_fails_keeps_the_report_of_the_last_one(
     assert not (tmp_path / "previous-report.json").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"sources": "other"}, {"python": "9.9"}, {"machine": ["x", "y"]}, {"packages": {"numpy": "9"}},
+     {"targets": {"lava": "other 2.0"}}],
+    ids=lambda c: next(iter(c)),
+)  # fmt: skip
 def test_other_code_makes_other_items(
     change: Any, case: Any, config: Any, tmp_path: Path, perturb: Any, monkeypatch: Any
 ) -> None:

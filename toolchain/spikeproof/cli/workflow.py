@@ -188,7 +188,5 @@ def prepare_fast(console: Console, network: ChipNetwork) -> None:
     from spikeproof.simulate.fast import FastEngine, compiled
 
     if compiled():
-        with console.stage(
-            "Loading the fast engine (it is compiled once on a machine)"
-        ) as progress:
+        with console.stage("Loading the fast engine (compiled once on a machine)") as progress:
             FastEngine(1).prepare(network, progress)
