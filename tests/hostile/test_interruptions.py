@@ -88,6 +88,8 @@ def test_an_error_of_the_disk_keeps_the_old_bundle(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(f"os.{step}", full)
+    if step == "replace":  # Python 3.10's Path keeps a reference of its own
+        monkeypatch.setattr(Path, "replace", full)
     code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
                 "-o", str(tiny_bundle), "--weight-bits", "6"])  # fmt: skip
     assert code == 2
