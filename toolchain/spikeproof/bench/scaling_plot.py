@@ -45,7 +45,8 @@ def _panel(
     key: str, series: dict[str, Any], value: str, unit: float, label: str, class_: str
 ) -> Markup:
     axis = series["axis"]
-    data = [(float(p[axis]), unit * float(p[value])) for p in series["points"]]
+    size, name = (1e-6, "million synapses") if axis == "synapses" else (1.0, axis)
+    data = [(size * float(p[axis]), unit * float(p[value])) for p in series["points"]]
     plot = Plot(
         padded([x for x, _ in data], 52, _WIDTH - 14, log=True),
         padded([y for _, y in data], 188, 34, log=True),
@@ -55,7 +56,7 @@ def _panel(
     body = [
         text(8, 18, title, "label"),
         plot.grid(),
-        plot.base(plot.x.ticks(), axis),
+        plot.base(plot.x.ticks(), name),
         group(
             [
                 path(dots, "curve"),
@@ -64,5 +65,5 @@ def _panel(
             class_=class_,
         ),
     ]
-    told = "; ".join(f"{x:,.0f}: {y:.4g}" for x, y in data)
+    told = "; ".join(f"{x:,.4g}: {y:.4g}" for x, y in data)
     return figure(key, title, told, (_WIDTH, _HEIGHT), Markup("").join(body))
