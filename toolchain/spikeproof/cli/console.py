@@ -112,9 +112,12 @@ class Console:
             sys.stdout.flush()
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[Progress]:
-        """Show a stage: a bar with ETA if it takes over two seconds, then one line that stays."""
-        watcher = _Watcher(self, title)
+    def stage(self, title: str, unit: str = "") -> Iterator[Progress]:
+        """Show a stage: a bar with ETA if it takes over two seconds, then one line that stays.
+
+        ``unit`` names what is counted (images, layers); without it the share done is shown.
+        """
+        watcher = _Watcher(self, title, unit)
         try:
             yield watcher.update
         finally:
@@ -125,8 +128,8 @@ class Console:
 class _Watcher:
     """Turn (done, all) calls into a bar on a terminal, or into a line now and then elsewhere."""
 
-    def __init__(self, console: Console, title: str) -> None:
-        self.console, self.title = console, title
+    def __init__(self, console: Console, title: str, unit: str) -> None:
+        self.console, self.title, self.unit = console, title, unit
         self.start = self.last = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -138,16 +141,20 @@ class _Watcher:
             return
         if self._bar is not None:
             shown = time.monotonic() - self.start >= _SHOW_AFTER
-            self._bar.update(self._task, completed=done, total=total, visible=shown)
+            said = self._done(done, total)
+            self._bar.update(self._task, completed=done, total=total, visible=shown, said=said)
             return
         now = time.monotonic()
         if now - self.last >= _PLAIN_EVERY:
             self.last = now
-            self.console.say(f"{self.title}: {done:,} of {total:,}{self._left(done, total)}")
+            self.console.say(f"{self.title}: {self._done(done, total)}{self._left(done, total)}")
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def _done(self, done: int, total: int) -> str:
+        return f"{done:,} of {total:,} {self.unit}" if self.unit else f"{100 * done // total} %"
 
     def _left(self, done: int, total: int) -> str:
         if done <= 0:
@@ -161,12 +168,12 @@ class _Watcher:
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=30),
-            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[said]}"),
             progress.TimeRemainingColumn(),
             console=self.console.rich,
             transient=True,
         )
-        self._task = self._bar.add_task(self.title, total=None, visible=False)
+        self._task = self._bar.add_task(self.title, total=None, visible=False, said="")
         self._bar.start()
 
 

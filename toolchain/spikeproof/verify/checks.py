@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from spikeproof.verify.verdict import Verdict, combine
@@ -27,10 +28,10 @@ def exact_check(measured: Json, engine: str) -> Json:
     compared = sum(layer["values"] for layer in row["layers"])
     mismatches = sum(layer["mismatches"] for layer in row["layers"])
     samples = measured["samples"]
-    what = "every" if mismatches == 0 else f"{compared - mismatches:,} of {compared:,}"
+    where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
     return check(
-        "V1", "Target equals specification, bit for bit", "tested", row["verdict"],
-        f"On {samples} images {engine} gives {what} u, v and spike of the reference simulator.",
+        "V1", "The target computes the specification, bit for bit", "tested", row["verdict"],
+        f"On {samples} images {engine} agrees with the reference simulator {where} of u, v and s.",
         {"compared": compared, "mismatches": mismatches, "samples": samples, "engine": engine,
          "reference": "reference"},
         {"layers": row["layers"]},
@@ -49,12 +50,12 @@ def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
         )  # fmt: skip
     verdict = combine(stage["verdict"] for stage in stages)
     broken = [f"{s['from']} to {s['to']}" for s in stages if s["verdict"] != "pass"]
-    state = "every stage keeps the relation its pass declares" if not broken else (
-        f"not established for {', '.join(broken)}"
-    )  # fmt: skip
+    summary = f"All {len(stages)} steps do what they declare."
+    if broken:
+        summary = f"Not shown for {len(broken)} of {len(stages)} steps: {', '.join(broken)}."
     return check(
-        "V2", "Stage by stage: each pass keeps its declared relation", "tested", verdict,
-        f"Of {len(stages)} stages, {state}.",
+        "V2", "Each conversion step does what it declares", "tested", verdict,
+        summary,
         {"stages": len(stages), "kept": len(stages) - len(broken)},
         {"stages": stages},
     )  # fmt: skip
@@ -63,17 +64,17 @@ def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
 def divergence_check(pairs: list[Json]) -> Json:
     """V3: where two stages first part."""
     found = [p for p in pairs if p["found"]]
-    summary = "No pair of stages ever parts."
+    summary = "No two stages ever differ."
     if found:
         first = found[0]
         summary = (
-            f"{first['from']} and {first['to']} first part in {first['layer']} at step "
-            f"{first['step']}, sample {first['sample']}"
-            + (f", {first['margin']:.3g} of the threshold away from it."
+            f"The {first['from']} and the {first['to']} network first differ in layer "
+            f"{first['layer']}, at timestep {first['step'] + 1} of image {first['sample'] + 1}"
+            + (f"; that membrane was {first['margin']:.2%} of the threshold away from firing."
                if first["margin"] is not None else ".")
         )  # fmt: skip
     figures = {"pairs": len(pairs), "diverging": len(found)}
-    return check("V3", "First divergence between stages", "measured", Verdict.INFO, summary,
+    return check("V3", "Where the stages first differ", "measured", Verdict.INFO, summary,
                  figures, {"pairs": pairs})  # fmt: skip
 
 
@@ -82,9 +83,10 @@ def errors_check(layers: list[Json], samples: int) -> Json:
     spiking = layers[:-1] or layers
     worst = max(spiking, key=lambda row: row["accumulated"]["flip_rate"])
     return check(
-        "V4", "Error each layer adds, and error that adds up", "measured", Verdict.INFO,
-        f"Most spikes flip in {worst['name']}: {worst['accumulated']['flip_rate']:.3%} of its "
-        f"states end to end, {worst['local']['flip_rate']:.3%} on the trained network's spikes.",
+        "V4", "Conversion error, layer by layer", "measured", Verdict.INFO,
+        f"Spikes change most often in {worst['name']}: in {worst['accumulated']['flip_rate']:.3%} "
+        "of its states when the whole chip network runs, and in "
+        f"{worst['local']['flip_rate']:.3%} when only this layer is converted.",
         {"samples": samples, "worst_layer": worst["name"],
          "worst_flip_rate": worst["accumulated"]["flip_rate"]},
         {"layers": layers},
@@ -108,9 +110,9 @@ def match_check(data: Json) -> Json:
         **_would_pass([x["would_pass"] for _, x in rows]),
     }  # fmt: skip
     return check(
-        "V5", "Perturbations are as large in the membranes as before", "tested", verdict,
-        f"{passed} of {len(rows)} pairs of perturbation and layer meet all limits{spread}; the "
-        f"largest median difference is {worst:.2%}{turned}.",
+        "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
+        f"{passed} of {len(rows)} comparisons (each perturbation in each layer) meet all "
+        f"limits{spread}; the largest median difference is {worst:.2%}{turned}.",
         figures, data,
     )  # fmt: skip
 
@@ -133,7 +135,7 @@ def accuracy_check(rows: list[Json]) -> Json:
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
     return check(
-        "V7", "Accuracy is equal, clean and on examples crafted on the trained network", "tested",
+        "V7", "Accuracy is the same, on clean and on perturbed images", "tested",
         verdict,
         f"Clean accuracy {clean['float_accuracy']:.2%} before and {clean['chip_accuracy']:.2%} "
         f"after; the largest difference is {100 * worst['difference']:+.2f} points "
@@ -154,12 +156,19 @@ def ranges_check(layers: list[Json]) -> Json:
     tightest = min(layers, key=lambda x: x["headroom_bits"])
     proved = "No input can" if verdict is Verdict.PASS else "Some input might"
     return check(
-        "V9", "No input can overflow 24 bits", "proved", verdict,
-        f"{proved} leave the chip's ranges; least headroom {tightest['headroom_bits']:.2f} bits "
-        f"in {tightest['name']}.",
+        "V9", "No input can overflow the chip's registers", "proved", verdict,
+        f"{proved} leave the chip's ranges. The worst possible input would fill "
+        f"{_filled(tightest['headroom_bits'])} of the registers of {tightest['name']}, the fullest "
+        "layer.",
         {"layers": len(layers), "least_headroom_bits": tightest["headroom_bits"]},
         {"layers": layers},
     )  # fmt: skip
+
+
+def _filled(headroom_bits: float) -> str:
+    """Return how much of its range a register uses; rounded down, so that full is not claimed."""
+    share = 100 * 2.0**-headroom_bits
+    return "more than 100 %" if share > 100 else f"{math.floor(100 * share) / 100:g} %"
 
 
 def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
@@ -177,9 +186,9 @@ def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
     total = sum(x["states"] for x in layers)
     forced = sum(row["ties"] for row in ties["layers"])
     return check(
-        "V13", "States on the threshold are broken alike", "tested", verdict,
-        f"{on:,} of {total:,} states lie exactly on the threshold; with {forced} ties forced, "
-        f"{wrong} of {states:,} states differ between engines."
+        "V13", "Membranes exactly at the threshold are decided the same way", "tested", verdict,
+        f"In {on:,} of {total:,} states on real images the membrane equals the threshold. "
+        f"With {forced} such ties forced, {wrong:,} of {states:,} states differ between engines."
         + (f" No ties were forced in {', '.join(absent)}." if absent else ""),
         {"samples": samples, "states": total, "on_threshold": on,
          "within_1_lsb": sum(x["within_1_lsb"] for x in layers), "forced_ties": forced,
@@ -205,8 +214,8 @@ def _untied(layers: list[str], ties: Json) -> list[str]:
 def provenance_check(hashes: dict[str, str]) -> Json:
     """V15: what was verified is what the hashes say; checked before anything ran."""
     return check(
-        "V15", "Provenance", "tested", Verdict.PASS,
-        "The bundle's bytes give its content hash, and the checkpoint is the one it was made from.",
+        "V15", "The files are the ones named here", "tested", Verdict.PASS,
+        "The bundle has the content its hash says and was made from this checkpoint.",
         dict(hashes), {},
     )  # fmt: skip
 
@@ -215,8 +224,8 @@ def journal_check(audit: Audit) -> Json:
     """V16: every item of work asked for is in the journal, whole; read again from the disk."""
     verdict = Verdict.PASS if audit.recorded == audit.asked > 0 else Verdict.FAIL
     return check(
-        "V16", "Nothing lost, nothing altered on the way", "tested", verdict,
-        f"{audit.recorded:,} of {audit.asked:,} items of work asked for are in the journal with "
-        "a hash that matches what was recorded.",
+        "V16", "No result was lost or altered", "tested", verdict,
+        f"{audit.recorded:,} of {audit.asked:,} pieces of work are in the journal, each with the "
+        "hash it was recorded under.",
         {"items": audit.asked, "recorded": audit.recorded}, {},
     )  # fmt: skip

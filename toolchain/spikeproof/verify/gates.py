@@ -22,18 +22,18 @@ def sentence(checks: list[Json]) -> str:
     accuracy = by_id["V7"]["data"]["rows"]
     if verdict is Verdict.PASS:
         return (
-            f"On up to {max(row['samples'] for row in accuracy):,} images per comparison the chip "
-            f"network and the trained network are right equally often, clean and under every "
-            f"tested perturbation, within the margins; perturbations are as large in their "
-            f"membranes; {figures['engine']} gives the specification's integers bit for bit on "
-            f"{figures['samples']:,} images; and no input can overflow."
+            f"The chip network is as accurate as the trained network on clean images and under "
+            f"every perturbation tested (up to {max(row['samples'] for row in accuracy):,} images "
+            f"each, within the margins), and its membranes react to perturbations equally "
+            f"strongly. {figures['engine']} reproduces the specification bit for bit on "
+            f"{figures['samples']:,} images, and no input can overflow the chip's registers."
         )
     judged = [c for c in checks if c["verdict"] != str(Verdict.INFO)]
     found = [c for c in judged if c["verdict"] == str(verdict)]
     named = "; ".join(f"{c['title']} ({c['id']})" for c in found)
     if verdict is Verdict.FAIL:
-        return f"{len(found)} of {len(judged)} checks failed, so this does not hold: {named}."
+        return f"{len(found)} of {len(judged)} checks failed. This does not hold: {named}."
     return (
-        f"Nothing failed, but the evidence is too thin for {len(found)} of {len(judged)} checks; "
-        f"not established: {named}."
+        f"Nothing failed, but {len(found)} of {len(judged)} checks could not be decided. Not yet "
+        f"shown: {named}."
     )

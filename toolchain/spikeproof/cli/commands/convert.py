@@ -76,7 +76,7 @@ def run(
     if dry_run:
         _show_plan(console, source, images_path, target, options)
         return 0
-    with console.stage(f"Converting {network.name}") as progress:
+    with console.stage(f"Converting {network.name}", "layers") as progress:
         _, bundle = convert_to_bundle(source, images, options, progress)
         written = write_bundle(target, bundle)
     _check_written(target, written)

@@ -46,7 +46,7 @@ def run(
     network = source.checkpoint.network
     images, _, _ = load_images(None, zoo_calibration, network.input_shape, "demo")
     console.note(f"{network.name}: trained network {source.path}, images {zoo_images()}")
-    with console.stage("Converting to chip integers") as progress:
+    with console.stage("Converting to chip integers", "layers") as progress:
         _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
         bundle = write_bundle(output / f"{network.name}.spk", made)
     show_table(console, bundle.record["table"])

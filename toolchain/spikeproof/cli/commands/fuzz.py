@@ -58,7 +58,7 @@ def run(
         console.say(f"{entry['engine']}: network {entry['network']}: {entry['text']}{place}")
 
     title = f"Comparing {len(engines)} engines on {nets:,} networks"
-    with console.stage(title) as progress:
+    with console.stage(title, "networks") as progress:
         report = fuzz(
             nets, seed, engines, first=first, workers=workers, output=output, progress=progress,
             found=show_failure,

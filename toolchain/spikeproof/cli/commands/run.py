@@ -205,7 +205,7 @@ def _evaluate(
                 console.say(line)
         pool = stack.enter_context(Pool(processes, options.cluster))
         title = f"Running {len(samples):,} samples on {subject.engine}"
-        progress = stack.enter_context(console.stage(title))
+        progress = stack.enter_context(console.stage(title, "samples"))
         return evaluate(
             subject, samples, pool,
             batch=options.batch, journal=journal, trace=options.trace, progress=progress,
