@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import RangeError
+from spikeproof.io.files import temporary_folder
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
@@ -58,8 +58,7 @@ def run_many(
         check_chip(task.network)
         check_input(task.network, task.x)
     limit = sum(map(estimate_seconds, tasks)) + _START_SECONDS if timeout is None else timeout
-    with tempfile.TemporaryDirectory(prefix="spikeproof-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with temporary_folder("lava") as folder:
         jobs = []
         for number, task in enumerate(tasks):
             place = folder / f"job_{number:06d}"

@@ -19,6 +19,7 @@ import pytest
 
 from spikeproof.cli.app import run
 from spikeproof.io.bundle import load_bundle
+from spikeproof.io.files import TEMPORARY, is_left_behind
 
 Cli = Callable[..., Any]
 
@@ -95,7 +96,7 @@ def test_an_error_of_the_disk_keeps_the_old_bundle(
     assert code == 2
     assert "No space left" in capsys.readouterr().err
     assert tiny_bundle.read_bytes() == old
-    assert not list(tiny_bundle.parent.glob(".*partial*"))
+    assert temporary_files(tiny_bundle.parent) == []
 
 
 def test_a_folder_that_cannot_be_made(
@@ -148,21 +149,44 @@ def interrupt(
     return process.returncode, out, err
 
 
-def partial_files(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*") if "partial" in p.name]
+def temporary_files(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.name.endswith(TEMPORARY)]
 
 
-def test_ctrl_c_during_convert(tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path) -> None:
+STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("sent", STOPPING)
+def test_ctrl_c_and_its_like_during_convert(
+    sent: signal.Signals, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "o.spk"
     args: list[object] = ["convert", tiny_checkpoint, "--calibration", tiny_images, "-o", target,
                           "--json"]  # fmt: skip
     code, out, err = interrupt("passes.convert", "quantise_network", args, tmp_path / "m",
-                               signal.SIGINT)  # fmt: skip
+                               sent)  # fmt: skip
     assert code == 2
     assert "nothing half-written" in err
     assert json.loads(out)["error"]["exit_code"] == 2
     assert not target.exists()
-    assert partial_files(tmp_path) == []
+    assert temporary_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("sent", [*STOPPING, signal.SIGKILL])
+def test_a_stopped_export_leaves_no_file_or_one_that_is_known_as_left_behind(
+    sent: signal.Signals, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    target = tmp_path / "o.onnx"
+    code, _, _ = interrupt("interop.onnx_check", "check_model",
+                           ["export", tiny_bundle, "-o", target], tmp_path / "m", sent)  # fmt: skip
+    assert not target.exists()
+    left = temporary_files(tmp_path)
+    if sent != signal.SIGKILL:
+        assert (code, left) == (2, [])
+        return
+    assert code == -signal.SIGKILL
+    assert [is_left_behind(path) for path in left] == [True]
 
 
 @pytest.mark.parametrize("name", ["quantise_network", "convert_network"])

@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,16 @@ import pytest
 
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
-from spikeproof.io.files import canonical_json, read_bytes, write_atomic
+from spikeproof.io.files import (
+    TEMPORARY,
+    canonical_json,
+    is_left_behind,
+    read_bytes,
+    temporary_beside,
+    temporary_folder,
+    temporary_name,
+    write_atomic,
+)
 
 TENSORS = {"b": np.arange(6, dtype=np.int16).reshape(2, 3), "a": np.ones(3, np.float32)}
 DOCUMENT = {"z": 1, "a": [1, 2.5, "x"]}
@@ -92,6 +104,61 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         write_atomic(target, "new")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.spk"]
+
+
+def test_two_writers_of_one_file_never_share_a_temporary_one(tmp_path: Path) -> None:
+    target = tmp_path / "a.onnx"
+    with temporary_beside(target) as first, temporary_beside(target) as second:
+        assert first != second and first.parent == tmp_path
+        write_atomic(first, "1")
+        write_atomic(second, "2")
+        first.replace(target)
+    assert target.read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_a_temporary_file_says_whether_its_process_is_gone(tmp_path: Path) -> None:
+    program = "from spikeproof.io.files import temporary_name; print(temporary_name('.x'), end='')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    ours = temporary_name(".x")
+    assert is_left_behind(tmp_path / done.stdout)
+    assert not is_left_behind(tmp_path / ours)
+    pid = f"-{os.getpid()}-"
+    assert pid in ours
+    again = re.sub(f"{pid}\\d+", f"{pid}1", ours)  # an earlier process with our number
+    assert is_left_behind(tmp_path / again)
+    elsewhere = re.sub(r"\.[0-9a-f]{8}-", ".00000000-", done.stdout)
+    assert not is_left_behind(tmp_path / elsewhere)
+    for name in ("x.npz", f".x{TEMPORARY}", done.stdout + ".txt",
+                 re.sub(r"-\d+-", f"-{10**30}-", done.stdout)):  # fmt: skip
+        assert not is_left_behind(tmp_path / name)
+
+
+@pytest.mark.parametrize("stem", ["x" * 255, "ü" * 120, "\udcff" * 80])
+def test_a_name_of_any_length_can_be_written(stem: str, tmp_path: Path) -> None:
+    write_atomic(tmp_path / stem, "data")
+    assert (tmp_path / stem).read_text() == "data"
+
+
+def test_files_get_the_rights_this_user_gives_to_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_temporary_folder_is_private_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), temporary_folder("test") as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700 and folder.name.startswith("spikeproof-test")
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_folder_is_an_input_error(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 
 from spikeproof.errors import TargetError
+from spikeproof.io.files import temporary_folder
 
 _PROGRAM = """
 import time
@@ -32,8 +32,8 @@ def first_use() -> dict[str, float]:
         TargetError: the process failed.
     """
     _seconds({})  # fills the cache, should it be empty
-    with tempfile.TemporaryDirectory(prefix="spikeproof-") as folder:
-        return {"warm": _seconds({}), "cold": _seconds({"NUMBA_CACHE_DIR": folder})}
+    with temporary_folder("kernels") as folder:
+        return {"warm": _seconds({}), "cold": _seconds({"NUMBA_CACHE_DIR": str(folder)})}
 
 
 def _seconds(more: dict[str, str]) -> float:

@@ -10,8 +10,11 @@ import contextlib
 import json
 import os
 import select
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from spikeproof.cli.console import ARGUMENTS
@@ -31,7 +34,8 @@ def run(args: list[str]) -> int:
     """Run the command line and return the exit code; errors are reported, not raised."""
     ARGUMENTS.set(tuple(args))
     try:
-        code = _guarded(args)
+        with _ended_like_ctrl_c():
+            code = _guarded(args)
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError as error:
@@ -39,6 +43,24 @@ def run(args: list[str]) -> int:
             return _unexpected(args, error)  # a pipe of ours, not that of the output
         return INTERNAL
     return code
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Treat a request to end, or a closed terminal, as Ctrl-C: what is half-done is removed.
+
+    A signal that somebody chose to ignore (nohup) stays ignored.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) is signal.SIG_DFL:
+                before[name] = signal.signal(name, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _guarded(args: list[str]) -> int:

@@ -6,13 +6,27 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
+import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from spikeproof.errors import InputError
+
+TEMPORARY = ".spikeproof-tmp"
+"""How the names of all temporary files and folders end."""
+
+_LONGEST_STEM = 100
+"""Bytes of a name that a temporary one repeats: file systems take 255 in all."""
+_OWNER = re.compile(
+    r"\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-(?P<started>\d+)-[0-9a-f]{12}" + re.escape(TEMPORARY)
+)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -37,26 +51,89 @@ def atomic_file(path: Path, size: int) -> Iterator[IO[bytes]]:
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
-    partial: str | None = None
     try:
-        handle, partial = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
-        )
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).chmod(0o666 & ~_umask())
-        Path(partial).replace(path)
+        with temporary_beside(path) as partial:
+            with _create(partial) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     except OSError as error:
         raise InputError(
             f"could not write {size:,} bytes: {error.strerror or error}",
             where=str(path),
             hint="Choose another place with -o, or free space; no partial file was left.",
         ) from error
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give the name of a file or folder beside ``path`` that nobody else uses.
+
+    Nothing is made. What bears the name at the end is removed, also after Ctrl-C; only ``kill -9``
+    leaves it, and then :func:`is_left_behind` knows it.
+    """
+    place = path.with_name(temporary_name(f".{path.name}"))
+    try:
+        yield place
     finally:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
+        remove_temporary(place)
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """Make a private folder in the system's place for temporary files; remove it at the end.
+
+    Raises:
+        OSError: there is no room, or no such place.
+    """
+    place = Path(tempfile.gettempdir()) / temporary_name(f"spikeproof-{purpose}")
+    place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        remove_temporary(place)
+
+
+def temporary_name(stem: str) -> str:
+    """Return a name used by nobody else, which tells the machine and process that made it.
+
+    It is ``STEM.MACHINE-PROCESS-STARTED-RANDOM.spikeproof-tmp``; a long stem is cut.
+    """
+    short = os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")
+    owner = f"{_machine()}-{os.getpid()}-{_started(os.getpid())}"
+    return f"{short}.{owner}-{secrets.token_hex(6)}{TEMPORARY}"
+
+
+def is_left_behind(path: Path) -> bool:
+    """Tell whether ``path`` is named as a temporary one of a process of this machine that is gone.
+
+    False for other names, for a process still running, and for one of another machine or
+    container, which may still run.
+    """
+    found = _OWNER.search(path.name)
+    if found is None or found.end() != len(path.name) or found["host"] != _machine():
+        return False
+    process = int(found["process"])
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        pass
+    except OverflowError:  # no process has such a number
+        return False
+    # Another start: the number was given out again. Not known (0): it may be the same.
+    return _started(process) not in (0, int(found["started"]))
+
+
+def remove_temporary(path: Path) -> None:
+    """Remove a temporary file, or a folder with all it holds, as far as possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
@@ -95,7 +172,25 @@ def sha256(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _create(path: Path) -> IO[bytes]:
+    """Open a file that must not exist, readable for whom this user's files are."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return a short name for everything that shares this process's numbers of processes."""
+    space = ""
+    with contextlib.suppress(OSError):  # not Linux
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return sha256(f"{platform.node()} {space}")[:8]
+
+
+def _started(process: int) -> int:
+    """Return when a process started, in ticks since the machine did; 0 where nobody knows."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(text.rpartition(b")")[2].split()[19])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError, TargetError
-from spikeproof.io.files import sha256
+from spikeproof.io.files import sha256, temporary_beside
 from spikeproof.io.npz_writer import NpzWriter
 from spikeproof.io.slices import Samples
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
@@ -184,28 +184,25 @@ def _with_traces(
     journal: Journal | None,
 ) -> list[Json]:  # fmt: skip
     """Run with traces that go to disk as they come: beside the journal, or beside the target."""
-    if journal:
-        folder = journal.path.with_name("trace")
-    else:  # a folder of its own: another run may write to the same target
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{trace.name}.", dir=trace.parent))
-    writer = NpzWriter(folder, trace_members(subject.network, len(samples)))
-    starts, start = {}, 0
-    for item in items:
-        starts[item.name] = start
-        start += item.cost
+    with contextlib.ExitStack() as stack:
+        if journal:
+            folder = journal.path.with_name("trace")
+        else:  # a folder of its own: another run may write to the same target
+            trace.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary_beside(trace))
+        writer = NpzWriter(folder, trace_members(subject.network, len(samples)))
+        starts, start = {}, 0
+        for item in items:
+            starts[item.name] = start
+            start += item.cost
 
-    def store(item: Item, _: Json, arrays: Arrays) -> None:
-        writer.write(starts[item.name], arrays)
+        def store(item: Item, _: Json, arrays: Arrays) -> None:
+            writer.write(starts[item.name], arrays)
 
-    def whole(item: Item, result: Json) -> bool:
-        first = starts[item.name]
-        return _hashes(writer.read(first, first + item.cost)) == dict(result["trace"])
+        def whole(item: Item, result: Json) -> bool:
+            first = starts[item.name]
+            return _hashes(writer.read(first, first + item.cost)) == dict(result["trace"])
 
-    try:
         results = runner.do(items, subject, store, whole)
         writer.assemble(trace)
-    finally:
-        if journal is None:
-            writer.discard()
     return results

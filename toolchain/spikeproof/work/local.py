@@ -7,8 +7,8 @@ are known; they are repeated one at a time, and the one that keeps killing its w
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeproof.errors import InputError, TargetError
+from spikeproof.io.files import temporary_folder
 from spikeproof.simulate.fast import usable_cores
 from spikeproof.work.items import Done, Item, Task, execute, make_task
 from spikeproof.work.shared import load_file, pack
@@ -58,7 +59,7 @@ class LocalProcesses:
         """
         missing, suspects = dict(items), list[int]()
         self._deaths.clear()
-        with _SharedFile(shared) as path:
+        with _shared_file(shared) as path:
             while missing:
                 chosen = suspects[:1] or list(missing)
                 try:
@@ -103,32 +104,23 @@ class LocalProcesses:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-class _SharedFile:
-    """What all items share in a file of a private folder, with room for marks beside it."""
-
-    def __init__(self, shared: Any) -> None:
-        self._shared = shared
-
-    def __enter__(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix="spikeproof-"))
-        path = self._folder / "shared"
+@contextlib.contextmanager
+def _shared_file(shared: Any) -> Iterator[Path]:
+    """Put what all items share in a file of a private folder, with room for marks beside it."""
+    with contextlib.ExitStack() as stack:
         try:
+            path = stack.enter_context(temporary_folder("workers")) / "shared"
             _marks(path).mkdir()
             with path.open("wb") as file:
-                for part in pack(self._shared):
+                for part in pack(shared):
                     file.write(part)
-        except BaseException as error:
-            self.__exit__()
-            if not isinstance(error, OSError):
-                raise
+        except OSError as error:
             raise InputError(
                 f"no room for what the workers share: {error.strerror or error}",
-                where=str(self._folder), hint="Free space, or set TMPDIR to another place.",
-            ) from error  # fmt: skip
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+                where=tempfile.gettempdir(),
+                hint="Free space, or set TMPDIR to another place.",
+            ) from error
+        yield path
 
 
 def closing(results: Any) -> Iterator[Any]:

@@ -69,23 +69,20 @@ def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | N
     """Write the model and replay the bundle's stimulus; return how many values were compared."""
     from spikeproof.interop.onnx_check import check_model, replay
     from spikeproof.interop.onnx_graph import build_model, model_bytes
-    from spikeproof.io.files import write_atomic
+    from spikeproof.io.files import temporary_beside, write_atomic
 
     metadata = {"spikeproof.bundle": bundle.content_hash}
     with console.stage("Writing ONNX"):
         data = model_bytes(build_model(bundle.network, traces=traces, metadata=metadata))
     # Only a file that has been read back and proved takes the place of what is there.
-    unproved = path.with_name(f".{path.name}.unproved")
     compared = None
-    try:
+    with temporary_beside(path) as unproved:
         write_atomic(unproved, data)
         check_model(unproved)
         if find_spec("onnxruntime") is not None:
             with console.stage("Replaying the bundle's stimulus on ONNX Runtime"):
                 compared = replay(unproved, bundle.network, bundle.stimulus)
         unproved.replace(path)
-    finally:
-        unproved.unlink(missing_ok=True)
     if compared is None:
         console.say("not replayed: onnxruntime is not installed (spikeproof[onnx])")
     else:
