@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_good_conversion_passes(
     assert list(found) == ["V1", "V2", "V3", "V4", "V5", "V7", "V9", "V13", "V15", "V16"]
     assert found.pop("V3") == found.pop("V4") == "info"
     assert set(found.values()) == {"pass"}, report["sentence"]
-    assert report["verdict"] == "pass" and "right equally often" in report["sentence"]
+    assert report["verdict"] == "pass" and "as accurate as" in report["sentence"]
     figures = report["checks"][0]["figures"]
     assert figures["compared"] > 0 and figures["mismatches"] == 0
     assert json.loads((tmp_path / "report.json").read_text()) == report
@@ -56,6 +57,8 @@ def test_report_has_the_form_the_renderer_reads(
     assert parsed.provenance.command == "spikeproof verify x"
     assert parsed.network.layers[0].layer == "l1"
     assert parsed.provenance.data_samples == 320
+    finished = datetime.fromisoformat(str(parsed.timing["finished"]))
+    assert datetime.now(timezone.utc) - finished < timedelta(hours=1)
 
 
 def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
@@ -290,7 +293,7 @@ def test_too_few_images_are_inconclusive(
     report = _verify(few, config, tmp_path, perturb)
     assert _checks(report)["V7"] == "inconclusive"
     assert report["verdict"] == "inconclusive"
-    assert "not established" in report["sentence"]
+    assert "Not yet shown" in report["sentence"]
 
 
 def test_foreign_checkpoint_is_refused_with_both_hashes(

@@ -160,7 +160,7 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
     network = bundle.network
     table = {row.get("layer"): row for row in bundle.record.get("table", [])}
     rows = [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers]
-    fit = _chip_fit(network)
+    fit = chip_fit_rows(network)
     _say_title(console, "bundle", path, network)
     console.table(
         ["layer", "kind", "neuron", "shape", "neurons", "weights", "scale", "range", "headroom"],
@@ -219,7 +219,7 @@ def _range(row: Row) -> str:
     return "–" if low is None or high is None else f"{low:,} .. {high:,}"
 
 
-def _chip_fit(network: Any) -> list[Row]:
+def chip_fit_rows(network: Any) -> list[Row]:
     """Compare the network with the published limits of the chips."""
     from spikeproof_lava.limits import chip_fit
 

@@ -87,7 +87,8 @@ class Report(Strict):
     checks: list[Check]
     report: Text | None = None
     provenance: Provenance
-    timing: dict[str, Number] = Field(default_factory=dict)
+    timing: dict[str, Number | Text] = Field(default_factory=dict)
+    """Seconds by check, and when the run finished: all that differs from run to run."""
 
     _data: dict[str, Loose] = PrivateAttr(default_factory=dict)
 

@@ -118,7 +118,14 @@ def check_table(report: Report) -> Table:
         Head("time", unit="s"), Head("verdict", "verdict"),
     )  # fmt: skip
     rows = [
-        (c.id, c.title, c.kind, _figures(c), n.fixed(report.timing.get(c.id), 1), c.verdict)
+        (
+            c.id,
+            c.title,
+            c.kind,
+            _figures(c),
+            n.fixed(n.finite(report.timing.get(c.id)), 1),
+            c.verdict,
+        )
         for c in sorted(report.checks, key=check_order)
     ]
     return Table("Every check of this run", head, lines(rows))

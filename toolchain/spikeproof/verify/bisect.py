@@ -108,7 +108,7 @@ def replay_line(found: Divergence | None, first: str, second: str, bundle: str =
         return f"{first} and {second}: no divergence"
     near = "" if found.margin_lsb is None else f", {found.margin_lsb:.4g} LSB from the threshold"
     return (
-        f"{first} and {second} first part in {found.layer}, step {found.step}, neuron "
+        f"{first} and {second} first differ in {found.layer}, step {found.step}, neuron "
         f"{found.neuron}, sample {found.sample}: {found.state} from v-values "
         f"{found.values[0]:.6g} and {found.values[1]:.6g}{near}; to see it: "
         f"spikeproof run {bundle} --engine fast --data DATA.npz --limit {found.sample + 1} "

@@ -69,7 +69,7 @@ def divergence_check(pairs: list[Json]) -> Json:
         first = found[0]
         summary = (
             f"The {first['from']} and the {first['to']} network first differ in layer "
-            f"{first['layer']}, at timestep {first['step'] + 1} of image {first['sample'] + 1}"
+            f"{first['layer']}, at step {first['step']} of image {first['sample']} (counted from 0)"
             + (f"; that membrane was {first['margin']:.2%} of the threshold away from firing."
                if first["margin"] is not None else ".")
         )  # fmt: skip
@@ -127,8 +127,8 @@ def _would_pass(rows: list[Json]) -> Json:
     return figures
 
 
-def accuracy_check(rows: list[Json]) -> Json:
-    """V7: both networks are right equally often."""
+def accuracy_check(rows: list[Json], shown: Json | None = None) -> Json:
+    """V7: both networks are right equally often; ``shown``: predictions and examples."""
     masked = [f"{r['perturbation']} {r['strength']:g}/255" for r in rows if r["attack_helps"]]
     equal = combine(row["tost"] for row in rows)
     verdict = combine([equal, Verdict.INCONCLUSIVE]) if masked else equal
@@ -146,7 +146,7 @@ def accuracy_check(rows: list[Json]) -> Json:
         {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
          "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
          "largest_difference": worst["difference"]},
-        {"rows": rows},
+        {"rows": rows, **(shown or {})},
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from spikeproof.simulate.trace import Engine, Progress
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_rows
 from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.examples import joint_counts
 from spikeproof.verify.gates import overall, sentence
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
@@ -38,7 +40,7 @@ Json = dict[str, Any]
 SCHEMA = 1
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 PREVIOUS = "previous-"
-RESUMED = "items_from_earlier_attempt"
+RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
 _PARTS = {  # which items a check's time is spent in
     "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
     "V5": ("images", "responses"),
@@ -61,6 +63,7 @@ def verify(
     workers: int = 1,
     cluster: str | None = None,
     note: Callable[[str], None] | None = None,
+    chip_fit: list[Json] | None = None,
 ) -> Json:
     """Verify and write ``run_dir/report.json``.
 
@@ -82,6 +85,7 @@ def verify(
         workers: processes on this machine; 1 is this one.
         cluster: address of a Dask scheduler, instead.
         note: called with a line on what became of an earlier journal.
+        chip_fit: what the network needs of each chip and what there is, for the report.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -111,11 +115,16 @@ def verify(
         "schema": SCHEMA,
         "verdict": str(overall(found)),
         "sentence": sentence(found),
-        "network": _network(bundle),
+        "network": {
+            **_network(bundle),
+            "chip_fit": chip_fit or [],
+            "operations": items["boundary"]["operations"],
+            "operations_samples": items["boundary"]["samples"],
+        },
         "checks": found,
         "report": str(run_dir / REPORT_HTML),
         "provenance": provenance(hashes, len(images), config, command),
-        "timing": {**_timing(runner.seconds), RESUMED: runner.taken},
+        "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
     for name in (REPORT_HTML, REPORT_JSON):
@@ -143,13 +152,15 @@ def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit)
     stages, exact = items["stages"], items["exact"]
     target = exact["engines"][-1]["name"]
     pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
+    predictions = joint_counts(items["responses"], material.y, rows[0]["samples"])
+    shown = {"predictions": predictions, "examples": items["examples"]}
     found = [
         ck.exact_check(exact, target),
         ck.stages_check(stages["relations"], exact, rows[0]["tost"]),
         ck.divergence_check(pairs),
         ck.errors_check(stages["errors"], stages["samples"]),
         ck.match_check(matches),
-        ck.accuracy_check(rows),
+        ck.accuracy_check(rows, shown),
         ck.ranges_check(items["ranges"]["layers"]),
         ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
         ck.provenance_check(hashes),
@@ -266,6 +277,11 @@ def _network(bundle: Bundle) -> Json:
         "timesteps": network.timesteps,
         "layers": list(bundle.record.get("table", [])),
     }
+
+
+def _now() -> str:
+    """Return date and time as 2026-05-31T12:00:00+00:00."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _timing(seconds: dict[str, float]) -> dict[str, float]:

@@ -22,7 +22,9 @@ from spikeproof.verify.bisect import View, first_divergence
 from spikeproof.verify.boundary import audit, tie_cases
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.exact import compare_engines, compare_ties, divergence_json
+from spikeproof.verify.examples import choose_examples
 from spikeproof.verify.layer_errors import layer_errors
+from spikeproof.verify.operations import count_operations
 from spikeproof.verify.perturbations import (
     CHUNK,
     Perturb,
@@ -89,6 +91,9 @@ def measure(material: Material, runner: Runner) -> Json:
     items: Json = dict(zip(_JOBS, results, strict=False))
     crafted = list(zip(chunks, results[len(jobs) :], strict=True))
     items["responses"] = merge_batches(runner.do(_responses(material, crafted), material))
+    items["examples"] = choose_examples(
+        items["responses"], material.planned, material.x, material.y, partial(_fetch, crafted)
+    )
     return items
 
 
@@ -138,7 +143,11 @@ def _boundary(material: Material) -> Json:
     stages = material.stages
     traces = FastEngine().run(stages.chip, x, trace=True).traces or {}
     real = float_membranes(stages.folded, run_float(stages.folded, x, trace=True), stages)
-    return {"samples": len(x), "layers": audit(stages.chip, traces, real)}
+    return {
+        "samples": len(x),
+        "layers": audit(stages.chip, traces, real),
+        "operations": count_operations(stages.chip, x, traces),
+    }
 
 
 _JOBS: dict[str, Callable[[Material], Json]] = {
@@ -205,6 +214,16 @@ def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[I
             payload=partial(_load_all, used), cost=shown * _MS_PER_RESPONSE,
         ))  # fmt: skip
     return items
+
+
+def _fetch(crafted: list[tuple[_Chunk, Json]], item: Perturbation, index: int) -> Images:
+    """Return the perturbed version of one image."""
+    chunk, result = next(
+        (c, r) for c, r in crafted if c.perturbation == item and c.start <= index < c.stop
+    )
+    (by_name,) = _load_all([(chunk, result)])
+    image: Images = by_name[item.name][index - chunk.start]
+    return image
 
 
 def _load_all(used: list[tuple[_Chunk, Json]]) -> tuple[dict[str, Images]]:

@@ -84,6 +84,7 @@ def verify_into(
 ) -> dict[str, Any]:
     """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
     need_torch("verification (gradient attacks)")
+    from spikeproof.cli.show import chip_fit_rows
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, verify
 
@@ -103,6 +104,7 @@ def verify_into(
             workers=workers,
             cluster=cluster,
             note=console.note,
+            chip_fit=chip_fit_rows(bundle.network),
         )
     write_html(report, folder / REPORT_HTML)
     return report

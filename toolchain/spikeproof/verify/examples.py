@@ -1,0 +1,88 @@
+"""Choose a few images to show in the report, and count which class both networks say.
+
+The choice is by rule, not by chance: of each kind of outcome the first image that shows it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.responses import CLEAN
+
+Json = dict[str, Any]
+Images = NDArray[np.uint8]
+Fetch = Callable[[Perturbation, int], Images]
+"""Returns the perturbed version (C, H, W) of the image with this index."""
+THUMBNAIL = 64
+"""Pixels of the longer side of an image in the report, at most."""
+KINDS = ("both right", "both misled", "networks disagree")
+
+
+def joint_counts(merged: Json, labels: NDArray[Any], shown: int) -> list[list[int]]:
+    """Return [true class, class of the trained network, class of the chip, images], clean images.
+
+    Only combinations that occur, in order; all confusion matrices follow from it.
+    """
+    part = merged[CLEAN]
+    triples = zip(labels[:shown].tolist(), part["float"], part["chip"], strict=False)
+    return [[*triple, count] for triple, count in sorted(Counter(triples).items())]
+
+
+def choose_examples(
+    merged: Json, planned: list[Perturbation], x: Images, labels: NDArray[Any], fetch: Fetch
+) -> list[Json]:
+    """Return one image per kind of outcome that occurs, clean and under the strongest of each kind.
+
+    Returns [{"kind", "image", "label", "views": [{"perturbation", "strength", "trained", "chip",
+    "shape", "pixels"}]}]; pixels are uint8 (C, H, W) in base64, thinned out to THUMBNAIL.
+    """
+    strongest = {p.kind: p for p in sorted(planned, key=lambda p: p.strength)}
+    shown = [strongest[kind] for kind in dict.fromkeys(p.kind for p in planned)]
+    found = []
+    for kind, index in _first_of_each(merged, shown, labels).items():
+        views = [_view(merged, Perturbation(CLEAN, 0, 1), CLEAN, index, x[index])]
+        views += [_view(merged, p, p.name, index, fetch(p, index)) for p in shown]
+        entry = {"kind": kind, "image": index, "label": int(labels[index]), "views": views}
+        found.append(entry)
+    return found
+
+
+def _first_of_each(merged: Json, shown: list[Perturbation], labels: NDArray[Any]) -> dict[str, int]:
+    parts = [merged[CLEAN], *(merged[p.name] for p in shown)]
+    count = min(len(part["float"]) for part in parts)
+    truth = labels[:count]
+    trained = np.array([part["float"][:count] for part in parts])
+    chip = np.array([part["chip"][:count] for part in parts])
+    clean_right = (trained[0] == truth) & (chip[0] == truth)
+    cases = {
+        KINDS[0]: ((trained == truth) & (chip == truth)).all(axis=0),
+        KINDS[1]: clean_right & ((trained == chip) & (trained != truth)).any(axis=0),
+        KINDS[2]: (trained != chip).any(axis=0),
+    }
+    return {kind: int(np.argmax(hits)) for kind, hits in cases.items() if hits.any()}
+
+
+def _view(merged: Json, item: Perturbation, name: str, index: int, image: Images) -> Json:
+    small = thumbnail(image)
+    return {
+        "perturbation": item.row,
+        "strength": item.strength,
+        "trained": merged[name]["float"][index],
+        "chip": merged[name]["chip"][index],
+        "shape": list(small.shape),
+        "pixels": base64.b64encode(small.tobytes()).decode("ascii"),
+    }
+
+
+def thumbnail(image: Images) -> Images:
+    """Return the image (C, H, W) with 1 or 3 channels and sides of at most THUMBNAIL pixels."""
+    channels = image if len(image) == 3 else image[:1]
+    stride = -(-max(channels.shape[1:]) // THUMBNAIL)
+    return np.ascontiguousarray(channels[:, ::stride, ::stride])

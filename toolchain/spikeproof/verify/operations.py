@@ -1,0 +1,68 @@
+"""Count what a chip does for one image: spikes, and the weights they add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir.chip import ChipNetwork, HostCurrent, Synapse
+from spikeproof.simulate.reference import drive
+from spikeproof.simulate.trace import LayerTrace
+
+Json = dict[str, Any]
+Counts = NDArray[np.int64]
+
+
+def count_operations(
+    network: ChipNetwork, x: NDArray[np.uint8], traces: dict[str, LayerTrace]
+) -> list[Json]:
+    """Return one row per layer, each figure the mean over the images.
+
+    Args:
+        network: the network that ran.
+        x: its input: images (N, C, H, W) for coding "pixels", spikes (N, T, C, H, W) otherwise.
+        traces: what every layer did on it.
+
+    Returns:
+        {"name", "spikes", "synaptic", "synaptic_most", "host"} each: spikes the layer fires (None
+        for a readout); synaptic operations, one for every non-zero weight that an arriving spike
+        adds; as many if every input arrived at every step; and multiplications on the host.
+    """
+    steps = 1 if network.coding == "spikes" else network.timesteps
+    arriving = steps * np.count_nonzero(x, axis=0).astype(np.int64)
+    if network.coding == "spikes":
+        arriving = arriving.sum(axis=0)
+    rows = []
+    for layer in network.layers:
+        spikes = traces[layer.name].s
+        rows.append(
+            {
+                "name": layer.name,
+                "spikes": None if spikes is None else float(spikes.sum(dtype=np.int64)) / len(x),
+                **_arriving(layer.synapse, arriving, len(x), network.timesteps),
+            }
+        )
+        if spikes is not None:
+            arriving = spikes.sum(axis=(0, 1), dtype=np.int64)
+    return rows
+
+
+def _arriving(synapse: Any, arriving: Counts, images: int, steps: int) -> Json:
+    ones = np.ones_like(arriving)
+    if isinstance(synapse, HostCurrent):
+        # The host computes this layer's current once per image; no spike reaches the chip.
+        return {"synaptic": 0.0, "synaptic_most": 0, "host": weights_met(synapse.synapse, ones)}
+    return {
+        "synaptic": weights_met(synapse, arriving) / images,
+        "synaptic_most": weights_met(synapse, steps * ones),
+        "host": 0,
+    }
+
+
+def weights_met(synapse: Synapse, arriving: Counts) -> int:
+    """Return how many non-zero weights are added when each input arrives so many times."""
+    present = replace(synapse, weight=(synapse.weight != 0).astype(np.int64), exponent=0)
+    return int(np.asarray(drive(present, arriving).total).sum())
