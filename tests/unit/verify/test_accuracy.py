@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.verify.accuracy import accuracy_row, accuracy_rows
+from spikeproof.verify.accuracy import accuracy_row, accuracy_reasons, accuracy_rows
 from spikeproof.verify.checks import accuracy_check
 from spikeproof.verify.perturbations import Perturbation
 
@@ -87,8 +87,10 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     }
     rows = accuracy_rows(merged, [Perturbation("fgsm", 8, 400)], truth, config)
     assert [r["attack_helps"] for r in rows] == [False, True]
-    found = accuracy_check(rows)
+    found = accuracy_check(rows, accuracy_reasons(rows, config, 400))
+    (reason,) = found["reasons"]
+    assert (reason["value"], reason["limit"], reason["images"]) == (95.0, 85.0, 400)
     assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
     rows = accuracy_rows({**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
                          [Perturbation("fgsm", 8, 400)], truth, config)  # fmt: skip
-    assert accuracy_check(rows)["verdict"] == "pass"
+    assert accuracy_check(rows, [])["verdict"] == "pass"

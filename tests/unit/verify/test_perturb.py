@@ -9,6 +9,7 @@ import pytest
 
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif
+from spikeproof.reasons import Reason
 from spikeproof.verify.mppd import (
     chip_epsilon,
     chip_responses,
@@ -82,8 +83,13 @@ def _strict(config: Any) -> Any:
 
 
 def _judged(merged: dict[str, Any], config: Any) -> dict[str, Any]:
-    row: dict[str, Any] = judge_perturbations(merged, ["g"], _strict(config))["attacks"][0]
-    return row["layers"][0]  # type: ignore[no-any-return]
+    return _reasoned(merged, config)[0]
+
+
+def _reasoned(merged: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[Reason]]:
+    """Judge one layer; return its row and the reasons why it did not pass, 1,000 at hand."""
+    data, reasons = judge_perturbations(merged, ["g"], _strict(config), 1000)
+    return data["attacks"][0]["layers"][0], reasons
 
 
 def test_equal_energies_pass(config: Any) -> None:
@@ -117,7 +123,8 @@ def test_a_failure_is_corrected_for_the_number_of_criteria(config: Any) -> None:
     from spikeproof.verify.verdict import Verdict
 
     def match(p: float) -> LayerMatch:
-        return LayerMatch({}, [Criterion("median", False, p)])
+        told = Reason(verdict="inconclusive", criterion="median of the relative difference")
+        return LayerMatch({}, [Criterion("median", False, p, told)])
 
     assert judge_matches([match(0.02)], 0.05) == [Verdict.FAIL]
     among = judge_matches([match(0.02)] + [match(1.0)] * 4, 0.05)

@@ -61,6 +61,20 @@ def test_report_has_the_form_the_renderer_reads(
     assert datetime.now(timezone.utc) - finished < timedelta(hours=1)
 
 
+def test_reasons_of_the_writer_are_what_the_reader_reads(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    few = replace(case, x=case.x[:10], y=case.y[:10])
+    report = _verify(few, config, tmp_path, perturb)
+    by_id = {c.id: c for c in parse_report(report).checks}
+    assert {key for key, check in by_id.items() if check.reasons} == {"V2", "V5", "V7"}
+    needed = [r.images_needed for r in by_id["V7"].reasons]
+    assert all(n is not None and n > 10 for n in needed)
+    old = {**report, "checks": [{k: v for k, v in c.items() if k != "reasons"}
+                                for c in report["checks"]]}  # fmt: skip
+    assert parse_report(old).check("V7").reasons == []  # reports of version 0.1 hold none
+
+
 def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, perturb: Any) -> None:
     first = _verify(case, config, tmp_path, perturb)
     journal = tmp_path / "journal.jsonl"

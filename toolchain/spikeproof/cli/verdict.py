@@ -11,15 +11,33 @@ _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yello
 
 
 def show_verdict(console: Console, report: dict[str, Any]) -> int:
-    """Print one line per check, the verdict and the report's path; return the exit code."""
+    """Print a line per check, why some did not pass, verdict, path; return the exit code."""
     rows = [(c["id"], c["verdict"], c["kind"], c["title"], c["summary"]) for c in report["checks"]]
     console.table(["check", "verdict", "kind", "what", "result"], rows)
     _show_accuracy(console, report)
+    _show_reasons(console, report)
     verdict = report["verdict"]
     console.say(f"{verdict.upper()}: {report['sentence']}", _STYLES[verdict])
     console.say(f"report: {report['report']}")
     console.document(report)
     return EXIT_CODES[verdict]
+
+
+def _show_reasons(console: Console, report: dict[str, Any]) -> None:
+    """Print of every check that did not pass where, by how much, and what to try."""
+    from spikeproof.report.model import Check
+    from spikeproof.report.why import HELP, explain
+
+    explained = explain([Check.model_validate(c) for c in report["checks"]])
+    for entry in explained:
+        check = entry.check
+        console.say(f"{check.id} {check.title}: {check.verdict}", _STYLES[check.verdict])
+        for line in [r.sentence for r in entry.reasons] + [entry.rest] * bool(entry.rest):
+            console.say(f"  {line}")
+        for advice in entry.advice:
+            console.say(f"  Try: {advice}")
+    if explained:
+        console.say(HELP)
 
 
 def _show_accuracy(console: Console, report: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
+from spikeproof.reasons import Reason
 from spikeproof.report.data import (
     DATA_TYPES,
     Anything,
@@ -61,7 +62,10 @@ class Provenance(Loose):
 
 
 class Check(Strict):
-    """One check: its verdict, one sentence, flat figures, and what it measured."""
+    """One check: its verdict, one sentence, flat figures, what it measured, why it did not pass.
+
+    Reports of version 0.1 have no ``reasons``.
+    """
 
     id: Text
     title: Text
@@ -70,6 +74,7 @@ class Check(Strict):
     summary: Text = ""
     figures: dict[str, Anything] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
+    reasons: list[Reason] = Field(default_factory=list)
 
     @field_validator("data", mode="before")
     @classmethod

@@ -6,15 +6,19 @@ Adversarial examples are crafted on the trained network and shown to both networ
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
+from spikeproof.verify.advice import CONVERSION, images_needed, more_images
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN
+from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
 ATTACKS = ("fgsm", "pgd")
@@ -36,9 +40,9 @@ def accuracy_rows(
         margin = float(getattr(config.margins, item.kind))
         row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
         unharmed = np.asarray(merged[CLEAN]["float"][: len(truth)]) == truth
-        row["attack_helps"] = item.kind in ATTACKS and attack_helps(
-            unharmed[: len(right["float"])], right["float"][: len(unharmed)], config.alpha
-        )
+        harmed = right["float"][: len(unharmed)]
+        row["attack_helps"] = item.kind in ATTACKS and attack_helps(unharmed, harmed, config.alpha)
+        row["unattacked_accuracy"] = float(unharmed.mean())
         rows.append(row)
     adjusted = st.holm([row["mcnemar_p"] for row in rows])
     return [{**row, "mcnemar_p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
@@ -81,3 +85,52 @@ def accuracy_row(
         "float_ci": list(st.wilson_interval(int(in_float.sum()), total)),
         "chip_ci": list(st.wilson_interval(int(in_chip.sum()), total)),
     }
+
+
+def accuracy_reasons(rows: list[Json], config: VerifyConfig, available: int) -> list[Reason]:
+    """Give a reason for every row that is not equal, or not shown to be, or masked.
+
+    ``available``: images at hand.
+    """
+    unequal = [_unequal(r, config, available) for r in rows if r["tost"] != str(Verdict.PASS)]
+    return unequal + [_masked(row) for row in rows if row["attack_helps"]]
+
+
+def _unequal(row: Json, config: VerifyConfig, available: int) -> Reason:
+    margin = 100 * row["margin"]
+    told: Json = {
+        "criterion": "accuracy of the chip network minus that of the trained network",
+        "perturbation": row_name(row), "value": 100 * row["difference"], "relation": "within",
+        "limit": (-margin, margin), "unit": "points",
+        "interval": tuple(100 * x for x in row["ci"]), "images": row["samples"],
+    }  # fmt: skip
+    if row["tost"] == str(Verdict.FAIL):
+        return Reason(verdict="fail", try_=f"{CONVERSION}.", **told)
+    needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row["samples"])
+    if needed is not None:
+        told.update(images_needed=needed.images, would=needed.would)
+    return Reason(verdict="inconclusive", try_=more_images(needed, available), **told)
+
+
+def _tost_at(images: int, row: Json, alpha: float) -> Verdict:
+    """Judge as many images, discordant as often as those of ``row``."""
+    factor = images / row["samples"]
+    only_chip, only_float = (math.ceil(row[k] * factor) for k in ("only_chip", "only_float"))
+    counts = st.PairedCounts(images, only_chip, only_float)
+    return st.tost(counts, row["margin"], alpha).verdict
+
+
+def _masked(row: Json) -> Reason:
+    return Reason(
+        verdict="inconclusive", criterion="accuracy of the trained network under attack",
+        perturbation=row_name(row), value=100 * row["float_accuracy"], relation="at most",
+        limit=100 * row["unattacked_accuracy"], unit="%", images=row["samples"],
+        try_="An attack cannot help: the gradients it follows are masked, and accuracy under "
+        "attack shows nothing. Try other surrogate slopes ([perturbations] surrogate_widths in a "
+        "file for --config).",
+    )  # fmt: skip
+
+
+def row_name(row: Json) -> str:
+    """Name a row: ``pgd 8/255``, ``clean``."""
+    return f"{row['perturbation']} {row['strength']:g}/255" if row["strength"] else CLEAN

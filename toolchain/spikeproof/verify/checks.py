@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
+from spikeproof.reasons import Reason, worst_first
+from spikeproof.verify.accuracy import row_name
 from spikeproof.verify.verdict import Verdict, combine
 from spikeproof.work.journal import Audit
 
@@ -13,12 +16,32 @@ Json = dict[str, Any]
 
 def check(
     identifier: str, title: str, kind: str, verdict: Verdict | str, summary: str,
-    figures: Json, data: Json,
+    figures: Json, data: Json, reasons: Iterable[Reason] = (),
 ) -> Json:  # fmt: skip
-    """Write one check in the form of the report."""
+    """Write one check in the form of the report.
+
+    Args:
+        identifier: V1, V2, ...
+        title: what it claims, or measures.
+        kind: proved, tested or measured.
+        verdict: pass, fail, inconclusive, or info for a measurement.
+        summary: one sentence.
+        figures: flat numbers.
+        data: what the report's tables and charts need.
+        reasons: why it did not pass, at least one unless it passed.
+
+    Raises:
+        ValueError: the reasons do not give the verdict: none of a check that did not pass, or
+            some that say otherwise. That is a defect of the check.
+    """
+    told = worst_first(list(reasons))
+    given = str(combine(r.verdict for r in told)) if told else "none"
+    if given != {"pass": "none", "info": "none"}.get(str(verdict), str(verdict)):
+        raise ValueError(f"check {identifier} is {verdict}, but its reasons say {given}")
     return {
         "id": identifier, "title": title, "kind": kind, "verdict": str(verdict),
         "summary": summary, "figures": figures, "data": data,
+        "reasons": [r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in told],
     }  # fmt: skip
 
 
@@ -35,12 +58,40 @@ def exact_check(measured: Json, engine: str) -> Json:
         {"compared": compared, "mismatches": mismatches, "samples": samples, "engine": engine,
          "reference": "reference"},
         {"layers": row["layers"]},
+        _unequal_layers(row, samples),
     )  # fmt: skip
 
 
-def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
+def _unequal_layers(row: Json, samples: int) -> list[Reason]:
+    """Give a reason for every layer in which an engine differs, or that was not compared."""
+    engine = row["name"]
+    reasons = [
+        Reason(
+            verdict="fail", criterion=f"values of {engine} that differ from the specification",
+            stage=f"reference to {engine}", layer=layer["name"], value=layer["mismatches"],
+            relation="exactly", limit=0, images=samples,
+            try_=f"Run `spikeproof run BUNDLE --self-test --engine {engine}`, and `spikeproof "
+            "doctor` to see whether the engine is one this version supports. The first difference "
+            "is listed under V3.",
+        )
+        for layer in row["layers"] if layer["mismatches"]
+    ]  # fmt: skip
+    missing = [layer["name"] for layer in row["layers"] if not layer["values"]]
+    if missing or not row["layers"]:
+        reasons.append(Reason(
+            verdict="fail", criterion="values compared with the specification",
+            stage=f"reference to {engine}", layer=", ".join(missing) or None, value=0,
+            relation="more than", limit=0, images=samples,
+            try_=f"{engine} gave no traces, so nothing was compared: give images (--data, "
+            "--limit), or compare another engine (--engine).",
+        ))  # fmt: skip
+    return reasons
+
+
+def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Json:
     """V2: every pass keeps the relation it declares; behavioural ones are judged by V7."""
     stages = [{**r, "verdict": clean} if r["relation"] == "behavioural" else r for r in rows]
+    reasons = [_broken_stage(s, samples) for s in stages if s["verdict"] != str(Verdict.PASS)]
     for row in exact["engines"]:
         mismatches = sum(layer["mismatches"] for layer in row["layers"])
         stages.append(
@@ -48,6 +99,8 @@ def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
              "unit": "values that differ", "max_difference": mismatches, "flipped_spikes": None,
              "spikes": None, "agreement": None, "verdict": row["verdict"]}
         )  # fmt: skip
+        if row["verdict"] != str(Verdict.PASS):
+            reasons += _unequal_layers(row, exact["samples"])
     verdict = combine(stage["verdict"] for stage in stages)
     broken = [f"{s['from']} to {s['to']}" for s in stages if s["verdict"] != "pass"]
     summary = f"All {len(stages)} steps do what they declare."
@@ -58,7 +111,47 @@ def stages_check(rows: list[Json], exact: Json, clean: str) -> Json:
         summary,
         {"stages": len(stages), "kept": len(stages) - len(broken)},
         {"stages": stages},
+        reasons,
     )  # fmt: skip
+
+
+def _broken_stage(row: Json, samples: int) -> Reason:
+    told: Json = {
+        "verdict": row["verdict"], "stage": f"{row['from']} to {row['to']}", "images": samples,
+    }  # fmt: skip
+    if row["relation"] == "behavioural":
+        return Reason(
+            criterion="equal accuracy on clean images, which V7 judges",
+            try_="See the reasons of V7.", **told,
+        )  # fmt: skip
+    if row["bound"] is None:
+        return Reason(
+            criterion="largest difference of a membrane; the bundle declares no bound for it",
+            value=row["max_difference"], unit=row["unit"],
+            try_="Convert the checkpoint again: `spikeproof convert` writes the bound.", **told,
+        )  # fmt: skip
+    if row["verdict"] == str(Verdict.INCONCLUSIVE):
+        return Reason(
+            criterion="images whose spikes part by rounding alone, so that what follows is not "
+            "comparable", value=100 * row["excused_share"], limit=100 * row["excused_limit"],
+            unit="%", try_="Give images whose membranes are not exactly on the threshold (--data), "
+            "or set [stages] excused in a file for --config.", **told,
+        )  # fmt: skip
+    if row["max_difference"] > row["bound"]:
+        return Reason(
+            criterion="largest difference of a membrane", value=row["max_difference"],
+            limit=row["bound"], unit=row["unit"], try_=_CONVERT_AGAIN, **told,
+        )  # fmt: skip
+    return Reason(
+        criterion="spikes that differ though their membranes are clear of the threshold",
+        value=row["unexcused_spikes"], relation="exactly", limit=0, try_=_CONVERT_AGAIN, **told,
+    )  # fmt: skip
+
+
+_CONVERT_AGAIN = (
+    "The bundle's integers are not what this version makes of the checkpoint: convert it again and "
+    "verify the new bundle. If that fails too, it is a defect of the conversion."
+)
 
 
 def divergence_check(pairs: list[Json]) -> Json:
@@ -93,7 +186,7 @@ def errors_check(layers: list[Json], samples: int) -> Json:
     )  # fmt: skip
 
 
-def match_check(data: Json) -> Json:
+def match_check(data: Json, reasons: list[Reason]) -> Json:
     """V5: the size of the perturbation of each membrane, before and after."""
     rows = [(a["name"], x) for a in data["attacks"] for x in a["layers"]]
     verdict = combine(x["verdict"] for _, x in rows)
@@ -113,7 +206,7 @@ def match_check(data: Json) -> Json:
         "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
         f"{passed} of {len(rows)} comparisons (each perturbation in each layer) meet all "
         f"limits{spread}; the largest median difference is {worst:.2%}{turned}.",
-        figures, data,
+        figures, data, reasons,
     )  # fmt: skip
 
 
@@ -127,9 +220,9 @@ def _would_pass(rows: list[Json]) -> Json:
     return figures
 
 
-def accuracy_check(rows: list[Json], shown: Json | None = None) -> Json:
+def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None = None) -> Json:
     """V7: both networks are right equally often; ``shown``: predictions and examples."""
-    masked = [f"{r['perturbation']} {r['strength']:g}/255" for r in rows if r["attack_helps"]]
+    masked = [row_name(r) for r in rows if r["attack_helps"]]
     equal = combine(row["tost"] for row in rows)
     verdict = combine([equal, Verdict.INCONCLUSIVE]) if masked else equal
     worst = max(rows, key=lambda row: abs(row["difference"]))
@@ -146,7 +239,7 @@ def accuracy_check(rows: list[Json], shown: Json | None = None) -> Json:
         {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
          "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
          "largest_difference": worst["difference"]},
-        {"rows": rows, **(shown or {})},
+        {"rows": rows, **(shown or {})}, reasons,
     )  # fmt: skip
 
 
@@ -162,6 +255,16 @@ def ranges_check(layers: list[Json]) -> Json:
         "layer.",
         {"layers": len(layers), "least_headroom_bits": tightest["headroom_bits"]},
         {"layers": layers},
+        [_overflow(layer) for layer in layers if not layer["ok"]],
+    )  # fmt: skip
+
+
+def _overflow(layer: Json) -> Reason:
+    return Reason(
+        verdict="fail", criterion="worst-case headroom over all inputs", layer=layer["name"],
+        value=layer["headroom_bits"], relation="at least", limit=0, unit="bits",
+        try_="Convert the checkpoint again: `spikeproof convert` chooses scales that cannot "
+        "overflow. With a scale of your own (convert --scale), give a smaller one for this layer.",
     )  # fmt: skip
 
 
@@ -195,7 +298,38 @@ def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
          "forced_mismatches": wrong},
         {"layers": layers, "forced_ties": {"states": states, "mismatches": wrong,
                                            "layers": ties["layers"]}},
+        _untidy_ties(ties, absent, states),
     )  # fmt: skip
+
+
+def _untidy_ties(ties: Json, absent: list[str], states: int) -> list[Reason]:
+    """Give a reason for ties that are broken differently, missed, or were never forced."""
+    reasons = []
+    for row in ties["layers"]:
+        for engine, found in row["engines"].items():
+            if found["mismatches"]:
+                reasons.append(Reason(
+                    verdict="fail", criterion=f"states that {engine} decides differently",
+                    layer=row["name"], value=found["mismatches"], relation="exactly", limit=0,
+                    try_=f"Run `spikeproof fuzz` with {engine} among its engines: it shrinks such "
+                    "a difference to a small network to look at.",
+                ))  # fmt: skip
+        if row["ties"] < row["expected"]:
+            reasons.append(Reason(
+                verdict="fail", criterion="states forced onto the threshold", layer=row["name"],
+                value=row["ties"], relation="at least", limit=row["expected"],
+                try_="The forced input missed the threshold in the reference itself, which is a "
+                "defect: please report it with the bundle.",
+            ))  # fmt: skip
+    for name in absent or ([] if states else ["every layer"]):
+        reasons.append(Reason(
+            verdict="inconclusive", criterion="states forced onto the threshold", layer=name,
+            value=0, relation="at least", limit=1,
+            try_="No bias within 1,000 units puts this layer's neurons exactly on the threshold, "
+            "or the engine cannot run the small network made for it. Compare another engine "
+            "(--engine), or convert with another scale for the layer (convert --scale).",
+        ))  # fmt: skip
+    return reasons
 
 
 def _untied(layers: list[str], ties: Json) -> list[str]:
@@ -228,4 +362,14 @@ def journal_check(audit: Audit) -> Json:
         f"{audit.recorded:,} of {audit.asked:,} pieces of work are in the journal, each with the "
         "hash it was recorded under.",
         {"items": audit.asked, "recorded": audit.recorded}, {},
+        [] if verdict is Verdict.PASS else [_lost(audit)],
+    )  # fmt: skip
+
+
+def _lost(audit: Audit) -> Reason:
+    return Reason(
+        verdict="fail", criterion="items of work whose record is whole", value=audit.recorded,
+        relation="exactly", limit=max(audit.asked, 1),
+        try_="Run the same command again in a fresh folder (-o). If records are damaged again, "
+        "check the disk, and whether something else writes into the folder.",
     )  # fmt: skip

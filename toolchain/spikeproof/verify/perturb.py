@@ -12,13 +12,16 @@ inconclusive otherwise. All must pass, so passing needs no correction.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
+from spikeproof.verify.advice import CONVERSION, Needed, images_needed, more_images
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.verdict import Verdict, combine, judge_interval
 
@@ -27,15 +30,36 @@ F64 = NDArray[np.float64]
 SCATTER = 200
 MIN_RANKED = 100
 """A rank correlation of fewer samples is not judged."""
+_SILENT = (
+    "The perturbation does not reach this layer of the trained network. Try stronger ones "
+    "([perturbations] in a file for --config); if none does, the layer takes no part in the answer."
+)
+_ALIKE = (
+    "All images are affected alike, or so few that there is nothing to compare. Give images that "
+    "differ more (--data), or other perturbations ([perturbations] in a file for --config)."
+)
+_WEAK = (
+    "If the network hardly reacts to so weak a perturbation, a small difference is a large share: "
+    "set [mppd] {} in a file for --config to what your use allows."
+)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One judged figure: whether it is established, and the p-value of "it holds"."""
+    """One judged figure: whether it is established, and the p-value of "it holds".
+
+    measured: value, limit and interval in the form of a reason; its verdict is not known yet.
+    at: whether it were established, and the p-value, if so many images were like those used; None
+    where that cannot be told.
+    setting: the field of ``[mppd]`` with its limit.
+    """
 
     name: str
     established: bool
     p_holds: float
+    measured: Reason
+    at: Callable[[int], tuple[bool, float]] | None = None
+    setting: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +89,7 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     interval = st.percentile_interval(ratios, 1 - 2 * config.alpha)
     total = float(in_float.sum())
     ranks = _rank_correlation(in_float, in_chip, weights, config.alpha)
-    figures = {
+    figures: Json = {
         "name": name,
         "samples": samples,
         "median_rel_diff": float(np.median(relative)),
@@ -83,12 +107,12 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
         "energy": {k: [e / samples for e in data[k]["step"]] for k in ("float", "chip")},
     }
     if total == 0:  # nothing arrived in the trained network: nothing to compare with
-        return LayerMatch(figures, [Criterion("energy", False, 1.0)])
+        return LayerMatch(figures, [_silent(samples)])
     criteria = [
         _quantile_criterion("median", relative, limits.median_difference, 0.5, config.alpha),
         _quantile_criterion("p99", relative, limits.p99_difference, 0.01, config.alpha),
-        _rank_criterion(ranks, limits.spearman),
-        _ratio_criterion(ratios, interval, config),
+        _rank_criterion(ranks, limits.spearman, samples, config.alpha),
+        _ratio_criterion(ratios, interval, figures["ratio"], samples, config),
     ]
     return LayerMatch(figures, criteria)
 
@@ -101,13 +125,33 @@ def relative_difference(reference: F64, found: F64) -> F64:
     return result
 
 
+def _silent(samples: int) -> Criterion:
+    told = Reason(
+        verdict="inconclusive", criterion="energy of the perturbation in the trained network",
+        value=0, relation="more than", limit=0, images=samples, try_=_SILENT,
+    )  # fmt: skip
+    return Criterion("energy", False, 1.0, told)
+
+
 def _quantile_criterion(
     name: str, relative: F64, limit: float, share: float, alpha: float
 ) -> Criterion:
     """Test exactly whether at most ``share`` of all samples differ by more than ``limit``."""
-    above = int((relative > limit).sum())
-    established = st.share_below(above, len(relative), share) <= alpha
-    return Criterion(name, established, st.share_above(above, len(relative), share))
+    above, samples = int((relative > limit).sum()), len(relative)
+
+    def at(images: int) -> tuple[bool, float]:
+        count = above if images == samples else math.ceil(above * images / samples)
+        established = st.share_below(count, images, share) <= alpha
+        return established, st.share_above(count, images, share)
+
+    bound = st.smallest_limit(relative, share, alpha)
+    what = "median" if share == 0.5 else f"{100 * (1 - share):g}th percentile"
+    told = Reason(
+        verdict="inconclusive", criterion=f"{what} of the relative difference",
+        value=100 * float(np.quantile(relative, 1 - share, method="higher")), limit=100 * limit,
+        unit="%", interval=None if bound is None else (None, 100 * bound), images=samples,
+    )  # fmt: skip
+    return Criterion(name, *at(samples), told, at, f"{name}_difference")
 
 
 def _rank_correlation(in_float: F64, in_chip: F64, weights: F64, alpha: float) -> Ranks:
@@ -119,27 +163,54 @@ def _rank_correlation(in_float: F64, in_chip: F64, weights: F64, alpha: float) -
     return Ranks(rho, interval, st.fisher_spread(resamples))
 
 
-def _rank_criterion(ranks: Ranks, limit: float) -> Criterion:
-    if ranks.rho is None or ranks.interval is None:
-        return Criterion("spearman", False, 1.0)
-    established = judge_interval(*ranks.interval, limit, 1.0) is Verdict.PASS
-    p_holds = st.outside_p_value(
-        float(st.fisher(ranks.rho)), ranks.spread, float(st.fisher(limit)), math.inf
-    )
-    return Criterion("spearman", established, p_holds)
+def _rank_criterion(ranks: Ranks, limit: float, samples: int, alpha: float) -> Criterion:
+    told = Reason(
+        verdict="inconclusive", criterion="rank correlation over the images", value=ranks.rho,
+        relation="at least", limit=limit, interval=ranks.interval, images=samples,
+    )  # fmt: skip
+    if ranks.rho is None:
+        told = told.model_copy(update={"try_": _ALIKE})
+        return Criterion("spearman", False, 1.0, told)
+    if ranks.interval is None:
+        told = told.model_copy(update={"images_needed": MIN_RANKED})
+        return Criterion("spearman", False, 1.0, told)
+    rho = ranks.rho
+
+    def at(images: int) -> tuple[bool, float]:
+        spread = ranks.spread * math.sqrt(samples / images)
+        low, high = st.spread_interval(rho, spread, images, 1 - 2 * alpha)
+        z, least = float(st.fisher(rho)), float(st.fisher(limit))
+        established = judge_interval(low, high, limit, 1.0) is Verdict.PASS
+        return established, st.outside_p_value(z, spread, least, math.inf)
+
+    return Criterion("spearman", *at(samples), told, at, "spearman")
 
 
-def _ratio_criterion(ratios: F64, interval: st.Interval, config: VerifyConfig) -> Criterion:
+def _ratio_criterion(
+    ratios: F64, interval: st.Interval, ratio: float | None, samples: int, config: VerifyConfig
+) -> Criterion:
     floor, ceiling = config.mppd.ratio
+    told = Reason(
+        verdict="inconclusive", criterion="energy of the perturbation, chip / trained",
+        value=ratio, relation="within", limit=(floor, ceiling),
+        interval=(_finite(interval[0]), _finite(interval[1])), images=samples,
+    )  # fmt: skip
     established = judge_interval(*interval, floor, ceiling) is Verdict.PASS
     usable = ratios[np.isfinite(ratios) & (ratios > 0)]
     if len(usable) < 2:
-        return Criterion("ratio", False, 1.0 if len(usable) else 0.0)
+        told = told.model_copy(update={"try_": _ALIKE})
+        return Criterion("ratio", False, 1.0 if len(usable) else 0.0, told, setting="ratio")
     logs = np.log(usable)
-    p_holds = st.outside_p_value(
-        float(np.median(logs)), float(logs.std()), math.log(floor), math.log(ceiling)
-    )
-    return Criterion("ratio", established, p_holds)
+    centre, spread = float(np.median(logs)), float(logs.std())
+
+    def at(images: int) -> tuple[bool, float]:
+        narrower = math.sqrt(samples / images)
+        low, high = (math.exp(centre + (math.log(x) - centre) * narrower) for x in interval)
+        p_holds = st.outside_p_value(centre, spread * narrower, math.log(floor), math.log(ceiling))
+        return judge_interval(low, high, floor, ceiling) is Verdict.PASS, p_holds
+
+    p_holds = st.outside_p_value(centre, spread, math.log(floor), math.log(ceiling))
+    return Criterion("ratio", established, p_holds, told, at, "ratio")
 
 
 def judge_matches(matches: list[LayerMatch], alpha: float) -> list[Verdict]:
@@ -147,7 +218,7 @@ def judge_matches(matches: list[LayerMatch], alpha: float) -> list[Verdict]:
     adjusted = iter(st.holm([c.p_holds for m in matches for c in m.criteria]))
     verdicts = []
     for match in matches:
-        single = [_verdict(c, next(adjusted), alpha) for c in match.criteria]
+        single = [_verdict(c.established, next(adjusted), alpha) for c in match.criteria]
         match.figures["criteria"] = {
             c.name: str(v) for c, v in zip(match.criteria, single, strict=True)
         }
@@ -155,14 +226,20 @@ def judge_matches(matches: list[LayerMatch], alpha: float) -> list[Verdict]:
     return verdicts
 
 
-def _verdict(criterion: Criterion, adjusted: float, alpha: float) -> Verdict:
-    if criterion.established:
+def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
+    if established:
         return Verdict.PASS
     return Verdict.FAIL if adjusted <= alpha else Verdict.INCONCLUSIVE
 
 
-def judge_perturbations(merged: Json, names: list[str], config: VerifyConfig) -> Json:
-    """Judge all perturbations and layers; returns {"attacks": [...]}, each layer with a verdict."""
+def judge_perturbations(
+    merged: Json, names: list[str], config: VerifyConfig, available: int
+) -> tuple[Json, list[Reason]]:
+    """Judge all perturbations and layers.
+
+    ``available`` is the number of images at hand. Returns {"attacks": [...], "limits": {...}},
+    each layer with a verdict, and a reason for every criterion that did not pass.
+    """
     found = {
         name: [match_layer(k, v, config) for k, v in merged[name]["layers"].items()]
         for name in names
@@ -170,7 +247,47 @@ def judge_perturbations(merged: Json, names: list[str], config: VerifyConfig) ->
     flat = [match for name in names for match in found[name]]
     for match, verdict in zip(flat, judge_matches(flat, config.alpha), strict=True):
         match.figures["verdict"] = str(verdict)
-    return {"attacks": [{"name": n, "layers": [m.figures for m in found[n]]} for n in names]}
+    family = sum(len(match.criteria) for match in flat)
+    reasons = [
+        _reason(criterion, match.figures, name, family, config, available)
+        for name in names
+        for match in found[name]
+        for criterion in match.criteria
+        if match.figures["criteria"][criterion.name] != str(Verdict.PASS)
+    ]
+    attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in names]
+    return {"attacks": attacks, "limits": config.mppd.model_dump(mode="json")}, reasons
+
+
+def _reason(
+    criterion: Criterion, figures: Json, perturbation: str, family: int, config: VerifyConfig,
+    available: int,
+) -> Reason:  # fmt: skip
+    """Say of one criterion that did not pass why, and what to try."""
+    told: Json = {"layer": figures["name"], "perturbation": perturbation}
+    if figures["criteria"][criterion.name] == str(Verdict.FAIL):
+        advice = f"{CONVERSION}. {_WEAK.format(criterion.setting)}"
+        return criterion.measured.model_copy(update={**told, "verdict": "fail", "try_": advice})
+    if criterion.measured.try_:
+        return criterion.measured.model_copy(update=told)
+    needed = _needed(criterion, figures["samples"], family, config.alpha)
+    if needed is not None:
+        told.update(images_needed=needed.images, would=needed.would)
+    return criterion.measured.model_copy(update={**told, "try_": more_images(needed, available)})
+
+
+def _needed(criterion: Criterion, used: int, family: int, alpha: float) -> Needed | None:
+    """Return how many images would decide a criterion among ``family`` others."""
+    if criterion.at is None:
+        fixed = criterion.measured.images_needed
+        return None if fixed is None else Needed(fixed, None)
+    show = criterion.at
+
+    def at(images: int) -> Verdict:
+        established, p_holds = show(images)
+        return _verdict(established, min(1.0, p_holds * family), alpha)
+
+    return images_needed(at, used)
 
 
 def _median_direction(cosines: list[float | None]) -> float | None:

@@ -63,7 +63,9 @@ def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLi
         verdict = Verdict.FAIL
     elif 1 - alive.mean() > limits.excused:
         verdict = Verdict.INCONCLUSIVE
-    return _row("exact", tolerance, "relative", largest, flips, spikes, verdict)
+    row = _row("exact", tolerance, "relative", largest, flips, spikes, verdict)
+    excused = {"excused_share": float(1 - alive.mean()), "excused_limit": limits.excused}
+    return {**row, **excused, "unexcused_spikes": unexcused}
 
 
 def compare_bounded(first: list[Membrane], local: list[Membrane], bound: float | None) -> Json:
@@ -89,7 +91,8 @@ def compare_bounded(first: list[Membrane], local: list[Membrane], bound: float |
         return _row("bounded", None, "v-units", largest, flips, spikes, Verdict.INCONCLUSIVE)
     broken = largest > bound + _SLACK or unexcused > 0
     verdict = Verdict.FAIL if broken else Verdict.PASS
-    return _row("bounded", bound, "v-units", largest, flips, spikes, verdict)
+    row = _row("bounded", bound, "v-units", largest, flips, spikes, verdict)
+    return {**row, "unexcused_spikes": unexcused}
 
 
 def _measure(first: list[Membrane], second: list[Membrane]) -> Json:

@@ -21,7 +21,7 @@ from spikeproof.ir.shapes import output_shape
 from spikeproof.simulate.floats import as_unit_images
 from spikeproof.simulate.trace import Engine, Progress
 from spikeproof.verify import checks as ck
-from spikeproof.verify.accuracy import accuracy_rows
+from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import joint_counts
 from spikeproof.verify.gates import overall, sentence
@@ -148,7 +148,8 @@ def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit)
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
     rows = accuracy_rows(items["responses"], planned, material.y, config)
-    matches = judge_perturbations(items["responses"], [p.name for p in planned], config)
+    names, available = [p.name for p in planned], len(material.x)
+    matches = judge_perturbations(items["responses"], names, config, available)
     stages, exact = items["stages"], items["exact"]
     target = exact["engines"][-1]["name"]
     pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
@@ -156,11 +157,11 @@ def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit)
     shown = {"predictions": predictions, "examples": items["examples"]}
     found = [
         ck.exact_check(exact, target),
-        ck.stages_check(stages["relations"], exact, rows[0]["tost"]),
+        ck.stages_check(stages["relations"], exact, rows[0]["tost"], stages["samples"]),
         ck.divergence_check(pairs),
         ck.errors_check(stages["errors"], stages["samples"]),
-        ck.match_check(matches),
-        ck.accuracy_check(rows, shown),
+        ck.match_check(*matches),
+        ck.accuracy_check(rows, accuracy_reasons(rows, config, available), shown),
         ck.ranges_check(items["ranges"]["layers"]),
         ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
         ck.provenance_check(hashes),

@@ -232,7 +232,12 @@ def spearman_interval(rho: float, resamples: F64, samples: int, confidence: floa
     few do not. Pairs so rare that the sample has none cannot be resampled either: a single one at
     a random place lowers rho by 1 / samples on average, so that much is taken off below.
     """
-    wide = float(stats.norm.ppf((1 + confidence) / 2)) * fisher_spread(resamples)
+    return spread_interval(rho, fisher_spread(resamples), samples, confidence)
+
+
+def spread_interval(rho: float, spread: float, samples: int, confidence: float) -> Interval:
+    """Return the interval of :func:`spearman_interval` for a known spread of Fisher's transform."""
+    wide = float(stats.norm.ppf((1 + confidence) / 2)) * spread
     centre = float(fisher(rho))
     low = math.tanh(centre - wide) - 1 / samples
     return max(low, -1.0), math.tanh(centre + wide)

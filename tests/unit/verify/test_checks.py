@@ -1,0 +1,236 @@
+"""No check ends in anything but a pass without saying why, where, by how much and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.reasons import Reason
+from spikeproof.verify import checks as ck
+from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.perturb import judge_perturbations
+from spikeproof.verify.perturbations import Perturbation
+from spikeproof.work.journal import Audit
+
+Json = dict[str, Any]
+Drive = Callable[[Any], Json]
+
+
+def _reason(verdict: str) -> Reason:
+    return Reason.model_validate({"verdict": verdict, "criterion": "c"})
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_a_check_that_did_not_pass_needs_a_reason(verdict: str) -> None:
+    with pytest.raises(ValueError, match=f"V1 is {verdict}, but its reasons say none"):
+        ck.check("V1", "t", "tested", verdict, "", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reasons"),
+    [("pass", ["fail"]), ("info", ["fail"]), ("fail", ["inconclusive"]),
+     ("inconclusive", ["fail", "inconclusive"])],
+)  # fmt: skip
+def test_reasons_may_not_contradict_the_verdict(verdict: str, reasons: list[str]) -> None:
+    with pytest.raises(ValueError, match="its reasons say"):
+        ck.check("V1", "t", "tested", verdict, "", {}, {}, map(_reason, reasons))
+
+
+def test_a_failed_check_may_hold_open_questions_and_lists_failures_first() -> None:
+    made = ck.check("V1", "t", "tested", "fail", "", {}, {}, map(_reason, ["inconclusive", "fail"]))
+    assert [r["verdict"] for r in made["reasons"]] == ["fail", "inconclusive"]
+    assert ck.check("V1", "t", "tested", "pass", "", {}, {})["reasons"] == []
+
+
+def _engine(mismatches: int, values: int, verdict: str) -> Json:
+    layers = [{"name": "l1", "values": values, "mismatches": mismatches}]
+    row = {"name": "lava", "layers": layers, "verdict": verdict}
+    return {"samples": 20, "engines": [row]}
+
+
+def _stage(**fields: Any) -> Json:
+    return {"from": "quantised", "to": "chip", "relation": "bounded", "bound": 1.0,
+            "unit": "v-units", "max_difference": 0.5, "unexcused_spikes": 0, "verdict": "fail",
+            **fields}  # fmt: skip
+
+
+def _v2(row: Json, clean: str = "pass") -> Json:
+    return ck.stages_check([row], _engine(0, 9, "pass"), clean, 200)
+
+
+def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json:
+    sides = {"float": np.asarray(in_float, float), "chip": np.asarray(in_chip, float)}
+    layer: Json = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
+    layer["direction"] = [1.0] * len(sides["float"])
+    limits = config.mppd.model_copy(
+        update={"median_difference": 0.02, "p99_difference": 0.1, "spearman": 0.95,
+                "ratio": (0.95, 1.05)}
+    )  # fmt: skip
+    strict = config.model_copy(update={"mppd": limits})
+    merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
+    return ck.match_check(*judge_perturbations(merged, list(merged), strict, available))
+
+
+def _energies(samples: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).gamma(3.0, size=samples)
+
+
+def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json:
+    """Judge clean images and attacked ones; 1: classified right."""
+    clean_float, clean_chip, attacked = (np.asarray(x) for x in (*in_float, in_chip))
+    merged = {
+        "clean": {"float": clean_float, "chip": clean_chip},
+        "pgd-20 8/255": {"float": attacked, "chip": attacked},
+    }
+    planned = [Perturbation("pgd", 8, len(attacked), 20)]
+    labels = np.ones(len(clean_float), np.int64)
+    margins = config.margins.model_copy(update={"clean": 0.02, "pgd": 0.03})
+    strict = config.model_copy(update={"margins": margins})
+    strict = strict.model_copy(
+        update={"samples": config.samples.model_copy(update={"accuracy": len(clean_float)})}
+    )
+    rows = accuracy_rows(merged, planned, labels, strict)
+    return ck.accuracy_check(rows, accuracy_reasons(rows, strict, available))
+
+
+def _right(share: float, samples: int) -> Any:
+    return (np.arange(samples) < round(share * samples)).astype(np.int64)
+
+
+def _v13(**fields: Any) -> Json:
+    row = {"name": "l1", "ties": 3, "expected": 3,
+           "engines": {"lava": {"states": 9, "mismatches": 0}}, **fields}  # fmt: skip
+    layer = {"name": "l1", "states": 100, "on_threshold": 1, "within_1_lsb": 2}
+    return ck.boundary_check([layer], {"engines": ["lava"], "layers": [row]}, 30)
+
+
+def _range(ok: bool) -> Json:
+    return {"name": "l3", "ok": ok, "headroom_bits": 1.0 if ok else -0.41}
+
+
+# Every way of every check to end in something else than a pass: verdict, words of the sentence,
+# words of the advice.
+WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
+    "V1 other integers": (
+        lambda _: ck.exact_check(_engine(7, 90, "fail"), "lava"), "fail",
+        ["reference to lava, l1", "differ from the specification 7", "exactly 0", "20 images"],
+        "--self-test --engine lava",
+    ),
+    "V1 nothing compared": (
+        lambda _: ck.exact_check(_engine(0, 0, "fail"), "lava"), "fail",
+        ["values compared with the specification 0", "more than 0"], "--engine",
+    ),
+    "V2 bound exceeded": (
+        lambda _: _v2(_stage(max_difference=3.2)), "fail",
+        ["quantised to chip: largest difference of a membrane 3.2 v-units", "at most 1 v-units",
+         "200 images"], "convert it again",
+    ),
+    "V2 spikes clear of the threshold": (
+        lambda _: _v2(_stage(unexcused_spikes=4)), "fail",
+        ["clear of the threshold 4", "exactly 0"], "convert it again",
+    ),
+    "V2 no bound": (
+        lambda _: _v2(_stage(bound=None, verdict="inconclusive")), "inconclusive",
+        ["declares no bound", "0.5 v-units"], "writes the bound",
+    ),
+    "V2 rounding": (
+        lambda _: _v2(_stage(relation="exact", verdict="inconclusive", excused_share=0.2,
+                             excused_limit=0.01)), "inconclusive",
+        ["rounding alone", "20 %", "at most 1 %"], "[stages] excused",
+    ),
+    "V2 behaviour": (
+        lambda _: _v2(_stage(relation="behavioural", bound=None), "inconclusive"), "inconclusive",
+        ["equal accuracy"], "V7",
+    ),
+    "V5 99th percentile": (
+        lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 10, e, e * 2.25), c), "fail",
+        ["l2, gaussian 4/255", "99th percentile of the relative difference 50 %", "at most 10 %",
+         "400 images"], "[mppd] p99_difference",
+    ),
+    "V5 ratio": (
+        lambda c: _v5(e := _energies(400), e * 1.3, c), "fail",
+        ["chip / trained 1.3 (limit: within 0.95 to 1.05"], "[mppd] ratio",
+    ),
+    "V5 ranks": (
+        lambda c: _v5(e := _energies(400), e[::-1], c), "fail",
+        ["rank correlation", "at least 0.95"], "[mppd] spearman",
+    ),
+    "V5 few images": (
+        lambda c: _v5(e := _energies(250), e, c), "inconclusive",
+        ["99th percentile of the relative difference 0 %", "250 images used, about 299 needed to "
+         "pass"], "--images 299",
+    ),
+    "V5 fewer images than it takes": (
+        lambda c: _v5(e := _energies(250), e, c, 250), "inconclusive",
+        ["about 299 needed to pass"], "Give at least 299 images (--data; there were 250)",
+    ),
+    "V5 too few to rank": (
+        lambda c: _v5(e := _energies(50), e, c), "inconclusive",
+        ["rank correlation over the images 1", "50 images used, about 100 needed"], "--images 100",
+    ),
+    "V5 silent layer": (
+        lambda c: _v5(np.zeros(400), np.zeros(400), c), "inconclusive",
+        ["energy of the perturbation in the trained network 0", "more than 0"], "stronger ones",
+    ),
+    "V5 all alike": (
+        lambda c: _v5(np.ones(400), np.ones(400), c), "inconclusive",
+        ["rank correlation over the images (limit: at least 0.95"], "differ more",
+    ),
+    "V7 unequal": (
+        lambda c: _v7((_right(0.9, 1000), _right(0.8, 1000)), _right(0.5, 1000), c), "fail",
+        ["clean: accuracy of the chip network minus that of the trained network -10 points",
+         "within -2 to 2 points", "1,000 images"], "convert --calibration",
+    ),
+    "V7 few images": (
+        lambda c: _v7((_right(0.9, 60), _right(0.9, 60)), _right(0.5, 60), c), "inconclusive",
+        ["clean", "minus that of the trained network 0 points", "60 images used, about 133 needed "
+         "to pass"], "--images 133",
+    ),
+    "V7 masked": (
+        lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c), "inconclusive",
+        ["pgd-20 8/255", "under attack 90 %", "at most 80 %"], "surrogate_widths",
+    ),
+    "V9": (
+        lambda _: ck.ranges_check([_range(True), _range(False)]), "fail",
+        ["l3: worst-case headroom over all inputs -0.41 bits", "at least 0 bits"], "--scale",
+    ),
+    "V13 decided differently": (
+        lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}), "fail",
+        ["l1: states that lava decides differently 2", "exactly 0"], "fuzz",
+    ),
+    "V13 missed": (
+        lambda _: _v13(ties=2), "fail", ["forced onto the threshold 2", "at least 3"], "report it",
+    ),
+    "V13 none forced": (
+        lambda _: _v13(ties=0, expected=0), "inconclusive",
+        ["l1 (lava): states forced onto the threshold 0", "at least 1"], "--engine",
+    ),
+    "V16": (
+        lambda _: ck.journal_check(Audit(12, 11, 1)), "fail",
+        ["whose record is whole 11", "exactly 12"], "fresh folder",
+    ),
+    "V16 no work": (
+        lambda _: ck.journal_check(Audit(0, 0, 0)), "fail", ["0 (limit: exactly 1)"], "disk",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_not_to_pass_has_its_reason(way: str, config: Any) -> None:
+    drive, verdict, told, advice = WAYS[way]
+    made = drive(config)
+    assert made["verdict"] == verdict
+    reasons = [Reason.model_validate(r) for r in made["reasons"]]
+    sentences = [r.sentence for r in reasons]
+    fitting = [r for r in reasons if all(part in r.sentence for part in told)]
+    assert fitting, sentences
+    assert any(advice in r.try_ for r in fitting), [r.try_ for r in fitting]
+    assert all(r.try_ for r in reasons)
+
+
+def test_identity_is_no_check_that_can_fail() -> None:
+    """V15: another checkpoint or altered bytes stop the verification before anything runs."""
+    assert ck.provenance_check({"bundle_hash": "a"})["verdict"] == "pass"

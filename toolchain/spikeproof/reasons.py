@@ -1,0 +1,157 @@
+"""Why a check did not pass: one typed reason, written by ``verify`` and read by every report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from spikeproof.text import clean_text
+
+Verdict = Literal["fail", "inconclusive"]
+Relation = Literal["at most", "at least", "less than", "more than", "exactly", "within"]
+HELP_PAGE = "My verification failed"
+"""Title of the page of the documentation that explains every check's usual causes."""
+
+_MOST_DIGITS = 6
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Text = Annotated[str, AfterValidator(clean_text)]
+Number = Annotated[int | float | None, BeforeValidator(_finite)]
+
+
+class Reason(BaseModel):
+    """One criterion that was not met (``fail``) or not decided (``inconclusive``).
+
+    ``value``, ``limit`` and ``interval`` are in ``unit``: a share in per cent is 49.0, not 0.49.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    verdict: Verdict
+    criterion: Text
+    """What was measured, as a noun: "99th percentile of the relative difference"."""
+    value: Number = None
+    relation: Relation = "at most"
+    """How the value must lie to the limit."""
+    limit: Number | tuple[float, float] = None
+    """A bound, or for ``within`` the two ends of a range."""
+    unit: Text = ""
+    interval: tuple[Number, Number] | None = None
+    """What the images show with confidence: lower and upper bound, None where there is none."""
+    layer: Text | None = None
+    perturbation: Text | None = None
+    stage: Text | None = None
+    neuron: tuple[int, ...] | None = None
+    images: int | None = None
+    """Images used."""
+    images_needed: int | None = None
+    """Images that would decide it if they were like those used; None: more do not help."""
+    would: Literal["pass", "fail"] | None = None
+    """What that many images would end in."""
+    try_: Text = Field(validation_alias="try", serialization_alias="try", default="")
+    """The option or step to try, as a sentence."""
+
+    @property
+    def where(self) -> str:
+        """Name stage, layer, neuron and perturbation: ``l2, gaussian 4/255``."""
+        neuron = None if self.neuron is None else f"neuron {list(self.neuron)}"
+        return ", ".join(x for x in (self.stage, self.layer, neuron, self.perturbation) if x)
+
+    @property
+    def measured(self) -> str:
+        """Return the value with its unit, with enough digits to tell it from the limit."""
+        return "" if self.value is None else self._amount(self.value)
+
+    @property
+    def allowed(self) -> str:
+        """Return the limit with its direction: ``at most 10 %``."""
+        limits = self.limits()
+        ends = " to ".join(_digits(x, _MOST_DIGITS) for x in limits)
+        return self._with_unit(f"{self.relation} {ends}") if limits else ""
+
+    @property
+    def shown(self) -> str:
+        """Say what the images establish: ``at most 14 % is shown``."""
+        low, high = self.interval or (None, None)
+        if low is not None and high is not None:
+            ends = f"{_distinct(low, self.limits())} to {_distinct(high, self.limits())}"
+            return self._with_unit(f"interval {ends}")
+        if high is not None:
+            return f"at most {self._amount(high)} is shown"
+        return f"at least {self._amount(low)} is shown" if low is not None else ""
+
+    @property
+    def evidence(self) -> str:
+        """Say how many images were used and, where more would decide it, how many."""
+        if self.images is None:
+            return ""
+        used = f"{self.images:,} image{'' if self.images == 1 else 's'} used"
+        if self.images_needed is None:
+            return used
+        return f"{used}, about {self.images_needed:,} needed{self._outlook()}"
+
+    def _outlook(self) -> str:
+        return "" if self.would is None else f" to {self.would} if more are like these"
+
+    @property
+    def sentence(self) -> str:
+        """Say all of it but the advice in one line."""
+        start = f"{self.where}: " if self.where else ""
+        value = f" {self.measured}" if self.measured else ""
+        limit = f"limit: {self.allowed}" if self.allowed else ""
+        rest = "; ".join(x for x in (limit, self.shown, self.evidence) if x)
+        return f"{start}{self.criterion}{value}" + (f" ({rest})" if rest else "")
+
+    def limits(self) -> tuple[float, ...]:
+        """Return the limit as a tuple: of none, of one, or of the two ends of a range."""
+        if isinstance(self.limit, tuple):
+            return self.limit
+        return () if self.limit is None else (self.limit,)
+
+    def _amount(self, value: float) -> str:
+        return self._with_unit(_distinct(value, self.limits()))
+
+    def _with_unit(self, text: str) -> str:
+        return f"{text} {self.unit}" if self.unit else text
+
+
+def worst_first(reasons: list[Reason]) -> list[Reason]:
+    """Sort failures before what is undecided, and the largest violation of its limit first."""
+    return sorted(reasons, key=lambda r: (r.verdict != "fail", -_excess(r)))
+
+
+def _excess(reason: Reason) -> float:
+    """Return how far the value is beyond its limit, relative to the limit."""
+    if reason.value is None or reason.limit is None:
+        return 0.0
+    low, high = min(reason.limits()), max(reason.limits())
+    below, above = (low - reason.value) / (abs(low) or 1), (reason.value - high) / (abs(high) or 1)
+    over = {"at most": above, "less than": above, "at least": below, "more than": below}
+    return over.get(reason.relation, max(below, above))
+
+
+def _distinct(value: float, others: Sequence[float]) -> str:
+    """Format with three digits, or as many more as tell the value from the others."""
+    for digits in range(3, _MOST_DIGITS):
+        text = _digits(value, digits)
+        if value in others or text not in [_digits(x, digits) for x in others]:
+            return text
+    return _digits(value, _MOST_DIGITS)
+
+
+def _digits(value: float, digits: int) -> str:
+    """Format with so many significant digits, without trailing zeros."""
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,66 @@
+"""Say how many images would decide what these do not, and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from spikeproof.verify.verdict import Verdict
+
+_MOST_IMAGES = 1_000_000
+_GROWTH = 1.1
+CONVERSION = (
+    "Look in the report where errors arise (V4) and convert anew, with more calibration images "
+    "(convert --calibration) or the other input coding (convert --input-coding bias or graded)"
+)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """How many images would decide a criterion if they were like those used, and how if known."""
+
+    images: int
+    would: Literal["pass", "fail"] | None
+
+
+def images_needed(at: Callable[[int], Verdict], used: int) -> Needed | None:
+    """Return the smallest number of images above ``used`` that is found to decide a criterion.
+
+    ``at`` gives the verdict if a number of images showed the same rates and spreads as those
+    used. None: even a million would not decide it.
+    """
+    undecided, tried = used, used
+    while tried < _MOST_IMAGES:
+        tried = min(math.ceil(tried * _GROWTH) + 1, _MOST_IMAGES)
+        if at(tried) is not Verdict.INCONCLUSIVE:
+            return _narrow(at, undecided, tried)
+        undecided = tried
+    return None
+
+
+def _narrow(at: Callable[[int], Verdict], undecided: int, decided: int) -> Needed:
+    while decided - undecided > 1:
+        middle = (undecided + decided) // 2
+        if at(middle) is Verdict.INCONCLUSIVE:
+            undecided = middle
+        else:
+            decided = middle
+    return Needed(decided, "pass" if at(decided) is Verdict.PASS else "fail")
+
+
+def more_images(needed: Needed | None, available: int) -> str:
+    """Say which options give a comparison the images it needs; ``available``: images at hand."""
+    if needed is None:
+        return (
+            "The value lies on its limit, so no number of images will decide it: change the limit "
+            "(--config) or the conversion."
+        )
+    count = f"{needed.images:,}"
+    if needed.images <= available:
+        return f"Use more of the {available:,} images at hand: --images {needed.images}."
+    return (
+        f"Give at least {count} images (--data; there were {available:,}) and use them: "
+        f"--images {needed.images}."
+    )
