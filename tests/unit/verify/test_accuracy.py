@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.verify.accuracy import accuracy_row, accuracy_reasons, accuracy_rows
+from spikeproof.verify.accuracy import accuracy_reasons, accuracy_row, accuracy_rows
 from spikeproof.verify.checks import accuracy_check
 from spikeproof.verify.perturbations import Perturbation
 
