@@ -1,4 +1,4 @@
-"""Image sets as 8-bit arrays: Fashion-MNIST (IDX files) and CIFAR-10 (binary version)."""
+"""Image sets as 8-bit arrays: Fashion-MNIST and MNIST (IDX files), CIFAR-10 (binary version)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes, sha256
+from spikeproof.io.known import training_set
 
-DatasetName = Literal["fashion-mnist", "cifar10"]
+DatasetName = Literal["fashion-mnist", "mnist", "cifar10"]
+Split = Literal["train", "test"]
 _FASHION_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
-_TORCHVISION = {"fashion-mnist": Path("FashionMNIST/raw"), "cifar10": Path("cifar-10-batches-bin")}
+_TORCHVISION = {
+    "fashion-mnist": Path("FashionMNIST/raw"),
+    "mnist": Path("MNIST/raw"),
+    "cifar10": Path("cifar-10-batches-bin"),
+}
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 
 
@@ -69,7 +75,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def load_fashion_mnist(
-    split: Literal["train", "test"], data_dir: Path | None = None, *, download: bool = False
+    split: Split, data_dir: Path | None = None, *, download: bool = False
 ) -> ImageSet:
     """Load Fashion-MNIST, x (N, 1, 28, 28).
 
@@ -83,10 +89,33 @@ def load_fashion_mnist(
         InputError: the files are missing (how to get them is said) or damaged, or could not be
             fetched.
     """
-    stem = "train" if split == "train" else "t10k"
     if download and data_dir is not None:
         _download(data_dir)
-    folder = find_fashion_mnist(data_dir)
+    return read_idx_folder(find_fashion_mnist(data_dir), split)
+
+
+def load_mnist(split: Split, data_dir: Path | None = None) -> ImageSet:
+    """Load MNIST, x (N, 1, 28, 28), from the IDX files in a folder or in its ``MNIST/raw``.
+
+    Raises:
+        InputError: no folder given, or files missing or damaged.
+    """
+    hint = "Put the four IDX files of MNIST (plain or .gz) into a folder and name it."
+    if data_dir is None:
+        raise InputError("MNIST needs --data-dir", hint=hint)
+    for folder in (data_dir, data_dir / _TORCHVISION["mnist"]):
+        if _has_idx(folder):
+            return read_idx_folder(folder, split)
+    raise InputError("MNIST was not found", where=str(data_dir), hint=hint)
+
+
+def read_idx_folder(folder: Path, split: Split) -> ImageSet:
+    """Read one split, x (N, 1, 28, 28), of a folder with four IDX files named as MNIST's are.
+
+    Raises:
+        InputError: files are missing, damaged or do not fit each other.
+    """
+    stem = "train" if split == "train" else "t10k"
     images, labels = (_idx_file(folder, f"{stem}-{kind}") for kind in
                       ("images-idx3-ubyte", "labels-idx1-ubyte"))  # fmt: skip
     x, y = read_idx(images), read_idx(labels)
@@ -113,7 +142,7 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path:
     )
 
 
-def load_cifar10(split: Literal["train", "test"], data_dir: Path | None = None) -> ImageSet:
+def load_cifar10(split: Split, data_dir: Path | None = None) -> ImageSet:
     """Load CIFAR-10 from its binary version, x (N, 3, 32, 32).
 
     Args:
@@ -138,15 +167,29 @@ def load_cifar10(split: Literal["train", "test"], data_dir: Path | None = None) 
 _CIFAR_HINT = "Unpack cifar-10-binary.tar.gz (the 'binary version' on the CIFAR-10 page)."
 
 
-def load_dataset(
-    name: DatasetName, split: Literal["train", "test"], data_dir: Path | None = None
-) -> ImageSet:
-    """Load a split of a named data set."""
+def load_dataset(name: DatasetName, split: Split, data_dir: Path | None = None) -> ImageSet:
+    """Load a split of a named data set, and check by its content that it is no other one.
+
+    Files that are no published set are accepted: they may be somebody's own images in this form.
+
+    Raises:
+        InputError: the files are missing or damaged, or are those of another data set or split.
+    """
     load: dict[str, Callable[..., ImageSet]] = {
         "fashion-mnist": load_fashion_mnist,
+        "mnist": load_mnist,
         "cifar10": load_cifar10,
     }
-    return load[name](split, data_dir)
+    images = load[name](split, data_dir)
+    found = training_set(images.content_hash())
+    if found is not None and (found.dataset, found.split) != (name, split):
+        raise InputError(
+            f"the files hold {found.name} {found.split} (recognised by content), "
+            f"not {name} {split}",
+            where=str(data_dir or "the system's data sets"),
+            hint=f'Name another folder, or write dataset = "{found.dataset}" into the recipe.',
+        )
+    return images
 
 
 def hold_out(images: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -10,10 +10,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.io.data import save_arrays
-from spikeproof_models.datasets import ImageSet, load_fashion_mnist
+from spikeproof_models.datasets import ImageSet, load_dataset
 from spikeproof_models.locations import zoo_dir
 
 TEST_FILE = "fashion-mnist-test-1000.npz"
@@ -28,19 +29,24 @@ def write_shipped(folder: Path, data_dir: Path | None = None) -> tuple[Path, Pat
     The test file holds the first 1 000 images of the test split, in order; the calibration file
     512 images drawn without replacement from the training split.
     """
-    test = load_fashion_mnist("test", data_dir).take(np.arange(1000))
-    train = load_fashion_mnist("train", data_dir)
-    drawn = np.random.default_rng(_CALIBRATION_SEED).choice(len(train), 512, replace=False)
+    test = load_dataset("fashion-mnist", "test", data_dir).take(np.arange(1000))
+    train = load_dataset("fashion-mnist", "train", data_dir)
     paths = folder / TEST_FILE, folder / CALIBRATION_FILE
-    for path, images in zip(paths, (test, train.take(np.sort(drawn))), strict=True):
+    for path, images in zip(paths, (test, train.take(calibration_order(len(train)))), strict=True):
         _save(path, images)
     return paths
+
+
+def calibration_order(total: int) -> NDArray[np.int64]:
+    """Return which of the ``total`` training images are the shipped calibration images."""
+    drawn = np.random.default_rng(_CALIBRATION_SEED).choice(total, 512, replace=False)
+    return np.sort(drawn)
 
 
 def write_all_test(folder: Path, data_dir: Path | None = None) -> Path:
     """Write all 10 000 test images to one file for ``--data`` and return its path."""
     path = folder / ALL_TEST_FILE
-    _save(path, load_fashion_mnist("test", data_dir))
+    _save(path, load_dataset("fashion-mnist", "test", data_dir))
     return path
 
 

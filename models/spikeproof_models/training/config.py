@@ -147,7 +147,7 @@ class Recipe(_Strict):
         net = self.network
         leak = snap_leak(net.leak) if net.leak_on_grid else net.leak
         neuron = builders.NeuronSpec(net.neuron, leak, net.threshold, net.strict, net.timesteps)
-        shape = (1, 28, 28) if self.data.dataset == "fashion-mnist" else (3, 32, 32)
+        shape = (3, 32, 32) if self.data.dataset == "cifar10" else (1, 28, 28)
         if net.architecture == "mlp":
             return builders.mlp(
                 self.name, input_shape=shape, hidden=net.hidden, neuron=neuron, seed=self.seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
+from spikeproof.io.known import DataRecord, describe
 from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
@@ -36,6 +38,7 @@ def train(
     resume: bool = True,
     device: str | None = None,
     progress: ProgressCallback | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a network as its recipe says and return the path of its checkpoint.
 
@@ -50,6 +53,7 @@ def train(
         resume: continue from a state found in ``output``; otherwise it is overwritten.
         device: "cpu" or "cuda"; by default a GPU if there is one.
         progress: called after every step and epoch.
+        note: called once with a line on what the data are, recognised by content.
 
     Raises:
         InputError: recipe, data or output folder are not usable, or the state is of another run.
@@ -57,7 +61,10 @@ def train(
     """
     recipe = load_recipe(recipe_path)
     images = load_dataset(recipe.data.dataset, "train", data_dir)
-    run = _Run(recipe, images, _make_folder(output), _choose_device(device), progress)
+    data = describe(images.x, images.y).used(recipe.data.limit)
+    if note is not None:
+        note(f"training data: {data.text()}")
+    run = _Run(recipe, images, data, _make_folder(output), _choose_device(device), progress)
     return run.complete(resume)
 
 
@@ -67,6 +74,7 @@ class _Run:
 
     recipe: Recipe
     images: ImageSet
+    data: DataRecord
     output: Path
     device: torch.device
     callback: ProgressCallback | None
@@ -126,6 +134,7 @@ class _Run:
         model.load_state_dict(standing.best)
         record = {
             **identity,
+            "data": self.data.model_dump(mode="json"),
             "selected_epoch": standing.best_epoch,
             "selected_by": "held-out images of the training split",
             "history": standing.history,

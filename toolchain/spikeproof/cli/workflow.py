@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,17 @@ from spikeproof.errors import InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
-from spikeproof.io.data import load_data
-from spikeproof.io.files import read_bytes, sha256
+from spikeproof.io.files import read_bytes
+from spikeproof.io.known import images_hash
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
+    from spikeproof.cli.images import Images
     from spikeproof.ir.chip import ChipNetwork
     from spikeproof.passes.conversion import Conversion
     from spikeproof.passes.convert import ConvertOptions, Progress
 
 STIMULUS_SAMPLES = 4
-
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,28 +41,6 @@ def load_source(path: Path) -> Source:
     """Read a checkpoint and its content hash (see load_checkpoint for what is raised)."""
     checkpoint = load_checkpoint(path)
     return Source(path, checkpoint, container.content_hash(read_bytes(path)))
-
-
-def load_images(
-    path: Path | None, shipped: Callable[[], Path], input_shape: tuple[int, ...], purpose: str
-) -> tuple[Images, NDArray[np.int64] | None, Path]:
-    """Read images (and labels, if any) from ``path``, or else the shipped ones if they fit.
-
-    Raises:
-        InputError: the file is unusable, or none was named and the shipped images do not fit.
-    """
-    chosen = path or shipped()
-    try:
-        x, y = load_data(chosen, input_shape)
-    except InputError as error:
-        if path is not None:
-            raise
-        raise InputError(
-            f"needs images of shape {tuple(input_shape)}; the shipped ones do not fit",
-            where=purpose,
-            hint="Name a file: npz with x (N, C, H, W).",
-        ) from error
-    return x, y, chosen
 
 
 def check_labels(y: NDArray[np.int64] | None, network: ChipNetwork, path: Path) -> None:
@@ -85,27 +61,35 @@ def check_labels(y: NDArray[np.int64] | None, network: ChipNetwork, path: Path) 
 
 
 def convert_to_bundle(
-    source: Source, images: Images, options: ConvertOptions, progress: Progress | None = None
+    source: Source, data: Images, options: ConvertOptions, progress: Progress | None = None
 ) -> tuple[Conversion, Bundle]:
-    """Convert a checkpoint and build the bundle (not yet written) with its record."""
+    """Convert a checkpoint and build the bundle (not yet written) with its record.
+
+    ``data``: the calibration images.
+    """
     from spikeproof.passes.convert import convert_network
     from spikeproof.simulate.self_test import make_bundle
 
-    conversion = convert_network(source.checkpoint.network, images, options, progress)
-    used = images[: options.calibration_samples]
-    record = conversion_record(conversion, source, used, options)
-    return conversion, make_bundle(conversion.chip, record, images[:STIMULUS_SAMPLES])
+    conversion = convert_network(source.checkpoint.network, data.x, options, progress)
+    record = conversion_record(conversion, source, data, options)
+    return conversion, make_bundle(conversion.chip, record, data.x[:STIMULUS_SAMPLES])
 
 
 def conversion_record(
     conversion: Conversion, source: Source, calibration: Images, options: ConvertOptions
 ) -> dict[str, Any]:
-    """Return what a bundle says about its origin; plain JSON that depends on nothing else."""
+    """Return what a bundle says about its origin; plain JSON that depends on nothing else.
+
+    The name of the images' file is left out: equal images give equal bytes.
+    """
+    used = calibration.x[: options.calibration_samples]
+    data = calibration.record.used(len(used)).model_copy(update={"file": None})
     return {
         "checkpoint": {"name": conversion.source.name, "hash": source.content_hash},
         "calibration": {
-            "hash": sha256(f"{list(calibration.shape)}".encode() + calibration.tobytes()),
-            "samples": len(calibration),
+            "hash": images_hash(used.shape, [used]),
+            "samples": len(used),
+            "data": data.model_dump(mode="json"),
         },
         "options": options.model_dump(mode="json"),
         "units": conversion.units,

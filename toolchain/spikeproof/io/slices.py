@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import struct
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +24,15 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
 from spikeproof.io.data import as_labels, as_uint8, check_shape
+from spikeproof.io.known import DataRecord, Labels, images_hash, record
 
 npy: Any = npy_format  # its functions have no types
 Array = NDArray[Any]
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _CHUNK = 1 << 20
 _LIMIT_UNPACKED = 1 << 40
+_LIMIT_RECOGNISED = 1 << 28
+"""Bytes: larger than any set we know; reading one twice would cost more than its name is worth."""
 _HINT = "Write it with numpy.savez(path, x=images, y=labels); objects are refused."
 
 
@@ -67,12 +72,25 @@ class Samples:
     def content_hash(self) -> str:
         """Return the SHA-256 of x, as it will be run, and the labels; reads everything once."""
         digest = hashlib.sha256(f"{[len(self), *self.input_shape]}".encode())
-        step = max(1, (_CHUNK << 3) // max(1, int(np.prod(self.input_shape))))
-        for start in range(0, len(self), step):
-            digest.update(np.ascontiguousarray(self.read(start, min(start + step, len(self)))))
+        for part in self._slices():
+            digest.update(np.ascontiguousarray(part))
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    def describe(self) -> DataRecord:
+        """Return what the samples are, recognised by content; large sets are not read for it."""
+        file, count = self.path.resolve().name, len(self)
+        shape = (count, *self.input_shape)
+        if math.prod(shape) > _LIMIT_RECOGNISED:
+            labels: Labels = "absent" if self.labels is None else "other"
+            return DataRecord(file=file, samples=count, held=count, labels=labels)
+        return record(images_hash(shape, self._slices()), count, self.labels, file=file)
+
+    def _slices(self) -> Iterator[NDArray[np.uint8]]:
+        step = max(1, (_CHUNK << 3) // max(1, math.prod(self.input_shape)))
+        for start in range(0, len(self), step):
+            yield self.read(start, min(start + step, len(self)))
 
 
 def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None = None) -> Samples:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
+from spikeproof.io.known import DataRecord
 from spikeproof.reasons import Reason
 from spikeproof.report.data import (
     DATA_TYPES,
@@ -56,6 +57,7 @@ class Provenance(Loose):
     checkpoint_hash: Text | None = None
     data_hash: Text | None = None
     data_samples: Count = None
+    data: DataRecord | None = None
     seeds: Anything = None
     suite: Anything = None
     command: Text | None = None

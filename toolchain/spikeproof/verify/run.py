@@ -16,6 +16,7 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.files import canonical_json, sha256, write_atomic
+from spikeproof.io.known import DataRecord, describe
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
 from spikeproof.simulate.floats import as_unit_images
@@ -64,6 +65,7 @@ def verify(
     cluster: str | None = None,
     note: Callable[[str], None] | None = None,
     chip_fit: list[Json] | None = None,
+    data: DataRecord | None = None,
 ) -> Json:
     """Verify and write ``run_dir/report.json``.
 
@@ -86,6 +88,7 @@ def verify(
         cluster: address of a Dask scheduler, instead.
         note: called with a line on what became of an earlier journal.
         chip_fit: what the network needs of each chip and what there is, for the report.
+        data: what the images are, if they are the first of a file; else they are looked at.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -123,7 +126,7 @@ def verify(
         },
         "checks": found,
         "report": str(run_dir / REPORT_HTML),
-        "provenance": provenance(hashes, len(images), config, command),
+        "provenance": provenance(hashes, data or describe(images, labels), config, command),
         "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
@@ -253,7 +256,9 @@ def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:
     return sha256(f"{list(x.shape)}".encode() + x.tobytes() + y.astype("<i8").tobytes())
 
 
-def provenance(hashes: dict[str, str], samples: int, config: VerifyConfig, command: str) -> Json:
+def provenance(
+    hashes: dict[str, str], data: DataRecord, config: VerifyConfig, command: str
+) -> Json:
     """Return everything needed to repeat the run."""
     return {
         "spikeproof": __version__,
@@ -263,7 +268,8 @@ def provenance(hashes: dict[str, str], samples: int, config: VerifyConfig, comma
         "packages": package_versions(),
         "sources": source_hash(),
         **hashes,
-        "data_samples": samples,
+        "data_samples": data.samples,
+        "data": data.model_dump(mode="json"),
         "seeds": {"verification": config.seed},
         "suite": config.resolved(),
         "command": command,

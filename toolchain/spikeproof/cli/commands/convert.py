@@ -9,20 +9,20 @@ import typer
 
 from spikeproof.cli.config import merged_options
 from spikeproof.cli.console import Console
+from spikeproof.cli.images import Images, load_images, show_data
 from spikeproof.cli.netx import COLUMNS as NETX_COLUMNS
 from spikeproof.cli.netx import NetxOptions, netx_bundle
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.workflow import (
     Source,
     convert_to_bundle,
-    load_images,
     load_source,
     write_bundle,
 )
 from spikeproof.errors import BundleError, InputError
 from spikeproof.interop.netx_file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
-from spikeproof.io.zoo import resolve_model, zoo_calibration
+from spikeproof.io.zoo import resolve_model
 from spikeproof.passes.convert import ConvertOptions
 
 COLUMNS = ("layer", "kind", "neuron", "neurons", "synapses", "weight_bits", "scale",
@@ -44,7 +44,10 @@ def run(
         Path | None, typer.Option("-o", "--output", help="The bundle; default NAME.spk here.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="npz with images x; default: shipped training images.")
+        Path | None,
+        typer.Option(
+            help="npz with images x; default: shipped ones, if it was trained on their set."
+        ),
     ] = None,
     timesteps: Annotated[
         int | None, typer.Option(min=1, help="Steps per sample of a .net that does not say.")
@@ -68,15 +71,13 @@ def run(
     _refuse_options([k for k, v in vars(foreign).items() if v], "a checkpoint, only to a .net file")
     options = merged_options(ConvertOptions, config, given)
     source = load_source(path)
-    network = source.checkpoint.network
-    images, _, images_path = load_images(
-        calibration, zoo_calibration, network.input_shape, "convert --calibration"
-    )
+    images = load_images(calibration, "calibration", source.checkpoint, "--calibration")
+    show_data(console, images.record, "calibration")
     target = output or Path(f"{path.stem}.spk")
     if dry_run:
-        _show_plan(console, source, images_path, target, options)
+        _show_plan(console, source, images, target, options)
         return 0
-    with console.stage(f"Converting {network.name}", "layers") as progress:
+    with console.stage(f"Converting {source.checkpoint.network.name}", "layers") as progress:
         _, bundle = convert_to_bundle(source, images, options, progress)
         written = write_bundle(target, bundle)
     _check_written(target, written)
@@ -125,6 +126,7 @@ def _show_result(console: Console, target: Path, written: Bundle) -> None:
             "content_hash": written.content_hash,
             "layers": written.record["table"],
             "options": written.record["options"],
+            "calibration": written.record.get("calibration", {}).get("data"),
         }
     )
 
@@ -138,14 +140,15 @@ def show_table(
 
 
 def _show_plan(
-    console: Console, source: Source, images: Path, target: Path, options: ConvertOptions
+    console: Console, source: Source, images: Images, target: Path, options: ConvertOptions
 ) -> None:
     from spikeproof.passes.mappable import preflight
 
     preflight(source.checkpoint.network)
     plan = {
         "checkpoint": str(source.path),
-        "calibration": str(images),
+        "calibration": str(images.path),
+        "calibration_data": images.record.used(options.calibration_samples).text(),
         "bundle": str(target),
         **options.model_dump(mode="json"),
     }

@@ -15,11 +15,12 @@ from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.commands.verify import verify_into
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
+from spikeproof.cli.images import load_images
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
-from spikeproof.cli.workflow import convert_to_bundle, load_images, load_source, write_bundle
+from spikeproof.cli.workflow import convert_to_bundle, load_source, write_bundle
 from spikeproof.io.bundle import Bundle
-from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
+from spikeproof.io.zoo import resolve_model, zoo_networks
 from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.config import load_config
 
@@ -44,8 +45,8 @@ def run(
     need_torch("the demo (gradient attacks)")
     source = load_source(resolve_model(model or default_network()))
     network = source.checkpoint.network
-    images, _, _ = load_images(None, zoo_calibration, network.input_shape, "demo")
-    console.note(f"{network.name}: trained network {source.path}, images {zoo_images()}")
+    images = load_images(None, "calibration", source.checkpoint, "convert and verify a")
+    console.note(f"{network.name}: trained network {source.path}")
     with console.stage("Converting to chip integers", "layers") as progress:
         _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
         bundle = write_bundle(output / f"{network.name}.spk", made)

@@ -139,10 +139,14 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 
 def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
+    from spikeproof.cli.images import show_data
     from spikeproof.cli.workflow import check_writable, prepare_fast
     from spikeproof.work.evaluate import Subject
 
-    samples = _samples(bundle, options)
+    whole = _samples(bundle, options)
+    data = whole.describe().used(options.limit)
+    show_data(console, data)
+    samples = whole.first(options.limit)
     if options.trace is not None:
         check_writable(options.trace)  # now, not after the run
     if options.engine == "fast" and options.cluster is None:
@@ -159,6 +163,7 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
         "schema": 1,
         "engine": options.engine,
         "samples": len(found.predictions),
+        "data": data.model_dump(mode="json"),
         "predictions": found.predictions.tolist(),
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
@@ -183,7 +188,7 @@ def _samples(bundle: Bundle, options: _Options) -> Samples:
     steps = None if network.coding == "pixels" else network.timesteps
     samples = open_samples(options.data, network.input_shape, steps=steps)
     check_labels(samples.labels, network, options.data)
-    return samples.first(options.limit)
+    return samples
 
 
 def _evaluate(

@@ -53,7 +53,10 @@ def run(
             if tick.epoch_done:
                 console.note(tick.message)
 
-        path = train(recipe, output, data_dir=data_dir, resume=resume, device=device, progress=tell)
+        path = train(
+            recipe, output, data_dir=data_dir, resume=resume, device=device, progress=tell,
+            note=console.note,
+        )  # fmt: skip
     console.say(f"checkpoint: {path}")
     console.document({"schema": 1, "checkpoint": str(path)})
     return 0

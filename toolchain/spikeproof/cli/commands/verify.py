@@ -12,17 +12,17 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
+from spikeproof.cli.images import load_images, show_data
 from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.verdict import show_verdict
 from spikeproof.cli.workflow import (
     Source,
-    load_images,
     load_safe_bundle,
     load_source,
     prepare_fast,
 )
 from spikeproof.io.bundle import Bundle
-from spikeproof.io.zoo import resolve_model, zoo_images
+from spikeproof.io.zoo import resolve_model
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 FROM_SUITE = frozenset({"suite", "version"})
@@ -43,7 +43,10 @@ def run(
     suite: Annotated[str, typer.Option(help=f"How much to check: {', '.join(SUITES)}.")] = "quick",
     config: Annotated[Path | None, typer.Option(help="TOML file laid over the suite.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="npz with x and y; default: the shipped test images.")
+        Path | None,
+        typer.Option(
+            help="npz with x and y; default: shipped ones, if it was trained on their set."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
     output: Annotated[
@@ -88,15 +91,16 @@ def verify_into(
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, verify
 
-    x, y, _ = load_images(data, zoo_images, bundle.network.input_shape, "verify --data")
+    images = load_images(data, "test", source.checkpoint, "--data").first(limit)
+    show_data(console, images.record)
     prepare_fast(console, bundle.network)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
             bundle,
             source.checkpoint.network,
             source.content_hash,
-            x[:limit],
-            None if y is None else y[:limit],
+            images.x,
+            images.y,
             settings,
             folder,
             progress=progress,
@@ -105,6 +109,7 @@ def verify_into(
             cluster=cluster,
             note=console.note,
             chip_fit=chip_fit_rows(bundle.network),
+            data=images.record,
         )
     write_html(report, folder / REPORT_HTML)
     return report
