@@ -101,13 +101,21 @@ class Reason(BaseModel):
         return "" if self.would is None else f" to {self.would} if more are like these"
 
     @property
+    def brief(self) -> str:
+        """Say where, what, value and limit: enough for a headline."""
+        limit = f" (limit: {self.allowed})" if self.allowed else ""
+        return f"{self._start()}{limit}"
+
+    @property
     def sentence(self) -> str:
         """Say all of it but the advice in one line."""
-        start = f"{self.where}: " if self.where else ""
-        value = f" {self.measured}" if self.measured else ""
         limit = f"limit: {self.allowed}" if self.allowed else ""
         rest = "; ".join(x for x in (limit, self.shown, self.evidence) if x)
-        return f"{start}{self.criterion}{value}" + (f" ({rest})" if rest else "")
+        return self._start() + (f" ({rest})" if rest else "")
+
+    def _start(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.criterion}" + (f" {self.measured}" if self.measured else "")
 
     def limits(self) -> tuple[float, ...]:
         """Return the limit as a tuple: of none, of one, or of the two ends of a range."""

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+
 from spikeproof.reasons import Reason
-from spikeproof.report.model import Check
-from spikeproof.report.why import explain
+from spikeproof.report.card import render_card
+from spikeproof.report.html import render_html
+from spikeproof.report.model import Check, parse_report
+from spikeproof.report.summary import key_figures
+from spikeproof.report.why import HELP, explain
+
+Make = Callable[..., dict[str, Any]]
 
 
 def _reason(
@@ -50,3 +62,46 @@ def test_the_advice_names_the_images_that_decide_all_of_them() -> None:
 def test_a_check_of_an_old_report_is_named_even_without_reasons() -> None:
     (told,) = explain([_check("V5", "fail", [])])
     assert told.reasons == () and told.rest == ""
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_page_and_card_show_value_limit_images_and_advice(make_report: Make, verdict: str) -> None:
+    raw = make_report(verdict)
+    reason = next(c for c in raw["checks"] if c["id"] == "V5")["reasons"][0]
+    page, card = render_html(raw), render_card(raw)
+    shown = unescape(re.sub(r"<[^>]+>", " ", page))
+    plain = card.replace("\\", "")
+    measured = "49 %" if verdict == "fail" else "8.1 %"
+    for text in (" ".join(shown.split()), " ".join(plain.split())):
+        assert "l3, pgd-20 8/255" in text and reason["criterion"] in text
+        assert measured in text and "at most 10 %" in text and reason["try"] in text
+        assert ("1,473" in text) == (verdict == "inconclusive")
+        assert HELP in text
+    banner = page.index('class="banner')
+    assert banner < page.index("99th percentile of the relative difference") < page.index("<nav")
+
+
+@pytest.mark.parametrize("section", ["membrane", "accuracy"])
+def test_the_section_of_a_failed_check_says_why(make_report: Make, section: str) -> None:
+    page = render_html(make_report("fail"))
+    start = page.index(f'<section id="{section}"')
+    part = page[start : page.index("</section>", start)]
+    assert 'class="why v-fail"' in part and "Try:" in part
+
+
+def test_the_key_figure_of_a_failed_match_is_what_failed(make_report: Make) -> None:
+    """Not the good median."""
+    figures = key_figures(parse_report(make_report("fail")))
+    told = [f for f in figures if f.source.startswith("V5")]
+    assert [(f.value, f.unit, f.source) for f in told] == [("49", "%", "V5.reasons.0.value")]
+    assert "limit at most 10 %" in told[0].label
+    good = key_figures(parse_report(make_report("pass")))
+    assert any("median" in f.label for f in good)
+
+
+def test_a_report_without_reasons_still_renders(make_report: Make) -> None:
+    raw = make_report("fail")
+    for check in raw["checks"]:
+        del check["reasons"]
+    assert 'class="why v-fail"' in render_html(raw)
+    assert "Membrane" in render_card(raw) or "Perturbation response" in render_card(raw)

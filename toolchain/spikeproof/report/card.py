@@ -11,6 +11,7 @@ from spikeproof.report.facts import Fact
 from spikeproof.report.model import Report, as_report
 from spikeproof.report.summary import columns, key_figures, warnings
 from spikeproof.report.tables import share_digits
+from spikeproof.report.why import HELP, Explained, explain
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~&])")
@@ -23,10 +24,13 @@ def render_card(report: dict[str, Any] | Report) -> str:
         InputError: the report is damaged.
     """
     r = as_report(report)
+    explained = explain(r.checks)
     parts = [
         f"## {_text(r.network.name)}: {r.verdict}",
         _text(r.sentence),
         *(f"**{_text(w)}**" for w in warnings(r)),
+        *(_reasons(e) for e in explained),
+        HELP if explained else "",
         "\n".join(f"- {_fact(f)}" for f in key_figures(r)),
         _known(r),
         _accuracy(r),
@@ -37,6 +41,14 @@ def render_card(report: dict[str, Any] | Report) -> str:
 
 def _text(value: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(value.split()))
+
+
+def _reasons(told: Explained) -> str:
+    """Say why one check did not pass, and what to try."""
+    head = f"**{_text(told.check.title)}** ({_text(told.check.id)}): {told.check.verdict}"
+    points = [r.sentence for r in told.reasons] + [told.rest] * bool(told.rest)
+    points += [f"Try: {advice}" for advice in told.advice]
+    return "\n".join([f"{head}\n", *(f"- {_text(point)}" for point in points)])
 
 
 def _fact(fact: Fact) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikeproof.io.files import write_atomic
-from spikeproof.report import charts, charts_membrane, charts_rows, summary, tables, tables_layers
+from spikeproof.report import (
+    charts,
+    charts_membrane,
+    charts_rows,
+    summary,
+    tables,
+    tables_layers,
+    why,
+)
 from spikeproof.report import numbers as n
 from spikeproof.report.data import (
     AccuracyData,
@@ -24,6 +32,7 @@ from spikeproof.report.data import (
 )
 from spikeproof.report.model import Report, as_report
 
+MOST_REASONS = 60
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -100,6 +109,9 @@ def _facts(r: Report) -> dict[str, Any]:
     p = r.provenance
     software = {"spikeproof": p.spikeproof, "python": p.python, "numpy": p.numpy, **p.packages}
     return {
+        "explained": why.explain(r.checks),
+        "explained_fully": why.explain(r.checks, MOST_REASONS),
+        "help": why.HELP,
         "columns": summary.columns(r),
         "key_figures": summary.key_figures(r),
         "warnings": summary.warnings(r),

@@ -83,7 +83,20 @@ def _key_accuracy(report: Report) -> Fact | None:
     )
 
 
+def _key_reason(report: Report, identifier: str) -> Fact | None:
+    """Return the worst reason of a check that did not pass: no good figure may hide it."""
+    check = report.check(identifier)
+    reason = check.reasons[0] if check is not None and check.reasons else None
+    if reason is None or reason.value is None:
+        return None
+    value, _, unit = reason.measured.partition(" ")
+    label = f"{reason.criterion} ({reason.where}), limit {reason.allowed}"
+    return Fact(value, label, f"{identifier}.reasons.0.value", unit)
+
+
 def _key_mppd(report: Report) -> Fact | None:
+    if (worst := _key_reason(report, "V5")) is not None:
+        return worst
     attacks = report.data("V5", MatchData).attacks
     spots = [(i, j) for i, a in enumerate(attacks) for j, _ in enumerate(a.layers)]
     found = extreme(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spikeproof.reasons import HELP_PAGE, Reason, worst_first
+from spikeproof.report import numbers as n
 from spikeproof.report.model import Check
+from spikeproof.report.tables import Head, Table, lines
 
 MOST_LINES = 3
 HELP = f"Usual causes of every check: “{HELP_PAGE}” in the documentation."
@@ -25,6 +27,27 @@ class Explained:
     def rest(self) -> str:
         """Say how many reasons are not listed."""
         return f"and {self.more:,} more like these" if self.more else ""
+
+    @property
+    def table(self) -> Table:
+        """Lay the reasons out: place, criterion, value beside limit, images used and needed."""
+        head = (
+            Head("where", "text"), Head("criterion", "text"), Head("value"), Head("limit", "text"),
+            Head("shown so far", "text"), Head("images used"), Head("images needed"),
+            Head("verdict", "verdict"),
+        )  # fmt: skip
+        rows = [
+            (
+                r.where or n.MISSING, r.criterion, r.measured or n.MISSING, r.allowed or n.MISSING,
+                r.shown or n.MISSING, n.integer(r.images), _needed(r), r.verdict,
+            )
+            for r in self.reasons
+        ]  # fmt: skip
+        return Table(f"Why {self.check.id} did not pass", head, lines(rows))
+
+
+def _needed(reason: Reason) -> str:
+    return n.MISSING if reason.images_needed is None else f"about {reason.images_needed:,}"
 
 
 def explain(checks: Sequence[Check], most: int = MOST_LINES) -> list[Explained]:

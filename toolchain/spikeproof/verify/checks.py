@@ -205,7 +205,8 @@ def match_check(data: Json, reasons: list[Reason]) -> Json:
     return check(
         "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
         f"{passed} of {len(rows)} comparisons (each perturbation in each layer) meet all "
-        f"limits{spread}; the largest median difference is {worst:.2%}{turned}.",
+        f"limits{spread}; the largest median difference is {worst:.2%}{turned}."
+        + (f" Farthest from its limit: {worst_first(reasons)[0].brief}." if reasons else ""),
         figures, data, reasons,
     )  # fmt: skip
 

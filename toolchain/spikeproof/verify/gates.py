@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spikeproof.reasons import Reason
 from spikeproof.verify.verdict import Verdict, combine
 
 Json = dict[str, Any]
@@ -30,10 +31,16 @@ def sentence(checks: list[Json]) -> str:
         )
     judged = [c for c in checks if c["verdict"] != str(Verdict.INFO)]
     found = [c for c in judged if c["verdict"] == str(verdict)]
-    named = "; ".join(f"{c['title']} ({c['id']})" for c in found)
+    named = "; ".join(_named(c) for c in found)
     if verdict is Verdict.FAIL:
         return f"{len(found)} of {len(judged)} checks failed. This does not hold: {named}."
     return (
         f"Nothing failed, but {len(found)} of {len(judged)} checks could not be decided. Not yet "
         f"shown: {named}."
     )
+
+
+def _named(check: Json) -> str:
+    """Name a check and the worst of its reasons."""
+    worst = Reason.model_validate(check["reasons"][0])
+    return f"{check['title']} ({check['id']}; {worst.brief})"
