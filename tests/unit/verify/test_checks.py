@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from spikeproof.reasons import Reason
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.config import load_config
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.work.journal import Audit
@@ -71,7 +73,9 @@ def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
     )  # fmt: skip
     strict = config.model_copy(update={"mppd": limits})
     merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
-    return ck.match_check(*judge_perturbations(merged, list(merged), strict, available))
+    return ck.match_check(
+        *judge_perturbations(merged, dict.fromkeys(merged, "gaussian"), strict, available)
+    )
 
 
 def _energies(samples: int, seed: int = 0) -> Any:
@@ -139,7 +143,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V2 rounding": (
         lambda _: _v2(_stage(relation="exact", verdict="inconclusive", excused_share=0.2,
                              excused_limit=0.01)), "inconclusive",
-        ["rounding alone", "20 %", "at most 1 %"], "[stages] excused",
+        ["rounding alone", "20 %", "at most 1 %"], "--set stages.excused",
     ),
     "V2 behaviour": (
         lambda _: _v2(_stage(relation="behavioural", bound=None), "inconclusive"), "inconclusive",
@@ -148,28 +152,29 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V5 99th percentile": (
         lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 10, e, e * 2.25), c), "fail",
         ["l2, gaussian 4/255", "99th percentile of the relative difference 50 %", "at most 10 %",
-         "400 images"], "[mppd] p99_difference",
+         "400 images"], "--set mppd.p99_difference=LIMIT",
     ),
     "V5 ratio": (
         lambda c: _v5(e := _energies(400), e * 1.3, c), "fail",
-        ["chip / trained 1.3 (limit: within 0.95 to 1.05"], "[mppd] ratio",
+        ["chip / trained 1.3 (limit: within 0.95 to 1.05"], "--set mppd.ratio",
     ),
     "V5 ranks": (
         lambda c: _v5(e := _energies(400), e[::-1], c), "fail",
-        ["rank correlation", "at least 0.95"], "[mppd] spearman",
+        ["rank correlation", "at least 0.95"], "--set mppd.spearman",
     ),
     "V5 few images": (
         lambda c: _v5(e := _energies(250), e, c), "inconclusive",
         ["99th percentile of the relative difference 0 %", "250 images used, about 299 needed to "
-         "pass"], "--images 299",
+         "pass"], "--set samples.gaussian=299",
     ),
     "V5 fewer images than it takes": (
         lambda c: _v5(e := _energies(250), e, c, 250), "inconclusive",
-        ["about 299 needed to pass"], "Give at least 299 images (--data; there were 250)",
+        ["about 299 needed to pass"], "Give at least 299 images (verify --data; there were 250)",
     ),
     "V5 too few to rank": (
         lambda c: _v5(e := _energies(50), e, c), "inconclusive",
-        ["rank correlation over the images 1", "50 images used, about 100 needed"], "--images 100",
+        ["rank correlation over the images 1", "50 images used, about 100 needed"],
+        "--set samples.gaussian=100",
     ),
     "V5 silent layer": (
         lambda c: _v5(np.zeros(400), np.zeros(400), c), "inconclusive",
@@ -187,7 +192,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V7 few images": (
         lambda c: _v7((_right(0.9, 60), _right(0.9, 60)), _right(0.5, 60), c), "inconclusive",
         ["clean", "minus that of the trained network 0 points", "60 images used, about 133 needed "
-         "to pass"], "--images 133",
+         "to pass"], "--set samples.accuracy=133",
     ),
     "V7 masked": (
         lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c), "inconclusive",
@@ -229,6 +234,14 @@ def test_every_way_not_to_pass_has_its_reason(way: str, config: Any) -> None:
     assert fitting, sentences
     assert any(advice in r.try_ for r in fitting), [r.try_ for r in fitting]
     assert all(r.try_ for r in reasons)
+    named = {key for r in reasons for key in re.findall(r"--set ([\w.]+?)=", r.try_)}
+    assert named <= set(_settings(load_config().resolved())), "advice names a setting there is not"
+
+
+def _settings(resolved: Json, prefix: str = "") -> list[str]:
+    nested = [k for k, v in resolved.items() if isinstance(v, dict)]
+    inner = [key for k in nested for key in _settings(resolved[k], f"{prefix}{k}.")]
+    return [prefix + k for k in resolved if k not in nested] + inner
 
 
 def test_identity_is_no_check_that_can_fail() -> None:

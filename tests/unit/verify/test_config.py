@@ -28,6 +28,31 @@ def test_user_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert found.samples == shipped.samples
 
 
+def test_single_settings_are_changed_by_name() -> None:
+    changes = ("samples.pgd=1000", "mppd.ratio=[0.9, 1.1]", "engine=fast", "perturbations.fgsm=[]")
+    found, shipped = load_config("quick", changes=changes), load_config("quick")
+    assert found.samples.pgd == 1000 and found.samples.fgsm == shipped.samples.fgsm
+    assert found.mppd.ratio == (0.9, 1.1)
+    assert (found.engine, found.perturbations.fgsm) == ("fast", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("samples.pgd", "expected SETTING=VALUE"),
+        ("=3", "expected SETTING=VALUE"),
+        ("samples.pdg=3", "did you mean 'samples.pgd'"),
+        ("samples.pgd=many", "samples.pgd: .*found 'many'"),
+        ("samples=3", "samples: "),
+        ("alpha.x=3", "alpha: "),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_explained(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_config("quick", changes=[change])
+    assert "--set" in str(caught.value)
+
+
 def test_unknown_keys_are_named_with_a_suggestion(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('seeed = 1\n[margins]\ncleen = 0.5\n[samples]\npgd = "many"\n')

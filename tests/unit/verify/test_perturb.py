@@ -88,7 +88,7 @@ def _judged(merged: dict[str, Any], config: Any) -> dict[str, Any]:
 
 def _reasoned(merged: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[Reason]]:
     """Judge one layer; return its row and the reasons why it did not pass, 1,000 at hand."""
-    data, reasons = judge_perturbations(merged, ["g"], _strict(config), 1000)
+    data, reasons = judge_perturbations(merged, {"g": "gaussian"}, _strict(config), 1000)
     return data["attacks"][0]["layers"][0], reasons
 
 

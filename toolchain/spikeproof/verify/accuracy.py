@@ -42,6 +42,7 @@ def accuracy_rows(
         unharmed = np.asarray(merged[CLEAN]["float"][: len(truth)]) == truth
         harmed = right["float"][: len(unharmed)]
         row["attack_helps"] = item.kind in ATTACKS and attack_helps(unharmed, harmed, config.alpha)
+        row["part"] = "accuracy" if item is clean else item.kind
         row["unattacked_accuracy"] = float(unharmed.mean())
         rows.append(row)
     adjusted = st.holm([row["mcnemar_p"] for row in rows])
@@ -109,7 +110,7 @@ def _unequal(row: Json, config: VerifyConfig, available: int) -> Reason:
     needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row["samples"])
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
-    return Reason(verdict="inconclusive", try_=more_images(needed, available), **told)
+    return Reason(verdict="inconclusive", try_=more_images(needed, available, row["part"]), **told)
 
 
 def _tost_at(images: int, row: Json, alpha: float) -> Verdict:
@@ -126,8 +127,8 @@ def _masked(row: Json) -> Reason:
         perturbation=row_name(row), value=100 * row["float_accuracy"], relation="at most",
         limit=100 * row["unattacked_accuracy"], unit="%", images=row["samples"],
         try_="An attack cannot help: the gradients it follows are masked, and accuracy under "
-        "attack shows nothing. Try other surrogate slopes ([perturbations] surrogate_widths in a "
-        "file for --config).",
+        "attack shows nothing. Try other surrogate slopes (verify --set "
+        "perturbations.surrogate_widths='[0.25, 0.5, 1.0]').",
     )  # fmt: skip
 
 

@@ -50,17 +50,20 @@ def _narrow(at: Callable[[int], Verdict], undecided: int, decided: int) -> Neede
     return Needed(decided, "pass" if at(decided) is Verdict.PASS else "fail")
 
 
-def more_images(needed: Needed | None, available: int) -> str:
-    """Say which options give a comparison the images it needs; ``available``: images at hand."""
+def more_images(needed: Needed | None, available: int, part: str) -> str:
+    """Say which options give a comparison the images it needs.
+
+    ``available``: images at hand; ``part``: the suite's name of the comparison, ``gaussian``.
+    """
     if needed is None:
         return (
-            "The value lies on its limit, so no number of images will decide it: change the limit "
-            "(--config) or the conversion."
+            "The value lies on its limit, so more images like these would not decide it. Change "
+            "the conversion, or the limit (verify --set, see verify --dry-run for the names)."
         )
-    count = f"{needed.images:,}"
+    option = f"verify --set samples.{part}={needed.images}"
     if needed.images <= available:
-        return f"Use more of the {available:,} images at hand: --images {needed.images}."
+        return f"Use more of the {available:,} images at hand: {option}."
     return (
-        f"Give at least {count} images (--data; there were {available:,}) and use them: "
-        f"--images {needed.images}."
+        f"Give at least {needed.images:,} images (verify --data; there were {available:,}) and use "
+        f"them: {option}."
     )

@@ -135,7 +135,8 @@ def _broken_stage(row: Json, samples: int) -> Reason:
             criterion="images whose spikes part by rounding alone, so that what follows is not "
             "comparable", value=100 * row["excused_share"], limit=100 * row["excused_limit"],
             unit="%", try_="Give images whose membranes are not exactly on the threshold (--data), "
-            "or set [stages] excused in a file for --config.", **told,
+            "or "
+            "verify --set stages.excused=SHARE.", **told,
         )  # fmt: skip
     if row["max_difference"] > row["bound"]:
         return Reason(

@@ -6,6 +6,7 @@ Unknown keys are errors with a suggestion. The resolved settings travel inside t
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -133,9 +134,14 @@ class VerifyConfig(_Section):
 
 
 def load_config(
-    suite: str = "quick", overrides: Path | None = None, **options: Any
+    suite: str = "quick",
+    overrides: Path | None = None,
+    changes: Sequence[str] = (),
+    **options: Any,
 ) -> VerifyConfig:
-    """Read a shipped suite and lay a user's TOML file and then keyword options over it.
+    """Read a shipped suite and lay over it a user's TOML file, then options, then changes.
+
+    ``changes`` are lines ``part.setting=value`` as in a TOML file: ``samples.pgd=1000``.
 
     Raises:
         InputError: no such suite, a file that is not TOML, unknown or wrong settings (all listed).
@@ -149,6 +155,8 @@ def load_config(
         settings = _merge(settings, _read_toml(overrides))
         where = str(overrides)
     settings = _merge(settings, {k: v for k, v in options.items() if v is not None})
+    for change in changes:
+        settings, where = _merge(settings, _parse_change(change)), f"{where}, --set {change}"
     try:
         return VerifyConfig.model_validate(settings)
     except ValidationError as error:
@@ -161,6 +169,24 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_bytes(path).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"is not TOML: {error}", where=str(path)) from error
+
+
+def _parse_change(change: str) -> dict[str, Any]:
+    """Read one ``part.setting=value``; a value that is no TOML is text: ``engine=fast``."""
+    key, equals, value = change.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InputError(
+            f"found {change!r}, expected SETTING=VALUE", where="--set",
+            hint="For example --set samples.pgd=1000; `verify --dry-run` lists all settings.",
+        )  # fmt: skip
+    try:
+        nested: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        nested = value.strip()
+    for part in reversed(parts):
+        nested = {part: nested}
+    return dict(nested)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

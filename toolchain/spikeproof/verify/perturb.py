@@ -32,15 +32,16 @@ MIN_RANKED = 100
 """A rank correlation of fewer samples is not judged."""
 _SILENT = (
     "The perturbation does not reach this layer of the trained network. Try stronger ones "
-    "([perturbations] in a file for --config); if none does, the layer takes no part in the answer."
+    "(verify --set perturbations.gaussian='[32]'); if none arrives, the layer plays no part."
 )
 _ALIKE = (
     "All images are affected alike, or so few that there is nothing to compare. Give images that "
-    "differ more (--data), or other perturbations ([perturbations] in a file for --config)."
+    "differ more (verify --data), or a stronger perturbation (verify --set "
+    "perturbations.gaussian='[32]')."
 )
 _WEAK = (
-    "If the network hardly reacts to so weak a perturbation, a small difference is a large share: "
-    "set [mppd] {} in a file for --config to what your use allows."
+    "If the network hardly reacts to so weak a perturbation, a small difference is a large share; "
+    "if your use allows it, set another limit: verify --set mppd.{}=LIMIT."
 )
 
 
@@ -233,47 +234,48 @@ def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
 
 
 def judge_perturbations(
-    merged: Json, names: list[str], config: VerifyConfig, available: int
+    merged: Json, kinds: dict[str, str], config: VerifyConfig, available: int
 ) -> tuple[Json, list[Reason]]:
     """Judge all perturbations and layers.
 
-    ``available`` is the number of images at hand. Returns {"attacks": [...], "limits": {...}},
-    each layer with a verdict, and a reason for every criterion that did not pass.
+    ``kinds`` gives the kind of each perturbation by name, ``available`` is the number of images
+    at hand. Returns {"attacks": [...], "limits": {...}}, each layer with a verdict, and a reason
+    for every criterion that did not pass.
     """
     found = {
         name: [match_layer(k, v, config) for k, v in merged[name]["layers"].items()]
-        for name in names
+        for name in kinds
     }
-    flat = [match for name in names for match in found[name]]
+    flat = [match for name in kinds for match in found[name]]
     for match, verdict in zip(flat, judge_matches(flat, config.alpha), strict=True):
         match.figures["verdict"] = str(verdict)
     family = sum(len(match.criteria) for match in flat)
-    reasons = [
-        _reason(criterion, match.figures, name, family, config, available)
-        for name in names
-        for match in found[name]
-        for criterion in match.criteria
-        if match.figures["criteria"][criterion.name] != str(Verdict.PASS)
-    ]
-    attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in names]
+    reasons = []
+    for name, kind in kinds.items():
+        for match in found[name]:
+            where = {"layer": match.figures["name"], "perturbation": name}
+            for criterion in match.criteria:
+                judged = Verdict(match.figures["criteria"][criterion.name])
+                if judged is Verdict.FAIL:
+                    reasons.append(_missed(criterion).model_copy(update=where))
+                elif judged is Verdict.INCONCLUSIVE:
+                    needed = _needed(criterion, match.figures["samples"], family, config.alpha)
+                    told = _undecided(criterion, needed, available, kind)
+                    reasons.append(told.model_copy(update=where))
+    attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in kinds]
     return {"attacks": attacks, "limits": config.mppd.model_dump(mode="json")}, reasons
 
 
-def _reason(
-    criterion: Criterion, figures: Json, perturbation: str, family: int, config: VerifyConfig,
-    available: int,
-) -> Reason:  # fmt: skip
-    """Say of one criterion that did not pass why, and what to try."""
-    told: Json = {"layer": figures["name"], "perturbation": perturbation}
-    if figures["criteria"][criterion.name] == str(Verdict.FAIL):
-        advice = f"{CONVERSION}. {_WEAK.format(criterion.setting)}"
-        return criterion.measured.model_copy(update={**told, "verdict": "fail", "try_": advice})
-    if criterion.measured.try_:
-        return criterion.measured.model_copy(update=told)
-    needed = _needed(criterion, figures["samples"], family, config.alpha)
+def _missed(criterion: Criterion) -> Reason:
+    advice = f"{CONVERSION}. {_WEAK.format(criterion.setting)}"
+    return criterion.measured.model_copy(update={"verdict": "fail", "try_": advice})
+
+
+def _undecided(criterion: Criterion, needed: Needed | None, available: int, kind: str) -> Reason:
+    told: Json = {"try_": criterion.measured.try_ or more_images(needed, available, kind)}
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
-    return criterion.measured.model_copy(update={**told, "try_": more_images(needed, available)})
+    return criterion.measured.model_copy(update=told)
 
 
 def _needed(criterion: Criterion, used: int, family: int, alpha: float) -> Needed | None:

@@ -151,8 +151,8 @@ def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit)
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
     rows = accuracy_rows(items["responses"], planned, material.y, config)
-    names, available = [p.name for p in planned], len(material.x)
-    matches = judge_perturbations(items["responses"], names, config, available)
+    kinds, available = {p.name: p.kind for p in planned}, len(material.x)
+    matches = judge_perturbations(items["responses"], kinds, config, available)
     stages, exact = items["stages"], items["exact"]
     target = exact["engines"][-1]["name"]
     pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]

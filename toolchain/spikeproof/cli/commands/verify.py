@@ -42,6 +42,15 @@ def run(
     ],
     suite: Annotated[str, typer.Option(help=f"How much to check: {', '.join(SUITES)}.")] = "quick",
     config: Annotated[Path | None, typer.Option(help="TOML file laid over the suite.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SETTING=VALUE",
+            help="Change one setting of the suite, such as samples.pgd=1000 (--dry-run lists them "
+            "all). Repeat it for several.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +71,7 @@ def run(
     loaded = load_safe_bundle(bundle)
     check_origin(loaded)
     source = load_source(resolve_model(against))
-    settings = load_config(suite, config, **given)
+    settings = load_config(suite, config, set_ or (), **given)
     folder = output or Path("runs") / bundle.stem
     if dry_run:
         return _show_plan(console, settings, folder)
