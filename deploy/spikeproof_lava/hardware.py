@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
-from spikeproof.ir.chip import ChipNetwork, HostCurrent, LifNeuron, TableLifNeuron
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, LifNeuron, TableLifNeuron
 from spikeproof.simulate.trace import RunResult
 from spikeproof_lava.run import Task, run_many
 
@@ -49,8 +50,8 @@ def problems(network: ChipNetwork) -> list[str]:
     for layer in network.layers:
         if isinstance(layer.neuron, TableLifNeuron):
             found.append(
-                f"layer {layer.name}: leak and threshold tables need own microcode; train with "
-                "plain LIF neurons, or a gain that is constant over time"
+                f"layer {layer.name}: leak and threshold tables (DLIF) need own microcode; train "
+                "with plain LIF neurons, or a gain that is constant over time"
             )
         if isinstance(layer.neuron, LifNeuron) and layer.neuron.dv > DECAY_REGISTER_MAX:
             found.append(
@@ -64,10 +65,24 @@ def problems(network: ChipNetwork) -> list[str]:
                 "exponent >= 0"
             )
         if isinstance(layer.synapse, HostCurrent):
-            found.append(
-                f"layer {layer.name}: a bias per sample is written by a Python process here; "
-                "convert with the first layer on the chip"
-            )
+            found += [f"layer {layer.name}: {problem}" for problem in _host_problems(layer)]
+    return found
+
+
+def _host_problems(layer: ChipLayer) -> list[str]:
+    """List why graded spikes, one per neuron and step, cannot carry the host's current.
+
+    A spike of payload p over a weight of 1 adds p to the sum and 64 p to u, for one step if there
+    is no synaptic filter: then it does what a bias of 64 p does. Source: docs/semantics.md.
+    """
+    neuron, found = layer.neuron, []
+    if not fx.CURRENT_SHIFT <= neuron.bias_exponent <= fx.BIAS_EXPONENT_MAX:
+        found.append(
+            f"the host's current moves in steps of {1 << neuron.bias_exponent}, a spike adds "
+            f"multiples of {fx.CURRENT_UNIT}; convert with --profile loihi"
+        )
+    if isinstance(neuron, LifNeuron | TableLifNeuron) and neuron.du != fx.DECAY_ONE - 1:
+        found.append("its synaptic filter would smear a current that comes as spikes")
     return found
 
 
@@ -90,5 +105,9 @@ def run(
         )
     found = problems(network) + (["recording u, v and s needs the CPU backend"] if trace else [])
     if found:
-        raise UnsupportedError(list_problems(found), where=network.name)
+        raise UnsupportedError(
+            list_problems(found), where=network.name,
+            hint="Bundles of `spikeproof convert --profile loihi` (plain LIF networks) run there; "
+            "recordings need the CPU backend.",
+        )  # fmt: skip
     return run_many([Task(network, x, backend="loihi2")], timeout=timeout)[0]

@@ -2,7 +2,8 @@
 """Build a network from Lava's own processes only, so that a chip can run it (worker only).
 
 No recorder, no own models: logits come from reading the readout's v once per sample (a few
-values), or from a sink that keeps the last layer's spikes.
+values), or from a sink that keeps the last layer's spikes. A current that the host computes
+enters as graded spikes, one per neuron and step, over one weight each.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
 from lava.proc.io import sink, source
 from lava.proc.lif.process import LIFReset
+from lava.proc.sparse.process import Sparse
+from lava.utils.weightutils import SignMode
 from numpy.typing import NDArray
+from scipy.sparse import identity
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
 from spikeproof.ir import chip
 from spikeproof_lava.build import TAG, make_synapse
 from spikeproof_lava.jobs import Job
+
+_CURRENT_BITS = 16
+"""Payload that carries a bias mantissa: 13 bits and a sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +47,18 @@ def build_portable(job: Job) -> PortableGraph:
     network = job.network
     depth = len(network.layers)
     steps = job.samples * network.timesteps + depth
-    data = np.zeros((int(np.prod(network.input_shape)), steps), np.int32)
-    frames = np.load(job.frames)
+    hosted = isinstance(network.layers[0].synapse, chip.HostCurrent)
+    frames = np.load(job.sample_bias if hosted else job.frames)
     pixels = network.coding == "pixels"
     rows = np.repeat(frames, network.timesteps, axis=0) if pixels else frames
+    data = np.zeros((rows.shape[1], steps), np.int32)
     data[:, : len(rows)] = rows.T
     processes: list[Any] = [source.RingBuffer(data=data)]
     for index, layer in enumerate(network.layers):
-        synapse = make_synapse(layer, 8 if pixels and index == 0 else 1)
+        if isinstance(layer.synapse, chip.HostCurrent):
+            synapse = _carrier(layer)
+        else:
+            synapse = make_synapse(layer, 8 if pixels and index == 0 else 1)
         neurons = _lif(layer, network.timesteps, index + 2)
         processes[-1].s_out.connect(synapse.s_in)
         synapse.a_out.connect(neurons.a_in)
@@ -84,6 +95,17 @@ def _membrane_per_sample(job: Job, graph: PortableGraph, config: Any) -> NDArray
         graph.last.run(steps, run_cfg=config)
         logits.append(np.asarray(graph.last.v.get()).reshape(-1))
     return np.stack(logits).astype(np.int64)
+
+
+def _carrier(layer: chip.ChipLayer) -> Sparse:
+    """Return one weight per neuron, so that a payload p adds ``p << bias_exponent`` to v."""
+    unit = 1 << (layer.neuron.bias_exponent - fx.CURRENT_SHIFT)
+    size = int(np.prod(layer.shape))
+    return Sparse(
+        weights=identity(size, dtype=np.int32, format="csr") * unit,
+        weight_exp=0, num_weight_bits=8, sign_mode=SignMode.EXCITATORY,
+        num_message_bits=_CURRENT_BITS,
+    )  # fmt: skip
 
 
 def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:

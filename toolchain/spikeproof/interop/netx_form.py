@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.interop.netx_host import host_form
 from spikeproof.interop.netx_rules import (
     BIAS_EXPONENT,
     Ints,
@@ -58,11 +59,6 @@ def netx_form(network: ChipNetwork) -> ChipNetwork:
         layers.append(_layer(layer, place, found))
         problems += [f"{layer.name}: {problem}" for problem in found]
         shape, place = layer.shape, place + 1
-    if network.coding == "pixels" and not isinstance(network.layers[0].synapse, HostCurrent):
-        problems.append(
-            f"{network.layers[0].name}: takes pixels as graded spikes; a .net has pixels only as "
-            "biases of an input block"
-        )
     if problems:
         raise FormProblem(problems)
     return replace(network, layers=tuple(layers))
@@ -108,20 +104,22 @@ def _synapse(synapse: Synapse, problems: list[str]) -> Synapse:
     return replace(synapse, weight=found[0], sign=found[1], exponent=found[2])
 
 
-def _host(host: HostCurrent, layer: ChipLayer, problems: list[str]) -> HostCurrent:
-    """Check that a host current is one affine map of each pixel, and return its plain form."""
+def is_affine(host: HostCurrent, layer: ChipLayer) -> bool:
+    """Tell whether a host current is one affine map of each pixel: lava-dl's own input block."""
     inner, channels = host.synapse, layer.shape[0]
     per_pixel = (
         isinstance(inner, ConvSynapse)
         and inner.weight.shape[1:] == (1, 1, 1)
         and (inner.groups, inner.stride, inner.padding) == (channels, (1, 1), (0, 0))
     )
-    if not per_pixel or np.ptp(inner.weight) or np.ptp(host.offset):
-        problems.append(
-            "the host computes the first layer's current; a .net has only one weight and one "
-            "bias for all pixels of its input block"
-        )
-        return host
+    return bool(per_pixel and not np.ptp(inner.weight) and not np.ptp(host.offset))
+
+
+def _host(host: HostCurrent, layer: ChipLayer, problems: list[str]) -> HostCurrent:
+    """Return the plain form of a host current."""
+    if not is_affine(host, layer):
+        return host_form(host, layer.shape)
+    inner, channels = host.synapse, layer.shape[0]
     weight, offset = written_affine(host)
     step = 1 << host.shift
     if (weight * step, offset * step) != (int(inner.weight.flat[0]), int(host.offset.flat[0])):
@@ -147,7 +145,7 @@ def _neuron(layer: ChipLayer, problems: list[str]) -> Any:
                 f"the host writes biases with exponent {neuron.bias_exponent}; in a .net it is "
                 f"{BIAS_EXPONENT}"
             )
-        return replace(neuron, bias=np.zeros((1, 1, 1), np.int32))
+        return replace(neuron, bias=np.zeros((1,) * len(layer.shape), np.int32))
     raw = fx.shift_sum(neuron.bias.astype(np.int64), neuron.bias_exponent)
     bias = fx.shift_sum(raw, -BIAS_EXPONENT)
     if (bias * _ONE != raw).any():

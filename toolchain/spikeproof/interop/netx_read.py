@@ -14,6 +14,7 @@ import numpy as np
 
 from spikeproof.errors import GraphError, InputError, UnsupportedError, list_problems
 from spikeproof.interop.netx_file import RawLayer, RawNet, read_raw
+from spikeproof.interop.netx_host import has_host, read_host
 from spikeproof.interop.netx_input import (
     RAW_PIXELS,
     PixelRange,
@@ -21,11 +22,11 @@ from spikeproof.interop.netx_input import (
     read_input_shape,
 )
 from spikeproof.interop.netx_neuron import read_bias, read_neuron
-from spikeproof.interop.netx_rules import Ints
+from spikeproof.interop.netx_rules import PIXEL_BITS, Ints
 from spikeproof.interop.netx_synapse import read_conv, read_dense
 from spikeproof.interop.netx_values import LayerValues
 from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, HostCurrent
 from spikeproof.ir.shapes import Shape, output_shape
 
 SUPPORTED = "input, conv, dense, flatten"
@@ -127,13 +128,31 @@ class _Chain:
             return
         self._shape = self.input_shape = read_input_shape(values)
         if not values.has_neuron:
+            values.fixed("messageBits", PIXEL_BITS, "only pixels of 8 bits are supported")
+            self.pixels = "messageBits" in values
             return
-        current = read_host_current(values, self._shape, self.pixel_range)
-        neuron = read_neuron(values, np.zeros((1, 1, 1), np.int32))
         self.pixels = not self.skip_input
         self._needs_flatten = True
+        current = self._host(values)
+        flat = (1,) * len(self._shape or ())
+        neuron = read_neuron(values, np.zeros(flat, np.int32))
         if self.pixels and current is not None and neuron is not None and self._shape:
             self.layers.append(ChipLayer("input0", current, neuron, self._shape))
+
+    def _host(self, values: LayerValues) -> HostCurrent | None:
+        """Read what the host writes as bias: our own entries say it, or lava-dl's affine map."""
+        if not has_host(values):
+            return read_host_current(values, self._shape, self.pixel_range)
+        if self.pixel_range != RAW_PIXELS:
+            values.refuse("says itself what the host makes of pixels; leave --pixel-range out")
+        found = read_host(values)
+        if found is None:
+            return None
+        if isinstance(found[0].synapse, DenseSynapse) and self._shape is not None:
+            self._shape, self._needs_flatten = self._shape[:1], False
+        if self.pixels:
+            self.input_shape = found[1]
+        return found[0]
 
     def _flatten(self, values: LayerValues) -> None:
         values.skip("shape")

@@ -24,6 +24,8 @@ BIAS_EXPONENT = 6
 SILENT_THRESHOLD = (1 << 18) - 1
 """The threshold lava-dl writes for a layer that shall never fire."""
 DEFAULT_INPUT_WEIGHT = 64
+PIXEL_BITS = 8
+"""Payload of a first layer that takes pixels as graded spikes: lava-dl's input_message_bits."""
 
 
 def integers(array: NDArray[Any]) -> Ints | None:

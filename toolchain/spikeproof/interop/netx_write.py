@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import UnsupportedError, list_problems
 from spikeproof.interop.netx_file import need_h5py
-from spikeproof.interop.netx_form import FormProblem, netx_form, written_affine, written_weights
-from spikeproof.interop.netx_rules import SILENT_THRESHOLD
+from spikeproof.interop.netx_form import (
+    FormProblem,
+    is_affine,
+    netx_form,
+    written_affine,
+    written_weights,
+)
+from spikeproof.interop.netx_host import host_entries
+from spikeproof.interop.netx_rules import PIXEL_BITS, SILENT_THRESHOLD
 from spikeproof.io.files import write_atomic
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -53,7 +60,8 @@ def save_netx(network: ChipNetwork, path: Path) -> None:
     except FormProblem as found:
         raise UnsupportedError(
             list_problems(found.problems), where=f"{network.name} as .net",
-            hint="Export it to another format, or change these layers.",
+            hint="Convert the checkpoint with --profile loihi: its bundles fit in a .net. Or "
+            "export to onnx.",
         ) from found  # fmt: skip
     h5 = need_h5py(f"writing {path}")
     buffer = io.BytesIO()
@@ -70,12 +78,11 @@ def _blocks(network: ChipNetwork) -> list[Entries]:
     """Return the entries of the file in order; a flatten stands between an image and a dense."""
     shape = network.input_shape
     first, rest = network.layers[0], network.layers
-    blocks = [{"type": _type("input"), "shape": _ints(shape)}]
+    blocks: list[Entries] = [{"type": _type("input"), "shape": _ints(shape)}]
     if isinstance(first.synapse, HostCurrent):
-        weight, bias = written_affine(first.synapse)
-        blocks[0] |= {"weight": _ints([weight]), "bias": _ints([bias])}
-        blocks[0] |= _neuron(first.neuron, first.shape, bias=False)
-        rest = rest[1:]
+        blocks, shape, rest = [_input_neurons(first, shape)], first.shape, rest[1:]
+    elif network.coding == "pixels":
+        blocks[0]["messageBits"] = np.int64(PIXEL_BITS)
     for layer in rest:
         if isinstance(layer.synapse, DenseSynapse) and len(shape) == 3:
             flat = _ints([int(np.prod(shape)), 1, 1])
@@ -83,6 +90,22 @@ def _blocks(network: ChipNetwork) -> list[Entries]:
         blocks.append(_block(layer))
         shape = layer.shape
     return blocks
+
+
+def _input_neurons(layer: ChipLayer, image: tuple[int, ...]) -> Entries:
+    """Return an input block whose neurons get their bias from the host."""
+    host = layer.synapse
+    if not isinstance(host, HostCurrent):
+        raise TypeError(f"no input neurons for {type(host).__name__}")
+    entries: Entries = {}
+    weight, bias = 1, 0
+    if is_affine(host, layer):
+        weight, bias = written_affine(host)
+    else:
+        entries = host_entries(host, image)
+    head = {"type": _type("input"), "shape": _ints(layer.shape)}
+    head |= {"weight": _ints([weight]), "bias": _ints([bias])}
+    return {**head, **_neuron(layer.neuron, layer.shape, bias=False), **entries}
 
 
 def _block(layer: ChipLayer) -> Entries:

@@ -17,6 +17,7 @@ from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.base import Condition, Pass, apply_pass
+from spikeproof.passes.board import BOARD_BIAS_EXPONENT, check_for_board
 from spikeproof.passes.conversion import Conversion, Relation
 from spikeproof.passes.fold import ALTERNATING, CONSISTENT, FOLD
 from spikeproof.passes.gain import FOLD_GAIN
@@ -35,6 +36,11 @@ class ConvertOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    profile: Literal["default", "loihi"] = Field(
+        default="default",
+        description="loihi: only what Lava's own processes and lava-dl's .net files can hold; "
+        "reports what that costs against the default.",
+    )
     input_coding: Literal["auto", "graded", "bias"] = Field(
         default="auto",
         description="How pixels enter the first layer: as 8-bit graded payloads on chip weights, "
@@ -97,6 +103,8 @@ def convert_network(
     preflight(source)
     _check_inputs(source, calibration, chosen)
     folded = apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
+    if chosen.profile == "loihi":
+        check_for_board(folded)
     images = calibration[: chosen.calibration_samples]
     quantise = Pass(
         "quantise",
@@ -167,8 +175,9 @@ def _choose_coding(
 ) -> tuple[Chosen, dict[str, float]]:
     """Return the best candidate, and the flip rate of each input coding that was tried."""
     forced = (options.scale or {}).get(layer.name)
+    exponent = BOARD_BIAS_EXPONENT if options.profile == "loihi" else None
     setting = Setting(
-        inputs, highest, options.weight_bits, options.search, options.compensate, forced
+        inputs, highest, options.weight_bits, options.search, options.compensate, forced, exponent
     )
     if not layer.pixels:
         return choose(layer, setting, "spikes"), {}

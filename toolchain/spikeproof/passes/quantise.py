@@ -150,35 +150,48 @@ def to_nearest(weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
 
 
 def round_layer(
-    layer: FloatLayer, scale: float, bits: int, rounding: Rounding = to_nearest
+    layer: FloatLayer,
+    scale: float,
+    bits: int,
+    rounding: Rounding = to_nearest,
+    bias_exponent: int | None = None,
 ) -> Candidate:
-    """Round a layer whose weights sit on the chip (spikes or graded pixels as input)."""
+    """Round a layer whose weights sit on the chip (spikes or graded pixels as input).
+
+    ``bias_exponent`` forces the exponent of the biases; None takes the finest that holds them.
+    """
     scale = settle_scale(layer, scale)
     grid = weight_grid(layer.weight, bits)
     wanted, bias = rounding(layer.weight * scale, layer.bias * scale, grid)
     clipped = (wanted < grid.low) | (wanted > grid.high)
     weight = np.clip(wanted, grid.low, grid.high).astype(np.int16)
-    mantissa, exponent, problems = round_bias(bias * V_UNITS, layer.fires_at_equality)
+    mantissa, exponent, problems = round_bias(
+        bias * V_UNITS, layer.fires_at_equality, bias_exponent
+    )
     neuron, more = neuron_of(layer, scale, mantissa, exponent)
     built = chip.ChipLayer(layer.name, synapse_of(layer, weight, grid.sign), neuron, layer.shape)
     return Candidate(built, scale, float(clipped.mean()), tuple(problems + more))
 
 
-def round_bias(bias: F64, above: bool) -> tuple[NDArray[np.int32], int, list[str]]:
+def round_bias(
+    bias: F64, above: bool, forced: int | None = None
+) -> tuple[NDArray[np.int32], int, list[str]]:
     """Round a bias in v-units to mantissas and the smallest exponent that holds them.
 
-    ``above`` rounds to the next value strictly above instead of the nearest.
+    ``above`` rounds to the next value strictly above instead of the nearest; ``forced`` allows
+    that exponent only.
     """
     mantissa = np.zeros(bias.shape)
-    for exponent in range(fx.BIAS_EXPONENT_MAX + 1):
+    exponents = range(fx.BIAS_EXPONENT_MAX + 1) if forced is None else (forced,)
+    for exponent in exponents:
         mantissa = _round(bias / 2.0**exponent, above)
         if np.abs(mantissa).max(initial=0) <= fx.BIAS_MANTISSA_MAX:
             return mantissa.astype(np.int32), exponent, []
     largest = float(np.abs(bias).max())
-    limit = fx.BIAS_MANTISSA_MAX * 2**fx.BIAS_EXPONENT_MAX
+    limit = fx.BIAS_MANTISSA_MAX * 2 ** exponents[-1]
     held = np.clip(mantissa, -fx.BIAS_MANTISSA_MAX, fx.BIAS_MANTISSA_MAX).astype(np.int32)
     problem = f"the bias needs {largest:.6g} v-units, the chip's mantissa and exponent hold {limit}"
-    return held, fx.BIAS_EXPONENT_MAX, [problem]
+    return held, exponents[-1], [problem]
 
 
 def _round(x: F64, above: bool) -> F64:

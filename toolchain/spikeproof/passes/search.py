@@ -56,6 +56,8 @@ class Setting:
     search: bool = True
     compensate: bool = True
     forced: float | None = None
+    bias_exponent: int | None = None
+    """The only exponent biases may have; None: any of the chip's."""
 
 
 def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
@@ -68,7 +70,7 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
         return _choose_host(layer, setting)
 
     def build(scale: float) -> Candidate:
-        return round_layer(layer, scale, setting.bits)
+        return round_layer(layer, scale, setting.bits, bias_exponent=setting.bias_exponent)
 
     if setting.forced is not None:
         return _forced(layer, setting, coding, [build])
@@ -99,7 +101,9 @@ def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> 
     if not setting.compensate or layer.linear.weight[0].size > FAN_IN_MAX:
         return []
     rounding = compensation(layer, setting.inputs[::2])
-    again = [round_layer(layer, c.scale, setting.bits, rounding) for c in pool]
+    again = [
+        round_layer(layer, c.scale, setting.bits, rounding, setting.bias_exponent) for c in pool
+    ]
     return [c for c in again if not _problems(layer, setting, c)]
 
 
@@ -107,18 +111,20 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
     def builder(exponent: int) -> Build:
         return lambda scale: round_host_layer(layer, scale, exponent)
 
+    only = setting.bias_exponent
+    exponents = HOST_EXPONENTS if only is None else (only,)
     if setting.forced is not None:
-        builds = [builder(e) for e in reversed(HOST_EXPONENTS)]
+        builds = [builder(e) for e in reversed(exponents)]
         return _forced(layer, setting, "bias", builds)
     pool: list[Candidate] = []
-    for exponent in HOST_EXPONENTS:
+    for exponent in exponents:
         most = largest_host_scale(layer, exponent)
         steps = [most * h for h in (_HOST_HEADROOM if setting.search else (1.0, 0.9))]
         pool += _fitting(layer, setting, builder(exponent), steps)[: None if setting.search else 1]
         if len(pool) >= (12 if setting.search else 1):
             break
     if not pool:
-        raise _nothing_fits(layer, setting, builder(HOST_EXPONENTS[0]))
+        raise _nothing_fits(layer, setting, builder(exponents[0]))
     ranked = _rank(layer, _coarse(layer, setting), pool) if len(pool) > 1 else pool
     return _best(layer, setting, "bias", ranked[:3])
 
