@@ -47,7 +47,11 @@ def fitting_network(rng: Rng) -> ChipNetwork:
     shape: tuple[int, ...] = (channels, *(int(n) for n in rng.integers(3, 7, 2)))
     input_shape, layers = shape, list[ChipLayer]()
     pixels = bool(rng.integers(2))
-    if pixels:
+    first = int(rng.integers(3)) if pixels else 0
+    if first == 1:
+        layers.append(_hosted(rng, shape))
+        shape = layers[0].shape
+    elif first == 2:
         kernel = np.full((channels, 1, 1, 1), rng.integers(-16, 16), np.int16)
         inner = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), groups=channels)
         current = HostCurrent(inner, np.full((1, 1, 1), rng.integers(-9, 9), np.int64), 0)
@@ -57,7 +61,10 @@ def fitting_network(rng: Rng) -> ChipNetwork:
         synapse = _synapse(rng, shape)
         shape = output_shape(synapse, shape)
         last = rng.random() < 0.3
-        layers.append(ChipLayer(f"l{index}", synapse, _neuron(rng, shape, last), shape))
+        neuron = _neuron(rng, shape, last)
+        if pixels and not layers and isinstance(neuron, LifNeuron):
+            neuron = replace(neuron, du=4095)  # graded payloads: no filter holds such sums
+        layers.append(ChipLayer(f"l{index}", synapse, neuron, shape))
         if last:
             break
     steps = int(rng.integers(1, 7))
@@ -65,6 +72,22 @@ def fitting_network(rng: Rng) -> ChipNetwork:
     network = ChipNetwork("net", input_shape, steps, tuple(layers), coding)
     check_chip(network)
     return network
+
+
+def _hosted(rng: Rng, image: tuple[int, ...]) -> ChipLayer:
+    """Draw a first layer whose current the host computes: a convolution, or all to all."""
+    limit = int(rng.choice([9, 255, 4000]))
+    inner: ConvSynapse | DenseSynapse
+    if rng.random() < 0.5:
+        inner = DenseSynapse(rng.integers(-limit, limit, (4, int(np.prod(image)))).astype(np.int32))
+    else:
+        weight = rng.integers(-limit, limit, (2, image[0], 2, 3)).astype(np.int32)
+        inner = ConvSynapse(weight, (image[0], image[1], image[2]), (2, 1), (1, 0))
+    shape = output_shape(inner, image)
+    offset = rng.integers(-999, 999, (shape[0],) + (1,) * (len(shape) - 1))
+    zero = np.zeros((1,) * len(shape), np.int32)
+    current = HostCurrent(inner, offset, int(rng.integers(0, 12)) + 8)
+    return ChipLayer("in", current, LifNeuron(20, 99, zero, 6), shape)
 
 
 def _synapse(rng: Rng, shape: tuple[int, ...]) -> ConvSynapse | DenseSynapse:

@@ -83,5 +83,42 @@ def test_hardware_lists_layers_that_need_python_models(
     assert len(LavaTarget("loihi2").problems(network)) == 2
     assert LavaTarget().problems(network) == []
     monkeypatch.setattr(hardware, "missing", list)
-    with pytest.raises(UnsupportedError, match=r"(?s)tables need.*bias per sample.*recording"):
+    with pytest.raises(
+        UnsupportedError, match=r"(?s)tables.*need.*steps of 1.*recording"
+    ) as caught:
         LavaTarget("loihi2").run(network, images(1), trace=True)
+    assert "--profile loihi" in str(caught.value.hint)
+
+
+def hosted(tiny: chip.ChipNetwork, exponent: int, du: int = 4095) -> chip.ChipNetwork:
+    """Put a first layer in front whose current, of both signs, the host computes."""
+    weight = np.resize(np.array([3, -5, 2], np.int32), (2, 1, 3, 3))
+    inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1))
+    host = chip.HostCurrent(inner, np.array([[[40]], [[-7]]]), 2)
+    neuron = chip.LifNeuron(300, 41, np.zeros((1, 1, 1), np.int32), exponent, du)
+    first = chip.ChipLayer("l1", host, neuron, (2, 4, 4))
+    return replace(tiny, layers=(first, tiny.layers[1]))
+
+
+@pytest.mark.parametrize(("exponent", "du", "expected"), [
+    (6, 4095, None), (7, 4095, None), (5, 4095, "steps of 32"), (6, 4094, "synaptic filter"),
+])  # fmt: skip
+def test_hardware_takes_host_currents_that_graded_spikes_can_carry(
+    tiny: chip.ChipNetwork, exponent: int, du: int, expected: str | None
+) -> None:
+    found = LavaTarget("loihi2").problems(hosted(tiny, exponent, du))
+    assert len(found) == (expected is not None) and all(str(expected) in line for line in found)
+
+
+@needs_lava
+@pytest.mark.lava
+def test_graded_spikes_bring_the_hosts_current_to_the_chips_process_graph(
+    tiny: chip.ChipNetwork, images: Any
+) -> None:
+    x, networks = images(4), [hosted(tiny, 6), hosted(tiny, 7)]
+    networks.append(replace(networks[0], layers=networks[0].layers[:1]))
+    results = run_many([Task(network, x, backend="portable") for network in networks])
+    for network, result in zip(networks, results, strict=True):
+        expected = ReferenceEngine().run(network, x)
+        assert np.array_equal(result.logits, expected.logits)
+        assert len(np.unique(expected.logits)) > 1, "nothing was compared"
