@@ -9,7 +9,7 @@ from spikeproof.report import numbers as n
 from spikeproof.report.data import AccuracyData, AccuracyRow
 from spikeproof.report.facts import Fact
 from spikeproof.report.model import Report, as_report
-from spikeproof.report.summary import columns, key_figures, warnings
+from spikeproof.report.summary import key_figures, kinds, warnings
 from spikeproof.report.tables import share_digits
 from spikeproof.report.why import HELP, Explained, explain
 
@@ -60,7 +60,7 @@ def _known(r: Report) -> str:
     rows = [
         f"| {c.title.lower()} | {_text(check.id)} {_text(check.title)} | {check.verdict} | "
         + ", ".join(_fact(f) for f in counts) + " |"
-        for c in columns(r) for check, counts in c.checks
+        for c in kinds(r) for check, counts in c.checks
     ]  # fmt: skip
     head = ["| kind | check | verdict | counts |", "|---|---|---|---|"]
     return "\n".join(head + rows) if rows else ""

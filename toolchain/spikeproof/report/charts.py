@@ -68,7 +68,9 @@ def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Pl
     strengths = sorted({s for r in rows if (s := finite(r.strength)) is not None})
     body = [
         plot.grid(),
-        plot.base(strengths if len(strengths) <= 8 else plot.x.ticks(6), "strength, 1/255"),
+        plot.base(
+            strengths if len(strengths) <= 8 else plot.x.ticks(6), plot.x.label("strength, 1/255")
+        ),
     ]
     for name, shift in (("chip", 3.0), ("float", -3.0)):
         body.append(_accuracy_line(name, shift, rows, plot))

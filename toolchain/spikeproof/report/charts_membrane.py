@@ -1,4 +1,4 @@
-"""Draw the perturbation inside the membranes: clouds of images, energy over time."""
+"""Draw the perturbation inside the membranes: difference against size, and energy over time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from spikeproof.report.charts import Chart
-from spikeproof.report.data import Attack, Cloud, MatchLayer
-from spikeproof.report.numbers import finite, integer
+from spikeproof.report.data import Attack, Cloud, MatchLayer, MatchLimits
+from spikeproof.report.numbers import finite, integer, significant
 from spikeproof.report.svg import (
     Plot,
     Point,
@@ -33,6 +33,7 @@ _SHAPES = {
     "plus": "m-.7-2.7h1.4v2h2v1.4h-2v2h-1.4v-2h-2v-1.4h2z",
     "bar": "m-2.8-.9h5.6v1.8h-5.6z",
 }
+_LEFT, _RIGHT, _WIDTH = 48, 292, 300
 
 
 def mark(index: int) -> str:
@@ -62,71 +63,92 @@ def _of_layer(attacks: Sequence[Attack], name: str) -> list[tuple[int, str, Matc
     ]
 
 
-def pairs(cloud: Cloud) -> list[Point]:
-    """Return the complete (trained, chip) pairs, at most MAX_POINTS evenly chosen ones."""
+# --- difference against size ----------------------------------------------------------------------
+
+
+def residuals(cloud: Cloud) -> list[Point]:
+    """Return (mean, difference in per cent of the trained value) of at most MAX_POINTS images.
+
+    Images are chosen evenly. One whose value is missing, or zero in the trained network, has no
+    relative difference and is left out.
+    """
     both = [
-        (f, c)
-        for a, b in zip(cloud.trained, cloud.chip, strict=False)
-        if (f := finite(a)) is not None and (c := finite(b)) is not None
+        ((a + b) / 2, 100 * (b - a) / a)
+        for raw_a, raw_b in zip(cloud.trained, cloud.chip, strict=False)
+        if (a := finite(raw_a)) and (b := finite(raw_b)) is not None
     ]
-    stride = max(1, -(-len(both) // MAX_POINTS))
-    return both[::stride]
+    usable = [p for p in both if all(finite(v) is not None for v in p)]
+    return usable[:: max(1, -(-len(usable) // MAX_POINTS))]
 
 
-def mppd_clouds(attacks: Sequence[Attack]) -> list[Chart]:
-    """Draw per layer the perturbation of every image, trained against chip, with the identity."""
+def mppd_residuals(attacks: Sequence[Attack], limits: MatchLimits) -> list[Chart]:
+    """Draw per layer how far chip and trained network differ, image by image, against the size."""
     charts = []
     for number, name in enumerate(layer_names(attacks)):
-        sets = [(i, pairs(entry.scatter)) for i, _, entry in _of_layer(attacks, name)]
-        everything = [value for _, points_ in sets for pair in points_ for value in pair]
-        if everything:
-            charts.append(_cloud(f"cloud-{number}", name, sets, everything))
+        sets = [(i, residuals(entry.scatter)) for i, _, entry in _of_layer(attacks, name)]
+        if any(dots for _, dots in sets):
+            charts.append(_residual_panel(f"residual-{number}", name, sets, limits))
     return charts
 
 
-def _cloud(
-    key: str, name: str, sets: list[tuple[int, list[Point]]], everything: list[float]
+def _residual_panel(
+    key: str, name: str, sets: list[tuple[int, list[Point]]], limits: MatchLimits
 ) -> Chart:
-    positive = [v for v in everything if v > 0]
-    log = bool(positive) and max(positive) > 8 * min(positive)
-    shown = positive if log else everything
-    x = padded(shown, 46, 236, log)
-    plot = Plot(x, Scale(x.low, x.high, 204, 20, x.kind))
-    ticks = x.ticks(3)
-    body = [
-        plot.grid(ticks),
-        plot.base(ticks, "trained"),
-        text(4, 8, "chip", "label"),
-        line(x.start, plot.y.start, x.end, plot.y.end, "identity"),
+    sizes = [x for _, dots in sets for x, _ in dots]
+    largest = max(abs(y) for _, dots in sets for _, y in dots)
+    x = padded(sizes, _LEFT, _RIGHT, min(sizes) > 0 and max(sizes) > 8 * min(sizes))
+    reach = 1.15 * largest or 1.0
+    plot = Plot(x, Scale(-reach, reach, 196, 24))
+    bounds = [
+        (style, 100 * v)
+        for style, raw in (("half", limits.median_difference), ("most", limits.p99_difference))
+        if (v := finite(raw)) is not None
     ]
-    hidden = 0
+    body = [plot.grid(), *_limit_lines(plot, bounds, reach)]
+    body += [
+        line(x.start, plot.y(0), x.end, plot.y(0), "axis"),
+        plot.base(x.ticks(3), x.label("mean MPPD of both networks, θ")),
+        text(4, 10, plot.y.label("chip \N{MINUS SIGN} trained, %"), "label"),
+    ]
     for index, dots in sets:
-        visible = [d for d in dots if not log or min(d) > 0]
-        hidden += len(dots) - len(visible)
         shape = _SHAPES[mark(index)]
-        drawn = "".join(_stamp(*plot.at(*d), shape) for d in visible)
+        drawn = "".join(_stamp(*plot.at(*d), shape) for d in dots)
         if drawn:
             body.append(element("path", d=drawn, class_=f"k{index % len(MARKS)} dot"))
     total = sum(len(dots) for _, dots in sets)
-    told = f"{integer(total)} images around the identity line; figures in the table above."
-    if hidden:
-        told += f" {integer(hidden)} of them are zero on one side and lie outside the log axes."
-    title = f"Layer {name}: membrane perturbation distance, trained against chip"
-    return Chart(name, figure(key, title, told, (244, 242), Markup("").join(body)))
+    told = (
+        f"{integer(total)} images; the largest difference is {significant(largest)} % of the "
+        "trained network's value. Figures in the table below."
+    )
+    outside = [f"±{v:g} %" for _, v in bounds if v > reach]
+    if outside:
+        told += f" The limits {' and '.join(outside)} lie outside the panel."
+    title = f"Layer {name}: difference in MPPD between chip and trained network, against its size"
+    return Chart(name, figure(key, title, told, (_WIDTH, 236), Markup("").join(body)))
+
+
+def _limit_lines(plot: Plot, bounds: list[tuple[str, float]], reach: float) -> list[Markup]:
+    return [
+        line(plot.x.start, plot.y(side * v), plot.x.end, plot.y(side * v), f"limit-{style}")
+        for style, v in bounds
+        if v <= reach
+        for side in (-1, 1)
+    ]
 
 
 def _stamp(x: float, y: float, shape: str) -> str:
     return f"M{x:.1f} {y:.1f}{shape}"
 
 
+# --- energy over time -----------------------------------------------------------------------------
+
+
 def energy_curves(attacks: Sequence[Attack]) -> list[Chart]:
-    """Draw per layer how the perturbation energy develops over the timesteps."""
+    """Draw per layer how the energy develops, and below it how far the two networks differ."""
     charts = []
     for number, name in enumerate(layer_names(attacks)):
         sets = [(i, a, entry.energy) for i, a, entry in _of_layer(attacks, name)]
-        values = [
-            v for _, _, e in sets for raw in (*e.trained, *e.chip) if (v := finite(raw)) is not None
-        ]
+        values = [v for _, _, e in sets for raw in e.trained if (v := finite(raw)) is not None]
         if values:
             charts.append(_energy_panel(f"energy-{number}", name, sets, values))
     return charts
@@ -137,25 +159,50 @@ def _energy_panel(
 ) -> Chart:
     steps = max(max(len(e.trained), len(e.chip)) for _, _, e in sets)
     log = min(values) > 0 and max(values) > 8 * min(values)
-    x = Scale(1, max(steps, 2), 54, 232)
-    plot = Plot(x, padded(values, 186, 20, log))
-    ticks = [float(t) for t in range(1, steps + 1)] if steps <= 8 else linear_ticks(1, steps, 5)
-    body = [plot.grid(), plot.base(ticks, "timestep"), text(4, 8, "energy", "label")]
+    x = Scale(0, max(steps - 1, 1), _LEFT + 4, _RIGHT - 6)
+    level = Plot(x, padded(values, 146, 24, log))
+    apart = {i: _relative(e) for i, _, e in sets}
+    reach = 1.2 * max((abs(y) for dots in apart.values() for _, y in dots), default=0.0) or 1.0
+    below = Plot(x, Scale(-reach, reach, 246, 186))
+    ticks = [float(t) for t in range(steps)] if steps <= 8 else linear_ticks(0, steps - 1, 5)
+    body = [
+        level.grid(),
+        text(4, 10, level.y.label("energy, trained network, θ²"), "label"),
+        below.grid(),
+        line(x.start, below.y(0), x.end, below.y(0), "axis"),
+        text(4, 172, below.y.label("chip \N{MINUS SIGN} trained, %"), "label"),
+        below.base(ticks, "timestep"),
+    ]
     told = []
     for index, attack, energy in sets:
-        for side, track in (("chip", energy.chip), ("float", energy.trained)):
-            points_ = [
-                plot.at(t + 1, v)
-                for t, raw in enumerate(track)
-                if (v := finite(raw)) is not None and not (log and v <= 0)
-            ]
-            body.append(path(points_, f"k{index % len(MARKS)} energy-{side}"))
+        style, shape = f"k{index % len(MARKS)}", _SHAPES[mark(index)]
+        track = [
+            level.at(t, v)
+            for t, raw in enumerate(energy.trained)
+            if (v := finite(raw)) is not None and not (log and v <= 0)
+        ]
+        for points_ in (track, [below.at(*d) for d in apart[index]]):
+            body.append(path(points_, f"{style} curve"))
+            if points_:
+                drawn = "".join(_stamp(*p, shape) for p in points_)
+                body.append(element("path", d=drawn, class_=f"{style} dot"))
         told.append(
             f"{shorten(attack, 40)}: last step trained {_last(energy.trained)}, "
             f"chip {_last(energy.chip)}"
         )
-    title = f"Layer {name}: perturbation energy over time, trained and chip"
-    return Chart(name, figure(key, title, "; ".join(told), (244, 224), Markup("").join(body)))
+    title = f"Layer {name}: perturbation energy over time, and difference between the networks"
+    return Chart(name, figure(key, title, "; ".join(told), (_WIDTH, 284), Markup("").join(body)))
+
+
+def _relative(energy: Cloud) -> list[Point]:
+    """Return (timestep, chip minus trained in per cent) where the trained network has energy."""
+    return [
+        (float(t), y)
+        for t, (raw_a, raw_b) in enumerate(zip(energy.trained, energy.chip, strict=False))
+        if (a := finite(raw_a))
+        and (b := finite(raw_b)) is not None
+        and (y := finite(100 * (b - a) / a)) is not None
+    ]
 
 
 def _last(track: Sequence[float | None]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -37,7 +37,7 @@ def _rows_chart(
         x = Scale(0, max(x.high, 1e-9), _LEFT, _RIGHT)
     plot = Plot(x, Scale(0, 1, bottom, 8))
     body = [line(x(t), 8, x(t), bottom, "grid") for t in x.ticks()]
-    body.append(plot.base(x.ticks(), axis))
+    body.append(plot.base(x.ticks(), x.label(axis)))
     for index, row in enumerate(rows):
         y = 8 + _ROW * (index + 0.5)
         body.append(text(_LEFT - 12, y + 4, shorten(row.label, 10), "name", "end"))
@@ -52,8 +52,12 @@ def _rows_chart(
     return figure(key, title, told, (_WIDTH, bottom + 38), Markup("").join(body))
 
 
-def flip_rows(layers: Sequence[ErrorLayer]) -> Chart | None:
-    """Draw per layer the share of flipped spikes, alone and accumulated through the chain."""
+def flip_rows(layers: Sequence[ErrorLayer], silent: Collection[str] = ()) -> Chart | None:
+    """Draw per layer the share of spikes that flip, by itself and with all layers before it.
+
+    Layers in ``silent`` fire no spikes and are left out.
+    """
+    layers = [e for e in layers if e.name not in silent]
     rows = [
         Row(
             e.name,
@@ -67,11 +71,11 @@ def flip_rows(layers: Sequence[ErrorLayer]) -> Chart | None:
     if not any(v is not None for r in rows for v in r.values):
         return None
     told = "; ".join(
-        f"{e.name}: alone {rate(e.local.flip_rate)} %, "
-        f"accumulated {rate(e.accumulated.flip_rate)} %"
+        f"{e.name}: by itself {rate(e.local.flip_rate)} %, "
+        f"with all layers before it {rate(e.accumulated.flip_rate)} %"
         for e in layers
     )
-    caption = "Flipped spikes per layer"
+    caption = "Spikes that flip, per layer"
     svg = _rows_chart(
         "flips", caption, rows, ("hollow-ink", "full-ink"), "% of spikes", False, told
     )
@@ -88,7 +92,7 @@ def margin_rows(layers: Sequence[BoundaryLayer]) -> Chart | None:
         f"{e.name}: " + ", ".join(f"{n} {significant(e.margin_quantiles.get(n))}" for n in names)
         for e in layers
     )
-    caption = "Distance from the threshold"
+    caption = "Distance of membranes from the threshold"
     marks = ("hollow-ink", "half-ink", "full-ink")
     axis = "|v \N{MINUS SIGN} θ| in units of θ"
     svg = _rows_chart("margins", caption, rows, marks, axis, True, told)
@@ -103,7 +107,9 @@ def headroom_bars(layers: Sequence[RangeLayer]) -> Chart | None:
     bottom = 26 + _ROW * len(used)
     x = Scale(0, 26, _LEFT, _RIGHT)
     body = [line(x(t), 22, x(t), bottom, "grid") for t in (0, 8, 16)]
-    body.append(Plot(x, Scale(0, 1, bottom, 22)).base((0, 8, 16, CHIP_BITS), "bits of |v| and |u|"))
+    body.append(
+        Plot(x, Scale(0, 1, bottom, 22)).base((0, 8, 16, CHIP_BITS), x.label("bits of |v| and |u|"))
+    )
     for index, (entry, bits) in enumerate(used):
         y = 22 + _ROW * (index + 0.5)
         body.append(text(_LEFT - 12, y + 4, shorten(entry.name, 10), "name", "end"))
@@ -111,7 +117,7 @@ def headroom_bars(layers: Sequence[RangeLayer]) -> Chart | None:
         kind = "bar over" if bits > CHIP_BITS else "bar"
         body.append(element("rect", x=x(0), y=y - 8, width=width, height=16, class_=kind))
         free = CHIP_BITS - bits
-        note = f"{fixed(abs(free), 1)} bits {'free' if free >= 0 else 'too many'}"
+        note = _room(free)
         if width > 110:
             body.append(text(x(0) + width - 8, y + 4, note, "on-bar", "end"))
         else:
@@ -120,9 +126,15 @@ def headroom_bars(layers: Sequence[RangeLayer]) -> Chart | None:
     body.append(line(limit, 20, limit, bottom, "limit"))
     body.append(text(limit, 13, "register limit", "label", "middle"))
     told = "; ".join(f"{e.name}: {fixed(b, 1)} of {CHIP_BITS} bits used" for e, b in used)
-    caption = "Register bits used in the worst case"
+    caption = "Register bits the worst input would use"
     svg = figure("headroom", caption, told, (_WIDTH, bottom + 38), Markup("").join(body))
     return Chart(caption, svg)
+
+
+def _room(free: float) -> str:
+    if free < 0:
+        return f"{fixed(-free, 1)} bits too many"
+    return "full, never over" if free < 0.05 else f"{fixed(free, 1)} bits free"
 
 
 def bits_used(layer: RangeLayer) -> float | None:

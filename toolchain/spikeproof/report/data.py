@@ -72,6 +72,27 @@ class ConversionRow(Loose):
     headroom_bits: Number = None
 
 
+class FitRow(Loose):
+    """What the network needs of one chip's resource, and what there is."""
+
+    chip: Text
+    resource: Text
+    needed: Count = None
+    available: Count = None
+    fits: bool | None = None
+    source: Text = ""
+
+
+class OperationRow(Loose):
+    """What one image costs in one layer, on average."""
+
+    name: Text
+    spikes: Number = None
+    synaptic: Number = None
+    synaptic_most: Number = None
+    host: Number = None
+
+
 class ExactLayer(Loose):
     """V1: values compared in one layer."""
 
@@ -182,6 +203,15 @@ class Attack(Loose):
     layers: list[MatchLayer] = Field(default_factory=list)
 
 
+class MatchLimits(Loose):
+    """V5: what each layer is judged by, as the suite sets it."""
+
+    median_difference: Number = None
+    p99_difference: Number = None
+    spearman: Number = None
+    ratio: Pair = None
+
+
 class MatchData(Loose):
     """V5: all perturbations."""
 
@@ -207,10 +237,36 @@ class AccuracyRow(Loose):
     chip_ci: Pair = None
 
 
+class View(Loose):
+    """V7: one image as both networks saw it; pixels are uint8 (C, H, W) in base64."""
+
+    perturbation: Text = ""
+    strength: Number = None
+    trained: Count = None
+    chip: Count = None
+    shape: list[int] = Field(default_factory=list)
+    pixels: Text = ""
+
+
+class Example(Loose):
+    """V7: one image of the data set, clean and perturbed; ``kind`` says why it was chosen."""
+
+    kind: Text = ""
+    image: Count = None
+    label: Count = None
+    views: list[View] = Field(default_factory=list)
+
+
 class AccuracyData(Loose):
-    """V7: all perturbations and strengths."""
+    """V7: all perturbations and strengths.
+
+    ``predictions``: (true class, class of the trained network, class of the chip network, images)
+    for clean images, one entry per combination that occurs.
+    """
 
     rows: list[AccuracyRow] = Field(default_factory=list)
+    predictions: list[tuple[int, int, int, int]] = Field(default_factory=list)
+    examples: list[Example] = Field(default_factory=list)
 
 
 class RangeLayer(Loose):

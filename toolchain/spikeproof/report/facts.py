@@ -18,11 +18,11 @@ from spikeproof.report.data import (
 from spikeproof.report.model import Check, Report
 
 _SINGULAR = {
-    "mismatches": "mismatch",
+    "values differ": "value differs",
     "values compared": "value compared",
     "images": "image",
     "layers": "layer",
-    "passes": "pass",
+    "steps": "step",
     "pairs of stages": "pair of stages",
     "perturbations": "perturbation",
     "comparisons": "comparison",
@@ -87,7 +87,7 @@ def _plain_figures(check: Check) -> list[Fact]:
 
 def _exact(_: Report, check: Check) -> list[Fact]:
     return [
-        *_figure(check, "mismatches", "mismatches"),
+        *_figure(check, "mismatches", "values differ"),
         *_figure(check, "compared", "values compared"),
         *_figure(check, "samples", "images"),
     ]
@@ -109,9 +109,9 @@ def _stages(report: Report, _: Check) -> list[Fact]:
     stages = report.data("V2", StageData).stages
     kept = sum(s.verdict == "pass" for s in stages)
     return [
-        *_length(stages, "passes", "V2.data.stages"),
+        *_length(stages, "steps", "V2.data.stages"),
         *(
-            [Fact(n.integer(kept), "kept their promise", "count V2.data.stages.*.verdict=pass")]
+            [Fact(n.integer(kept), "do what they declare", "count V2.data.stages.*.verdict=pass")]
             if stages
             else []
         ),
@@ -124,7 +124,7 @@ def _divergence(report: Report, _: Check) -> list[Fact]:
     return [
         *_length(pairs, "pairs of stages", "V3.data.pairs"),
         *(
-            [Fact(n.integer(differ), "differ somewhere", "count V3.data.pairs.*.found=True")]
+            [Fact(n.integer(differ), "of them differ", "count V3.data.pairs.*.found=True")]
             if pairs
             else []
         ),
@@ -133,7 +133,7 @@ def _divergence(report: Report, _: Check) -> list[Fact]:
 
 def _errors(report: Report, _: Check) -> list[Fact]:
     layers = report.data("V4", ErrorData).layers
-    silent = {row.layer for row in report.network.layers if row.neuron == "readout"}
+    silent = report.network.readouts
     found = extreme(
         (v, i)
         for i, e in enumerate(layers)
@@ -147,7 +147,7 @@ def _errors(report: Report, _: Check) -> list[Fact]:
         *counted,
         Fact(
             n.rate(worst.accumulated.flip_rate),
-            f"flipped spikes at most ({worst.name})",
+            f"of spikes flip at most ({worst.name})",
             f"V4.data.layers.{found}.accumulated.flip_rate",
             "%",
         ),
@@ -199,7 +199,7 @@ def _boundary(report: Report, _: Check) -> list[Fact]:
             ),
             Fact(
                 n.integer(ties.mismatches),
-                "resolved differently",
+                "decided differently",
                 "V13.data.forced_ties.mismatches",
             ),
         ]

@@ -15,6 +15,8 @@ from spikeproof.report import (
     charts,
     charts_membrane,
     charts_rows,
+    predictions,
+    resources,
     summary,
     tables,
     tables_layers,
@@ -78,7 +80,10 @@ def _tables(r: Report) -> dict[str, tables.Table]:
         "stages": tables_layers.stage_table(r), "divergence": tables_layers.divergence_table(r),
         "errors": tables_layers.error_table(r), "boundary": tables_layers.boundary_table(r),
         "quantisation": tables_layers.quantisation_table(r), "ranges": tables_layers.range_table(r),
-        "every_check": tables.check_table(r),
+        "every_check": tables.check_table(r), "fit": resources.fit_table(r),
+        "operations": resources.operation_table(r),
+        "disagreements": predictions.disagreement_table(r),
+        "mistakes": predictions.mistake_table(r),
     }  # fmt: skip
 
 
@@ -86,9 +91,9 @@ def _charts(r: Report) -> dict[str, Any]:
     attacks = r.data("V5", MatchData).attacks
     return {
         "accuracy_charts": charts.accuracy_curves(r.data("V7", AccuracyData).rows),
-        "clouds": charts_membrane.mppd_clouds(attacks),
+        "residuals": charts_membrane.mppd_residuals(attacks, r.limits),
         "energies": charts_membrane.energy_curves(attacks),
-        "flips": charts_rows.flip_rows(r.data("V4", ErrorData).layers),
+        "flips": charts_rows.flip_rows(r.data("V4", ErrorData).layers, r.network.readouts),
         "margins": charts_rows.margin_rows(r.data("V13", BoundaryData).layers),
         "headroom": charts_rows.headroom_bars(_ranges(r)),
         "attack_names": [a.name for a in attacks],
@@ -112,7 +117,10 @@ def _facts(r: Report) -> dict[str, Any]:
         "explained": why.explain(r.checks),
         "explained_fully": why.explain(r.checks, MOST_REASONS),
         "help": why.HELP,
-        "columns": summary.columns(r),
+        "kinds": [c for c in summary.kinds(r) if c.checks],
+        "about": summary.about(r),
+        "strips": predictions.strips(r),
+        "confusion": predictions.confusion(r),
         "key_figures": summary.key_figures(r),
         "warnings": summary.warnings(r),
         "synapses": sum(synapses) if synapses else None,
@@ -122,6 +130,7 @@ def _facts(r: Report) -> dict[str, Any]:
         "seeds": _flat(p.seeds),
         "suite": _flat(p.suite),
         "total_time": sum(v for c in r.checks if (v := n.finite(r.timing.get(c.id))) is not None),
+        "date": summary.date_text(r),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,8 +18,11 @@ from spikeproof.report.data import (
     Anything,
     ConversionRow,
     Count,
+    FitRow,
     Loose,
+    MatchLimits,
     Number,
+    OperationRow,
     Text,
     Verdict,
 )
@@ -44,6 +48,14 @@ class Network(Loose):
     input_shape: list[int]
     timesteps: int
     layers: list[ConversionRow] = Field(default_factory=list)
+    chip_fit: list[FitRow] = Field(default_factory=list)
+    operations: list[OperationRow] = Field(default_factory=list)
+    operations_samples: Count = None
+
+    @property
+    def readouts(self) -> set[str]:
+        """Name the layers that fire no spikes."""
+        return {row.layer for row in self.layers if row.neuron == "readout"}
 
 
 class Provenance(Loose):
@@ -98,6 +110,24 @@ class Report(Strict):
     """Seconds by check, and when the run finished: all that differs from run to run."""
 
     _data: dict[str, Loose] = PrivateAttr(default_factory=dict)
+
+    @property
+    def finished(self) -> datetime | None:
+        """Return when the run ended; None in reports that do not say it."""
+        try:
+            return datetime.fromisoformat(str(self.timing.get("finished")))
+        except ValueError:
+            return None
+
+    @property
+    def limits(self) -> MatchLimits:
+        """Return what V5 was judged by, from the settings of the run."""
+        suite = self.provenance.suite
+        found = suite.get("mppd") if isinstance(suite, dict) else None
+        try:
+            return MatchLimits.model_validate(found or {})
+        except ValidationError:
+            return MatchLimits()
 
     def check(self, identifier: str) -> Check | None:
         """Return the check with this id, or None when it did not run."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
+from spikeproof.io.known import DataRecord
 from spikeproof.report import numbers as n
 from spikeproof.report.data import AccuracyData, MatchData, RangeData
 from spikeproof.report.facts import Fact, extreme, facts
@@ -12,14 +15,14 @@ from spikeproof.report.tables import check_order
 
 _KINDS = (
     ("proved", "Proved", "Holds for every possible input."),
-    ("tested", "Tested", "Checked on every case counted here."),
-    ("measured", "Measured", "Observed on a sample; describes, promises nothing."),
+    ("tested", "Tested", "Compared with a limit, on the cases counted here."),
+    ("measured", "Measured", "Observed; there is no limit to pass or fail."),
 )
 
 
 @dataclass(frozen=True)
-class Column:
-    """One of the three columns: what is known, and how well."""
+class Kind:
+    """The checks of one kind: what is known, and how well."""
 
     key: str
     title: str
@@ -27,11 +30,42 @@ class Column:
     checks: tuple[tuple[Check, tuple[Fact, ...]], ...]
 
 
-def columns(report: Report) -> list[Column]:
+def date_text(report: Report) -> str:
+    """Return when the run ended: ``31 May 2026, 12:00 UTC``; empty in reports without a date."""
+    when = report.finished
+    if when is None:
+        return ""
+    zone = " UTC" if when.utcoffset() == timedelta(0) else ""
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+def data_title(data: DataRecord) -> str:
+    """Name the data set; one that was not recognised by its file."""
+    if data.name is not None:
+        return f"{data.name} {data.split}" if data.split else data.name
+    return f"{data.file} (not a data set known to spikeproof)" if data.file else "not recognised"
+
+
+def about(report: Report) -> list[tuple[str, str]]:
+    """Say what was verified on what, and when; what the report does not hold is left out."""
+    p, suite = report.provenance, report.provenance.suite
+    settings = suite if isinstance(suite, dict) else {}
+    images = f"{n.integer(p.data_samples)} images" if p.data_samples is not None else ""
+    data = [data_title(p.data)] if p.data is not None else []
+    known = [
+        ("Date", date_text(report)),
+        ("Data", ", ".join([*data, *([images] if images else [])])),
+        ("Chip target", str(settings.get("engine") or "")),
+        ("Suite", str(settings.get("suite") or settings.get("name") or "")),
+    ]
+    return [(label, value) for label, value in known if value]
+
+
+def kinds(report: Report) -> list[Kind]:
     """Sort the checks into proved, tested and measured."""
     ordered = sorted(report.checks, key=check_order)
     return [
-        Column(
+        Kind(
             key,
             title,
             meaning,
@@ -53,7 +87,7 @@ def warnings(report: Report) -> list[str]:
 
 def key_figures(report: Report) -> list[Fact]:
     """Return the up to four numbers that matter most; those without data are left out."""
-    makers = (_key_exact, _key_accuracy, _key_mppd, _key_headroom)
+    makers = (_key_exact, _key_accuracy, _key_mppd, _key_ranges)
     return [fact for maker in makers if (fact := maker(report)) is not None]
 
 
@@ -62,7 +96,8 @@ def _key_exact(report: Report) -> Fact | None:
     if check is None or n.finite(check.figures.get("mismatches")) is None:
         return None
     compared = n.anything(check.figures.get("compared"))
-    label = f"mismatches in {compared} values, chip against specification"
+    target = n.anything(check.figures.get("engine") or "the target")
+    label = f"of {compared} values differ between {target} and the specification"
     return Fact(n.anything(check.figures["mismatches"]), label, "V1.figures.mismatches")
 
 
@@ -77,7 +112,7 @@ def _key_accuracy(report: Report) -> Fact | None:
     name = row.perturbation + (f" {row.strength:g}/255" if row.strength else "")
     return Fact(
         n.points(row.difference),
-        f"largest change of accuracy ({name})",
+        f"largest change of accuracy ({name}){_allowed(row.margin, n.anything, '±')}",
         f"V7.data.rows.{found}.difference",
         "points",
     )
@@ -110,23 +145,26 @@ def _key_mppd(report: Report) -> Fact | None:
     layer = attacks[i].layers[j]
     return Fact(
         n.percent(layer.median_rel_diff, 2),
-        f"largest median MPPD difference ({layer.name}, {attacks[i].name})",
+        f"largest median difference in MPPD ({layer.name}, {attacks[i].name})"
+        + _allowed(report.limits.median_difference, n.anything),
         f"V5.data.attacks.{i}.layers.{j}.median_rel_diff",
         "%",
     )
 
 
-def _key_headroom(report: Report) -> Fact | None:
+def _allowed(limit: float | None, form: Callable[[float], str], sign: str = "") -> str:
+    share = n.finite(limit)
+    return "" if share is None else f"; allowed: {sign}{form(100 * share)}"
+
+
+def _key_ranges(report: Report) -> Fact | None:
     layers = report.data("V9", RangeData).layers
-    found = extreme(
-        (-v, i) for i, e in enumerate(layers) if (v := n.finite(e.headroom_bits)) is not None
-    )
-    if found is None:
+    if not any(e.ok is not None for e in layers):
         return None
-    layer = layers[found]
+    safe = sum(e.ok is True for e in layers)
     return Fact(
-        n.fixed(layer.headroom_bits, 1),
-        f"smallest worst-case headroom ({layer.name})",
-        f"V9.data.layers.{found}.headroom_bits",
-        "bits",
+        n.integer(safe),
+        "can never overflow the chip’s registers, whatever the input",
+        "count V9.data.layers.*.ok=True",
+        f"of {n.integer(len(layers))} layers",
     )

@@ -115,6 +115,10 @@ class Scale:
             share = (value - self.low) / span if span else 0.5
         return self.start + share * (self.end - self.start)
 
+    def label(self, text: str) -> str:
+        """Return the label of the axis with the kind of scale it has."""
+        return f"{text} ({self.kind})"
+
     def ticks(self, count: int = 4) -> list[float]:
         """Return round values inside the axis."""
         if self.kind == "linear":

@@ -78,21 +78,37 @@ def accuracy_table(report: Report) -> Table:
 
 
 def mppd_table(report: Report) -> Table:
-    """Compare membrane perturbation distances, one row per perturbation and layer."""
+    """Compare how membranes respond, one row per perturbation and layer, limits in the head."""
+    limits = report.limits
+    low, high = limits.ratio or (None, None)
+    ratio = f"{low:g} to {high:g}" if low is not None and high is not None else n.MISSING
+    rank = n.MISSING if limits.spearman is None else f"{limits.spearman:g}"
     head = (
-        Head("layer", "name"), Head("images"), Head("median rel. diff.", unit="%"),
-        Head("p99 rel. diff.", unit="%"), Head("Spearman"), Head("median cosine"),
-        Head("chip / trained"), Head("interval"), Head("verdict", "verdict"),
+        Head("layer", "name"), Head("images"),
+        Head("median difference", unit=_limited("%", n.percent(limits.median_difference, 0), "≤")),
+        Head("99th percentile", unit=_limited("%", n.percent(limits.p99_difference, 0), "≤")),
+        Head("rank correlation", unit=_limited("", rank, "≥")),
+        Head("energy, chip / trained", unit=_limited("", ratio, "")),
+        Head("interval"), Head("median cosine", unit="no limit"), Head("verdict", "verdict"),
     )  # fmt: skip
     rows = [
         Line((
             e.name, n.integer(e.samples), n.percent(e.median_rel_diff, 2),
-            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.direction, 4),
-            n.fixed(e.ratio, 4), n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), e.verdict,
+            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.ratio, 4),
+            n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), n.fixed(e.direction, 4), e.verdict,
         ), group=a.name)
         for a in report.data("V5", MatchData).attacks for e in a.layers
     ]  # fmt: skip
-    return Table("Membrane perturbation distance (MPPD), chip against trained", head, tuple(rows))
+    caption = "MPPD of the chip network against the trained network, per perturbation and layer"
+    return Table(caption, head, tuple(rows))
+
+
+def _limited(unit: str, limit: str, sign: str) -> str:
+    """Add a limit to a unit; unchanged where the report does not tell it."""
+    if limit == n.MISSING:
+        return unit
+    told = f"limit {sign} {limit}" if sign else f"limit {limit}"
+    return f"{unit}, {told}" if unit else told
 
 
 def energy_table(report: Report) -> Table:
@@ -105,7 +121,7 @@ def energy_table(report: Report) -> Table:
                 if track:
                     cells = (entry.name, side, *(n.significant(v) for v in track))
                     rows.append(Line(cells, group=attack.name))
-    times = tuple(Head(f"t = {t + 1}") for t in range(steps))
+    times = tuple(Head(f"t = {t}") for t in range(steps))
     head = (Head("layer", "name"), Head("network", "text"), *times)
     full = tuple(Line(r.cells + (n.MISSING,) * (len(head) - len(r.cells)), r.group) for r in rows)
     return Table("Perturbation energy at each timestep", head, full)

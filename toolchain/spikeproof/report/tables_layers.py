@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from spikeproof.report import numbers as n
 from spikeproof.report.data import (
     BoundaryData,
@@ -18,36 +20,50 @@ from spikeproof.report.tables import Head, Table, lines
 
 def exact_table(report: Report) -> Table:
     """List values compared and mismatches of each layer (V1)."""
-    head = (Head("layer", "name"), Head("values compared"), Head("mismatches"))
+    head = (
+        Head("layer", "name"),
+        Head("values compared"),
+        Head("that differ", unit="limit 0"),
+    )
     rows = [(e.name, n.integer(e.values), n.integer(e.mismatches))
             for e in report.data("V1", ExactData).layers]  # fmt: skip
-    return Table("Target against specification, every spike, u and v", head, lines(rows))
+    return Table("Chip target against specification: every u, v and spike", head, lines(rows))
 
 
 def stage_table(report: Report) -> Table:
     """List every pass with the relation it promised and what was found (V2)."""
     head = (
-        Head("pass", "name"), Head("promise", "text"), Head("bound"), Head("largest difference"),
-        Head("flipped spikes"), Head("same class", unit="%"), Head("verdict", "verdict"),
+        Head("step", "name"), Head("declares to be", "text"), Head("largest difference"),
+        Head("limit"), Head("spikes that flip"), Head("same class", unit="% of images"),
+        Head("verdict", "verdict"),
     )  # fmt: skip
     rows = []
     for s in report.data("V2", StageData).stages:
-        bounded = s.relation == "bounded"
-        bound = f"{n.significant(s.bound)} {s.unit}".strip() if bounded else n.MISSING
         flips = n.integer(s.flipped_spikes)
         if s.spikes is not None:
             flips += f" of {n.integer(s.spikes)}"
-        rows.append((f"{s.source} → {s.target}", s.relation, bound,
-                     n.significant(s.max_difference),
-                     flips, n.percent(s.agreement, 2), s.verdict))  # fmt: skip
-    return Table("What each pass promised, and what was found", head, lines(rows))
+        rows.append((f"{s.source} → {s.target}", s.relation, _amount(s.max_difference, s.unit),
+                     _amount(s.bound, s.unit), flips, n.percent(s.agreement, 2),
+                     s.verdict))  # fmt: skip
+    return Table("What each step of the conversion declares, and what was found", head, lines(rows))
+
+
+_UNITS = {"v-units": "LSB", "threshold": "θ", "values that differ": "values"}
+
+
+def _amount(value: float | None, unit: str) -> str:
+    """Write a difference with its unit; one name for the integer membrane's unit everywhere."""
+    if n.finite(value) is None:
+        return n.MISSING
+    return f"{n.significant(value, 4)} {_UNITS.get(unit, unit)}".strip()
 
 
 def divergence_table(report: Report) -> Table:
     """List the first state in which each pair of stages differs (V3)."""
     head = (
-        Head("pair", "name"), Head("first difference", "text"), Head("image"), Head("value before"),
-        Head("value after"), Head("margin", unit="θ"), Head("margin", unit="LSB"),
+        Head("stages", "name"), Head("first spike or value that differs", "text"), Head("image"),
+        Head("membrane in the first", unit="LSB"), Head("in the second", unit="LSB"),
+        Head("first to threshold", unit="θ"), Head("first to threshold", unit="LSB"),
     )  # fmt: skip
     rows = []
     for p in report.data("V3", DivergenceData).pairs:
@@ -60,7 +76,9 @@ def divergence_table(report: Report) -> Table:
             f"{p.source} → {p.target}", place, n.integer(p.sample), _exact(values.get("from")),
             _exact(values.get("to")), n.significant(p.margin), n.significant(p.margin_lsb),
         ))  # fmt: skip
-    return Table("First divergence", head, lines(rows))
+    return Table(
+        "Where two stages first differ (images and steps counted from 0)", head, lines(rows)
+    )
 
 
 def _exact(value: object) -> str:
@@ -74,18 +92,19 @@ def _plain(neuron: object) -> str:
 def error_table(report: Report) -> Table:
     """Compare errors of each layer alone and at the end of the chain (V4)."""
     head = (
-        Head("layer", "name"), Head("input", "text"), Head("flipped spikes", unit="%"),
-        Head("SQNR", unit="dB"), Head("|Δv| median", unit="θ"), Head("p99", unit="θ"),
-        Head("largest", unit="θ"),
+        Head("layer", "name"), Head("the layer receives", "text"),
+        Head("spikes that flip", unit="%"), Head("SQNR", unit="dB"), Head("|Δv| median", unit="θ"),
+        Head("99 %", unit="θ"), Head("largest", unit="θ"),
     )  # fmt: skip
     layers = report.data("V4", ErrorData).layers
     both = [e for layer in layers for e in (layer.local, layer.accumulated)]
     names = [layer.name for layer in layers for _ in range(2)]
-    inputs = ["trained spikes (alone)", "chip spikes (accumulated)"] * len(layers)
+    inputs = ["spikes of the trained network (this layer alone)",
+              "spikes of the chip network (all layers)"] * len(layers)  # fmt: skip
     flips = n.column([None if (v := n.finite(e.flip_rate)) is None else 100 * v for e in both])
     sizes = [n.column([getattr(e, key) for e in both]) for key in ("dv_p50", "dv_p99", "dv_max")]
     rows = list(zip(names, inputs, flips, map(_sqnr, both), *sizes, strict=True))
-    return Table("Error of each layer, alone and accumulated", head, lines(rows))
+    return Table("Error of each layer, by itself and with all layers before it", head, lines(rows))
 
 
 def _sqnr(e: ErrorFigures) -> str:
@@ -95,9 +114,10 @@ def _sqnr(e: ErrorFigures) -> str:
 def boundary_table(report: Report) -> Table:
     """Count the states beside the threshold in each layer (V13)."""
     head = (
-        Head("layer", "name"), Head("states"), Head("on threshold"), Head("within 1 LSB"),
-        Head("trained, within 1 LSB"), Head("margin p01", unit="θ"), Head("p10", unit="θ"),
-        Head("p50", unit="θ"),
+        Head("layer", "name"), Head("states"), Head("at the threshold"),
+        Head("within 1 LSB of it"), Head("within 1 LSB, trained"),
+        Head("distance, nearest 1 %", unit="θ"), Head("nearest 10 %", unit="θ"),
+        Head("median", unit="θ"),
     )  # fmt: skip
     layers = report.data("V13", BoundaryData).layers
     counts = [
@@ -107,7 +127,7 @@ def boundary_table(report: Report) -> Table:
     margins = zip(*(n.column([e.margin_quantiles.get(q) for e in layers])
                     for q in ("p01", "p10", "p50")), strict=True)  # fmt: skip
     rows = [(*count, *margin) for count, margin in zip(counts, margins, strict=True)]
-    return Table("States beside the threshold", head, lines(rows))
+    return Table("How close membranes come to the threshold", head, lines(rows))
 
 
 def quantisation_table(report: Report) -> Table:
@@ -115,8 +135,8 @@ def quantisation_table(report: Report) -> Table:
     head = (
         Head("layer", "name"), Head("kind", "text"), Head("neuron", "text"), Head("inputs"),
         Head("neurons"), Head("synapses"), Head("weight bits"), Head("scale"),
-        Head("clipped", unit="%"), Head("threshold"), Head("decay"), Head("bias exp."),
-        Head("flips, calibration", unit="%"),
+        Head("clipped", unit="%"), Head("threshold"), Head("decay", unit="of 4096"),
+        Head("bias exponent"), Head("flips in calibration", unit="%"),
     )  # fmt: skip
     rows = [
         (
@@ -134,7 +154,7 @@ def range_table(report: Report) -> Table:
     """List the worst-case range of each layer: proved (V9), else as converted."""
     head = (
         Head("layer", "name"), Head("largest sum"), Head("largest |u|"), Head("lowest v"),
-        Head("highest v"), Head("headroom", unit="bits"), Head("24 bits suffice", "text"),
+        Head("highest v"), Head("range used", unit="%, limit 100"), Head("cannot overflow", "text"),
     )  # fmt: skip
     words = {True: "proved", False: "not proved", None: n.MISSING}
     proved = [
@@ -144,7 +164,7 @@ def range_table(report: Report) -> Table:
             n.integer(e.u_bound),
             n.integer(e.v_low),
             n.integer(e.v_high),
-            n.fixed(e.headroom_bits, 2),
+            _used(e.headroom_bits),
             words[e.ok],
         )
         for e in report.data("V9", RangeData).layers
@@ -152,8 +172,17 @@ def range_table(report: Report) -> Table:
     converted = [
         (
             r.layer, n.integer(r.sum_bound), n.MISSING, n.integer(r.v_low), n.integer(r.v_high),
-            n.fixed(r.headroom_bits, 2), n.MISSING,
+            _used(r.headroom_bits), n.MISSING,
         )
         for r in report.network.layers if r.v_high is not None or r.sum_bound is not None
     ]  # fmt: skip
-    return Table("Worst-case ranges over all inputs", head, lines(proved or converted))
+    return Table("Largest values any input could cause", head, lines(proved or converted))
+
+
+def _used(headroom_bits: float | None) -> str:
+    """Return the used share of the fullest register in per cent, rounded toward the safe side."""
+    free = n.finite(headroom_bits)
+    if free is None:
+        return n.MISSING
+    share = 10_000 * 2.0 ** -min(max(free, -60.0), 60.0)
+    return n.fixed((math.floor(share) if share <= 10_000 else math.ceil(share)) / 100, 2)

@@ -164,7 +164,7 @@ def divergence_check(pairs: list[Json]) -> Json:
         summary = (
             f"The {first['from']} and the {first['to']} network first differ in layer "
             f"{first['layer']}, at step {first['step']} of image {first['sample']} (counted from 0)"
-            + (f"; that membrane was {first['margin']:.2%} of the threshold away from firing."
+            + (f"; that membrane was {100 * first['margin']:.2g} % of the threshold from firing."
                if first["margin"] is not None else ".")
         )  # fmt: skip
     figures = {"pairs": len(pairs), "diverging": len(found)}

@@ -26,8 +26,8 @@ def sentence(checks: list[Json]) -> str:
             f"The chip network is as accurate as the trained network on clean images and under "
             f"every perturbation tested (up to {max(row['samples'] for row in accuracy):,} images "
             f"each, within the margins), and its membranes react to perturbations equally "
-            f"strongly. {figures['engine']} reproduces the specification bit for bit on "
-            f"{figures['samples']:,} images, and no input can overflow the chip's registers."
+            f"strongly. On {figures['samples']:,} images {figures['engine']} reproduces the "
+            f"specification bit for bit, and no input can overflow the chip's registers."
         )
     judged = [c for c in checks if c["verdict"] != str(Verdict.INFO)]
     found = [c for c in judged if c["verdict"] == str(verdict)]
