@@ -11,6 +11,8 @@ import pytest
 
 from spikeproof.cli import workflow
 from spikeproof.cli.app import run
+from spikeproof.cli.commands.run import show_predictions
+from spikeproof.cli.console import Console
 
 
 @pytest.fixture
@@ -52,7 +54,39 @@ def test_images_as_npy_and_in_a_folder(
     args[3] = str(tmp_path / "x.npy")
     found = document(capsys, args)
     assert found.pop("data")["labels"] == "absent"
-    assert found == {**first, "accuracy": None}
+    assert found == {**first, "accuracy": None, "labels": None}
+
+
+def test_the_first_predictions_are_shown_and_all_are_in_the_document(
+    args: list[str], tiny_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = document(capsys, args)
+    with np.load(tiny_images) as arrays:
+        labels = arrays["y"].tolist()
+    assert found["labels"] == labels and len(found["predictions"]) == 24
+    assert run(args[:-1]) == 0
+    lines = "".join(capsys.readouterr()).splitlines()
+    head = next(
+        i
+        for i, row in enumerate(lines)
+        if row.split() == ["sample", "prediction", "label", "right"]
+    )
+    shown = [row.split() for row in lines[head + 2 : head + 12]]
+    for i, (predicted, label) in enumerate(zip(found["predictions"][:10], labels, strict=False)):
+        right = "yes" if predicted == label else "no"
+        assert shown[i] == [str(i), str(predicted), str(label), right]
+    assert any("the first 10 of 24" in row for row in lines)
+
+
+def test_predictions_name_the_classes_of_data_that_are_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_predictions(
+        Console(),
+        {"predictions": [9, 2], "labels": None, "classes": ["T-shirt", "Trouser", "Coat"]},
+    )
+    rows = [row.split() for row in "".join(capsys.readouterr()).splitlines()]
+    assert rows[2:] == [["0", "9"], ["1", "2", "Coat"]]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spikeproof.report.charts import accuracy_curves, forest, forest_scale
-from spikeproof.report.charts_membrane import energy_curves, mppd_clouds, pairs
+from spikeproof.report.charts_membrane import energy_curves, mppd_residuals, residuals
 from spikeproof.report.charts_rows import bits_used, flip_rows, headroom_bars, margin_rows
 from spikeproof.report.data import (
     AccuracyData,
@@ -20,6 +20,7 @@ from spikeproof.report.data import (
     Cloud,
     ErrorData,
     MatchData,
+    MatchLimits,
     RangeData,
     RangeLayer,
 )
@@ -27,12 +28,13 @@ from spikeproof.report.model import Report, parse_report
 from spikeproof.report.svg import Scale, linear_ticks, log_ticks, tick_labels
 
 Make = Callable[..., dict[str, Any]]
+LIMITS = MatchLimits(median_difference=0.02, p99_difference=0.1)
 
 
 def all_charts(report: Report) -> list[str]:
     rows = report.data("V7", AccuracyData).rows
     attacks = report.data("V5", MatchData).attacks
-    found = [*accuracy_curves(rows), *mppd_clouds(attacks), *energy_curves(attacks)]
+    found = [*accuracy_curves(rows), *mppd_residuals(attacks, LIMITS), *energy_curves(attacks)]
     found += [
         c
         for c in (
@@ -88,23 +90,47 @@ def test_odd_clouds_are_drawn_or_left_out(values: list[float | None]) -> None:
         "energy": {"float": values, "chip": values},
     }
     attacks = [Attack.model_validate({"name": "a", "layers": [layer]})]
-    for chart in [*mppd_clouds(attacks), *energy_curves(attacks)]:
+    for chart in [*mppd_residuals(attacks, LIMITS), *energy_curves(attacks)]:
         ElementTree.fromstring(chart.svg)
         assert not re.search(r"\b(nan|inf)\b", chart.svg)
 
 
-def test_points_missing_on_log_axes_are_counted() -> None:
-    scatter = {"float": [0.0, 0.01, 1.0], "chip": [0.2, 0.01, 1.0]}
+def residual_chart(trained: list[float], chip: list[float]) -> str:
+    scatter = {"float": trained, "chip": chip}
     attack = Attack.model_validate({"name": "a", "layers": [{"name": "l1", "scatter": scatter}]})
-    (chart,) = mppd_clouds([attack])
-    assert "1 of them" in chart.svg
+    (chart,) = mppd_residuals([attack], LIMITS)
+    return str(chart.svg)
 
 
-def test_clouds_are_thinned_and_incomplete_pairs_dropped() -> None:
-    cloud = Cloud(trained=[float(i) for i in range(1000)], chip=[None] + [1.0] * 999)
-    kept = pairs(cloud)
+def test_a_residual_is_the_difference_in_per_cent_of_the_trained_value() -> None:
+    assert residuals(Cloud(trained=[2.0, 1.0], chip=[1.5, 1.0])) == [(1.75, -25.0), (1.0, 0.0)]
+
+
+def test_residuals_are_thinned_and_images_without_a_relative_difference_dropped() -> None:
+    cloud = Cloud(trained=[0.0, *(float(i) for i in range(1, 1000))], chip=[1.0] * 999 + [None])
+    kept = residuals(cloud)
     assert 100 < len(kept) <= 200
-    assert kept[0] == (1.0, 1.0)
+    assert kept[0] == (1.0, 0.0)
+
+
+def test_limits_are_drawn_where_they_fit_and_told_where_they_do_not() -> None:
+    wide, narrow = residual_chart([1.0, 2.0], [1.2, 2.0]), residual_chart([1.0, 2.0], [1.001, 2.0])
+    assert wide.count("limit-most") == wide.count("limit-half") == 2
+    assert "limit-most" not in narrow
+    assert "The limits ±2 % and ±10 % lie outside the panel" in narrow
+
+
+def test_axes_say_whether_they_are_linear_or_logarithmic() -> None:
+    assert "θ (log)" in residual_chart([0.01, 1.0], [0.011, 1.0])
+    even = residual_chart([0.9, 1.0], [0.91, 1.0])
+    assert "θ (linear)" in even and "trained, % (linear)" in even
+
+
+def test_a_readout_has_no_row_among_layers_whose_spikes_flip(make_report: Make) -> None:
+    layers = parse_report(make_report()).data("V4", ErrorData).layers
+    chart = flip_rows(layers, {"l3"})
+    assert chart is not None
+    assert ">l2<" in chart.svg and ">l3<" not in chart.svg
 
 
 def test_headroom_shows_an_overflow() -> None:

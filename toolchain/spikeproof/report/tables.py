@@ -148,8 +148,13 @@ def check_table(report: Report) -> Table:
 
 
 def _figures(check: Check) -> str:
-    told = ", ".join(f"{k.replace('_', ' ')} {n.anything(v)}" for k, v in check.figures.items())
-    return told or n.MISSING
+    told = (f"{k.replace('_', ' ')} {_brief(n.anything(v))}" for k, v in check.figures.items())
+    return ", ".join(told) or n.MISSING
+
+
+def _brief(value: str) -> str:
+    """Cut a hash; all of it stands under provenance."""
+    return f"{value[:12]}…" if len(value) >= 40 and " " not in value else value
 
 
 def check_order(check: Check) -> tuple[int, str]:

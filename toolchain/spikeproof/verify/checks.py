@@ -45,6 +45,10 @@ def check(
     }  # fmt: skip
 
 
+def _percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
 def exact_check(measured: Json, engine: str) -> Json:
     """V1: the target against the reference, value by value."""
     row = next(r for r in measured["engines"] if r["name"] == engine)
@@ -178,9 +182,10 @@ def errors_check(layers: list[Json], samples: int) -> Json:
     worst = max(spiking, key=lambda row: row["accumulated"]["flip_rate"])
     return check(
         "V4", "Conversion error, layer by layer", "measured", Verdict.INFO,
-        f"Spikes change most often in {worst['name']}: in {worst['accumulated']['flip_rate']:.3%} "
-        "of its states when the whole chip network runs, and in "
-        f"{worst['local']['flip_rate']:.3%} when only this layer is converted.",
+        f"Spikes change most often in {worst['name']}: in "
+        f"{_percent(worst['accumulated']['flip_rate'], 3)} of its states when the whole chip "
+        f"network runs, and in {_percent(worst['local']['flip_rate'], 3)} when only this layer is "
+        "converted.",
         {"samples": samples, "worst_layer": worst["name"],
          "worst_flip_rate": worst["accumulated"]["flip_rate"]},
         {"layers": layers},
@@ -206,7 +211,7 @@ def match_check(data: Json, reasons: list[Reason]) -> Json:
     return check(
         "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
         f"{passed} of {len(rows)} comparisons (each perturbation in each layer) meet all "
-        f"limits{spread}; the largest median difference is {worst:.2%}{turned}."
+        f"limits{spread}; the largest median difference is {_percent(worst)}{turned}."
         + (f" Farthest from its limit: {worst_first(reasons)[0].brief}." if reasons else ""),
         figures, data, reasons,
     )  # fmt: skip
@@ -232,8 +237,9 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
     return check(
         "V7", "Accuracy is the same, on clean and on perturbed images", "tested",
         verdict,
-        f"Clean accuracy {clean['float_accuracy']:.2%} before and {clean['chip_accuracy']:.2%} "
-        f"after; the largest difference is {100 * worst['difference']:+.2f} points "
+        f"Clean accuracy {_percent(clean['float_accuracy'])} before and "
+        f"{_percent(clean['chip_accuracy'])} after; the largest difference is "
+        f"{100 * worst['difference']:+.2f} points "
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
         + (f" {', '.join(masked)} made the trained network more accurate than it is on clean "
            "images: its gradients are masked, and accuracy under attack shows nothing."

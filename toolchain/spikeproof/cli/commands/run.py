@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from spikeproof.simulate.trace import Engine
     from spikeproof.work.evaluate import Evaluation, Subject
 
+SHOWN = 10
+"""Predictions that are printed; all of them are in the JSON document."""
+
 
 def build() -> Command:
     """Return the command with its options."""
@@ -165,10 +168,13 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
         "samples": len(found.predictions),
         "data": data.model_dump(mode="json"),
         "predictions": found.predictions.tolist(),
+        "labels": None if labels is None else labels.tolist(),
+        "classes": list(data.classes),
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
     }
-    correct = "" if accuracy is None else f", accuracy {accuracy:.2%}"
+    show_predictions(console, document)
+    correct = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
     console.say(f"{len(samples):,} samples on {options.engine} in {seconds:.1f} s{correct}")
     if found.earlier:
         console.say(f"{found.earlier} of {found.batches} batches were taken from {options.journal}")
@@ -177,6 +183,24 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
         console.say(f"trace: {options.trace}")
     console.document(document)
     return 0
+
+
+def show_predictions(console: Console, document: dict[str, Any]) -> None:
+    """Print the first predictions, with labels and names of classes where they are known."""
+    predictions, labels = document["predictions"], document["labels"]
+    names = dict(enumerate(document["classes"]))
+    columns = ["sample", "prediction"] + (["label", "right"] if labels else [])
+    rows: list[list[object]] = []
+    for i, predicted in enumerate(predictions[:SHOWN]):
+        row: list[object] = [i, _class(predicted, names)]
+        rows.append(row + ([_class(labels[i], names), predicted == labels[i]] if labels else []))
+    console.table(columns, rows)
+    if len(predictions) > SHOWN:
+        console.note(f"the first {SHOWN} of {len(predictions):,}; --json prints all of them")
+
+
+def _class(index: int, names: dict[int, str]) -> str:
+    return f"{index} {names[index]}" if index in names else str(index)
 
 
 def _samples(bundle: Bundle, options: _Options) -> Samples:
