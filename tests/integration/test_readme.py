@@ -12,6 +12,7 @@ import pytest
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
+from spikeproof.reasons import HELP_PAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,6 +35,22 @@ def test_ci_runs_exactly_the_test_command_of_the_readme() -> None:
     body = re.search(r"^tests\(\) \{\n(.*?)^\}", script, re.DOTALL | re.MULTILINE)
     assert body is not None
     assert body.group(1).strip() == TEST_COMMAND
+
+
+def test_the_page_that_reports_and_terminal_name_exists_and_is_linked() -> None:
+    page = ROOT / "docs" / "verification-failed.md"
+    assert page.read_text(encoding="utf-8").splitlines()[0] == f"# {HELP_PAGE}"
+    for other in (README, (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")):
+        assert f"[{HELP_PAGE}](" in other
+
+
+def test_the_page_of_failures_explains_every_check_that_is_judged() -> None:
+    guarantees = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    judged = re.findall(r"^\| (V\d+) \| (?:proved|tested)", guarantees, re.MULTILINE)
+    page = (ROOT / "docs" / "verification-failed.md").read_text(encoding="utf-8")
+    heads = " ".join(line for line in page.splitlines() if line.startswith("## "))
+    assert len(judged) >= 8
+    assert [check for check in judged if not re.search(rf"\b{check}\b", heads)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
