@@ -129,10 +129,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "scale offset": (replaced("weight", data=WEIGHT, scaleoffset=4), "only gzip"),
     "crowd": (crowd, "has 103 entries"),
     "number as type": (replaced("type", data=5), "its type is no text"),
-    "text as number": (replaced("neuron/iDecay", data="4096"), "neuron/iDecay holds text"),
-    "NaN": (replaced("neuron/vDecay", data=np.nan), "neuron/vDecay holds NaN"),
-    "infinity": (replaced("weight", data=np.full((3, 8), np.inf)), "weight holds NaN"),
-    "unsigned": (replaced("weight", data=np.full((3, 8), 2**64 - 1, np.uint64)), "huge numbers"),
+    "text as number": (replaced("neuron/iDecay", data="4096"), "neuron/iDecay holds text '4096'"),
+    "NaN": (replaced("neuron/vDecay", data=np.nan), "neuron/vDecay holds nan; expected"),
+    "infinity": (replaced("weight", data=np.full((3, 8), np.inf)), "holds inf at [0, 0], 24 such"),
+    "unsigned": (replaced("weight", data=np.full((3, 8), 2**64 - 1, np.uint64)), "(beyond 2^52)"),
     "negative": (replaced("weight", data=np.full((3, 8), -(2**63))), "weights span -9223372036"),
     "deep group": (lambda layer: layer.create_group("neuron/a/b") and None, "is no array"),
     "named type": (lambda layer: layer.__setitem__("odd", np.dtype("i8")), "is no array"),
@@ -211,3 +211,34 @@ def test_other_hdf5_files_are_refused(tmp_path: Path) -> None:
         file["node/type"] = "NIRGraph"
     with pytest.raises(InputError, match="holds no group 'layer'"):
         load_netx(path)
+
+
+@pytest.mark.parametrize("side", [4096 * 4, 4096 + 1])
+def test_a_small_file_that_asks_for_a_huge_network_is_refused_at_once(
+    side: int, tmp_path: Path
+) -> None:
+    """11 KB once took 8 GB and more than a minute."""
+    path = tmp_path / "a.net"
+    with h5py.File(path, "w") as file:
+        layer = file.create_group("layer/0")
+        layer["type"], layer["shape"] = np.array([b"input"]), (1, side, side)
+        layer["weight"], layer["bias"], layer["neuron/type"] = [1], [0], "CUBA"
+        for key, value in {"iDecay": 4096, "vDecay": 9, "vThMant": 5}.items():
+            layer[f"neuron/{key}"] = value
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=f"describes {side**2:,} neurons; the limit is"):
+            load_netx(path, 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+def test_memory_is_asked_for_before_it_is_taken(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikeproof.simulate import memory
+
+    edited(net, replaced("weight", data=np.resize(WEIGHT, (200_000, 8))))
+    monkeypatch.setattr(memory, "available_bytes", lambda: 20 << 20)
+    with pytest.raises(InputError, match=r"reading this network .* needs 25.9 MiB of memory"):
+        load_netx(net)

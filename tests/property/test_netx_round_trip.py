@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("h5py", reason="h5py is not installed")
 
 from spikeproof.interop.netx_form import netx_form
+from spikeproof.interop.netx_pixels import file_numbers, fixed_point, mantissas
 from spikeproof.interop.netx_read import load_netx
 from spikeproof.interop.netx_write import netx_problems, save_netx
 from spikeproof.ir.check_chip import check_chip
@@ -160,3 +161,22 @@ def test_any_legal_network_is_equal_or_refused(seed: int) -> None:
     network = random_network(rng)
     if not netx_problems(network):
         assert_equal_runs(rng, network, round_trip(network))
+
+
+ENDS = st.integers(-3000, 3000).map(lambda n: n / 1000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(-255, 255), st.integers(-400, 400), ENDS, ENDS)
+def test_pixel_maps_are_exact_and_come_back(
+    weight: int, bias: int, low: float, high: float
+) -> None:
+    """Weight, bias and range give integers that round every pixel as the real numbers do."""
+    wanted = mantissas(weight, bias, (low, high))
+    again = file_numbers(wanted, (low, high))
+    assert again is not None and mantissas(*again, (low, high)) == wanted
+    found = fixed_point(weight, bias, (low, high))
+    if found is not None:
+        factor, offset, shift = found
+        half = (1 << shift) >> 1
+        assert [(factor * p + offset + half) >> shift for p in range(256)] == wanted

@@ -56,7 +56,9 @@ def test_spikes_of_a_file_run_on_every_engine(
     bundle = tmp_path / "tiny.spk"
     made = command("convert", tiny, "-o", bundle, "--skip-input", "--timesteps", 15)
     assert [row["layer"] for row in made["layers"]] == ["conv1", "conv2"]
-    assert made["options"] == {"timesteps": 15, "pixel_range": None, "skip_input": True}
+    assert made["options"] == {
+        "timesteps": 15, "pixel_range": None, "skip_input": True, "input_shape": None,
+    }  # fmt: skip
     engines = ["reference", "fast"]
     for engine in engines:
         done = command("run", bundle, "--data", recorded, "--engine", engine)
@@ -88,6 +90,18 @@ def test_pixels_and_the_origin_are_recorded(tiny: Path, tmp_path: Path, command:
     again = tmp_path / "again.spk"
     command("convert", tiny, "-o", again, "--pixel-range", 0, 1)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_export_writes_for_the_range_the_network_was_read_with(
+    tiny: Path, tmp_path: Path, command: Command
+) -> None:
+    bundle, again = tmp_path / "tiny.spk", tmp_path / "again.net"
+    command("convert", tiny, "-o", bundle, "--pixel-range", -1, 1)
+    command("export", bundle, "--format", "net", "-o", again)
+    command("convert", again, "-o", tmp_path / "again.spk", "--pixel-range", -1, 1)
+    first, second = load_bundle(bundle), load_bundle(tmp_path / "again.spk")
+    for key, expected in first.expected.items():
+        np.testing.assert_array_equal(second.expected[key], expected)
 
 
 def test_own_data_become_the_self_test(

@@ -12,7 +12,7 @@ pytest.importorskip("h5py", reason="h5py is not installed")
 
 import h5py
 
-from spikeproof.errors import GraphError, InputError, UnsupportedError
+from spikeproof.errors import GraphError, InputError, RangeError, UnsupportedError
 from spikeproof.interop.netx_read import load_netx
 from spikeproof.ir.chip import ConvSynapse, DenseSynapse, HostCurrent, LifNeuron, ReadoutNeuron
 from spikeproof.simulate.reference import ReferenceEngine
@@ -46,6 +46,8 @@ def write(path: Path, *layers: Layer, **simulation: int) -> Path:
     with h5py.File(path, "w") as file:
         for index, layer in enumerate(layers):
             for key, value in layer.items():
+                if value is None:
+                    continue
                 stored = np.array([value], "S12") if key == "type" else value
                 file.create_dataset(f"layer/{index}/{key}", data=stored)
         for key, number in simulation.items():
@@ -178,6 +180,7 @@ def test_a_network_that_ends_in_spikes_is_read_by_its_counts(net: Path) -> None:
 
 
 IMAGE = source(2, 5, 4)
+NO_NEURON: Layer = dict.fromkeys(neuron(), None)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +203,19 @@ IMAGE = source(2, 5, 4)
         ([dense(2, 3, weight=np.array([[1, -129, 2]] * 2))], "with 4 odd ones"),
         ([dense(2, 3, weight=np.array([[256, -2, 2]] * 2))], "weights span -2..256"),
         ([dense(2, 3, weight=np.array([[256, 2, 2]] * 2))], "weights span 2..256"),
-        ([dense(2, 3, weight=np.zeros((2, 3)))], "all weights are 0; lava-dl cannot load"),
         ([dense(2, 3, weight=np.full((2, 3), -64))], "lava-dl would load other numbers"),
-        ([dense(2, 3, weight=np.full((2, 3), 0.5))], "weight holds NaN, fractions or huge"),
-        ([dense(2, 3, weight=np.full((2, 3), np.nan))], "weight holds NaN"),
+        ([dense(2, 3, weight=np.full((2, 3), 0.5))], "weight holds 0.5 at [0, 0], 6 such"),
+        ([dense(2, 3, weight=np.full((2, 3), np.nan))], "weight holds nan at [0, 0]"),
         ([dense(2, 3, weight=np.zeros((2, 3, 2)))], "weight has shape (2, 3, 2)"),
-        ([{"type": "dense", "weight": np.ones((2, 3))}], "layer 0 (dense): has no neuron"),
-        ([dense(2, 3, bias=np.array([1.5, 0]))], "bias holds NaN, fractions"),
+        ([IMAGE, {**conv(3, 2, (3, 3, 2)), **NO_NEURON}], "layer 1 (conv): has no neuron"),
+        ([{"type": "dense", "weight": np.ones((2, 3)), "bias": [1, 0]}], "no neuron but a bias"),
+        ([{"type": "dense", "weight": np.ones((2, 3))}, dense(2, 2)],
+         "layer 1 (dense): gets nothing: the layer before it never fires"),
+        ([dense(2, 3, weight=np.ones(7))], "its 7 numbers cannot be cut into 2 rows"),
+        ([dense(2, 3, **neuron(vThMant=1 << 60))], "vThMant holds 1152921504606846976 (beyond"),
+        ([dense(2, 3, **neuron(vThMant=1 << 40))],
+         "vThMant is 1099511627776, the chip takes 0..131071 (up to 262143 only for a readout"),
+        ([dense(2, 3, bias=np.array([1.5, 0]))], "bias holds 1.5 at [0], 1 such of 2"),
         ([dense(2, 3, bias=np.array([4096, 0]))], "bias spans 0..4096"),
         ([dense(2, 3, bias=np.arange(3))], "bias has shape (3,), expected (2,)"),
         ([dense(2, 3, shape=(5, 1, 1))], "shape is (5,), its weight gives (2,)"),
@@ -214,7 +223,7 @@ IMAGE = source(2, 5, 4)
         ([source(4), dense(2, 3)], "expects 3 inputs, gets (4, 1, 1)"),
         ([IMAGE, conv(3, 2, (3, 3, 2)), dense(2, 18)], "needs a flatten in between"),
         ([IMAGE, FLAT, conv(3, 2, (3, 3, 2))], "after a flatten has no image"),
-        ([conv(3, 2, (3, 3, 2))], "the shape of its input is in no file without input"),
+        ([conv(3, 2, (3, 3, 2))], "the shape of its input; give --input-shape C H W"),
         ([IMAGE, conv(3, 2, (3, 3, 2), kernelSize=(3, 5))], "kernelSize is [3, 5]"),
         ([IMAGE, conv(3, 2, (3, 3, 2), stride=(1, 2, 3))], "stride is [1, 2, 3], expected (h, w)"),
         ([source(2, 3), dense(2, 6)], "shape is [2, 3], expected (C, H, W) or (N,)"),
@@ -263,3 +272,82 @@ def test_impossible_numbers_of_steps_are_refused(net: Path, steps: int) -> None:
 def test_an_impossible_pixel_range_is_refused(net: Path) -> None:
     with pytest.raises(InputError, match="two finite numbers"):
         load_netx(write(net, dense(2, 3)), 4, pixel_range=(0.0, float("nan")))
+
+
+# --- what lava-dl reads, we read -----------------------------------------------------------------
+
+
+def test_dense_weights_stored_flat_are_cut_into_rows(net: Path) -> None:
+    weight = np.array([[2, -4, 6], [8, 10, -12]])
+    synapse = load_netx(write(net, dense(2, 3, weight=weight.ravel())), 4).layers[0].synapse
+    np.testing.assert_array_equal(synapse.weight, weight)
+
+
+@pytest.mark.parametrize("bias", [np.array([7.0]), np.array(7)])
+def test_one_bias_serves_all_neurons_of_a_dense_layer(net: Path, bias: Any) -> None:
+    found = load_netx(write(net, dense(3, 2, bias=bias)), 4).layers[0].neuron
+    assert found.bias.tolist() == [7, 7, 7]
+
+
+def test_a_dense_layer_is_fed_by_a_flat_image(net: Path) -> None:
+    """lava-dl's own mnist.net: an input of shape (784,) with neurons, then a dense layer."""
+    block = source(784, weight=[76.0], bias=[64.0], **neuron(iDecay=4096))
+    network = load_netx(write(net, block, dense(10, 784)), 16, pixel_range=(0, 1))
+    assert (network.input_shape, network.coding) == ((784, 1, 1), "pixels")
+    assert [layer.name for layer in network.layers] == ["input0", "dense1"]
+
+
+def test_a_dense_layer_without_neuron_is_a_readout(net: Path) -> None:
+    """lava-dl's default: iDecay 0 sums in u, vDecay 4096 makes v that sum, and it never fires."""
+    layer = {"type": "dense", "shape": (2,), "weight": np.array([[100, -50], [2, 4]])}
+    network = load_netx(write(net, layer), 5)
+    assert isinstance(network.layers[0].neuron, ReadoutNeuron)
+    x = np.ones((1, 5, 2, 1, 1), np.uint8)
+    u = np.cumsum(np.full((5, 2), [50, 6]) * 64, axis=0)
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    np.testing.assert_array_equal(traces["dense0"].v[0], u)
+
+
+def test_a_layer_without_neuron_whose_sum_could_wrap_is_refused(net: Path) -> None:
+    layer = {"type": "dense", "shape": (1,), "weight": np.full((1, 600), 200)}
+    with pytest.raises(RangeError, match="dense0: has no neuron, and v could reach"):
+        load_netx(write(net, layer), 50)
+
+
+def test_dense_weights_of_zero_are_legal(net: Path) -> None:
+    network = load_netx(write(net, dense(2, 3, weight=np.zeros((2, 3)))), 4)
+    assert not network.layers[0].synapse.weight.any()
+
+
+def test_the_input_shape_of_a_first_convolution_is_an_option(net: Path) -> None:
+    write(net, conv(4, 2, (4, 3, 2)))
+    assert load_netx(net, 4, input_shape=(2, 5, 4)).input_shape == (2, 5, 4)
+    with pytest.raises(UnsupportedError, match=r"--input-shape says \(1, 5, 4\)"):
+        load_netx(write(net, IMAGE, conv(4, 2, (4, 3, 2))), 4, input_shape=(1, 5, 4))
+    assert load_netx(write(net, dense(2, 12)), 4, input_shape=(3, 2, 2)).input_shape == (3, 2, 2)
+
+
+# --- readouts by proof ---------------------------------------------------------------------------
+
+TOP = {"iDecay": 4096, "vDecay": 0, "vThMant": (1 << 17) - 1}
+
+
+def test_a_regressor_that_can_never_fire_is_a_readout(net: Path) -> None:
+    """The last layer of lava-dl's PilotNet: the highest threshold, no leak, no filter."""
+    layer = dense(1, 10, weight=np.full(10, 42), bias=[3], **neuron(**TOP))
+    network = load_netx(write(net, layer), 16)
+    assert isinstance(network.layers[0].neuron, ReadoutNeuron)
+    result = ReferenceEngine().run(network, np.ones((1, 16, 10, 1, 1), np.uint8))
+    assert result.logits.tolist() == [[16 * (420 + 3) * 64]]
+
+
+def test_a_regressor_that_might_fire_stays_a_spiking_layer(net: Path) -> None:
+    layer = dense(1, 900, weight=np.full(900, 200), **neuron(**TOP))
+    assert isinstance(load_netx(write(net, layer), 50).layers[0].neuron, LifNeuron)
+
+
+@pytest.mark.parametrize("change", [{"vDecay": 1}, {"iDecay": 4095}, {"vThMant": 131070}])
+def test_a_silent_layer_with_other_parameters_is_no_readout(net: Path, change: Layer) -> None:
+    layer = dense(1, 10, **neuron(**{**TOP, **change}))
+    assert isinstance(load_netx(write(net, layer), 4).layers[0].neuron, LifNeuron)

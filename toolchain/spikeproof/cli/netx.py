@@ -35,14 +35,21 @@ class NetxOptions:
     timesteps: int | None = None
     pixel_range: tuple[float, float] | None = None
     skip_input: bool = False
+    input_shape: tuple[int, int, int] | None = None
 
     def load(self, path: Path) -> ChipNetwork:
         """Read a file with these options (see ``load_netx`` for what is raised)."""
-        from spikeproof.interop.netx_input import RAW_PIXELS
+        from spikeproof.interop.netx_pixels import RAW_PIXELS
         from spikeproof.interop.netx_read import load_netx
 
         pixels = self.pixel_range or RAW_PIXELS
-        return load_netx(path, self.timesteps, pixel_range=pixels, skip_input=self.skip_input)
+        return load_netx(
+            path,
+            self.timesteps,
+            pixel_range=pixels,
+            skip_input=self.skip_input,
+            input_shape=self.input_shape,
+        )
 
 
 def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
@@ -56,9 +63,11 @@ def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
     Raises:
         RangeError: a host-written bias or a readout could overflow.
     """
+    from spikeproof.simulate.memory import check_analysis
     from spikeproof.simulate.self_test import make_bundle
 
     network = options.load(path)
+    check_analysis(network, STIMULUS_SAMPLES)
     check_foreign_ranges(network)
     stimulus = _random_input(network) if data is None else _first_samples(network, data)
     record = {
@@ -67,6 +76,7 @@ def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
             "timesteps": network.timesteps,
             "pixel_range": None if options.pixel_range is None else list(options.pixel_range),
             "skip_input": options.skip_input,
+            "input_shape": None if options.input_shape is None else list(options.input_shape),
         },
         "stimulus": "random, seed 0" if data is None else "given",
         "table": netx_table(network),

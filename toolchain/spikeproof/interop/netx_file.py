@@ -46,6 +46,11 @@ class RawLayer:
         """Return how messages call this layer."""
         return f"layer {self.index} ({self.kind})"
 
+    @property
+    def has_neuron(self) -> bool:
+        """Tell whether the layer has a neuron of its own."""
+        return any(key.startswith("neuron/") for key in self.values)
+
 
 @dataclass(frozen=True, eq=False)
 class RawNet:

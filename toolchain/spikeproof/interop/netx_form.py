@@ -15,6 +15,15 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.interop.netx_host import host_form
+from spikeproof.interop.netx_input import host_current
+from spikeproof.interop.netx_pixels import (
+    PIXELS,
+    RAW_PIXELS,
+    PixelRange,
+    file_numbers,
+    fixed_point,
+)
+from spikeproof.interop.netx_readout import with_proved_readout
 from spikeproof.interop.netx_rules import (
     BIAS_EXPONENT,
     Ints,
@@ -31,6 +40,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     Synapse,
 )
+from spikeproof.ir.shapes import Shape
 
 _ONE = 1 << BIAS_EXPONENT
 
@@ -43,12 +53,17 @@ class FormProblem(Exception):
         self.problems = tuple(problems)
 
 
-def netx_form(network: ChipNetwork) -> ChipNetwork:
+def netx_form(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> ChipNetwork:
     """Return a legal network in the form the reader gives it, with the same u, v and s.
+
+    Args:
+        network: the network.
+        pixel_range: the values pixel 0 and 255 stand for, with which the file will be read.
 
     Raises:
         FormProblem: the format cannot hold it; all reasons.
     """
+    network = with_proved_readout(network)
     problems: list[str] = []
     layers = []
     place = 0 if isinstance(network.layers[0].synapse, HostCurrent) else 1
@@ -56,7 +71,7 @@ def netx_form(network: ChipNetwork) -> ChipNetwork:
     for layer in network.layers:
         place += isinstance(layer.synapse, DenseSynapse) and len(shape) == 3  # the flatten
         found: list[str] = []
-        layers.append(_layer(layer, place, found))
+        layers.append(_layer(layer, place, pixel_range, found))
         problems += [f"{layer.name}: {problem}" for problem in found]
         shape, place = layer.shape, place + 1
     if problems:
@@ -64,10 +79,10 @@ def netx_form(network: ChipNetwork) -> ChipNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def _layer(layer: ChipLayer, place: int, problems: list[str]) -> ChipLayer:
+def _layer(layer: ChipLayer, place: int, pixels: PixelRange, problems: list[str]) -> ChipLayer:
     synapse: Any = layer.synapse
     if isinstance(synapse, HostCurrent):
-        kind, synapse = "input", _host(synapse, layer, problems)
+        kind, synapse = "input", _host(synapse, layer.shape, pixels)
     else:
         kind = "conv" if isinstance(synapse, ConvSynapse) else "dense"
         synapse = _synapse(synapse, problems)
@@ -80,10 +95,22 @@ def written_weights(synapse: Synapse) -> NDArray[np.int16]:
     return fx.shift_sum(weight, synapse.exponent).astype(np.int16)
 
 
-def written_affine(host: HostCurrent) -> tuple[int, int]:
-    """Return weight and bias of the input block, for a host current of the right form."""
-    weight, offset = int(host.synapse.weight.flat[0]), int(host.offset.flat[0])
-    return int(fx.shift_sum(weight, -host.shift)), int(fx.shift_sum(offset, -host.shift))
+def written_affine(host: HostCurrent, shape: Shape, pixels: PixelRange) -> tuple[int, int] | None:
+    """Return weight and bias of lava-dl's own input block, if a host current is one.
+
+    Read with the same pixel range, they give every pixel the bias that this host current writes.
+    None: it is no affine map of each pixel by itself, or no whole numbers say it for this range.
+    """
+    inner = host.synapse
+    per_pixel = (
+        isinstance(inner, ConvSynapse)
+        and inner.weight.shape[1:] == (1, 1, 1)
+        and (inner.groups, inner.stride, inner.padding) == (shape[0], (1, 1), (0, 0))
+    )
+    if not per_pixel or np.ptp(inner.weight) or np.ptp(host.offset):
+        return None
+    sums = int(inner.weight.flat[0]) * np.arange(PIXELS, dtype=np.int64) + int(host.offset.flat[0])
+    return file_numbers(fx.round_half_up_shift(sums, host.shift).tolist(), pixels)
 
 
 def _synapse(synapse: Synapse, problems: list[str]) -> Synapse:
@@ -104,32 +131,11 @@ def _synapse(synapse: Synapse, problems: list[str]) -> Synapse:
     return replace(synapse, weight=found[0], sign=found[1], exponent=found[2])
 
 
-def is_affine(host: HostCurrent, layer: ChipLayer) -> bool:
-    """Tell whether a host current is one affine map of each pixel: lava-dl's own input block."""
-    inner, channels = host.synapse, layer.shape[0]
-    per_pixel = (
-        isinstance(inner, ConvSynapse)
-        and inner.weight.shape[1:] == (1, 1, 1)
-        and (inner.groups, inner.stride, inner.padding) == (channels, (1, 1), (0, 0))
-    )
-    return bool(per_pixel and not np.ptp(inner.weight) and not np.ptp(host.offset))
-
-
-def _host(host: HostCurrent, layer: ChipLayer, problems: list[str]) -> HostCurrent:
-    """Return the plain form of a host current."""
-    if not is_affine(host, layer):
-        return host_form(host, layer.shape)
-    inner, channels = host.synapse, layer.shape[0]
-    weight, offset = written_affine(host)
-    step = 1 << host.shift
-    if (weight * step, offset * step) != (int(inner.weight.flat[0]), int(host.offset.flat[0])):
-        problems.append(
-            f"the host's current has {host.shift} bits after the point; a .net has none"
-        )
-        return host
-    kernel = np.full((channels, 1, 1, 1), weight, np.int16)
-    plain = ConvSynapse(kernel, (channels, *layer.shape[1:]), groups=channels)  # type: ignore[arg-type]
-    return HostCurrent(plain, np.full((1, 1, 1), offset, np.int64), 0)
+def _host(host: HostCurrent, shape: Shape, pixels: PixelRange) -> HostCurrent:
+    """Return a host current in its plain form: lava-dl's map of each pixel, or our own entries."""
+    written = written_affine(host, shape, pixels)
+    found = None if written is None else fixed_point(*written, pixels)
+    return host_form(host, shape) if found is None else host_current(found, shape)
 
 
 def _neuron(layer: ChipLayer, problems: list[str]) -> Any:

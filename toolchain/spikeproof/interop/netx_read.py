@@ -6,31 +6,45 @@ neurons. Times, resets and pixel values are not in such a file; see docs/formats
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from spikeproof.errors import GraphError, InputError, UnsupportedError, list_problems
+from spikeproof.errors import (
+    GraphError,
+    InputError,
+    RangeError,
+    UnsupportedError,
+    list_problems,
+)
 from spikeproof.interop.netx_file import RawLayer, RawNet, read_raw
 from spikeproof.interop.netx_host import has_host, read_host
-from spikeproof.interop.netx_input import (
-    RAW_PIXELS,
-    PixelRange,
-    read_host_current,
-    read_input_shape,
-)
+from spikeproof.interop.netx_input import read_host_current, read_input_shape
 from spikeproof.interop.netx_neuron import read_bias, read_neuron
+from spikeproof.interop.netx_pixels import RAW_PIXELS, PixelRange
+from spikeproof.interop.netx_readout import last_range, with_proved_readout
 from spikeproof.interop.netx_rules import PIXEL_BITS, Ints
 from spikeproof.interop.netx_synapse import read_conv, read_dense
 from spikeproof.interop.netx_values import LayerValues
 from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, HostCurrent
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    HostCurrent,
+    ReadoutNeuron,
+)
 from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.simulate.memory import check_analysis
 
 SUPPORTED = "input, conv, dense, flatten"
 _LIMIT_SIDE = 1 << 20
+LIMIT_NEURONS = 1 << 24
+"""A file of a few kilobytes can ask for any number; a Loihi 2 chip has 2^20 neurons."""
 
 
 def load_netx(
@@ -39,6 +53,7 @@ def load_netx(
     *,
     pixel_range: PixelRange = RAW_PIXELS,
     skip_input: bool = False,
+    input_shape: Shape | None = None,
 ) -> ChipNetwork:
     """Read a ``.net`` file.
 
@@ -49,20 +64,24 @@ def load_netx(
         pixel_range: the values that pixel 0 and pixel 255 stand for; only an input block with
             its own neuron uses them.
         skip_input: leave out the input block's neuron; the network then takes its spikes.
+        input_shape: (C, H, W) of the spikes, for a file that begins with a convolution or a dense
+            layer and so does not say it (lava-dl's ``input_shape``, which counts W, H, C).
 
     Returns:
         A network of coding "pixels" if it begins with an input block that has a neuron, else
-        "spikes". One that ends in a spiking layer is read by its spike counts.
+        "spikes". One that ends in a spiking layer is read by its spike counts; a last layer with
+        the highest threshold that is proved never to fire is a readout.
 
     Raises:
         InputError: no such file, damaged, beyond a limit. UnsupportedError: something in it has
             no equal here; every such thing is named with its layer. GraphError: shapes do not
-            fit, or a sum is too large. MissingExtraError: h5py is not installed.
+            fit, or a sum is too large. RangeError: the membrane of a layer without neuron could
+            leave 24 bits. MissingExtraError: h5py is not installed.
     """
     if not (np.isfinite(pixel_range).all() and max(map(abs, pixel_range)) <= 1e6):
         raise InputError(f"is {pixel_range}, expected two finite numbers", where="pixel range")
     raw = read_raw(path)
-    chain = _Chain(pixel_range, skip_input)
+    chain = _Chain(pixel_range, skip_input, input_shape)
     for layer in raw.layers:
         chain.add(layer)
     steps = timesteps if timesteps is not None else _steps(raw)
@@ -78,8 +97,32 @@ def load_netx(
         _name(path), chain.input_shape, steps, tuple(chain.layers),
         "pixels" if chain.pixels else "spikes",
     )  # fmt: skip
+    _check_size(network)
+    check_analysis(network)
     check_chip(network)
-    return network
+    if not raw.layers[-1].has_neuron:
+        _check_default_readout(network)
+    return with_proved_readout(network)
+
+
+def _check_size(network: ChipNetwork) -> None:
+    neurons = sum(math.prod(layer.shape) for layer in network.layers)
+    if neurons > LIMIT_NEURONS:
+        raise InputError(
+            f"describes {neurons:,} neurons; the limit is {LIMIT_NEURONS:,}, sixteen Loihi 2 chips",
+            where=network.name, hint="Are the shapes in the file what they should be?",
+        )  # fmt: skip
+
+
+def _check_default_readout(network: ChipNetwork) -> None:
+    """Check that a last layer without neuron says here what it says in lava-dl."""
+    found = last_range(network, network.layers[-1])
+    if isinstance(network.layers[-1].neuron, ReadoutNeuron) and not found.ok:
+        raise RangeError(
+            f"{found.name}: has no neuron, and {'; '.join(found.problems)}; beyond it, lava-dl's "
+            "default neuron wraps", where=network.name,
+            hint="With fewer --timesteps the sum stays smaller.",
+        )  # fmt: skip
 
 
 def _steps(raw: RawNet) -> int | None:
@@ -97,8 +140,10 @@ def _name(path: Path) -> str:
 class _Chain:
     """Build the layers one after another; a layer that fails leaves its declared shape."""
 
-    def __init__(self, pixel_range: PixelRange, skip_input: bool) -> None:
-        self.pixel_range, self.skip_input = pixel_range, skip_input
+    def __init__(
+        self, pixel_range: PixelRange, skip_input: bool, input_shape: Shape | None
+    ) -> None:
+        self.pixel_range, self.skip_input, self._given = pixel_range, skip_input, input_shape
         self.problems: list[str] = []
         self.layers: list[ChipLayer] = []
         self.input_shape: Shape | None = None
@@ -126,16 +171,19 @@ class _Chain:
             values.refuse("an input can only be the first layer")
             values.skip(*values.raw.values)
             return
-        self._shape = self.input_shape = read_input_shape(values)
+        self._shape, flat = read_input_shape(values)
+        self.input_shape = self._shape
+        if self._given is not None and self._shape not in (None, self._given):
+            values.refuse(f"shape is {self._shape}, --input-shape says {self._given}")
         if not values.has_neuron:
             values.fixed("messageBits", PIXEL_BITS, "only pixels of 8 bits are supported")
             self.pixels = "messageBits" in values
             return
         self.pixels = not self.skip_input
-        self._needs_flatten = True
+        self._needs_flatten = not flat
         current = self._host(values)
-        flat = (1,) * len(self._shape or ())
-        neuron = read_neuron(values, np.zeros(flat, np.int32))
+        axes = (1,) * len(self._shape or ())
+        neuron = read_neuron(values, np.zeros(axes, np.int32))
         if self.pixels and current is not None and neuron is not None and self._shape:
             self.layers.append(ChipLayer("input0", current, neuron, self._shape))
 
@@ -161,8 +209,13 @@ class _Chain:
     def _conv(self, values: LayerValues) -> None:
         if self._flat:
             values.refuse("a convolution after a flatten has no image to work on")
-        if values.raw.index == 0:
-            values.refuse("is the first entry: the shape of its input is in no file without input")
+        if values.raw.index == 0 and self._given is None:
+            values.refuse(
+                "is the first entry, so the file does not say the shape of its input; give "
+                "--input-shape C H W"
+            )
+        elif values.raw.index == 0:
+            self._shape = self.input_shape = self._given
         self._append(values, read_conv(values, self._shape))
         self._needs_flatten = True
 
@@ -171,11 +224,13 @@ class _Chain:
             values.refuse("is fed by an image; lava-dl needs a flatten in between")
         synapse = read_dense(values)
         if values.raw.index == 0 and synapse is not None:
-            self._shape = self.input_shape = (synapse.weight.shape[1], 1, 1)
+            self._shape = self.input_shape = self._given or (synapse.weight.shape[1], 1, 1)
         self._append(values, synapse)
         self._flat = self._needs_flatten = False
 
     def _append(self, values: LayerValues, synapse: ConvSynapse | DenseSynapse | None) -> None:
+        if self.layers and isinstance(self.layers[-1].neuron, ReadoutNeuron):
+            values.refuse("gets nothing: the layer before it never fires")
         declared = values.array("shape")
         shape = _declared(declared, isinstance(synapse, DenseSynapse))
         if synapse is not None and self._shape is not None:

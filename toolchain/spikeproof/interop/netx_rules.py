@@ -26,18 +26,34 @@ SILENT_THRESHOLD = (1 << 18) - 1
 DEFAULT_INPUT_WEIGHT = 64
 PIXEL_BITS = 8
 """Payload of a first layer that takes pixels as graded spikes: lava-dl's input_message_bits."""
+_HUGE = 1 << 52
+"""Beyond this, not every whole number has a place in a float64."""
 
 
 def integers(array: NDArray[Any]) -> Ints | None:
     """Return an array as int64, or None if it holds NaN, a fraction, or something huge."""
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (np.abs(array) > 1 << 52).any():
+        if not np.isfinite(array).all() or (np.abs(array) > _HUGE).any():
             return None
         if (array != np.rint(array)).any():
             return None
-    elif array.dtype.kind not in "biu" or (array.size and int(array.max()) > 1 << 52):
+    elif array.dtype.kind not in "biu" or (array.size and int(array.max()) > _HUGE):
         return None
     return array.astype(np.int64)
+
+
+def odd_value(array: NDArray[Any]) -> str:
+    """Name the first value of an array that is no whole number of sane size, with its index."""
+    if array.dtype.kind not in "biuf":
+        return f"values of type {array.dtype}"
+    wrong = array > _HUGE if array.dtype.kind == "u" else ~(np.abs(array) <= _HUGE)
+    if array.dtype.kind == "f":
+        wrong |= array != np.rint(array)
+    place = np.unravel_index(int(wrong.argmax()), array.shape)
+    index = f" at {[int(i) for i in place]}" if array.size > 1 else ""
+    count = f", {int(wrong.sum()):,} such of {array.size:,} values" if array.size > 1 else ""
+    beyond = " (beyond 2^52)" if np.isfinite(array[place]) and abs(array[place]) > _HUGE else ""
+    return f"{array[place]}{beyond}{index}{count}"
 
 
 def chip_weights(weight: Ints) -> tuple[NDArray[np.int16], Sign, int] | str:

@@ -39,22 +39,32 @@ def read_conv(values: LayerValues, shape: Shape | None) -> ConvSynapse | None:
 
 def read_dense(values: LayerValues) -> DenseSynapse | None:
     """Return the weights of a dense layer, (out, in); problems are noted."""
-    weight = _weight(values, 2)
+    weight = _weight(values, 2, _outputs(values))
     if weight is None:
         values.skip("inFeatures", "outFeatures")
         return None
     _size(values, "inFeatures", [weight.shape[1]])
     _size(values, "outFeatures", [weight.shape[0]])
     typed = _typed(values, weight)
-    changed = dense_loads_unchanged(weight) if typed else None
+    # lava-dl cannot load a dense layer of zeros; it says well enough what it does.
+    changed = dense_loads_unchanged(weight) if typed and weight.any() else None
     if changed is not None:
         values.refuse(changed)
         return None
     return None if typed is None else DenseSynapse(*typed)
 
 
-def _weight(values: LayerValues, dims: int) -> Ints | None:
-    """Return the weights with ``dims`` axes; more are dropped if they have length 1."""
+def _outputs(values: LayerValues) -> int:
+    """Return how many neurons a dense layer says it has (0: it does not say)."""
+    declared = values.array("shape")
+    return 0 if declared is None else math.prod(declared.reshape(-1).tolist())
+
+
+def _weight(values: LayerValues, dims: int, outputs: int = 0) -> Ints | None:
+    """Return the weights with ``dims`` axes; more are dropped if they have length 1.
+
+    Flat weights of a dense layer are cut into ``outputs`` rows, as lava-dl does.
+    """
     values.fixed("delay", 0, "synaptic and axonal delays are not supported")
     complex_parts = {"weight/real", "weight/imag"} & set(values.raw.values)
     if complex_parts:
@@ -65,6 +75,12 @@ def _weight(values: LayerValues, dims: int) -> Ints | None:
     if found is None:
         if "weight" not in values:
             values.refuse("has no weight")
+        return None
+    if dims == 2 and found.ndim == 1 and outputs > 0 and found.size % outputs == 0:
+        return found.reshape(outputs, -1)
+    if dims == 2 and found.ndim == 1:
+        rows = f"{outputs} rows" if outputs > 0 else "rows without a shape"
+        values.refuse(f"weight is flat: its {found.size:,} numbers cannot be cut into {rows}")
         return None
     if found.ndim < dims or math.prod(found.shape[dims:]) != 1:
         form = "(out, in/groups, kH, kW)" if dims == 4 else "(out, in)"

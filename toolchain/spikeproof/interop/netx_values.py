@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikeproof.interop.netx_file import RawLayer
-from spikeproof.interop.netx_rules import Ints, integers
+from spikeproof.interop.netx_rules import Ints, integers, odd_value
 
 
 class LayerValues:
@@ -19,7 +19,7 @@ class LayerValues:
     @property
     def has_neuron(self) -> bool:
         """Tell whether the layer has a neuron of its own."""
-        return any(key.startswith("neuron/") for key in self.raw.values)
+        return self.raw.has_neuron
 
     def refuse(self, what: str) -> None:
         """Note a problem of this layer."""
@@ -42,14 +42,22 @@ class LayerValues:
             return None
         found = None if isinstance(value, str) else integers(value)
         if found is None:
-            kind = "text" if isinstance(value, str) else "NaN, fractions or huge numbers"
-            self.refuse(f"{key} holds {kind}, expected whole numbers")
+            odd = f"text {value!r}" if isinstance(value, str) else odd_value(value)
+            self.refuse(f"{key} holds {odd}; expected whole numbers")
         return found
 
     def whole(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
         """Return one number; an array is accepted if all its values are equal."""
         if key not in self and default is not None:
             return default
+        value = self.one(key)
+        if value is not None and not low <= value <= high:
+            self.refuse(f"{key} is {value}, the chip takes {low}..{high}")
+            return None
+        return value
+
+    def one(self, key: str) -> int | None:
+        """Return one number of any size; an array is accepted if all its values are equal."""
         if key not in self:
             self.refuse(f"has no {key}")
             return None
@@ -59,11 +67,7 @@ class LayerValues:
         if (found != found.flat[0]).any():
             self.refuse(f"{key} differs between neurons; one value per layer is supported")
             return None
-        value = int(found.flat[0])
-        if not low <= value <= high:
-            self.refuse(f"{key} is {value}, the chip takes {low}..{high}")
-            return None
-        return value
+        return int(found.flat[0])
 
     def pair(self, key: str, default: int) -> tuple[int, int]:
         """Return (h, w); one number stands for both."""

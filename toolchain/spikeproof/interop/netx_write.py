@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import UnsupportedError, list_problems
 from spikeproof.interop.netx_file import need_h5py
-from spikeproof.interop.netx_form import (
-    FormProblem,
-    is_affine,
-    netx_form,
-    written_affine,
-    written_weights,
-)
+from spikeproof.interop.netx_form import FormProblem, netx_form, written_affine, written_weights
 from spikeproof.interop.netx_host import host_entries
+from spikeproof.interop.netx_pixels import RAW_PIXELS, PixelRange
 from spikeproof.interop.netx_rules import PIXEL_BITS, SILENT_THRESHOLD
 from spikeproof.io.files import write_atomic
 from spikeproof.ir.chip import (
@@ -39,24 +34,33 @@ from spikeproof.ir.chip import (
 Entries = dict[str, Any]
 
 
-def netx_problems(network: ChipNetwork) -> list[str]:
+def netx_problems(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> list[str]:
     """Return every reason why a legal network cannot be written as a ``.net`` file."""
     try:
-        netx_form(network)
+        netx_form(network, pixel_range)
     except FormProblem as found:
         return list(found.problems)
     return []
 
 
-def save_netx(network: ChipNetwork, path: Path) -> None:
+def save_netx(network: ChipNetwork, path: Path, *, pixel_range: PixelRange = RAW_PIXELS) -> bool:
     """Write a legal network atomically; the bytes depend on its content only.
+
+    Args:
+        network: the network.
+        path: the file.
+        pixel_range: the values pixel 0 and 255 stand for. The file does not hold them: whoever
+            reads it must give the same range (a network read with one was trained for it).
+
+    Returns:
+        Whether the range matters to who reads the file: it holds a map of pixel values.
 
     Raises:
         UnsupportedError: the format cannot hold it, with all reasons. InputError: the file cannot
             be written. MissingExtraError: h5py is not installed.
     """
     try:
-        form = netx_form(network)
+        form = netx_form(network, pixel_range)
     except FormProblem as found:
         raise UnsupportedError(
             list_problems(found.problems), where=f"{network.name} as .net",
@@ -66,21 +70,24 @@ def save_netx(network: ChipNetwork, path: Path) -> None:
     h5 = need_h5py(f"writing {path}")
     buffer = io.BytesIO()
     with h5.File(buffer, "w") as file:
-        for index, entries in enumerate(_blocks(form)):
+        for index, entries in enumerate(_blocks(form, pixel_range)):
             for key, value in entries.items():
                 file.create_dataset(f"layer/{index}/{key}", data=value)
         file.create_dataset("simulation/Ts", data=np.int64(1))
         file.create_dataset("simulation/tSample", data=np.int64(form.timesteps))
     write_atomic(path, buffer.getvalue())
+    first = form.layers[0]
+    host = first.synapse if isinstance(first.synapse, HostCurrent) else None
+    return host is not None and written_affine(host, first.shape, pixel_range) is not None
 
 
-def _blocks(network: ChipNetwork) -> list[Entries]:
+def _blocks(network: ChipNetwork, pixels: PixelRange) -> list[Entries]:
     """Return the entries of the file in order; a flatten stands between an image and a dense."""
     shape = network.input_shape
     first, rest = network.layers[0], network.layers
     blocks: list[Entries] = [{"type": _type("input"), "shape": _ints(shape)}]
     if isinstance(first.synapse, HostCurrent):
-        blocks, shape, rest = [_input_neurons(first, shape)], first.shape, rest[1:]
+        blocks, shape, rest = [_input_neurons(first, shape, pixels)], first.shape, rest[1:]
     elif network.coding == "pixels":
         blocks[0]["messageBits"] = np.int64(PIXEL_BITS)
     for layer in rest:
@@ -92,17 +99,14 @@ def _blocks(network: ChipNetwork) -> list[Entries]:
     return blocks
 
 
-def _input_neurons(layer: ChipLayer, image: tuple[int, ...]) -> Entries:
+def _input_neurons(layer: ChipLayer, image: tuple[int, ...], pixels: PixelRange) -> Entries:
     """Return an input block whose neurons get their bias from the host."""
     host = layer.synapse
     if not isinstance(host, HostCurrent):
         raise TypeError(f"no input neurons for {type(host).__name__}")
-    entries: Entries = {}
-    weight, bias = 1, 0
-    if is_affine(host, layer):
-        weight, bias = written_affine(host)
-    else:
-        entries = host_entries(host, image)
+    written = written_affine(host, layer.shape, pixels)
+    weight, bias = written or (1, 0)
+    entries = {} if written else host_entries(host, image)
     head = {"type": _type("input"), "shape": _ints(layer.shape)}
     head |= {"weight": _ints([weight]), "bias": _ints([bias])}
     return {**head, **_neuron(layer.neuron, layer.shape, bias=False), **entries}

@@ -29,6 +29,11 @@ _ALWAYS_FITS = 16 << 20
 """Not worth the question, which would cost a small run more than its work."""
 _STATE_BYTES = 8
 """u and v of a neuron, 32 bits each."""
+_ANALYSIS_BYTES = 17 * 8
+"""Bounds of a neuron's sum, bias, u and v, with what computing them holds: 64-bit numbers
+(measured: 140 bytes for each of 2^20 neurons)."""
+_WINDOW_BYTES = 8
+"""An unfolded value of a convolution in float64."""
 _TRACE_BYTES = 9
 """u, v and s of a neuron at one step, as a trace holds them."""
 
@@ -82,6 +87,60 @@ def check_memory(
         hint="The network is too large for this machine: fewer timesteps, smaller layers, "
         "or a machine with more memory.",
     )
+
+
+def analysis_bytes(network: ChipNetwork) -> int:
+    """Return the bytes that certifying the largest layer's ranges holds at its peak."""
+    return max(
+        max(
+            _ANALYSIS_BYTES * prod(layer.shape),
+            _WINDOW_BYTES * windows_per_image(_inner(layer.synapse), prod(layer.shape)),
+        )
+        for layer in network.layers
+    )
+
+
+def check_analysis(network: ChipNetwork, samples: int = 0, *, available: int | None = None) -> None:
+    """Raise InputError if a network's proofs, or its self-test, cannot fit in memory.
+
+    To be called once the shapes are known and before any array of the neurons' shapes is made.
+
+    Args:
+        network: shapes that fit each other; nothing else of it needs to be legal.
+        samples: how many samples its self-test is to have; their spikes are kept.
+        available: bytes that may be used; by default what the machine has free.
+    """
+    steps = 1 if network.coding == "pixels" else network.timesteps
+    neurons = sum(prod(layer.shape) for layer in network.layers)
+    kept = samples * (prod(network.input_shape) * steps + neurons * network.timesteps)
+    check_fits(
+        max(analysis_bytes(network), sample_bytes(network) if samples else 0) + kept,
+        f"reading this network ({_largest(network)})", where=network.name,
+        hint="Are its shapes what they should be? If so: fewer timesteps, or more memory.",
+        available=available,
+    )  # fmt: skip
+
+
+def check_fits(
+    wanted: int, what: str, *, where: str, hint: str, available: int | None = None
+) -> None:
+    """Raise InputError, before anything is built, if ``wanted`` bytes are more than there are.
+
+    Args:
+        wanted: bytes that will be needed at the very least.
+        what: what needs them, the beginning of the message: "reading this network".
+        where: the place, as in every error.
+        hint: what to do about it.
+        available: bytes that may be used; by default what the machine has free.
+    """
+    if wanted <= _ALWAYS_FITS:
+        return
+    free = available_bytes() if available is None else available
+    if free is not None and wanted > free:
+        raise InputError(
+            f"{what} needs {size_text(wanted)} of memory; {size_text(free)} are free",
+            where=where, hint=hint,
+        )  # fmt: skip
 
 
 def available_bytes() -> int | None:

@@ -59,12 +59,16 @@ def run(
     skip_input: Annotated[
         bool, typer.Option("--skip-input", help="Of a .net: feed spikes past its input neurons.")
     ] = False,
+    input_shape: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="Of a .net that does not say: its image.", metavar="C H W"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> int:
     """Read everything, convert, check the bundle by reading it back, and say what was made."""
     path = resolve_model(checkpoint)
-    foreign = NetxOptions(timesteps, pixel_range, skip_input)
+    foreign = NetxOptions(timesteps, pixel_range, skip_input, input_shape)
     if is_netx(path):
         _refuse_options([*given, *(["config"] if config else [])], "a .net file: it is not trained")
         return _convert_netx(console, path, output, calibration, foreign, dry_run=dry_run)

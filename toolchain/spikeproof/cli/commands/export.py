@@ -48,7 +48,7 @@ def run(
     check_writable(path)
     compared = None
     if form == "net":
-        _net(loaded, path)
+        _net(console, loaded, path)
     else:
         compared = _onnx(console, loaded, path, traces)
     console.say(f"{form}: {path} ({path.stat().st_size:,} bytes)")
@@ -90,8 +90,16 @@ def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | N
     return compared
 
 
-def _net(bundle: Bundle, path: Path) -> None:
-    """Write the network as .net; what does not fit is refused with every reason."""
+def _net(console: Console, bundle: Bundle, path: Path) -> None:
+    """Write the network as .net; what does not fit is refused with every reason.
+
+    A network that was read with a pixel range is written for the same range.
+    """
+    from spikeproof.interop.netx_pixels import RAW_PIXELS
     from spikeproof.interop.netx_write import save_netx
 
-    save_netx(bundle.network, path)
+    given = bundle.record.get("options", {}).get("pixel_range") if "netx" in bundle.record else None
+    low, high = given or RAW_PIXELS
+    matters = save_netx(bundle.network, path, pixel_range=(low, high))
+    if given and matters:
+        console.say(f"read it back with --pixel-range {low:g} {high:g}: a .net does not hold that")
