@@ -77,6 +77,13 @@ def show_data(console: Console, record: DataRecord, what: str = "data") -> None:
     console.note(f"{what}: {record.text()}")
 
 
+def warn(console: Console, warnings: list[str]) -> list[str]:
+    """Print warnings, also with ``-q``, and return them."""
+    for line in warnings:
+        console.say(f"warning: {line}", "yellow")
+    return warnings
+
+
 def _what_is_recorded(trained: Trained) -> str:
     if trained.data is not None:
         return f"it was trained on {trained.data.name}"

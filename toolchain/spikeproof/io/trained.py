@@ -22,6 +22,10 @@ class Trained:
     accuracy: float | None = None
 
 
+NOTHING = Trained()
+"""Nothing is recorded."""
+
+
 def trained_on(checkpoint: Checkpoint) -> Trained:
     """Return what the record says about the training data; what is malformed counts as absent."""
     record = checkpoint.training

@@ -257,6 +257,16 @@ class Example(Loose):
     views: list[View] = Field(default_factory=list)
 
 
+class Plausibility(Loose):
+    """V7: is the trained network's clean accuracy believable? Shares in 0..1."""
+
+    accuracy: Number = None
+    chance: Number = None
+    recorded: Number = None
+    floor: Number = None
+    believable: bool = True
+
+
 class AccuracyData(Loose):
     """V7: all perturbations and strengths.
 
@@ -267,6 +277,7 @@ class AccuracyData(Loose):
     rows: list[AccuracyRow] = Field(default_factory=list)
     predictions: list[tuple[int, int, int, int]] = Field(default_factory=list)
     examples: list[Example] = Field(default_factory=list)
+    plausibility: Plausibility | None = None
 
 
 class RangeLayer(Loose):

@@ -70,6 +70,7 @@ class Provenance(Loose):
     data_hash: Text | None = None
     data_samples: Count = None
     data: DataRecord | None = None
+    warnings: list[Text] = Field(default_factory=list)
     seeds: Anything = None
     suite: Anything = None
     command: Text | None = None

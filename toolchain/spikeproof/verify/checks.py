@@ -231,7 +231,9 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
     """V7: both networks are right equally often; ``shown``: predictions and examples."""
     masked = [row_name(r) for r in rows if r["attack_helps"]]
     equal = combine(row["tost"] for row in rows)
-    verdict = combine([equal, Verdict.INCONCLUSIVE]) if masked else equal
+    believable = dict((shown or {}).get("plausibility", {})).get("believable", True)
+    doubted = masked or not believable
+    verdict = combine([equal, Verdict.INCONCLUSIVE]) if doubted else equal
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
     return check(
@@ -243,7 +245,9 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
         + (f" {', '.join(masked)} made the trained network more accurate than it is on clean "
            "images: its gradients are masked, and accuracy under attack shows nothing."
-           if masked else ""),
+           if masked else "")
+        + ("" if believable else " The trained network's own accuracy is not believable on these "
+           "images and labels, so that equality shows nothing."),
         {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
          "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
          "largest_difference": worst["difference"]},

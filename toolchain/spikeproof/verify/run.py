@@ -17,6 +17,7 @@ from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.files import canonical_json, sha256, write_atomic
 from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
 from spikeproof.simulate.floats import as_unit_images
@@ -28,6 +29,12 @@ from spikeproof.verify.examples import joint_counts
 from spikeproof.verify.gates import overall, sentence
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
+from spikeproof.verify.plausible import (
+    Expectation,
+    data_warnings,
+    plausibility,
+    recorded_calibration_warnings,
+)
 from spikeproof.verify.stages import rebuild_stages
 from spikeproof.verify.work import Material, measure, total_cost
 from spikeproof.work.items import plain
@@ -66,6 +73,7 @@ def verify(
     note: Callable[[str], None] | None = None,
     chip_fit: list[Json] | None = None,
     data: DataRecord | None = None,
+    trained: Trained | None = None,
 ) -> Json:
     """Verify and write ``run_dir/report.json``.
 
@@ -89,6 +97,7 @@ def verify(
         note: called with a line on what became of an earlier journal.
         chip_fit: what the network needs of each chip and what there is, for the report.
         data: what the images are, if they are the first of a file; else they are looked at.
+        trained: what the checkpoint records about its training data and accuracy.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -106,6 +115,9 @@ def verify(
     stages = rebuild_stages(bundle.network, source, bundle.record)
     material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
     base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
+    found_data = data or describe(images, labels)
+    classes = int(np.prod(bundle.network.layers[-1].shape))
+    expected = Expectation(classes, found_data, trained or NOTHING)
     material.engines()  # before anything of an earlier run is touched: is the target there?
     with Pool(workers, cluster, inner_threads=1) as pool, _open_journal(run_dir, base) as journal:
         if note and journal.notes:
@@ -113,7 +125,7 @@ def verify(
         runner = Runner(pool, journal, total_cost(material), progress)
         with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
             items = measure(material, runner)
-            found = judge(items, material, hashes, journal.audit(runner.used))
+            found = judge(items, material, hashes, journal.audit(runner.used), expected)
     report = {
         "schema": SCHEMA,
         "verdict": str(overall(found)),
@@ -126,7 +138,10 @@ def verify(
         },
         "checks": found,
         "report": str(run_dir / REPORT_HTML),
-        "provenance": provenance(hashes, data or describe(images, labels), config, command),
+        "provenance": {
+            **provenance(hashes, found_data, config, command),
+            "warnings": input_warnings(bundle, expected.data, expected.trained),
+        },
         "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     }
     write_atomic(run_dir / REPORT_JSON, canonical_json(report))
@@ -147,7 +162,14 @@ def _open_journal(run_dir: Path, base: Json) -> Journal:
     return journal
 
 
-def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit) -> list[Json]:
+def input_warnings(bundle: Bundle, data: DataRecord, trained: Trained) -> list[str]:
+    """Return what is odd about bundle and data, as far as it shows before anything is run."""
+    return [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+
+
+def judge(
+    items: Json, material: Material, hashes: dict[str, str], audit: Audit, expected: Expectation
+) -> list[Json]:
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
     rows = accuracy_rows(items["responses"], planned, material.y, config)
@@ -157,14 +179,19 @@ def judge(items: Json, material: Material, hashes: dict[str, str], audit: Audit)
     target = exact["engines"][-1]["name"]
     pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
     predictions = joint_counts(items["responses"], material.y, rows[0]["samples"])
-    shown = {"predictions": predictions, "examples": items["examples"]}
+    truth = material.y[: rows[0]["samples"]]
+    right = round(rows[0]["float_accuracy"] * len(truth))
+    believable, doubts = plausibility(right, truth, expected, config.alpha)
+    shown = {
+        "predictions": predictions, "examples": items["examples"], "plausibility": believable,
+    }  # fmt: skip
     found = [
         ck.exact_check(exact, target),
         ck.stages_check(stages["relations"], exact, rows[0]["tost"], stages["samples"]),
         ck.divergence_check(pairs),
         ck.errors_check(stages["errors"], stages["samples"]),
         ck.match_check(*matches),
-        ck.accuracy_check(rows, accuracy_reasons(rows, config, available), shown),
+        ck.accuracy_check(rows, doubts + accuracy_reasons(rows, config, available), shown),
         ck.ranges_check(items["ranges"]["layers"]),
         ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
         ck.provenance_check(hashes),

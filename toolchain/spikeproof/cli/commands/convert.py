@@ -9,7 +9,7 @@ import typer
 
 from spikeproof.cli.config import merged_options
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import Images, load_images, show_data
+from spikeproof.cli.images import Images, load_images, show_data, warn
 from spikeproof.cli.netx import COLUMNS as NETX_COLUMNS
 from spikeproof.cli.netx import NetxOptions, netx_bundle
 from spikeproof.cli.options import Command, command
@@ -22,9 +22,12 @@ from spikeproof.cli.workflow import (
 from spikeproof.errors import BundleError, InputError
 from spikeproof.interop.netx_file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
+from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model
 from spikeproof.passes.convert import ConvertOptions
 
+_CLASSIFIED = 128
+"""Calibration images the trained network classifies, to see whether it knows them at all."""
 COLUMNS = ("layer", "kind", "neuron", "neurons", "synapses", "weight_bits", "scale",
            "clipped_share", "flip_rate_calibration", "headroom_bits")  # fmt: skip
 
@@ -77,6 +80,7 @@ def run(
     source = load_source(path)
     images = load_images(calibration, "calibration", source.checkpoint, "--calibration")
     show_data(console, images.record, "calibration")
+    warnings = warn(console, _calibration_warnings(source, images, options))
     target = output or Path(f"{path.stem}.spk")
     if dry_run:
         _show_plan(console, source, images, target, options)
@@ -86,8 +90,25 @@ def run(
         written = write_bundle(target, bundle)
     _check_written(target, written)
     show_table(console, bundle.record["table"])
-    _show_result(console, target, written)
+    _show_result(console, target, written, warnings)
     return 0
+
+
+def _calibration_warnings(source: Source, images: Images, options: ConvertOptions) -> list[str]:
+    """Warn about calibration images that cannot serve; a few labelled ones are classified."""
+    from spikeproof.simulate.floats import run_float
+    from spikeproof.verify.plausible import calibration_warnings, chance_warnings, data_warnings
+
+    used = images.first(options.calibration_samples)
+    found = calibration_warnings(used.x)
+    found += data_warnings(used.record, trained_on(source.checkpoint), calibration=True)
+    network, some = source.checkpoint.network, used.first(_CLASSIFIED)
+    if some.y is None:
+        return found
+    result = run_float(network, some.x)
+    classes = result.logits.shape[1]
+    what = " of the trained network"
+    return found + chance_warnings(result.predictions, some.y, classes, what)
 
 
 def _convert_netx(
@@ -121,7 +142,9 @@ def _refuse_options(names: list[str], what: str) -> None:
         raise InputError(f"{flags} does not apply to {what}", where="convert")
 
 
-def _show_result(console: Console, target: Path, written: Bundle) -> None:
+def _show_result(
+    console: Console, target: Path, written: Bundle, warnings: list[str] | None = None
+) -> None:
     console.say(f"bundle: {target}")
     console.document(
         {
@@ -130,6 +153,7 @@ def _show_result(console: Console, target: Path, written: Bundle) -> None:
             "content_hash": written.content_hash,
             "layers": written.record["table"],
             "options": written.record["options"],
+            "warnings": warnings or [],
             "calibration": written.record.get("calibration", {}).get("data"),
         }
     )

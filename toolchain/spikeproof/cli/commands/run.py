@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,13 +143,19 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 
 def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
-    from spikeproof.cli.images import show_data
+    from spikeproof.cli.images import show_data, warn
     from spikeproof.cli.workflow import check_writable, prepare_fast
+    from spikeproof.verify.plausible import (
+        chance_warnings,
+        data_warnings,
+        recorded_calibration_warnings,
+    )
     from spikeproof.work.evaluate import Subject
 
     whole = _samples(bundle, options)
     data = whole.describe().used(options.limit)
     show_data(console, data)
+    warnings = [*recorded_calibration_warnings(bundle.record), *data_warnings(data)]
     samples = whole.first(options.limit)
     if options.trace is not None:
         check_writable(options.trace)  # now, not after the run
@@ -162,10 +169,13 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
     seconds = time.monotonic() - start
     labels = samples.labels
     accuracy = None if labels is None else float((found.predictions == labels).mean())
+    classes = prod(bundle.network.layers[-1].shape)
+    warnings += chance_warnings(found.predictions, labels, classes)
     document: dict[str, Any] = {
         "schema": 1,
         "engine": options.engine,
         "samples": len(found.predictions),
+        "warnings": warn(console, warnings),
         "data": data.model_dump(mode="json"),
         "predictions": found.predictions.tolist(),
         "labels": None if labels is None else labels.tolist(),

@@ -12,7 +12,7 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
-from spikeproof.cli.images import load_images, show_data
+from spikeproof.cli.images import load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.verdict import show_verdict
 from spikeproof.cli.workflow import (
@@ -22,6 +22,7 @@ from spikeproof.cli.workflow import (
     prepare_fast,
 )
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
@@ -98,10 +99,12 @@ def verify_into(
     need_torch("verification (gradient attacks)")
     from spikeproof.cli.show import chip_fit_rows
     from spikeproof.report.html import write_html
-    from spikeproof.verify.run import REPORT_HTML, verify
+    from spikeproof.verify.run import REPORT_HTML, input_warnings, verify
 
     images = load_images(data, "test", source.checkpoint, "--data").first(limit)
     show_data(console, images.record)
+    trained = trained_on(source.checkpoint)
+    warn(console, input_warnings(bundle, images.record, trained))
     prepare_fast(console, bundle.network)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
@@ -119,6 +122,7 @@ def verify_into(
             note=console.note,
             chip_fit=chip_fit_rows(bundle.network),
             data=images.record,
+            trained=trained,
         )
     write_html(report, folder / REPORT_HTML)
     return report

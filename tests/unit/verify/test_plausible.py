@@ -1,0 +1,125 @@
+"""V7 is inconclusive where the trained network's accuracy is not believable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.io.data import load_data
+from spikeproof.io.known import DataRecord, describe, known_sets
+from spikeproof.io.trained import Trained
+from spikeproof.io.zoo import zoo_images
+from spikeproof.verify.plausible import (
+    Expectation,
+    calibration_warnings,
+    chance_level,
+    chance_warnings,
+    data_warnings,
+    plausibility,
+)
+from spikeproof.verify.run import verify
+
+OWN = DataRecord(samples=1000, held=1000, labels="other")
+TRAINED_FASHION = Trained(
+    next(k for k in known_sets() if (k.dataset, k.split) == ("fashion-mnist", "train")),
+    accuracy=0.9184,
+)
+BALANCED = np.arange(1000) % 10
+
+
+def fashion() -> DataRecord:
+    return describe(*load_data(zoo_images(), (1, 28, 28)))
+
+
+def judge(right: int, labels: Any = BALANCED, **known: Any) -> list[str]:
+    expected = Expectation(**{"classes": 10, "data": OWN, **known})
+    figures, reasons = plausibility(right, np.asarray(labels), expected, 0.05)
+    assert figures["believable"] is (not reasons)
+    assert all(r.verdict == "inconclusive" and r.try_ for r in reasons)
+    return [r.sentence for r in reasons]
+
+
+def test_labels_shifted_by_one_and_images_that_say_nothing_are_not_believed() -> None:
+    assert "against guessing 0.5 % (limit: more than 10 %" in judge(5)[0]
+    assert len(judge(5, data=fashion(), trained=TRAINED_FASHION)) == 2
+    assert judge(1000, np.zeros(1000, int))  # all of one class: any constant answer is right
+
+
+def test_random_weights_at_fifteen_per_cent_are_not_believed() -> None:
+    found = judge(157)
+    assert len(found) == 1  # better than chance, by an exact test, and yet next to nothing
+    assert "15.7 % (limit: at least 32.5 %" in found[0]
+
+
+def test_the_recorded_accuracy_counts_on_the_set_the_network_was_trained_on() -> None:
+    known = {"data": fashion(), "trained": TRAINED_FASHION}
+    assert judge(909, **known) == []
+    assert judge(860, **known) == []  # within 5 points, or not shown to be outside
+    assert "at least 86.84 %" in judge(700, **known)[0]
+    weak = replace(TRAINED_FASHION, accuracy=0.28)
+    assert judge(270, data=fashion(), trained=weak) == []
+
+
+def test_what_is_recorded_for_another_set_is_no_limit_but_lowers_the_floor() -> None:
+    assert judge(400, trained=TRAINED_FASHION) == []
+    assert judge(250, trained=TRAINED_FASHION)
+    assert judge(250, trained=replace(TRAINED_FASHION, data=None, accuracy=0.28)) == []
+
+
+def test_few_images_say_how_many_would_do() -> None:
+    expected = Expectation(10, OWN)
+    _, reasons = plausibility(1, np.zeros(1, int), expected, 0.05)
+    assert reasons[0].images == 1
+    _, reasons = plausibility(2, np.arange(4), expected, 0.05)
+    assert reasons[0].images_needed is not None
+    assert "--images" in reasons[0].try_
+
+
+def test_guessing_the_most_frequent_class_is_chance() -> None:
+    assert chance_level(np.array([3] * 90 + [1] * 10), 10) == 0.9
+    assert chance_level(np.array([2_000_000_000, 1]), 10) == 0.5
+    assert chance_level(BALANCED, 10) == pytest.approx(0.1)
+
+
+def test_warnings_say_what_is_odd() -> None:
+    one = np.zeros((1, 1, 2, 2), np.uint8)
+    assert "calibrated on one image" in calibration_warnings(one)[0]
+    assert "all the same" in calibration_warnings(np.repeat(one, 40, 0))[0]
+    assert calibration_warnings(np.arange(160, dtype=np.uint8).reshape(40, 1, 2, 2)) == []
+    assert chance_warnings(BALANCED, BALANCED, 10) == []
+    assert chance_warnings(BALANCED, None, 10) == []
+    assert "better than guessing" in chance_warnings(BALANCED, (BALANCED + 1) % 10, 10)[0]
+    mnist = replace_set(fashion(), "MNIST")
+    assert "trained on Fashion-MNIST, these images are MNIST" in data_warnings(
+        mnist, TRAINED_FASHION
+    )[0]  # fmt: skip
+    training = fashion().model_copy(update={"split": "train"})
+    assert "which it was trained on" in data_warnings(training, TRAINED_FASHION)[0]
+    assert data_warnings(training, TRAINED_FASHION, calibration=True) == []
+
+
+def replace_set(found: DataRecord, name: str) -> DataRecord:
+    return found.model_copy(update={"name": name})
+
+
+def test_a_verification_with_shifted_labels_does_not_pass(
+    case: Any, config: Any, perturb: Any, tmp_path: Path
+) -> None:
+    def run(y: Any, folder: str) -> Any:
+        report = verify(case.bundle, case.source, case.source_hash, case.x, y, config,
+                        tmp_path / folder, perturb=perturb)  # fmt: skip
+        return next(c for c in report["checks"] if c["id"] == "V7"), report
+
+    good, _ = run(case.y, "good")
+    assert good["verdict"] == "pass"
+    assert good["data"]["plausibility"]["believable"]
+    shifted, report = run((case.y + 1) % 3, "shifted")
+    assert shifted["verdict"] == "inconclusive"
+    assert report["verdict"] != "pass"
+    assert "against guessing" in shifted["reasons"][0]["criterion"]
+    assert "not believable" in shifted["summary"]
+    assert report["provenance"]["data"]["recognised"] is False

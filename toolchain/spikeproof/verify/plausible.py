@@ -1,0 +1,199 @@
+"""Judge whether a network's accuracy is believable at all: above chance, and as it was trained.
+
+Two networks that guess agree perfectly, and equality of their accuracies shows nothing. So V7 is
+inconclusive where the trained network is not better than chance on the clean images, or far from
+what its own checkpoint recorded, or, where nothing is recorded, hardly better than chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.io.known import DataRecord
+from spikeproof.io.trained import NOTHING, Trained
+from spikeproof.reasons import Reason
+from spikeproof.verify import statistics as st
+from spikeproof.verify.advice import images_needed
+from spikeproof.verify.responses import CLEAN
+from spikeproof.verify.verdict import Verdict
+
+Json = dict[str, Any]
+SLACK = 0.05
+"""Accuracy on other images of a set may honestly be this much (a share) below the held-out one."""
+FLOOR = 0.25
+"""Without a record: this share of what chance gets wrong must be right (32.5 % of ten classes)."""
+FEW = 16
+"""Fewer calibration images than this are warned about."""
+_CRITERION = "accuracy of the trained network on clean images"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is known beforehand: the number of classes, the data, and the training record."""
+
+    classes: int
+    data: DataRecord
+    trained: Trained = NOTHING
+
+    @property
+    def recorded(self) -> float | None:
+        """Return the recorded held-out accuracy, if the data are of the set trained on."""
+        known = self.trained.data
+        same = known is not None and self.data.recognised and known.name == self.data.name
+        return self.trained.accuracy if same else None
+
+
+def chance_level(labels: NDArray[Any], classes: int) -> float:
+    """Return how often guessing is right: uniformly, or always the most frequent class."""
+    most = int(np.unique(labels, return_counts=True)[1].max()) if len(labels) else 0
+    return max(1 / max(classes, 1), most / max(len(labels), 1))
+
+
+def above_chance(right: int, total: int, chance: float, alpha: float = 0.05) -> Verdict:
+    """Test exactly whether ``right`` of ``total`` is more than guessing gives; never a fail."""
+    better = total > 0 and st.share_above(right, total, chance) <= alpha
+    return Verdict.PASS if better and chance < 1 else Verdict.INCONCLUSIVE
+
+
+def plausibility(
+    right: int, labels: NDArray[Any], expected: Expectation, alpha: float
+) -> tuple[Json, list[Reason]]:
+    """Judge the clean accuracy of the trained network.
+
+    Args:
+        right: images classified correctly.
+        labels: of the images shown, (N,).
+        expected: what is known beforehand.
+        alpha: error rate of each test.
+
+    Returns:
+        The figures, shares in 0..1, and a reason for every criterion that is not met.
+    """
+    total = len(labels)
+    chance = chance_level(labels, expected.classes)
+    recorded = expected.recorded
+    figures: Json = {"accuracy": right / total, "chance": chance, "recorded": recorded}
+    reasons = []
+    if above_chance(right, total, chance, alpha) is not Verdict.PASS:
+        reasons.append(_at_chance(right, total, chance, expected, alpha))
+    floor = _floor(chance, expected)
+    figures["floor"] = floor
+    _, highest = st.wilson_interval(right, total, 1 - alpha)
+    low = right / total < floor if recorded is None else highest < floor
+    if low:
+        reasons.append(_too_low(right, total, floor, expected))
+    figures["believable"] = not reasons
+    return figures, reasons
+
+
+def _floor(chance: float, expected: Expectation) -> float:
+    """Return the least believable accuracy."""
+    if expected.recorded is not None:
+        return max(0.0, expected.recorded - SLACK)
+    some = chance + FLOOR * (1 - chance)
+    told = expected.trained.accuracy  # on data that are, or may be, of another kind
+    return some if told is None else min(some, max(0.0, told - SLACK))
+
+
+def _at_chance(
+    right: int, total: int, chance: float, expected: Expectation, alpha: float
+) -> Reason:
+    share = right / total
+    needed = None
+    if share > chance:
+        needed = images_needed(lambda n: above_chance(int(share * n), n, chance, alpha), total)
+    advice = _other_data(expected)
+    if needed is not None:
+        advice = f"Use more images (--images {needed.images}), or: {advice}"
+    return Reason(
+        verdict="inconclusive", criterion=f"{_CRITERION}, against guessing", perturbation=CLEAN,
+        value=100 * share, relation="more than", limit=100 * chance, unit="%", images=total,
+        images_needed=None if needed is None else needed.images,
+        would=None if needed is None else needed.would, try_=advice,
+    )  # fmt: skip
+
+
+def _too_low(right: int, total: int, floor: float, expected: Expectation) -> Reason:
+    if expected.recorded is not None:
+        against = f"for {100 * expected.recorded:.1f} % on held-out images when it was trained"
+    else:
+        against = "for which nothing is recorded"
+    return Reason(
+        verdict="inconclusive", criterion=f"{_CRITERION}, {against}", perturbation=CLEAN,
+        value=100 * right / total, relation="at least", limit=100 * floor, unit="%",
+        images=total, try_=_other_data(expected),
+    )  # fmt: skip
+
+
+def _other_data(expected: Expectation) -> str:
+    data = expected.data
+    if data.labels == "other" and data.recognised:
+        return f"The labels are not those of {data.name}: check their order, or use its own."
+    known = expected.trained.data
+    if known is not None and known.name != data.name:
+        return (
+            f"The network was trained on {known.name}, these images are "
+            f"{data.name or 'no set we recognise'}: give images of {known.name} (--data)."
+        )
+    return (
+        "Give images and labels of the kind the network was trained on (--data), in its order "
+        "of classes; a network that is hardly better than guessing shows nothing about accuracy."
+    )
+
+
+def calibration_warnings(x: NDArray[np.uint8]) -> list[str]:
+    """Warn about too few calibration images, or images that are all the same."""
+    if len(x) < FEW:
+        count = "one image" if len(x) == 1 else f"{len(x)} images"
+        return [f"calibrated on {count}: the scales may not fit others; give some hundreds"]
+    if bool((x == x[:1]).all()):
+        return ["the calibration images are all the same: the scales will not fit others"]
+    return []
+
+
+def recorded_calibration_warnings(record: Json) -> list[str]:
+    """Warn about a bundle that was calibrated on very few images, by its record."""
+    calibration = record.get("calibration")
+    count = calibration.get("samples") if isinstance(calibration, dict) else None
+    if not isinstance(count, int) or count >= FEW:
+        return []
+    images = "one image" if count == 1 else f"{count} images"
+    return [f"the bundle was calibrated on {images}: its scales may not fit others"]
+
+
+def chance_warnings(
+    predictions: NDArray[Any], labels: NDArray[Any] | None, classes: int, what: str = ""
+) -> list[str]:
+    """Warn where predictions are right no more often than guessing would be."""
+    if labels is None or not len(labels):
+        return []
+    right, total = int((predictions == labels).sum()), len(labels)
+    chance = chance_level(labels, classes)
+    if above_chance(right, total, chance) is Verdict.PASS:
+        return []
+    return [
+        f"accuracy{what} is {right / total:.1%} on {total:,} images: that is not shown to be "
+        f"better than guessing ({chance:.1%}); are these the data this network was trained for?"
+    ]
+
+
+def data_warnings(
+    data: DataRecord, trained: Trained = NOTHING, *, calibration: bool = False
+) -> list[str]:
+    """Warn about labels that are not the set's, another set than trained on, training images.
+
+    ``calibration``: they only set scales, for which training images are the right ones.
+    """
+    known, found = trained.data, []
+    if data.recognised and data.labels == "other":
+        found.append(f"the labels are not those of {data.name}")
+    if known is not None and data.recognised and known.name != data.name:
+        found.append(f"the network was trained on {known.name}, these images are {data.name}")
+    seen = known is not None and (known.name, known.split) == (data.name, data.split)
+    if seen and not calibration:
+        found.append(f"these are images of {data.name} {data.split}, which it was trained on")
+    return found
