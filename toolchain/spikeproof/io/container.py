@@ -82,6 +82,14 @@ def sniff_kind(path: Path) -> str:
     return str(_read_sealed(read_bytes(path), str(path)).get("kind"))
 
 
+def header_kind(path: Path) -> str:
+    """Tell what kind of container a file is; only its header is read (see sniff_kind)."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        header = file.read(min(int.from_bytes(start, "little"), _HEADER_LIMIT))
+    return str(_read_sealed(start + header, str(path)).get("kind"))
+
+
 def content_hash(data: bytes) -> str:
     """Return the hash the file's document carries (identity of its content)."""
     return str(_read_sealed(data, "data")["hash"])

@@ -1,0 +1,128 @@
+"""What a command may write where: asked once, before any work, by every command that writes.
+
+* No output is one of the command's inputs, whatever it is called: another path, a link, a copy of
+  the name with other case on a file system that does not care.
+* A file that exists and is not of the kind to be written is replaced only with ``--force``.
+* The folder of an output must exist. Only ``runs``, where results go by default, is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikeproof.errors import InputError, list_problems
+from spikeproof.io.kinds import Kind, is_kind
+
+RUNS = "runs"
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace a file even if it is of another kind.")
+]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to be written, what it will be, and the option that names it or its folder.
+
+    folder: the folder of a run that holds the file, and is made if only it itself is missing.
+    """
+
+    path: Path
+    kind: Kind
+    option: str = "-o"
+    folder: Path | None = None
+
+
+def run_files(folder: Path, files: dict[str, Kind], option: str = "-o") -> list[Output]:
+    """Return the outputs that are files of one folder: name -> kind."""
+    return [Output(folder / name, kind, option, folder) for name, kind in files.items()]
+
+
+def check_outputs(
+    outputs: Sequence[Output], inputs: Iterable[Path | None], *, force: bool = False
+) -> None:
+    """Check that everything that will be written may be; nothing is made or changed.
+
+    Args:
+        outputs: every file the command will write.
+        inputs: every file and folder it reads; of a data set's folder also ``x.npy``, ``y.npy``.
+        force: accept existing files of another kind.
+
+    Raises:
+        InputError: one output is an input or another output, or in the way of something, or has no
+            folder; every problem is listed.
+    """
+    read = [path for given in inputs if given is not None for path in _with_members(given)]
+    problems: dict[str, None] = {}
+    for i, output in enumerate(outputs):
+        before = outputs[:i]
+        found = _problem(output, read, [o for o in before if _same(o.path, output.path)], force)
+        if found is not None:
+            problems[found] = None
+    if problems:
+        raise InputError(list_problems(list(problems)), hint=_hint(list(problems)))
+
+
+def _problem(output: Output, read: list[Path], twice: list[Output], force: bool) -> str | None:
+    path, where = output.path, f"{output.option} {output.path}"
+    if any(_same(path, other) for other in read):
+        return f"{where}: is an input of this command and is never overwritten"
+    if twice:
+        return f"{where}: is the place of the {twice[0].kind}, too ({twice[0].option})"
+    if (missing := _missing_folder(output)) is not None:
+        return missing
+    if path.is_dir():
+        return f"{where}: is a folder"
+    if os.path.lexists(path) and path.exists():
+        if not path.is_file():
+            return f"{where}: is a pipe or a device, not a file"
+        if not force and not is_kind(path, output.kind):
+            return f"{where}: exists and is no {output.kind}; {_FORCE}"
+    return None
+
+
+_FORCE = "--force replaces it"
+
+
+def _missing_folder(output: Output) -> str | None:
+    """Say what is wrong with the folder of an output, if anything is."""
+    folder = output.path.parent if output.folder is None else output.folder
+    if output.folder is not None and not os.path.lexists(folder):
+        folder = folder.parent
+    if folder.is_dir():
+        return None if os.access(folder, os.W_OK | os.X_OK) else (
+            f"{output.option} {output.path}: its folder cannot be written to"
+        )  # fmt: skip
+    if folder.exists() or os.path.lexists(folder):
+        return f"{output.option} {output.path}: {folder} is not a folder"
+    if _below_runs(folder):
+        return None
+    return f"{output.option} {output.path}: the folder {folder} does not exist"
+
+
+def _below_runs(folder: Path) -> bool:
+    return not folder.is_absolute() and folder.parts[:1] == (RUNS,) and ".." not in folder.parts
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one file, now or once it is written; links are followed."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _with_members(path: Path) -> list[Path]:
+    return [path, path / "x.npy", path / "y.npy"] if path.is_dir() else [path]
+
+
+def _hint(problems: list[str]) -> str:
+    text = "\n".join(problems)
+    if "does not exist" in text:
+        return f"Make the folder first (mkdir -p), or choose another place; only {RUNS}/ is made."
+    return "Choose another place."
