@@ -118,6 +118,7 @@ def test_inspect_gives_the_same_answer_through_the_parser_and_without_it(
 def test_convert_is_deterministic_and_records_its_origin(
     tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "a").mkdir()
     paths = [tmp_path / "a" / "one.spk", tmp_path / "two.spk"]
     for path in paths:
         code = run(["convert", str(tiny_checkpoint), "-o", str(path), "--json",

@@ -98,7 +98,7 @@ def test_inspect_refuses_a_recipe_json_cannot_hold(
     assert run(["inspect", str(path)]) == 2
 
 
-def test_the_folder_of_a_trace_is_made_or_refused_before_the_run(
+def test_the_folder_of_a_trace_is_there_or_the_trace_is_refused_before_the_run(
     tiny_bundle: Path,
     tiny_images: Path,
     tmp_path: Path,
@@ -106,8 +106,9 @@ def test_the_folder_of_a_trace_is_made_or_refused_before_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = ["run", str(tiny_bundle), "--data", str(tiny_images), "--limit", "2", "--trace"]
-    assert run([*base, str(tmp_path / "new" / "folder" / "t.npz")]) == 0
-    assert (tmp_path / "new" / "folder" / "t.npz").is_file()
+    (tmp_path / "new").mkdir()
+    assert run([*base, str(tmp_path / "new" / "t.npz")]) == 0
+    assert (tmp_path / "new" / "t.npz").is_file()
 
     def never(*_: object, **__: object) -> None:
         pytest.fail("the engine ran although its trace cannot be written")
@@ -117,7 +118,7 @@ def test_the_folder_of_a_trace_is_made_or_refused_before_the_run(
     capsys.readouterr()
     for wrong in (tmp_path / "file" / "t.npz", tmp_path / "new"):
         assert run([*base, str(wrong)]) == 2
-        assert "Choose another place" in capsys.readouterr().err
+        assert "hoose another place" in capsys.readouterr().err
 
 
 def test_download_is_refused_for_a_data_set_it_does_not_fetch(

@@ -65,6 +65,7 @@ def files(folder: Path) -> set[str]:
 def test_export_writes_a_model_and_says_what_was_compared(
     tiny_bundle: Path, tmp_path: Path, capsys: Text
 ) -> None:
+    (tmp_path / "new").mkdir()
     path = tmp_path / "new" / "net.onnx"
     assert run(["export", str(tiny_bundle), "--format", "onnx", "-o", str(path), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -111,7 +112,8 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
     tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(b"an older file")
+    path.write_bytes(b"\x08\x08\x12\x0aspikeproof, an older file")
+    older = path.read_bytes()
     before = files(tmp_path)
 
     def altered(model: Any) -> bytes:
@@ -128,7 +130,7 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
     out, err = capsys.readouterr()
     assert re.search(r"\d+ values differ from the reference \(logits: \d+", err)
     assert json.loads(out)["error"]["type"] == "TargetError"
-    assert path.read_bytes() == b"an older file" and files(tmp_path) == before
+    assert path.read_bytes() == older and files(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
@@ -162,7 +164,7 @@ def test_wrong_use_is_refused(tiny_bundle: Path, tmp_path: Path, capsys: Text) -
     for args, reason in (
         (["--format", "net", "--traces"], "--traces is for --format onnx"),
         (["--format", "tflite"], "tflite"),
-        (["-o", str(tiny_bundle)], "is the bundle itself"),
+        (["-o", str(tiny_bundle)], "is an input of this command"),
         (["-o", str(tmp_path)], "is a folder"),
     ):
         assert run(["export", str(tiny_bundle), *args]) == 2

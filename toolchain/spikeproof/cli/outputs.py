@@ -68,13 +68,24 @@ def check_outputs(
         raise InputError(list_problems(list(problems)), hint=_hint(list(problems)))
 
 
+def check_folder(folder: Path, option: str = "-o") -> None:
+    """Check that a folder for files with names of our own exists or can be made.
+
+    Raises:
+        InputError: it is a file, cannot be written to, or its own folder does not exist.
+    """
+    problem = _missing_folder(Output(folder / "x", "bundle", option, folder), folder)
+    if problem is not None:
+        raise InputError(problem, hint=_hint([problem]))
+
+
 def _problem(output: Output, read: list[Path], twice: list[Output], force: bool) -> str | None:
     path, where = output.path, f"{output.option} {output.path}"
     if any(_same(path, other) for other in read):
         return f"{where}: is an input of this command and is never overwritten"
     if twice:
         return f"{where}: is the place of the {twice[0].kind}, too ({twice[0].option})"
-    if (missing := _missing_folder(output)) is not None:
+    if (missing := _missing_folder(output, path)) is not None:
         return missing
     if path.is_dir():
         return f"{where}: is a folder"
@@ -89,20 +100,21 @@ def _problem(output: Output, read: list[Path], twice: list[Output], force: bool)
 _FORCE = "--force replaces it"
 
 
-def _missing_folder(output: Output) -> str | None:
-    """Say what is wrong with the folder of an output, if anything is."""
+def _missing_folder(output: Output, named: Path) -> str | None:
+    """Say what is wrong with the folder of an output, if anything is; ``named``: as told."""
+    where = f"{output.option} {named}"
     folder = output.path.parent if output.folder is None else output.folder
     if output.folder is not None and not os.path.lexists(folder):
         folder = folder.parent
     if folder.is_dir():
         return None if os.access(folder, os.W_OK | os.X_OK) else (
-            f"{output.option} {output.path}: its folder cannot be written to"
+            f"{where}: its folder cannot be written to"
         )  # fmt: skip
     if folder.exists() or os.path.lexists(folder):
-        return f"{output.option} {output.path}: {folder} is not a folder"
+        return f"{where}: {folder} is not a folder"
     if _below_runs(folder):
         return None
-    return f"{output.option} {output.path}: the folder {folder} does not exist"
+    return f"{where}: the folder {folder} does not exist"
 
 
 def _below_runs(folder: Path) -> bool:

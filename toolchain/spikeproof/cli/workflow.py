@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,18 +152,6 @@ def make_folder(path: Path) -> None:
             f"cannot be made: {error.strerror or error}", where=str(path),
             hint="Choose another place.",
         ) from error  # fmt: skip
-
-
-def check_writable(path: Path) -> None:
-    """Make the folder of a file that is to be written later, and check that it can be.
-
-    Raises:
-        InputError: the folder cannot be made or written to, or the path is a folder.
-    """
-    make_folder(path.parent)
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        found = "is a folder" if path.is_dir() else "its folder cannot be written to"
-        raise InputError(found, where=str(path), hint="Choose another place.")
 
 
 def prepare_fast(console: Console, network: ChipNetwork) -> None:

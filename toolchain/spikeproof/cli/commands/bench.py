@@ -10,6 +10,7 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, Output, check_outputs
 
 if TYPE_CHECKING:
     from spikeproof.bench.run import Settings
@@ -43,9 +44,12 @@ def run(
         Path | None,
         typer.Option(help="Measure cost against size instead; draw it here, figures beside it."),
     ] = None,
+    force: Force = False,
 ) -> int:  # fmt: skip
     """Measure the wanted networks, or how cost grows, and show what was found."""
     if scaling is not None:
+        figures = Output(scaling.with_suffix(".json"), "figures", "--scaling")
+        check_outputs([Output(scaling, "drawing", "--scaling"), figures], [], force=force)
         return _scaling(console, scaling, quick)
     from spikeproof.bench.run import bench
 
@@ -124,9 +128,7 @@ def _micro(seconds: float | None) -> float | None:
 
 def _scaling(console: Console, path: Path, quick: bool) -> int:
     from spikeproof.bench.scaling import measure_scaling, write_scaling
-    from spikeproof.cli.workflow import check_writable
 
-    check_writable(path)
     with console.stage("Cost against size") as progress:
         document = measure_scaling(quick=quick, progress=progress)
     written = write_scaling(document, path)

@@ -13,6 +13,7 @@ from spikeproof.cli.images import Images, load_images, show_data, warn
 from spikeproof.cli.netx import COLUMNS as NETX_COLUMNS
 from spikeproof.cli.netx import NetxOptions, netx_bundle
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.cli.workflow import (
     Source,
     convert_to_bundle,
@@ -23,7 +24,7 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.interop.netx_file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.trained import trained_on
-from spikeproof.io.zoo import resolve_model
+from spikeproof.io.zoo import resolve_model, zoo_calibration
 from spikeproof.passes.convert import ConvertOptions
 
 _CLASSIFIED = 128
@@ -68,20 +69,23 @@ def run(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    force: Force = False,
 ) -> int:
     """Read everything, convert, check the bundle by reading it back, and say what was made."""
     path = resolve_model(checkpoint)
+    target = output or Path(f"{path.stem}.spk")
+    shipped = None if calibration or is_netx(path) else zoo_calibration()
+    check_outputs([Output(target, "bundle")], [path, calibration, config, shipped], force=force)
     foreign = NetxOptions(timesteps, pixel_range, skip_input, input_shape)
     if is_netx(path):
         _refuse_options([*given, *(["config"] if config else [])], "a .net file: it is not trained")
-        return _convert_netx(console, path, output, calibration, foreign, dry_run=dry_run)
+        return _convert_netx(console, path, target, calibration, foreign, dry_run=dry_run)
     _refuse_options([k for k, v in vars(foreign).items() if v], "a checkpoint, only to a .net file")
     options = merged_options(ConvertOptions, config, given)
     source = load_source(path)
     images = load_images(calibration, "calibration", source.checkpoint, "--calibration")
     show_data(console, images.record, "calibration")
     warnings = warn(console, _calibration_warnings(source, images, options))
-    target = output or Path(f"{path.stem}.spk")
     if dry_run:
         _show_plan(console, source, images, target, options)
         return 0
@@ -114,14 +118,13 @@ def _calibration_warnings(source: Source, images: Images, options: ConvertOption
 def _convert_netx(
     console: Console,
     path: Path,
-    output: Path | None,
+    target: Path,
     data: Path | None,
     options: NetxOptions,
     *,
     dry_run: bool,
 ) -> int:
     """Read a .net file as it is: nothing is chosen, so nothing is converted but the form."""
-    target = output or Path(f"{path.stem}.spk")
     with console.stage(f"Reading {path.name}"):
         bundle = netx_bundle(path, options, data)
     show_table(console, bundle.record["table"], NETX_COLUMNS)

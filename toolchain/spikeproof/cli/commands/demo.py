@@ -12,15 +12,17 @@ import typer
 
 from spikeproof.cli.commands.convert import show_table
 from spikeproof.cli.commands.run import refuse
-from spikeproof.cli.commands.verify import verify_into
+from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
 from spikeproof.cli.images import load_images
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
 from spikeproof.cli.workflow import convert_to_bundle, load_source, write_bundle
 from spikeproof.io.bundle import Bundle
-from spikeproof.io.zoo import resolve_model, zoo_networks
+from spikeproof.io.kinds import Kind
+from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
 from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.config import load_config
 
@@ -40,11 +42,16 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")] = Path(
         "runs/demo"
     ),
+    force: Force = False,
 ) -> int:
     """Walk the whole path once and end with the verdict."""
     need_torch("the demo (gradient attacks)")
-    source = load_source(resolve_model(model or default_network()))
+    checkpoint = resolve_model(model or default_network())
+    source = load_source(checkpoint)
     network = source.checkpoint.network
+    files: dict[str, Kind] = {f"{network.name}.spk": "bundle", **REPORT_FILES}
+    inputs = [checkpoint, zoo_calibration(), zoo_images()]
+    check_outputs(run_files(output, files), inputs, force=force)
     images = load_images(None, "calibration", source.checkpoint, "convert and verify a")
     console.note(f"{network.name}: trained network {source.path}")
     with console.stage("Converting to chip integers", "layers") as progress:

@@ -10,7 +10,9 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.errors import InputError
+from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
@@ -35,17 +37,17 @@ def run(
     traces: Annotated[
         bool, typer.Option("--traces", help="ONNX: also give u, v and spikes of every layer.")
     ] = False,
+    force: Force = False,
 ) -> int:
     """Load the bundle, write the file beside its place, prove it, and put it there."""
-    from spikeproof.cli.workflow import check_writable, load_safe_bundle
+    from spikeproof.cli.workflow import load_safe_bundle
 
     if traces and form != "onnx":
         raise InputError("--traces is for --format onnx", where="export")
-    loaded = load_safe_bundle(bundle)
     path = output or Path(f"{bundle.stem}.{form}")
-    if path.exists() and path.samefile(bundle):
-        raise InputError("is the bundle itself", where=str(path), hint="Choose another file.")
-    check_writable(path)
+    kind: Kind = ".net file" if form == "net" else "ONNX model"
+    check_outputs([Output(path, kind)], [bundle], force=force)
+    loaded = load_safe_bundle(bundle)
     compared = None
     if form == "net":
         _net(console, loaded, path)

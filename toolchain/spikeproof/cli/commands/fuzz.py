@@ -13,6 +13,7 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import check_folder
 from spikeproof.cli.verdict import EXIT_CODES
 from spikeproof.errors import InputError, MissingExtraError
 
@@ -48,6 +49,8 @@ def run(
     ] = None,
 ) -> int:
     """Draw, compare, shrink, and end with the verdict."""
+    if replay is None:
+        check_folder(output)
     engines, absent = find_engines(engine)
     if replay is not None:
         return _replay(console, replay, engines)

@@ -9,6 +9,7 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, Output, check_outputs
 
 REPORT_NAME = "report.json"
 
@@ -25,6 +26,7 @@ def run(
         Path | None, typer.Option("-o", "--output", help="The page; default beside the JSON.")
     ] = None,
     card: Annotated[Path | None, typer.Option(help="Also write a Markdown card here.")] = None,
+    force: Force = False,
 ) -> int:
     """Read the JSON, check it, and write its views."""
     from spikeproof.io.files import write_atomic
@@ -33,8 +35,12 @@ def run(
     from spikeproof.report.model import load_report
 
     path = run / REPORT_NAME if run.is_dir() else run
-    report = load_report(path)
     page = output or path.with_suffix(".html")
+    outputs = [Output(page, "report page")]
+    if card is not None:
+        outputs.append(Output(card, "card", "--card"))
+    check_outputs(outputs, [path], force=force)
+    report = load_report(path)
     write_html(report, page)
     document = {"schema": 1, "verdict": report.verdict, "report": str(page)}
     if card is not None:

@@ -13,6 +13,7 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import WORKERS_HELP, Cluster, Command, command
+from spikeproof.cli.outputs import Force, Output, check_outputs, run_files
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run(
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Check the bundle's own stimulus on the engine.")
     ] = False,
+    force: Force = False,
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
     from spikeproof.cli.workflow import prepare_fast
@@ -69,6 +71,7 @@ def run(
     others = (data, trace, limit, batch, workers, cluster, journal)
     if self_test and any(option is not None for option in others):
         raise InputError("--self-test takes no option but --engine", where="run")
+    _check_outputs(bundle, data, trace, journal, force=force)
     loaded = _load(bundle)
     chosen = get_engine(engine)
     refuse(chosen, loaded)
@@ -78,6 +81,17 @@ def run(
         return _self_test(console, loaded, chosen)
     options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
     return _run_data(console, loaded, options)
+
+
+def _check_outputs(
+    bundle: Path, data: Path | None, trace: Path | None, journal: Path | None, *, force: bool
+) -> None:
+    outputs = []
+    if journal is not None:
+        outputs += run_files(journal, {"journal.jsonl": "journal"}, "--journal")
+    if trace is not None:
+        outputs.append(Output(trace, "trace", "--trace"))
+    check_outputs(outputs, [bundle, data], force=force)
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
     from spikeproof.cli.images import show_data, warn
-    from spikeproof.cli.workflow import check_writable, prepare_fast
+    from spikeproof.cli.workflow import prepare_fast
     from spikeproof.verify.plausible import (
         chance_warnings,
         data_warnings,
@@ -157,8 +171,6 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
     show_data(console, data)
     warnings = [*recorded_calibration_warnings(bundle.record), *data_warnings(data)]
     samples = whole.first(options.limit)
-    if options.trace is not None:
-        check_writable(options.trace)  # now, not after the run
     if options.engine == "fast" and options.cluster is None:
         prepare_fast(console, bundle.network)
     # The fast engine has threads of its own, which share the network; others get processes.

@@ -10,7 +10,9 @@ import typer
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
 from spikeproof.cli.options import Command, command
+from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.errors import InputError
+from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
     from spikeproof_models.training.steps import TrainingProgress
@@ -39,11 +41,15 @@ def run(
     resume: Annotated[
         bool, typer.Option(help="Go on from NAME.state if the output folder holds one.")
     ] = True,
+    force: Force = False,
 ) -> int:
     """Load torch, train, and say where the checkpoint is."""
     need_torch("training")
-    from spikeproof_models.training import train
+    from spikeproof_models.training import load_recipe, train
 
+    name = load_recipe(recipe).name
+    files: dict[str, Kind] = {f"{name}.state": "training state", f"{name}.ckpt": "checkpoint"}
+    check_outputs(run_files(output, files), [recipe, data_dir], force=force)
     if download:
         _fetch(recipe, data_dir)
     with console.stage(f"Training {recipe.stem}") as progress:

@@ -14,6 +14,7 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
 from spikeproof.cli.images import load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
+from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import show_verdict
 from spikeproof.cli.workflow import (
     Source,
@@ -22,10 +23,15 @@ from spikeproof.cli.workflow import (
     prepare_fast,
 )
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.kinds import Kind
 from spikeproof.io.trained import trained_on
-from spikeproof.io.zoo import resolve_model
+from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
+REPORT_FILES: dict[str, Kind] = {
+    "report.json": "report", "report.html": "report page", "journal.jsonl": "journal",
+    "previous-report.json": "report", "previous-report.html": "report page",
+}  # fmt: skip
 FROM_SUITE = frozenset({"suite", "version"})
 
 
@@ -65,15 +71,20 @@ def run(
     workers: Workers = 1,
     cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    force: Force = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
     from spikeproof.verify.run import check_origin
 
+    checkpoint = resolve_model(against)
+    folder = output or Path("runs") / bundle.stem
+    shipped = None if data else zoo_images()
+    inputs = [bundle, checkpoint, config, data, shipped]
+    check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
     loaded = load_safe_bundle(bundle)
     check_origin(loaded)
-    source = load_source(resolve_model(against))
+    source = load_source(checkpoint)
     settings = load_config(suite, config, set_ or (), **given)
-    folder = output or Path("runs") / bundle.stem
     if dry_run:
         return _show_plan(console, settings, folder)
     report = verify_into(
