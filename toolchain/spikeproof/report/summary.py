@@ -76,13 +76,13 @@ def kinds(report: Report) -> list[Kind]:
 
 
 def warnings(report: Report) -> list[str]:
-    """Say where the file contradicts itself, or holds nothing to rely on."""
+    """Say where the file contradicts itself, holds nothing to rely on, or the data are odd."""
     if not report.checks:
         return ["No check ran, so nothing is known about this conversion."]
     failed = [c.id for c in sorted(report.checks, key=check_order) if c.verdict == "fail"]
     if report.verdict == "pass" and failed:
         return [f"This file says pass, yet {', '.join(failed)} failed. Do not rely on its verdict."]
-    return []
+    return [f"{w[:1].upper()}{w[1:]}." for w in report.provenance.warnings]
 
 
 def key_figures(report: Report) -> list[Fact]:
