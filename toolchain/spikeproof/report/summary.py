@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -112,7 +111,7 @@ def _key_accuracy(report: Report) -> Fact | None:
     name = row.perturbation + (f" {row.strength:g}/255" if row.strength else "")
     return Fact(
         n.points(row.difference),
-        f"largest change of accuracy ({name}){_allowed(row.margin, n.anything, '±')}",
+        f"largest change of accuracy ({name}){_allowed(row.margin, '±', 'points')}",
         f"V7.data.rows.{found}.difference",
         "points",
     )
@@ -146,15 +145,15 @@ def _key_mppd(report: Report) -> Fact | None:
     return Fact(
         n.percent(layer.median_rel_diff, 2),
         f"largest median difference in MPPD ({layer.name}, {attacks[i].name})"
-        + _allowed(report.limits.median_difference, n.anything),
+        + _allowed(report.limits.median_difference, "", "%"),
         f"V5.data.attacks.{i}.layers.{j}.median_rel_diff",
         "%",
     )
 
 
-def _allowed(limit: float | None, form: Callable[[float], str], sign: str = "") -> str:
+def _allowed(limit: float | None, sign: str, unit: str) -> str:
     share = n.finite(limit)
-    return "" if share is None else f"; allowed: {sign}{form(100 * share)}"
+    return "" if share is None else f"; allowed: {sign}{100 * share:g} {unit}"
 
 
 def _key_ranges(report: Report) -> Fact | None:
