@@ -83,7 +83,7 @@ def test_other_schema_and_other_kind_say_so() -> None:
 def test_deeply_nested_header_is_refused() -> None:
     header = b'{"__metadata__":' + b"[" * 100_000
     data = len(header).to_bytes(8, "little") + header
-    with pytest.raises(BundleError, match="not a spikeproof file"):
+    with pytest.raises(BundleError, match="no spikeproof file"):
         container.unpack(data, "thing", 1, "f")
 
 

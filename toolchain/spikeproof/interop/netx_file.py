@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError, MissingExtraError, list_problems
 from spikeproof.interop.netx_storage import storage_problem
-from spikeproof.io.files import read_bytes
+from spikeproof.io.files import read_bytes, read_start
+from spikeproof.io.foreign import HDF5 as MAGIC
+from spikeproof.io.foreign import NIR
 
 if TYPE_CHECKING:
     import h5py
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 LIMIT_BYTES = 1 << 30
 LIMIT_LAYERS = 256
 LIMIT_ENTRIES = 64
@@ -61,12 +62,12 @@ class RawNet:
 
 
 def is_netx(path: Path) -> bool:
-    """Tell from its first bytes whether a file is HDF5."""
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+    """Tell from its first bytes whether a file is HDF5.
+
+    Raises:
+        InputError: missing, a folder, a pipe, or unreadable.
+    """
+    return read_start(path, len(MAGIC)) == MAGIC
 
 
 def need_h5py(purpose: str) -> Any:
@@ -96,10 +97,12 @@ def read_raw(path: Path) -> RawNet:
     data = read_bytes(path, LIMIT_BYTES)
     if not data.startswith(MAGIC):
         raise InputError("is not an HDF5 file", where=str(path), hint="Expected a lava-dl .net.")
+    if path.suffix.lower() == ".nir":
+        raise InputError(f"is {NIR[0]}, not a lava-dl .net", where=str(path), hint=NIR[1])
     reader = _Reader(h5)
     try:
         with h5.File(io.BytesIO(data), "r") as file:
-            net = _read_file(reader, file)
+            net = _read_file(reader, file, str(path))
     except InputError:
         raise
     except Exception as error:
@@ -113,8 +116,10 @@ def read_raw(path: Path) -> RawNet:
     return net
 
 
-def _read_file(reader: _Reader, file: h5py.File) -> RawNet:
+def _read_file(reader: _Reader, file: h5py.File, where: str) -> RawNet:
     layers = reader.group(file, "layer")
+    if layers is None and "node" in file:
+        raise InputError(f"is {NIR[0]}, not a lava-dl .net", where=where, hint=NIR[1])
     if layers is None:
         reader.problems.append("holds no group 'layer'; a lava-dl .net has one entry per layer")
         return RawNet((), {})

@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_tensors
 
 from spikeproof.errors import BundleError
 from spikeproof.io.files import canonical_json, read_bytes, sha256, write_atomic
+from spikeproof.io.foreign import foreign_kind
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 Json = dict[str, Any]
@@ -101,11 +102,9 @@ def _hash(array: np.ndarray[Any, Any]) -> str:
 
 def _read_sealed(data: bytes, where: str) -> Json:
     """Parse the JSON header by hand: cheap, and no tensor is touched."""
-    broken = BundleError(
-        "is not a spikeproof file, or is truncated",
-        where=where,
-        hint="Copy or create it again; see docs/formats.md for the format.",
-    )
+    foreign = foreign_kind(data, where)
+    what, hint = foreign or ("no spikeproof file, or a truncated one", "Copy or create it again.")
+    broken = BundleError(f"is {what}", where=where, hint=hint)
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 0 < length <= min(_HEADER_LIMIT, len(data) - 8):
         raise broken

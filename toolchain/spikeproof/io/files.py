@@ -143,6 +143,19 @@ def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
         InputError: missing, a folder, not a regular file, unreadable, or larger than ``limit``
             bytes.
     """
+    return _read_regular(path, limit, None)
+
+
+def read_start(path: Path, count: int) -> bytes:
+    """Read the first ``count`` bytes of a regular file of any size.
+
+    Raises:
+        InputError: missing, a folder, not a regular file, or unreadable.
+    """
+    return _read_regular(path, None, count)
+
+
+def _read_regular(path: Path, limit: int | None, count: int | None) -> bytes:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
@@ -150,12 +163,13 @@ def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
                 "cannot be read: it is a pipe or a device, not a file", where=str(path),
                 hint="Write its content to a file first.",
             )  # fmt: skip
-        if found.st_size > limit:
+        if limit is not None and found.st_size > limit:
             raise InputError(
                 f"has {found.st_size:,} bytes; the limit here is {limit:,}", where=str(path)
             )
         with path.open("rb") as file:
-            return file.read(found.st_size)  # no more, should it grow meanwhile
+            # No more than there was, should it grow meanwhile.
+            return file.read(found.st_size if count is None else count)
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror or error}", where=str(path), hint="Check the path."

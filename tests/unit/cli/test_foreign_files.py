@@ -1,0 +1,102 @@
+"""A file of another kind is called what it is, with the way to go, by convert and inspect."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikeproof.cli.app import run
+from spikeproof.io.foreign import foreign_kind
+
+
+def torch_zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}.")
+        archive.writestr("model/version", b"3\n")
+    return buffer.getvalue()
+
+
+def npz() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.zeros(3, np.uint8))
+    return buffer.getvalue()
+
+
+def onnx_model() -> bytes:
+    helper = pytest.importorskip("onnx", reason="onnx is not installed").helper
+    model = helper.make_model(helper.make_graph([], "g", [], []), producer_name="pytorch")
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def hdf5(key: str) -> bytes:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file[key] = 1
+    return buffer.getvalue()
+
+
+def foreign_safetensors() -> bytes:
+    from safetensors.numpy import save
+
+    return save({"weight": np.zeros((2, 2), np.float32)})
+
+
+CASES = {
+    "new torch": ("net.pth", torch_zip, "is a PyTorch file"),
+    "torch called otherwise": ("net.ckpt", torch_zip, "is a PyTorch file"),
+    "old torch": ("net.pt", lambda: pickle.dumps({"w": 1}, 2), "is a PyTorch file"),
+    "pickle": ("net.bin", lambda: pickle.dumps({"w": 1}, 4), "is a Python pickle"),
+    "onnx": ("net.onnx", onnx_model, "is an ONNX model"),
+    "onnx called otherwise": ("net.bin", onnx_model, "is an ONNX model"),
+    "nir": ("net.nir", lambda: hdf5("node/nodes/a"), "is a NIR graph"),
+    "nir called otherwise": ("net.h5", lambda: hdf5("node/nodes/a"), "is a NIR graph"),
+    "npz": ("x.npz", npz, "is a NumPy file"),
+    "safetensors": ("net.safetensors", foreign_safetensors, "is a safetensors file that spike"),
+    "tflite": ("net.tflite", lambda: bytes(4) + b"TFL3" + bytes(40), "is a TensorFlow Lite model"),
+    "gzip": ("net.spk", lambda: b"\x1f\x8b" + bytes(40), "is a gzip archive"),
+    "suffix only": ("net.onnx", lambda: bytes(100), "is an ONNX model"),
+    "unknown": ("net.spk", lambda: bytes(100), "is no spikeproof file, or a truncated one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["convert", "inspect"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_foreign_file_is_named_for_what_it_is(
+    name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, content, expected = CASES[name]
+    path = tmp_path / file
+    path.write_bytes(content())
+    assert run([command, str(path)]) == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert expected in text
+    assert "layer" not in text, "no word of what it might lack if it were something else"
+    assert "->" in text
+
+
+@pytest.mark.parametrize("command", [["convert"], ["convert", "--timesteps", "20"], ["inspect"]])
+def test_a_missing_file_is_missing_whatever_the_options(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, str(tmp_path / "missing.net")]) == 2
+    error = capsys.readouterr().err
+    assert "missing.net: cannot be read: No such file or directory" in error
+    assert "--timesteps" not in error
+
+
+def test_the_way_to_go_exists() -> None:
+    from spikeproof.io.checkpoint import save_checkpoint
+    from spikeproof.ir.floats import FloatNetwork
+
+    found = foreign_kind(torch_zip(), "net.pth")
+    assert found is not None
+    for thing in (save_checkpoint, FloatNetwork):
+        assert f"{thing.__module__}.{thing.__name__}" in found[1]
