@@ -25,8 +25,8 @@ def test_an_open_question_says_what_is_shown_and_what_is_needed() -> None:
         images_needed=1250, would="pass",
     )  # fmt: skip
     assert reason.sentence == (
-        "l1: rank correlation over the images 0.961 (limit: at least 0.95; interval 0.943 to "
-        "0.972; 320 images used, about 1,250 needed to pass if more are like these)"
+        "l1: rank correlation over the images 0.961 (limit: at least 0.95; shown so far: 0.943 "
+        "to 0.972; 320 images used, about 1,250 needed to show a pass if the rest are like them)"
     )
 
 
@@ -43,9 +43,9 @@ def test_a_value_never_reads_like_the_limit_it_violates(
 @pytest.mark.parametrize(
     ("interval", "told"),
     [
-        ((None, 14.0), "at most 14 % is shown"),
-        ((0.5, None), "at least 0.5 % is shown"),
-        ((-1.0, 2.5), "interval -1 to 2.5 %"),
+        ((None, 14.0), "at most 14 %"),
+        ((0.5, None), "at least 0.5 %"),
+        ((-1.0, 2.5), "−1 to 2.5 %"),
         ((None, None), ""),
     ],
 )
@@ -86,4 +86,4 @@ def test_the_json_says_try_and_reads_back() -> None:
     stored = reason.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert stored["try"] == "x" and "try_" not in stored
     assert Reason.model_validate(stored) == reason
-    assert reason.allowed == "within 0.95 to 1.05"
+    assert reason.allowed == "between 0.95 and 1.05"

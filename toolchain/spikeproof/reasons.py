@@ -73,19 +73,20 @@ class Reason(BaseModel):
     def allowed(self) -> str:
         """Return the limit with its direction: ``at most 10 %``."""
         limits = self.limits()
-        ends = " to ".join(_digits(x, _MOST_DIGITS) for x in limits)
-        return self._with_unit(f"{self.relation} {ends}") if limits else ""
+        ends = [_digits(x, _MOST_DIGITS) for x in limits]
+        told = f"between {ends[0]} and {ends[-1]}" if len(ends) > 1 else ""
+        return self._with_unit(told or f"{self.relation} {ends[0]}") if limits else ""
 
     @property
     def shown(self) -> str:
-        """Say what the images establish: ``at most 14 % is shown``."""
+        """Say what the images establish: ``at most 14 %``."""
         low, high = self.interval or (None, None)
         if low is not None and high is not None:
             ends = f"{_distinct(low, self.limits())} to {_distinct(high, self.limits())}"
-            return self._with_unit(f"interval {ends}")
+            return self._with_unit(ends)
         if high is not None:
-            return f"at most {self._amount(high)} is shown"
-        return f"at least {self._amount(low)} is shown" if low is not None else ""
+            return f"at most {self._amount(high)}"
+        return f"at least {self._amount(low)}" if low is not None else ""
 
     @property
     def evidence(self) -> str:
@@ -95,10 +96,12 @@ class Reason(BaseModel):
         used = f"{self.images:,} image{'' if self.images == 1 else 's'} used"
         if self.images_needed is None:
             return used
-        return f"{used}, about {self.images_needed:,} needed{self._outlook()}"
-
-    def _outlook(self) -> str:
-        return "" if self.would is None else f" to {self.would} if more are like these"
+        outlook = {
+            "pass": " to show a pass if the rest are like them",
+            "fail": " to show a failure if the rest are like them",
+            None: "",
+        }[self.would]
+        return f"{used}, about {self.images_needed:,} needed{outlook}"
 
     @property
     def brief(self) -> str:
@@ -110,7 +113,8 @@ class Reason(BaseModel):
     def sentence(self) -> str:
         """Say all of it but the advice in one line."""
         limit = f"limit: {self.allowed}" if self.allowed else ""
-        rest = "; ".join(x for x in (limit, self.shown, self.evidence) if x)
+        shown = f"shown so far: {self.shown}" if self.shown else ""
+        rest = "; ".join(x for x in (limit, shown, self.evidence) if x)
         return self._start() + (f" ({rest})" if rest else "")
 
     def _start(self) -> str:
@@ -157,9 +161,13 @@ def _distinct(value: float, others: Sequence[float]) -> str:
 def _digits(value: float, digits: int) -> str:
     """Format with so many significant digits, without trailing zeros."""
     if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
+        return _signed(f"{int(value):,}")
     if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{digits - 1}e}"
+        return _signed(f"{value:.{digits - 1}e}")
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{places}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return _signed(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

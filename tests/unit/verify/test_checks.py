@@ -156,7 +156,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     ),
     "V5 ratio": (
         lambda c: _v5(e := _energies(400), e * 1.3, c), "fail",
-        ["chip / trained 1.3 (limit: within 0.95 to 1.05"], "--set mppd.ratio",
+        ["chip / trained 1.3 (limit: between 0.95 and 1.05"], "--set mppd.ratio",
     ),
     "V5 ranks": (
         lambda c: _v5(e := _energies(400), e[::-1], c), "fail",
@@ -165,11 +165,12 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V5 few images": (
         lambda c: _v5(e := _energies(250), e, c), "inconclusive",
         ["99th percentile of the relative difference 0 %", "250 images used, about 299 needed to "
-         "pass"], "--set samples.gaussian=299",
+         "show a pass"], "--set samples.gaussian=299",
     ),
     "V5 fewer images than it takes": (
         lambda c: _v5(e := _energies(250), e, c, 250), "inconclusive",
-        ["about 299 needed to pass"], "Give at least 299 images (verify --data; there were 250)",
+        ["about 299 needed to show a pass"],
+        "Give at least 299 images (verify --data; there were 250)",
     ),
     "V5 too few to rank": (
         lambda c: _v5(e := _energies(50), e, c), "inconclusive",
@@ -186,13 +187,13 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     ),
     "V7 unequal": (
         lambda c: _v7((_right(0.9, 1000), _right(0.8, 1000)), _right(0.5, 1000), c), "fail",
-        ["clean: accuracy of the chip network minus that of the trained network -10 points",
-         "within -2 to 2 points", "1,000 images"], "convert --calibration",
+        ["clean: accuracy of the chip network minus that of the trained network −10 points",
+         "between −2 and 2 points", "1,000 images"], "convert --calibration",
     ),
     "V7 few images": (
         lambda c: _v7((_right(0.9, 60), _right(0.9, 60)), _right(0.5, 60), c), "inconclusive",
         ["clean", "minus that of the trained network 0 points", "60 images used, about 133 needed "
-         "to pass"], "--set samples.accuracy=133",
+         "to show a pass"], "--set samples.accuracy=133",
     ),
     "V7 masked": (
         lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c), "inconclusive",
@@ -200,7 +201,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     ),
     "V9": (
         lambda _: ck.ranges_check([_range(True), _range(False)]), "fail",
-        ["l3: worst-case headroom over all inputs -0.41 bits", "at least 0 bits"], "--scale",
+        ["l3: worst-case headroom over all inputs −0.41 bits", "at least 0 bits"], "--scale",
     ),
     "V13 decided differently": (
         lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}), "fail",

@@ -30,24 +30,27 @@ class Explained:
 
     @property
     def table(self) -> Table:
-        """Lay the reasons out: place, criterion, value beside limit, images used and needed."""
-        head = (
-            Head("where", "text"), Head("criterion", "text"), Head("value"), Head("limit", "text"),
-            Head("shown so far", "text"), Head("images used"), Head("images needed"),
-            Head("verdict", "verdict"),
-        )  # fmt: skip
-        rows = [
-            (
-                r.where or n.MISSING, r.criterion, r.measured or n.MISSING, r.allowed or n.MISSING,
-                r.shown or n.MISSING, n.integer(r.images), _needed(r), r.verdict,
-            )
-            for r in self.reasons
-        ]  # fmt: skip
-        return Table(f"Why {self.check.id} did not pass", head, lines(rows))
+        """Lay the reasons out, value beside limit; a column nobody needs is left out."""
+        columns = [
+            (Head("where", "text"), [r.where for r in self.reasons]),
+            (Head("criterion", "text"), [r.criterion for r in self.reasons]),
+            (Head("value"), [r.measured for r in self.reasons]),
+            (Head("limit", "text"), [r.allowed for r in self.reasons]),
+            (Head("shown so far", "text"), [r.shown for r in self.reasons]),
+            (Head("images used"), [_count(r.images) for r in self.reasons]),
+            (Head("images needed"), [_count(r.images_needed, "about ") for r in self.reasons]),
+        ]
+        verdicts = [r.verdict for r in self.reasons]
+        if set(verdicts) - {self.check.verdict}:
+            columns.append((Head("verdict", "verdict"), list(verdicts)))
+        used = [(head, cells) for head, cells in columns if any(cells)]
+        rows = [tuple(cells[i] or n.MISSING for _, cells in used) for i in range(len(self.reasons))]
+        heads = tuple(head for head, _ in used)
+        return Table(f"Why {self.check.id} did not pass", heads, lines(rows))
 
 
-def _needed(reason: Reason) -> str:
-    return n.MISSING if reason.images_needed is None else f"about {reason.images_needed:,}"
+def _count(value: int | None, before: str = "") -> str:
+    return "" if value is None else f"{before}{value:,}"
 
 
 def explain(checks: Sequence[Check], most: int = MOST_LINES) -> list[Explained]:
