@@ -181,6 +181,12 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         lambda c: _v5(np.zeros(400), np.zeros(400), c), "inconclusive",
         ["energy of the perturbation in the trained network 0", "more than 0"], "stronger ones",
     ),
+    "V5 on the limit": (
+        lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 100, e, e * 2.25), c),
+        "inconclusive",
+        ["99th percentile of the relative difference 50 %", "at most 10 %"],
+        "not even a million images",
+    ),
     "V5 all alike": (
         lambda c: _v5(np.ones(400), np.ones(400), c), "inconclusive",
         ["rank correlation over the images (limit: at least 0.95"], "differ more",

@@ -57,8 +57,8 @@ def more_images(needed: Needed | None, available: int, part: str) -> str:
     """
     if needed is None:
         return (
-            "The value lies on its limit, so more images like these would not decide it. Change "
-            "the conversion, or the limit (verify --set, see verify --dry-run for the names)."
+            "This is so close to the limit that not even a million images like these would decide "
+            "it. Change the conversion, or the limit (verify --set; verify --dry-run names it)."
         )
     option = f"verify --set samples.{part}={needed.images}"
     if needed.images <= available:
