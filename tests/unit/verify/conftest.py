@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from seeding import float_network
 
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.known import images_hash
 from spikeproof.ir import floats
 from spikeproof.passes.conversion import Conversion
-from spikeproof.passes.convert import convert_network
+from spikeproof.passes.convert import ConvertOptions, convert_network
 from spikeproof.simulate.self_test import make_bundle
 from spikeproof.verify.config import VerifyConfig, load_config
 from spikeproof.verify.stages import Stages, rebuild_stages
@@ -43,27 +45,6 @@ class Case:
         return replace(self, bundle=replace(self.bundle, network=network, content_hash=""))
 
 
-def float_network(gain: list[float] | None = None) -> floats.FloatNetwork:
-    rng = np.random.default_rng(7)
-
-    def weights(*shape: int, scale: float) -> Any:
-        return (rng.normal(size=shape) * scale).astype(np.float32)
-
-    steps = np.array(gain, np.float32) if gain else None
-    ones = np.ones(4, np.float32)
-    kernel = weights(4, 1, 3, 3, scale=0.4) + np.float32(0.08)
-    return floats.FloatNetwork("tiny", (1, 6, 6), 4, (
-        floats.Conv2d("c1", kernel, None, (2, 2), (1, 1)),
-        floats.BatchNorm2d("b1", ones, weights(4, scale=0.2), weights(4, scale=0.2), ones),
-        floats.Lif("l1", 1 - 41 / 4096, 1.0, True, steps),
-        floats.Flatten("f"),
-        floats.Linear("d1", weights(16, 36, scale=0.3) + np.float32(0.03), weights(16, scale=0.2)),
-        floats.Lif("l2", 1 - 41 / 4096, 1.0, True, steps),
-        floats.Linear("d2", weights(3, 16, scale=0.5), None),
-        floats.Readout("out"),
-    ))  # fmt: skip
-
-
 def build_case(gain: list[float] | None = None) -> Case:
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, (320, 1, 6, 6)).astype(np.uint8)
@@ -74,6 +55,8 @@ def build_case(gain: list[float] | None = None) -> Case:
         "units": conversion.units,
         "relations": {k: asdict(r) for k, r in conversion.relations.items()},
         "table": conversion.table,
+        "options": ConvertOptions().model_dump(mode="json"),
+        "calibration": {"hash": images_hash(x[:32].shape, [x[:32]]), "samples": 32},
     }
     from spikeproof.simulate.floats import run_float
 

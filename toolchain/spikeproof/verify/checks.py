@@ -93,9 +93,18 @@ def _unequal_layers(row: Json, samples: int) -> list[Reason]:
 
 
 def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Json:
-    """V2: every pass keeps the relation it declares; behavioural ones are judged by V7."""
+    """V2: every pass keeps the relation it declares; behavioural ones are judged by V7.
+
+    One of the rows is that of :mod:`spikeproof.verify.rounding`: every integer against the
+    checkpoint.
+    """
     stages = [{**r, "verdict": clean} if r["relation"] == "behavioural" else r for r in rows]
-    reasons = [_broken_stage(s, samples) for s in stages if s["verdict"] != str(Verdict.PASS)]
+    reasons = []
+    for stage in stages:
+        if stage["relation"] == "rounding":
+            reasons += rounding_reasons(stage)
+        elif stage["verdict"] != str(Verdict.PASS):
+            reasons.append(_broken_stage(stage, samples))
     for row in exact["engines"]:
         mismatches = sum(layer["mismatches"] for layer in row["layers"])
         stages.append(
@@ -122,6 +131,7 @@ def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Jso
 def _broken_stage(row: Json, samples: int) -> Reason:
     told: Json = {
         "verdict": row["verdict"], "stage": f"{row['from']} to {row['to']}", "images": samples,
+        "layer": row.get("layer"),
     }  # fmt: skip
     if row["relation"] == "behavioural":
         return Reason(
@@ -142,6 +152,15 @@ def _broken_stage(row: Json, samples: int) -> Reason:
             "or "
             "verify --set stages.excused=SHARE.", **told,
         )  # fmt: skip
+    if row.get("declared_bound") is not None:
+        return Reason(
+            criterion="bound on a membrane that the bundle declares; what its numbers give is less",
+            value=row["declared_bound"],
+            limit=row["bound"],
+            unit=row["unit"],
+            try_=_CONVERT_AGAIN,
+            **told,
+        )
     if row["max_difference"] > row["bound"]:
         return Reason(
             criterion="largest difference of a membrane", value=row["max_difference"],
@@ -153,27 +172,123 @@ def _broken_stage(row: Json, samples: int) -> Reason:
     )  # fmt: skip
 
 
+def rounding_reasons(row: Json) -> list[Reason]:
+    """Give per layer and parameter the worst number that is not what the checkpoint gives."""
+    reasons = []
+    stage = f"{row['from']} to {row['to']}"
+    for layer in row["layers"]:
+        kinds: dict[str, list[Json]] = {}
+        for violation in layer["violations"]:
+            kinds.setdefault(violation["parameter"], []).append(violation)
+        for kind, listed in kinds.items():
+            worst = max(listed, key=lambda v: abs(v["found"] - v["expected"]))
+            at = f" {worst['index']}" if worst["index"] else ""
+            more = " or more" if len(layer["violations"]) < layer["outside"] else ""
+            many = f"; {len(listed):,}{more} such" if len(listed) > 1 else ""
+            reasons.append(
+                Reason(
+                    verdict="fail",
+                    stage=stage,
+                    layer=layer["layer"],
+                    criterion=f"{kind}{at}, the checkpoint gives {worst['expected']:.6g}{many}:",
+                    value=worst["found"],
+                    relation="within",
+                    limit=(worst["expected"] - worst["bound"], worst["expected"] + worst["bound"]),
+                    try_=_CONVERT_AGAIN,
+                )
+            )
+        if layer["undecided"] and not layer["outside"]:
+            reasons.append(
+                Reason(
+                    verdict="inconclusive",
+                    stage=stage,
+                    layer=layer["layer"],
+                    criterion=f"compensated weights: {layer['undecided']}",
+                    value=layer["error_ratio"],
+                    limit=2,
+                    try_="Give the images the bundle was calibrated with (--calibration): then "
+                    "every weight is checked.",
+                )
+            )
+        elif not layer["values"] and not layer["outside"]:
+            reasons.append(
+                Reason(
+                    verdict="inconclusive",
+                    stage=stage,
+                    layer=layer["layer"],
+                    value=0,
+                    criterion="numbers compared with the checkpoint",
+                    relation="more than",
+                    limit=0,
+                    try_=_CONVERT_AGAIN,
+                )
+            )
+    return reasons
+
+
 _CONVERT_AGAIN = (
     "The bundle's integers are not what this version makes of the checkpoint: convert it again and "
     "verify the new bundle. If that fails too, it is a defect of the conversion."
 )
 
 
-def divergence_check(pairs: list[Json]) -> Json:
-    """V3: where two stages first part."""
+def divergence_check(pairs: list[Json], stages: Json, rounding: Json) -> Json:
+    """V3: where two stages differ by more than they may, else where rounding shows first.
+
+    Args:
+        pairs: the first spike in which two stages differ, and of engines any value.
+        stages: the item "stages": relations and, per layer, the widest gap on equal spikes.
+        rounding: the item "rounding": every integer against the checkpoint.
+    """
+    places = _departures(stages, rounding) + [
+        p["layer"] for p in pairs if p["found"] and p["from"] == "reference"
+    ]
+    names = list(stages["gaps"])
+    first = min(places, key=names.index) if places else None
+    gap = None if first is None else {"layer": first, **stages["gaps"][first]}
     found = [p for p in pairs if p["found"]]
-    summary = "No two stages ever differ."
-    if found:
-        first = found[0]
+    if first is not None:
         summary = (
-            f"The {first['from']} and the {first['to']} network first differ in layer "
-            f"{first['layer']}, at step {first['step']} of image {first['sample']} (counted from 0)"
-            + (f"; that membrane was {100 * first['margin']:.2g} % of the threshold from firing."
-               if first["margin"] is not None else ".")
+            f"Layer {first} is the first that departs from the stage before it by more than "
+            "rounding explains" + _shown_gap(gap) + "."
+        )
+    elif found:
+        flip = found[0]
+        summary = (
+            "No layer departs from the stage before it by more than rounding explains. The first "
+            f"spike that rounding changes is in layer {flip['layer']}, at step {flip['step']} of "
+            f"image {flip['sample']} (counted from 0)"
+            + (f"; that membrane was {100 * flip['margin']:.2g} % of the threshold from firing."
+               if flip["margin"] is not None else ".")
         )  # fmt: skip
-    figures = {"pairs": len(pairs), "diverging": len(found)}
-    return check("V3", "Where the stages first differ", "measured", Verdict.INFO, summary,
-                 figures, {"pairs": pairs})  # fmt: skip
+    else:
+        summary = "No two stages ever differ."
+    figures = {"pairs": len(pairs), "diverging": len(found), "layer": first}
+    return check(
+        "V3",
+        "Where the stages first differ",
+        "measured",
+        Verdict.INFO,
+        summary,
+        figures,
+        {"pairs": pairs, "departure": gap},
+    )
+
+
+def _departures(stages: Json, rounding: Json) -> list[str]:
+    """Name the layers in which a relation is broken: of the folding, the rounding or the states."""
+    broken = [row["layer"] for row in stages["relations"] if row.get("layer") is not None]
+    return broken + [x["layer"] for x in rounding["layers"] if x["outside"]]
+
+
+def _shown_gap(gap: Json | None) -> str:
+    if gap is None or gap["values"]["from"] == gap["values"]["to"]:
+        return ""
+    return (
+        f": on the same spikes its membrane is off the most at step {gap['step']} of image "
+        f"{gap['sample']}, neuron {gap['neuron']}, {gap['values']['to']:,.0f} v-units where "
+        f"{gap['values']['from']:,.0f} are exact"
+    )
 
 
 def errors_check(layers: list[Json], samples: int) -> Json:
@@ -256,25 +371,49 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
 
 
 def ranges_check(layers: list[Json]) -> Json:
-    """V9: no input can overflow the chip's numbers."""
-    verdict = Verdict.PASS if layers and all(x["ok"] for x in layers) else Verdict.FAIL
-    tightest = min(layers, key=lambda x: x["headroom_bits"])
-    proved = "No input can" if verdict is Verdict.PASS else "Some input might"
+    """V9: no input can overflow the chip's numbers; the certificate stands up to other code."""
+    unsound = [x for x in layers if x["unsound"]]
+    overflows = [x for x in layers if not x["ok"] or not x["independent"]["ok"]]
+    verdict = Verdict.PASS if layers and not unsound and not overflows else Verdict.FAIL
+    tightest = min(layers, key=lambda x: x["independent"]["headroom_bits"])
+    bits = tightest["independent"]["headroom_bits"]
+    proved = "No input can" if not overflows else "Some input might"
+    summary = (
+        f"{proved} leave the chip's ranges. The worst possible input would fill {_filled(bits)} "
+        f"of the registers of {tightest['name']}, the fullest layer."
+    )
+    if unsound:
+        summary = (
+            f"The certificate of {', '.join(x['name'] for x in unsound)} does not hold: "
+            f"{unsound[0]['unsound'][0]}."
+        )
+    runs = sum(x["reached"]["inputs"] for x in layers)
     return check(
-        "V9", "No input can overflow the chip's registers", "proved", verdict,
-        f"{proved} leave the chip's ranges. The worst possible input would fill "
-        f"{_filled(tightest['headroom_bits'])} of the registers of {tightest['name']}, the fullest "
-        "layer.",
-        {"layers": len(layers), "least_headroom_bits": tightest["headroom_bits"]},
+        "V9",
+        "No input can overflow the chip's registers",
+        "proved",
+        verdict,
+        summary,
+        {"layers": len(layers), "least_headroom_bits": bits, "extremal_inputs": runs},
         {"layers": layers},
-        [_overflow(layer) for layer in layers if not layer["ok"]],
+        [*(_overflow(x) for x in overflows), *(_unsound(x) for x in unsound)],
+    )
+
+
+def _unsound(layer: Json) -> Reason:
+    return Reason(
+        verdict="fail", layer=layer["name"], neuron=tuple(layer["neuron"]),
+        criterion=f"figures of the range certificate that are too small: {layer['unsound'][0]}",
+        value=len(layer["unsound"]), relation="exactly", limit=0,
+        try_="The bundle's record, or the analysis behind it, is wrong: convert the checkpoint "
+        "again. If that fails too, it is a defect of the analysis.",
     )  # fmt: skip
 
 
 def _overflow(layer: Json) -> Reason:
     return Reason(
         verdict="fail", criterion="worst-case headroom over all inputs", layer=layer["name"],
-        value=layer["headroom_bits"], relation="at least", limit=0, unit="bits",
+        value=layer["independent"]["headroom_bits"], relation="at least", limit=0, unit="bits",
         try_="Convert the checkpoint again: `spikeproof convert` chooses scales that cannot "
         "overflow. With a scale of your own (convert --scale), give a smaller one for this layer.",
     )  # fmt: skip

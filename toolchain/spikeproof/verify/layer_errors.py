@@ -55,3 +55,25 @@ def _sqnr(real: Membrane, found: Membrane) -> float | None:
     signal = float(np.square(real.v).sum())
     noise = float(np.square(found.v - real.v).sum())
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+
+
+def widest_gaps(real: list[Membrane], alone: list[Membrane]) -> dict[str, Json]:
+    """Tell for each layer where its integers, given the same spikes, are furthest from the floats.
+
+    Returns per layer sample, step, neuron, and both membranes in chip v-units.
+    """
+    found = {}
+    for left, right in zip(real, alone, strict=True):
+        lsb = left.lsb.reshape(-1, *(1,) * (left.v.ndim - 2))
+        gap = np.abs(left.v - right.v) * lsb
+        place = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+        sample, step, *neuron = place
+        unit = float(left.lsb[step])
+        found[left.name] = {
+            "sample": sample,
+            "step": step,
+            "neuron": neuron,
+            "values": {"from": float(left.v[place]) * unit, "to": float(right.v[place]) * unit},
+            "threshold": None if left.s is None else unit,
+        }
+    return found

@@ -16,7 +16,7 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.files import canonical_json, sha256, write_atomic
-from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.known import DataRecord, describe, images_hash
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
@@ -50,7 +50,7 @@ REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
 _PARTS = {  # which items a check's time is spent in
-    "V1": ("exact",), "V2": ("stages",), "V9": ("ranges",), "V13": ("boundary", "ties"),
+    "V1": ("exact",), "V2": ("stages", "rounding"), "V9": ("ranges",), "V13": ("boundary", "ties"),
     "V5": ("images", "responses"),
 }  # fmt: skip
 
@@ -74,6 +74,7 @@ def verify(
     chip_fit: list[Json] | None = None,
     data: DataRecord | None = None,
     trained: Trained | None = None,
+    calibration: NDArray[np.uint8] | None = None,
 ) -> Json:
     """Verify and write ``run_dir/report.json``.
 
@@ -98,6 +99,8 @@ def verify(
         chip_fit: what the network needs of each chip and what there is, for the report.
         data: what the images are, if they are the first of a file; else they are looked at.
         trained: what the checkpoint records about its training data and accuracy.
+        calibration: the images the bundle was calibrated with, in their order and perhaps more.
+            With them every compensated weight is checked, without only the error they leave.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -111,9 +114,13 @@ def verify(
     hashes = check_identity(bundle, source_hash)
     images, labels = check_data(source, x, y)
     hashes["data_hash"] = data_hash(images, labels)
+    fitted = None
+    if calibration is not None:
+        fitted = check_calibration(bundle, calibration)
+        hashes["calibration_hash"] = images_hash(fitted.shape, [fitted])
     planned = perturbations(config, len(images))
     stages = rebuild_stages(bundle.network, source, bundle.record)
-    material = Material(stages, images, labels, config, planned, perturb, run_dir, engine)
+    material = Material(stages, images, labels, config, planned, perturb, run_dir, engine, fitted)
     base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
     found_data = data or describe(images, labels)
     classes = int(np.prod(bundle.network.layers[-1].shape))
@@ -175,7 +182,8 @@ def judge(
     rows = accuracy_rows(items["responses"], planned, material.y, config)
     kinds, available = {p.name: p.kind for p in planned}, len(material.x)
     matches = judge_perturbations(items["responses"], kinds, config, available)
-    stages, exact = items["stages"], items["exact"]
+    stages, exact, rounding = items["stages"], items["exact"], items["rounding"]
+    relations = [stages["relations"][0], rounding, *stages["relations"][1:]]
     target = exact["engines"][-1]["name"]
     pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
     predictions = joint_counts(items["responses"], material.y, rows[0]["samples"])
@@ -187,8 +195,8 @@ def judge(
     }  # fmt: skip
     found = [
         ck.exact_check(exact, target),
-        ck.stages_check(stages["relations"], exact, rows[0]["tost"], stages["samples"]),
-        ck.divergence_check(pairs),
+        ck.stages_check(relations, exact, rows[0]["tost"], stages["samples"]),
+        ck.divergence_check(pairs, stages, rounding),
         ck.errors_check(stages["errors"], stages["samples"]),
         ck.match_check(*matches),
         ck.accuracy_check(rows, doubts + accuracy_reasons(rows, config, available), shown),
@@ -222,6 +230,30 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
             where=name, hint="Give the checkpoint it was converted from, or convert this one.",
         )  # fmt: skip
     return {"bundle_hash": content, "checkpoint_hash": source_hash}
+
+
+def is_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> bool:
+    """Tell whether a bundle was calibrated with the first of these images."""
+    recorded = dict(bundle.record.get("calibration", {}))
+    used = images[: int(recorded.get("samples", 0))]
+    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.get("hash")
+
+
+def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the images that the bundle was calibrated with.
+
+    Raises:
+        InputError: these are others.
+    """
+    recorded = dict(bundle.record.get("calibration", {}))
+    if not is_calibration(bundle, images):
+        raise InputError(
+            f"the {len(images):,} images given do not start with the "
+            f"{recorded.get('samples', 0):,} the bundle was calibrated with",
+            where="--calibration",
+            hint="Give the file that was given to convert --calibration, unchanged.",
+        )
+    return images[: int(recorded["samples"])]
 
 
 def check_origin(bundle: Bundle) -> None:

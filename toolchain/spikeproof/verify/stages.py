@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
@@ -18,7 +19,7 @@ from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.passes.base import apply_pass
 from spikeproof.passes.conversion import Relation
-from spikeproof.passes.convert import float_layers
+from spikeproof.passes.convert import ConvertOptions, float_layers
 from spikeproof.passes.fold import FOLD
 from spikeproof.passes.gain import FOLD_GAIN
 from spikeproof.passes.quantise import V_UNITS, Candidate, dequantise
@@ -32,7 +33,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """All stages of one conversion; units: chip v-units per unit of float membrane, per layer."""
+    """All stages of one conversion, and what the bundle's record says of it.
+
+    units: chip v-units per unit of float membrane, per layer. claims: the rows of the conversion
+    table, by layer.
+    """
 
     source: FloatNetwork
     folded: FloatNetwork
@@ -40,6 +45,8 @@ class Stages:
     chip: ChipNetwork
     units: dict[str, float]
     relations: dict[str, Relation]
+    options: ConvertOptions
+    claims: dict[str, Json]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,25 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
         nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
     quantised = replace(folded, nodes=tuple(nodes))
     relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
-    return Stages(source, folded, quantised, network, units, relations)
+    claims = {str(row.get("layer")): dict(row) for row in record.get("table", [])}
+    return Stages(source, folded, quantised, network, units, relations, _options(record), claims)
+
+
+def _options(record: Json) -> ConvertOptions:
+    """Return the options a bundle declares; one that declares none is judged by the defaults.
+
+    Raises:
+        InputError: they are none of a conversion's.
+    """
+    try:
+        return ConvertOptions.model_validate(record.get("options", {}))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise InputError(
+            list_problems(problems),
+            where="options in the bundle's record",
+            hint="Convert the checkpoint again with this version.",
+        ) from error
 
 
 def _check_same_layers(
@@ -84,6 +109,11 @@ def _check_same_layers(
     missing = [name for name, _ in found if name not in units]
     if missing:
         problems.append(f"the bundle's record has no units for {', '.join(missing)}")
+    problems += [
+        f"the scale of {name} is {units[name]:g} v-units per unit, must be positive and finite"
+        for name, _ in found
+        if name in units and not 0 < units[name] < np.inf
+    ]
     if problems:
         raise InputError(
             list_problems(problems), where=network.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from spikeproof.simulate.floats import run_float
 from spikeproof.simulate.trace import Engine
 from spikeproof.verify.bisect import View, first_divergence
 from spikeproof.verify.boundary import audit, tie_cases
+from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.exact import compare_engines, compare_ties, divergence_json
 from spikeproof.verify.examples import choose_examples
-from spikeproof.verify.layer_errors import layer_errors
+from spikeproof.verify.layer_errors import layer_errors, widest_gaps
 from spikeproof.verify.operations import count_operations
 from spikeproof.verify.perturbations import (
     CHUNK,
@@ -37,13 +38,21 @@ from spikeproof.verify.perturbations import (
 )  # fmt: skip
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.responses import measure_batch, merge_batches
+from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import Membrane, Stages, float_membranes, run_stages
 from spikeproof.work.items import Arrays, Item
 from spikeproof.work.runner import Runner
 
 Json = dict[str, Any]
 Images = NDArray[np.uint8]
-_COST = {"ranges": 100, "exact": 5000, "ties": 3000, "stages": 3000, "boundary": 1000}
+_COST = {
+    "ranges": 1000,
+    "rounding": 3000,
+    "exact": 5000,
+    "ties": 3000,
+    "stages": 3000,
+    "boundary": 1000,
+}
 """Rough milliseconds, so that progress runs evenly."""
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
 
@@ -60,6 +69,7 @@ class Material:
     perturb: Perturb
     folder: Path
     engine: Engine | None = None
+    calibration: Images | None = None
 
     def engines(self) -> list[Engine]:
         """Return the fast engine and the target under test."""
@@ -98,8 +108,13 @@ def measure(material: Material, runner: Runner) -> Json:
 
 
 def _ranges(material: Material) -> Json:
-    found = [asdict(row) for row in certify_ranges(material.stages.chip)]
-    return {"layers": found}
+    stages = material.stages
+    return {"layers": judge_certificate(stages.chip, stages.claims, certify_ranges)}
+
+
+def _rounding(material: Material) -> Json:
+    x = material.x[: material.config.samples.stages]
+    return check_rounding(material.stages, material.calibration, x)
 
 
 def _exact(material: Material) -> Json:
@@ -123,6 +138,7 @@ def _stages(material: Material) -> Json:
         "samples": len(x),
         "relations": check_stages(stages, runs, material.config.stages),
         "errors": layer_errors(runs),
+        "gaps": widest_gaps(runs.folded, runs.local_folded),
         "pairs": [divergence_json(_first_spike(a, b), m, n) for m, n, a, b in pairs],
     }
 
@@ -151,7 +167,8 @@ def _boundary(material: Material) -> Json:
 
 
 _JOBS: dict[str, Callable[[Material], Json]] = {
-    "ranges": _ranges, "exact": _exact, "ties": _ties, "stages": _stages, "boundary": _boundary,
+    "ranges": _ranges, "rounding": _rounding, "exact": _exact, "ties": _ties, "stages": _stages,
+    "boundary": _boundary,
 }  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.extras import need_torch
@@ -22,10 +24,12 @@ from spikeproof.cli.workflow import (
     load_source,
     prepare_fast,
 )
+from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.data import load_data
 from spikeproof.io.kinds import Kind
 from spikeproof.io.trained import trained_on
-from spikeproof.io.zoo import resolve_model, zoo_images
+from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 REPORT_FILES: dict[str, Kind] = {
@@ -64,6 +68,13 @@ def run(
             help="npz with x and y; default: shipped ones, if it was trained on their set."
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="npz with the images given to convert --calibration, to check every compensated "
+            "weight; the shipped ones are found."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default runs/NAME.")
@@ -79,7 +90,7 @@ def run(
     checkpoint = resolve_model(against)
     folder = output or Path("runs") / bundle.stem
     shipped = None if data else zoo_images()
-    inputs = [bundle, checkpoint, config, data, shipped]
+    inputs = [bundle, checkpoint, config, data, calibration, shipped]
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
     loaded = load_safe_bundle(bundle)
     check_origin(loaded)
@@ -89,7 +100,7 @@ def run(
         return _show_plan(console, settings, folder)
     report = verify_into(
         console, loaded, source, settings, folder,
-        data=data, limit=limit, workers=workers, cluster=cluster,
+        data=data, calibration=calibration, limit=limit, workers=workers, cluster=cluster,
     )  # fmt: skip
     return show_verdict(console, report)
 
@@ -102,6 +113,7 @@ def verify_into(
     folder: Path,
     *,
     data: Path | None = None,
+    calibration: Path | None = None,
     limit: int | None = None,
     workers: int = 1,
     cluster: str | None = None,
@@ -116,6 +128,7 @@ def verify_into(
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))
+    fitted = find_calibration(bundle, calibration)
     prepare_fast(console, bundle.network)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
@@ -134,9 +147,28 @@ def verify_into(
             chip_fit=chip_fit_rows(bundle.network),
             data=images.record,
             trained=trained,
+            calibration=fitted,
         )
     write_html(report, folder / REPORT_HTML)
     return report
+
+
+def find_calibration(bundle: Bundle, path: Path | None) -> NDArray[np.uint8] | None:
+    """Read the images a bundle was calibrated with: those given, or the shipped ones if it was.
+
+    Raises:
+        InputError: the file is unusable, or holds others (checked where they are used).
+    """
+    from spikeproof.verify.run import is_calibration
+
+    shape = bundle.network.input_shape
+    if path is not None:
+        return load_data(path, shape)[0]
+    try:
+        images, _ = load_data(zoo_calibration(), shape)
+    except InputError:  # not shipped with this installation, or of another shape
+        return None
+    return images if is_calibration(bundle, images) else None
 
 
 def _show_plan(console: Console, settings: VerifyConfig, folder: Path) -> int:

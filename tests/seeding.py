@@ -1,0 +1,171 @@
+"""Plant defects in a conversion: in its code while it runs, or in the integers it made."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir import chip
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
+from spikeproof.passes import ranges
+from spikeproof.passes.conversion import Conversion
+from spikeproof.passes.convert import ConvertOptions, convert_network
+from spikeproof.verify import checks as ck
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.config import StageLimits
+from spikeproof.verify.layer_errors import widest_gaps
+from spikeproof.verify.relations import check_stages
+from spikeproof.verify.rounding import check_rounding
+from spikeproof.verify.stages import rebuild_stages, run_stages
+
+Json = dict[str, Any]
+Images = NDArray[np.uint8]
+LIMITS = StageLimits(exact_tolerance=1e-9, excused=0.01)
+CALIBRATION = 32
+
+
+def mutated(module: ModuleType, old: str, new: str) -> ModuleType:
+    """Return a copy of a module with one piece of its source replaced."""
+    source = inspect.getsource(module)
+    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times"
+    copy = ModuleType(module.__name__)
+    copy.__file__ = module.__file__
+    code = compile(source.replace(old, new), f"{module.__file__} with {new!r}", "exec")
+    exec(code, copy.__dict__)
+    return copy
+
+
+def replaced(module: ModuleType, copy: ModuleType, monkeypatch: Any) -> None:
+    """Let every module of the conversion use the functions of a mutated copy."""
+    for name, value in vars(module).items():
+        if not callable(value) or getattr(value, "__module__", "") != module.__name__:
+            continue
+        for user in list(sys.modules.values()):
+            known = getattr(user, "__name__", "").startswith("spikeproof.passes")
+            if known and vars(user).get(name) is value:
+                monkeypatch.setattr(user, name, getattr(copy, name))
+
+
+def record_of(conversion: Conversion, options: ConvertOptions) -> Json:
+    """Return what a bundle's record says of a conversion."""
+    return {
+        "units": dict(conversion.units),
+        "relations": {k: asdict(r) for k, r in conversion.relations.items()},
+        "table": [dict(row) for row in conversion.table],
+        "options": options.model_dump(mode="json"),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A bundle's content and what it was made from."""
+
+    source: FloatNetwork
+    network: ChipNetwork
+    record: Json
+    x: Images
+
+    def layer(self, name: str) -> ChipLayer:
+        return next(layer for layer in self.network.layers if layer.name == name)
+
+    def with_layer(self, name: str, change: Callable[[ChipLayer], ChipLayer]) -> Made:
+        layers = tuple(change(x) if x.name == name else x for x in self.network.layers)
+        return replace(self, network=replace(self.network, layers=layers))
+
+    def with_synapse(self, name: str, change: Callable[[Any], Any]) -> Made:
+        return self.with_layer(name, lambda x: replace(x, synapse=change(x.synapse)))
+
+    def with_neuron(self, name: str, change: Callable[[Any], Any]) -> Made:
+        return self.with_layer(name, lambda x: replace(x, neuron=change(x.neuron)))
+
+    def with_weights(self, name: str, change: Callable[[Any], Any]) -> Made:
+        """Change the weights of a layer, as whole numbers of their type."""
+
+        def edit(synapse: Any) -> Any:
+            if isinstance(synapse, chip.HostCurrent):
+                return replace(synapse, synapse=edit(synapse.synapse))
+            wanted = np.asarray(change(synapse.weight.astype(np.float64)))
+            return replace(synapse, weight=np.rint(wanted).astype(synapse.weight.dtype))
+
+        return self.with_synapse(name, edit)
+
+
+def make(source: FloatNetwork, x: Images, options: ConvertOptions) -> Made:
+    """Convert."""
+    done = convert_network(source, x[:CALIBRATION], options)
+    return Made(source, done.chip, record_of(done, options), x)
+
+
+def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[str, Json]:
+    """Run V2, V3 and V9 on it, without any target beside the fast engine."""
+    stages = rebuild_stages(made.network, made.source, made.record)
+    x = made.x[CALIBRATION : CALIBRATION + 24]
+    runs = run_stages(stages, x)
+    relations = check_stages(stages, runs, LIMITS)
+    rounding = check_rounding(stages, made.x[:CALIBRATION] if calibrated else None, x)
+    item = {"relations": relations, "gaps": widest_gaps(runs.folded, runs.local_folded)}
+    rows = [relations[0], rounding, *relations[1:]]
+    layers = judge_certificate(made.network, stages.claims, certify or ranges.certify_ranges)
+    found = [
+        ck.stages_check(rows, {"engines": []}, "pass", len(x)),
+        ck.divergence_check([], item, rounding),
+        ck.ranges_check(layers),
+    ]
+    return {check["id"]: check for check in found}
+
+
+def named(check: Json) -> set[tuple[str, str]]:
+    """Return the pairs of stage and layer that the reasons of a check name."""
+    return {(r.get("stage", ""), r.get("layer", "")) for r in check["reasons"]}
+
+
+def exact_host_weights(made: Made, name: str) -> NDArray[np.float64]:
+    """Return what the host weights of a first layer were rounded from."""
+    layer = made.layer(name)
+    assert isinstance(layer.synapse, chip.HostCurrent)
+    stages = rebuild_stages(made.network, made.source, made.record)
+    per_unit = made.record["units"][name] * 2.0 ** (
+        layer.synapse.shift - layer.neuron.bias_exponent
+    )
+    return np.asarray(stages.folded.nodes[0].weight, np.float64) / 255 * per_unit  # type: ignore[union-attr]
+
+
+def firing_at_equality(network: FloatNetwork) -> FloatNetwork:
+    """Return the network with neurons that fire at their threshold."""
+    nodes = tuple(replace(n, strict=False) if isinstance(n, Lif) else n for n in network.nodes)
+    return replace(network, nodes=nodes)
+
+
+def float_network(gain: list[float] | None = None) -> FloatNetwork:
+    """Return a 6x6 network of a convolution, two spiking layers and a readout; spikes occur."""
+    rng = np.random.default_rng(7)
+
+    def weights(*shape: int, scale: float) -> Any:
+        return (rng.normal(size=shape) * scale).astype(np.float32)
+
+    steps = np.array(gain, np.float32) if gain else None
+    ones = np.ones(4, np.float32)
+    kernel = weights(4, 1, 3, 3, scale=0.4) + np.float32(0.08)
+    return FloatNetwork(
+        "tiny",
+        (1, 6, 6),
+        4,
+        (
+            Conv2d("c1", kernel, None, (2, 2), (1, 1)),
+            BatchNorm2d("b1", ones, weights(4, scale=0.2), weights(4, scale=0.2), ones),
+            Lif("l1", 1 - 41 / 4096, 1.0, True, steps),
+            Flatten("f"),
+            Linear("d1", weights(16, 36, scale=0.3) + np.float32(0.03), weights(16, scale=0.2)),
+            Lif("l2", 1 - 41 / 4096, 1.0, True, steps),
+            Linear("d2", weights(3, 16, scale=0.5), None),
+            Readout("out"),
+        ),
+    )

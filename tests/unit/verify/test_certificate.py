@@ -1,0 +1,265 @@
+"""V9: a certificate is judged by other code, and every unsound one fails and names the layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from seeding import judged, make, mutated
+
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    HostCurrent,
+    LifNeuron,
+    ReadoutNeuron,
+    TableLifNeuron,
+)
+from spikeproof.passes import ranges
+from spikeproof.passes.convert import ConvertOptions
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks import ranges_check
+
+NO_BIAS = np.zeros(1, np.int32)
+
+
+def dense(name: str, weights: Any, neuron: Any) -> ChipLayer:
+    weight = np.array(weights, np.int16)
+    return ChipLayer(name, DenseSynapse(weight), neuron, (len(weight),))
+
+
+def spikes(steps: int, *layers: ChipLayer) -> ChipNetwork:
+    width = layers[0].synapse.weight.shape[1]  # type: ignore[union-attr]
+    return ChipNetwork("hand", (1, 1, width), steps, layers, "spikes")
+
+
+PLAIN = spikes(
+    6,
+    dense("l1", [[40, -80, 20], [30, 12, -6]], LifNeuron(50, 41, np.array([70, -30], np.int32), 1)),
+    dense("out", [[20, -90], [6, 40]], ReadoutNeuron(np.array([3], np.int32), 2)),
+)
+INHIBITED = spikes(5, dense("l1", [[-100, -80, 2], [-4, 2, 6]], LifNeuron(50, 41, NO_BIAS)))
+LOWERED = spikes(5, dense("l1", [[10, -20]], LifNeuron(50, 41, np.array([-300], np.int32))))
+FILTERED = spikes(5, dense("l1", [[60, -20]], LifNeuron(3000, 100, NO_BIAS, 0, 2000)))
+LEVEL = np.array([9000, 9000, 9000, 9000])
+RISING = spikes(
+    4, dense("l1", [[60, -20]], TableLifNeuron(np.array([0, 4000, 2000, 8000]), LEVEL, NO_BIAS))
+)
+FADING = spikes(
+    4, dense("l1", [[60, -20]], TableLifNeuron(np.array([0, 8000, 4000, 0]), LEVEL, NO_BIAS))
+)
+EXACTLY_AT_IT = spikes(3, dense("l1", [[6]], LifNeuron(10, 0, np.array([640], np.int32))))
+"""Its bias alone brings v exactly to the threshold, where it stays silent and is kept."""
+
+HOST = ChipNetwork(
+    "host",
+    (1, 1, 2),
+    3,
+    (
+        ChipLayer(
+            "l1",
+            HostCurrent(DenseSynapse(np.array([[8, -40]], np.int32)), np.array([16]), 4),
+            LifNeuron(1000, 41, NO_BIAS, 3),
+            (1,),
+        ),
+    ),
+)
+PADDED = ChipNetwork(
+    "padded",
+    (2, 4, 4),
+    3,
+    (
+        ChipLayer(
+            "c1",
+            ConvSynapse(
+                np.array([[[[10, -20], [30, -40]]], [[[-6, 8], [-2, 4]]]], np.int16),
+                (2, 4, 4),
+                (1, 1),
+                (1, 1),
+                (2, 2),
+                2,
+            ),
+            LifNeuron(60, 41, NO_BIAS.reshape(1, 1, 1)),
+            (2, 4, 4),
+        ),
+    ),
+    "spikes",
+)
+NETWORKS = {
+    "plain": PLAIN,
+    "inhibited": INHIBITED,
+    "filtered": FILTERED,
+    "rising": RISING,
+    "fading": FADING,
+    "lowered": LOWERED,
+    "at the threshold": EXACTLY_AT_IT,
+    "host": HOST,
+    "padded": PADDED,
+}
+
+KEEP_NOTHING = "v_high = np.minimum(fx.scale_toward_zero(v_high, leak)"
+MUTANTS = [
+    ("reach of the least sum", "inhibited", "l1", "-low.min()", "-low.max()"),
+    (
+        "reach forgets what inhibits",
+        "inhibited",
+        "l1",
+        "return int(max(-low.min(), high.max(), 0))",
+        "return int(max(high.max(), 0))",
+    ),
+    (
+        "a reset forgets the silent",
+        "plain",
+        "l1",
+        "np.where(v_low <= threshold, threshold, 0)",
+        "np.where(v_low <= threshold, 0, 0)",
+    ),
+    (
+        "on the threshold counts as fired",
+        "at the threshold",
+        "l1",
+        "np.where(v_low <= threshold, threshold, 0)",
+        "np.where(v_low < threshold, threshold, 0)",
+    ),
+    ("nobody fires", "plain", "out", "fires = fires | may", "fires = fires & may"),
+    (
+        "a reset lifts what inhibits",
+        "plain",
+        "l1",
+        "np.where(may, np.minimum(v_low, 0), v_low)",
+        "np.where(may, 0, v_low)",
+    ),
+    ("bias forgotten", "plain", "l1", "+ u_high + bias[1], _FAR)", "+ u_high, _FAR)"),
+    ("bias forgotten from below", "lowered", "l1", "+ u_low + bias[0], -_FAR)", "+ u_low, -_FAR)"),
+    (
+        "bias not shifted",
+        "plain",
+        "l1",
+        "bias = [fx.shift_sum(neuron.bias + m, neuron.bias_exponent) for m in drive.mantissa]",
+        "bias = [fx.shift_sum(neuron.bias + m, 0) for m in drive.mantissa]",
+    ),
+    (
+        "one step too few",
+        "plain",
+        "l1",
+        "for t in range(timesteps):",
+        "for t in range(timesteps - 1):",
+    ),
+    ("what was kept is forgotten", "plain", "l1", KEEP_NOTHING, KEEP_NOTHING.replace("leak", "0")),
+    (
+        "the leak of the step before",
+        "rising",
+        "l1",
+        "neuron_step(neuron, t)",
+        "neuron_step(neuron, max(t - 1, 0))",
+    ),
+    ("u keeps nothing", "filtered", "l1", "keep = fx.DECAY_ONE - (du + 1)", "keep = 0"),
+    ("a hidden + 1 forgotten", "filtered", "l1", "(du + 1)", "(du + 2)"),
+    (
+        "only the last step counts",
+        "fading",
+        "l1",
+        "topmost = v_high if t == 0 else np.maximum(topmost, v_high)",
+        "topmost = v_high",
+    ),
+    (
+        "only the last step counts from below",
+        "fading",
+        "l1",
+        "lowest = v_low if t == 0 else np.minimum(lowest, v_low)",
+        "lowest = v_low",
+    ),
+    (
+        "spikes weigh nothing when they inhibit",
+        "inhibited",
+        "l1",
+        "np.minimum(weight, 0)",
+        "0 * np.minimum(weight, 0)",
+    ),
+    ("half of the payload", "host", "l1", "PIXEL_MAX = 255", "PIXEL_MAX = 127"),
+    ("offset forgotten", "host", "l1", "s + synapse.offset", "s"),
+    (
+        "rounded down",
+        "host",
+        "l1",
+        "fx.round_half_up_shift(s + synapse.offset, synapse.shift)",
+        "(s + synapse.offset) >> synapse.shift",
+    ),
+    ("headroom of the best quantity", "plain", "l1", "headroom = min(", "headroom = max("),
+    ("average bound", "plain", "l1", "int(v_high.max())", "int(v_high.min())"),
+    ("average bound from below", "plain", "l1", "int(v_low.min())", "int(v_low.max())"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "layer", "old", "new"), MUTANTS, ids=[m[0] for m in MUTANTS]
+)
+def test_unsound_certificate_fails_and_names_layer_and_neuron(
+    name: str, network: str, layer: str, old: str, new: str
+) -> None:
+    unsound = mutated(ranges, old, new)
+    found = ranges_check(judge_certificate(NETWORKS[network], {}, unsound.certify_ranges))
+    assert found["verdict"] == "fail"
+    reason = next(r for r in found["reasons"] if r["layer"] == layer)
+    assert len(reason["neuron"]) >= 1
+    assert layer in found["summary"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_sound_certificate_holds_and_is_nearly_reached(network: str) -> None:
+    rows = judge_certificate(NETWORKS[network], {})
+    assert ranges_check(rows)["verdict"] == "pass"
+    for row in rows:
+        assert not row["unsound"]
+        assert row["v_low"] <= row["reached"]["v_low"] <= row["reached"]["v_high"] <= row["v_high"]
+        assert row["reached"]["v_low"] <= 0.9 * row["v_low"] or row["v_low"] >= -64
+        assert row["reached"]["v_high"] >= 0.6 * row["v_high"]
+        assert row["reached"]["engine"] == "reference"
+
+
+def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -> None:
+    """Even if the second bound had the same mistake, an input shows it."""
+    wrong = mutated(
+        ranges, "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
+    )
+    rows = judge_certificate(PLAIN, {}, wrong.certify_ranges)
+    assert any("an input drives v of neuron" in text for text in rows[0]["unsound"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("v_high", 100), ("v_low", -1), ("sum_bound", 10), ("headroom_bits", 23.0)],
+)
+def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
+    true = ranges.certify_ranges(PLAIN)[0]
+    honest = {
+        "v_high": true.v_high,
+        "v_low": true.v_low,
+        "sum_bound": true.sum_bound,
+        "headroom_bits": round(true.headroom_bits, 3),
+        "host_bound": 0,
+    }
+    assert ranges_check(judge_certificate(PLAIN, {"l1": honest}))["verdict"] == "pass"
+    found = ranges_check(judge_certificate(PLAIN, {"l1": {**honest, key: value}}))
+    assert found["verdict"] == "fail"
+    assert "the bundle's record" in found["reasons"][0]["criterion"]
+
+
+def test_certificate_that_leaves_a_layer_out_fails() -> None:
+    rows = judge_certificate(PLAIN, {}, lambda network: ranges.certify_ranges(network)[:1])
+    found = ranges_check(rows)
+    assert found["verdict"] == "fail"
+    assert "no certificate for out" in found["reasons"][0]["criterion"]
+
+
+def test_planted_mutant_fails_the_verification_of_a_conversion(case: Any) -> None:
+    made = make(case.source, case.x, ConvertOptions(search=False, compensate=False))
+    for old, new in (
+        ("-low.min()", "-low.max()"),
+        ("np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"),
+    ):
+        certify = mutated(ranges, old, new).certify_ranges
+        assert judged(made, certify=certify)["V9"]["verdict"] == "fail"

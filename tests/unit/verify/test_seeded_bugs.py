@@ -1,0 +1,120 @@
+"""Every seeded conversion bug makes a check fail, and the check names its stage and its layer.
+
+Each is judged by V2 (stages and re-quantisation), V3 (the layer) and V9 (ranges), without looking
+at accuracy. The corpus is ``tests/seeded_bugs.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from seeded_bugs import (
+    BASES,
+    BUGS,
+    CODE,
+    FOLDING,
+    GAIN,
+    ROUNDING,
+    STATES,
+    Code,
+    Numbers,
+    declared_bound,
+    flipped,
+)
+from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
+
+from spikeproof.passes.convert import ConvertOptions
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, Any]:
+    """Return the right conversions, made when first used."""
+    return {}
+
+
+def _source(base: str) -> Any:
+    with_gain, at_equality, _ = BASES[base]
+    network = float_network(GAIN if with_gain else None)
+    return firing_at_equality(network) if at_equality else network
+
+
+def _images() -> Any:
+    return np.random.default_rng(1).integers(0, 256, (64, 1, 6, 6)).astype(np.uint8)
+
+
+def _base(bases: dict[str, Any], name: str) -> Made:
+    if name not in bases:
+        bases[name] = make(_source(name), _images(), ConvertOptions(**BASES[name][2]))
+    made: Made = bases[name]
+    return made
+
+
+def _seeded(bug: Code | Numbers, bases: dict[str, Any], monkeypatch: Any) -> Made:
+    if isinstance(bug, Numbers):
+        return bug.change(_base(bases, bug.base))
+    with monkeypatch.context() as patch:
+        if bug.also is not None:
+            replaced(bug.also[0], mutated(*bug.also), patch)
+        replaced(bug.module, mutated(bug.module, bug.old, bug.new), patch)
+        return make(_source(bug.base), _images(), ConvertOptions(**BASES[bug.base][2]))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_seeded_bug_fails_v2_and_names_stage_and_layer(
+    bug: Code | Numbers, bases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = judged(_seeded(bug, bases, monkeypatch))
+    assert found["V2"]["verdict"] == "fail"
+    assert (ROUNDING, bug.layer) in named(found["V2"])
+    assert found["V3"]["figures"]["layer"] == _first_wrong(found["V2"])
+    assert bug.layer in found["V3"]["summary"] or isinstance(bug, Code)
+
+
+def _first_wrong(check: Any) -> str:
+    wrong = {layer for _, layer in named(check)}
+    return next(name for name in ("l1", "l2", "out") if name in wrong)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_right_conversion_passes_and_v3_names_no_layer(base: str, bases: dict[str, Any]) -> None:
+    found = judged(_base(bases, base))
+    assert {k: v["verdict"] for k, v in found.items()} == {"V2": "pass", "V3": "info", "V9": "pass"}
+    assert found["V3"]["figures"]["layer"] is None
+    assert "by more than rounding explains" in found["V3"]["summary"] or (
+        "No two stages" in found["V3"]["summary"]
+    )
+
+
+def test_declared_bound_excuses_nothing(bases: dict[str, Any]) -> None:
+    found = judged(declared_bound(_base(bases, "plain")))
+    assert found["V2"]["verdict"] == "fail"
+    assert {stage for stage, _ in named(found["V2"])} == {STATES}
+    assert "declares" in found["V2"]["reasons"][0]["criterion"]
+
+
+def test_wrong_folding_at_verification_fails_the_folding(
+    bases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold that is wrong in both the conversion and the verification is caught by images."""
+    bug = next(b for b in CODE if b.name.startswith("fold"))
+    copy = mutated(bug.module, bug.old, bug.new)
+    monkeypatch.setattr("spikeproof.verify.stages.FOLD", copy.FOLD)
+    found = judged(_seeded(bug, bases, monkeypatch))
+    assert found["V2"]["verdict"] == "fail"
+    assert (FOLDING, "l1") in named(found["V2"])
+    assert found["V3"]["figures"]["layer"] == "l1"
+
+
+def test_every_violation_is_listed_with_index_value_and_bound(bases: dict[str, Any]) -> None:
+    made = _base(bases, "plain")
+    change = flipped(0.01)
+    before = made.layer("l2").synapse.weight.astype(np.float64)  # type: ignore[union-attr]
+    wanted = [list(map(int, i)) for i in np.argwhere(change(before) != before)]
+    rows = judged(made.with_weights("l2", change))["V2"]["data"]["stages"]
+    stage = next(r for r in rows if r["relation"] == "rounding")
+    listed = next(r for r in stage["layers"] if r["layer"] == "l2")["violations"]
+    assert [v["index"] for v in listed if v["parameter"] == "weight"] == wanted
+    for violation in listed:
+        assert abs(violation["found"] - violation["expected"]) > violation["bound"] >= 1.0

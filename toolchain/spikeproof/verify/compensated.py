@@ -1,0 +1,144 @@
+"""Recompute what compensated rounding had to round, weight by weight (check V2).
+
+The rule: weights are rounded in order of the inputs, and the error of each is spread over the
+inputs behind it, and last over the bias, so that the expected square of the membrane's error stays
+least. With H the second moments of the leaky sums of the inputs (a constant input 1 stands for the
+bias; 5 % of the mean power is added to the diagonal) and A the upper factor of H = A A^T, each
+rounding can be judged by itself, given the ones before it: ``(S W - Q) A / diag(A)`` is what it
+lost, at most half a step.
+
+H depends on the images the conversion was calibrated with. Without them it is only estimated, and
+the rounding judged by what it is for: the error it leaves in the membranes.
+Source: Hassibi and Stork, 1992; Frantar et al., "GPTQ", 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
+from spikeproof.simulate.linear import unfold
+
+F64 = NDArray[np.float64]
+_DAMPING = 0.05
+_CHUNK = 1 << 22
+WIDEST = 12_000
+"""Layers with more inputs per neuron are rounded to nearest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What was rounded, in chip units: weights, and what each channel's bias takes up, (out,)."""
+
+    weight: F64
+    bias: F64
+
+
+def moments(
+    linear: Conv2d | Linear, end: Lif | Readout, inputs: NDArray[np.uint8], timesteps: int
+) -> F64:
+    """Return H before damping, (groups, fan-in + 1, fan-in + 1), summed over all samples.
+
+    Args:
+        linear: the folded map.
+        end: its neurons, whose leak the sums decay with.
+        inputs: payloads (N, T or 1, *shape) that reach the layer.
+        timesteps: steps per sample.
+    """
+    fan_in = linear.weight[0].size
+    groups = linear.groups if isinstance(linear, Conv2d) else 1
+    total = np.zeros((groups, fan_in + 1, fan_in + 1))
+    leaks = _leaks(end, timesteps)
+    per_sample = inputs.shape[1] * _rows(linear, inputs[:1, :1]).shape[1] * groups * fan_in
+    size = max(1, _CHUNK // max(1, per_sample))
+    for start in range(0, len(inputs), size):
+        chunk = inputs[start : start + size]
+        rows = _rows(linear, chunk).reshape(groups, len(chunk), chunk.shape[1], -1, fan_in)
+        kept = np.zeros((groups, len(chunk), rows.shape[3], fan_in + 1), np.float32)
+        for t in range(timesteps):
+            kept *= np.float32(leaks[t])
+            kept[..., :-1] += rows[:, :, min(t, chunk.shape[1] - 1)]
+            kept[..., -1] += 1
+            for group, flat in enumerate(kept.reshape(groups, -1, fan_in + 1)):
+                total[group] += flat.T @ flat
+    return total
+
+
+def _rows(linear: Conv2d | Linear, inputs: NDArray[np.uint8]) -> NDArray[Any]:
+    """Unfold inputs (N, T, *shape) into (groups, N * T * positions, fan-in)."""
+    flat = inputs.reshape(-1, *inputs.shape[2:])
+    if isinstance(linear, Linear):
+        return flat.reshape(1, len(flat), -1)
+    kernel = (linear.weight.shape[2], linear.weight.shape[3])
+    rows = unfold(flat, kernel, linear.stride, linear.padding, linear.dilation, linear.groups)
+    return rows.reshape(linear.groups, -1, rows.shape[-1])
+
+
+def _leaks(end: Lif | Readout, timesteps: int) -> list[float]:
+    """Return what v / a[t] keeps of itself per step; with a gain a that is leak a[t-1] / a[t]."""
+    if isinstance(end, Readout):
+        return [1.0] * timesteps
+    if end.gain is None:
+        return [float(end.leak)] * timesteps
+    gain = [float(a) for a in end.gain]
+    return [0.0, *(end.leak * a / b for a, b in pairwise(gain))]
+
+
+def targets(wanted: F64, found: F64, second: F64) -> Targets:
+    """Return what compensated rounding rounded each weight from, given those before it.
+
+    Args:
+        wanted: exact weights in chip units (out, ...).
+        found: the integers, same shape as ``wanted``.
+        second: :func:`moments` of the calibration inputs.
+    """
+    rows, held = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
+    count = len(rows) // len(second)
+    weight, last = np.empty_like(rows), np.empty(len(rows))
+    for group, moment in enumerate(second):
+        mine = slice(group * count, (group + 1) * count)
+        root = _root(moment)
+        off = rows[mine] - held[mine]
+        weight[mine] = held[mine] + off @ root[:-1, :-1] / np.diag(root)[:-1]
+        last[mine] = off @ root[:-1, -1] / root[-1, -1]
+    return Targets(weight.reshape(wanted.shape), last)
+
+
+def _root(moment: F64) -> F64:
+    """Return the upper A with A A^T = H + damping: the inverse of U."""
+    power = float(np.trace(moment)) / len(moment)
+    damped = moment + (_DAMPING * power or 1.0) * np.eye(len(moment))
+    return np.asarray(np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1], np.float64)
+
+
+def error_ratio(wanted: F64, found: F64, second: F64, grid: tuple[int, int, int]) -> F64:
+    """Return per neuron how large the error of its sums is, over that of rounding to nearest.
+
+    Mean squares over the inputs behind ``second``, the bias left aside; ``grid`` is (step, low,
+    high). No less than the expected error of a rounding is divided by.
+    """
+    step, low, high = grid
+    nearest = np.clip(step * np.rint(wanted / step), low, high)
+    rows = [x.reshape(len(wanted), -1) for x in (wanted - found, wanted - nearest)]
+    count = len(wanted) // len(second)
+    ratio = np.empty(len(wanted))
+    for group, moment in enumerate(second):
+        mine, inner = slice(group * count, (group + 1) * count), _centred(moment)
+        left, plain = (
+            np.einsum("ni,ij,nj->n", e, inner, e, optimize=True)
+            for e in (rows[0][mine], rows[1][mine])
+        )
+        expected = step**2 / 12 * np.trace(inner)
+        ratio[mine] = np.sqrt(left / np.maximum(plain, max(expected, 1e-300)))
+    return ratio
+
+
+def _centred(moment: F64) -> F64:
+    """Return the moments of the inputs after the best constant, the bias, is taken out."""
+    best: F64 = moment[:-1, :-1] - np.outer(moment[:-1, -1], moment[-1, :-1]) / moment[-1, -1]
+    return best

@@ -1,0 +1,192 @@
+"""Drive single neurons as far as they go, through the reference (check V9).
+
+A certificate says what no input can exceed. These inputs try: per layer, for the neurons with the
+least headroom, all their inhibiting or all their exciting inputs at once; and, because a reset
+caps v, inputs that bring v just under the threshold and then everything that excites. Whatever
+such a run reaches, a sound certificate contains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, HostCurrent, Synapse
+from spikeproof.simulate.fast import FastEngine
+from spikeproof.simulate.reference import ReferenceEngine
+from spikeproof.simulate.trace import Engine
+from spikeproof.verify.interval import Bounds, Ints, constants, toward_zero
+
+Images = NDArray[np.uint8]
+_REFERENCE_WORK = 2e8
+"""Multiplications the reference may do per layer; beyond it the fast engine, equal to it, runs."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What the inputs made of one layer: extremes of u and v, and where v was extreme."""
+
+    inputs: int
+    engine: str
+    u: int
+    v_low: int
+    v_high: int
+    lowest: tuple[int, ...]
+    highest: tuple[int, ...]
+
+
+def reach(
+    layer: ChipLayer, bounds: Bounds, inputs: Ints, timesteps: int, *, pixels: bool
+) -> Reached:
+    """Run the extremal inputs of one layer.
+
+    Args:
+        layer: the layer, run alone.
+        bounds: its bounds, which tell the neurons with the least headroom.
+        inputs: largest payload of each input: 255 for a pixel, 1 or, where nothing can come, 0.
+        timesteps: steps per sample.
+        pixels: the same payloads act in every step; otherwise spikes, in every step anew.
+    """
+    drawn: list[Images] = []
+    for neuron in _tightest(bounds):
+        row = weights_of(layer, neuron)
+        if pixels:
+            drawn += _images(layer, neuron, row, inputs, timesteps)
+        else:
+            drawn += _spike_trains(layer, neuron, row, inputs, timesteps, int(bounds.jump[neuron]))
+    x = np.unique(np.stack(drawn), axis=0)
+    work = len(x) * timesteps * int(np.prod(layer.shape)) * _synapse(layer).weight[0].size
+    engine: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
+    coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
+    if not pixels and x.ndim == 3:
+        x = x.reshape(*x.shape, 1, 1)
+    shape = x.shape[1:] if pixels else x.shape[2:]
+    alone = ChipNetwork(layer.name, shape, timesteps, (layer,), coding)
+    trace = (engine.run(alone, x, trace=True).traces or {})[layer.name]
+    v = trace.v.astype(np.int64)
+    return Reached(
+        len(x),
+        engine.name,
+        int(np.abs(trace.u.astype(np.int64)).max()),
+        int(v.min()),
+        int(v.max()),
+        _neuron_at(v, int(v.argmin())),
+        _neuron_at(v, int(v.argmax())),
+    )
+
+
+def _neuron_at(v: Ints, index: int) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(index, v.shape)[2:])
+
+
+def _tightest(bounds: Bounds) -> list[tuple[int, ...]]:
+    """Return the neurons that could go furthest in one sense or another."""
+    most = [
+        bounds.v_high.argmax(),
+        bounds.v_low.argmin(),
+        bounds.u.argmax(),
+        bounds.mantissa.argmax(),
+        np.argmax(bounds.total_high - bounds.total_low),
+    ]
+    found = [tuple(int(i) for i in np.unravel_index(int(m), bounds.v_low.shape)) for m in most]
+    return list(dict.fromkeys(found))
+
+
+def _synapse(layer: ChipLayer) -> Synapse:
+    return layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+
+
+def weights_of(layer: ChipLayer, neuron: tuple[int, ...]) -> Ints:
+    """Return the weight from each input to one neuron; 0 where there is no synapse."""
+    synapse = _synapse(layer)
+    weight = synapse.weight.astype(np.int64)
+    if not isinstance(synapse, ConvSynapse):
+        return np.asarray(weight[neuron[0]])
+    channel, row, column = neuron
+    kernel = weight[channel]
+    found = np.zeros(synapse.input_shape, np.int64)
+    first = channel // (len(weight) // synapse.groups) * len(kernel)
+    for i in range(kernel.shape[1]):
+        y = row * synapse.stride[0] - synapse.padding[0] + i * synapse.dilation[0]
+        for j in range(kernel.shape[2]):
+            x = column * synapse.stride[1] - synapse.padding[1] + j * synapse.dilation[1]
+            if 0 <= y < found.shape[1] and 0 <= x < found.shape[2]:
+                found[first : first + len(kernel), y, x] = kernel[:, i, j]
+    return found
+
+
+def _images(
+    layer: ChipLayer, neuron: tuple[int, ...], row: Ints, inputs: Ints, timesteps: int
+) -> list[Images]:
+    """Return constant payloads: all that inhibits, all that excites, and shares of the latter.
+
+    With a share v comes just under the threshold at some step and goes over it at the next.
+    """
+    row, full = row.reshape(inputs.shape), inputs
+    low, high = np.where(row < 0, full, 0), np.where(row > 0, full, 0)
+    found = [low, high]
+    current = _current(layer, neuron, row, high)
+    silent = 0.0
+    for t in range(timesteps):
+        _, leak, threshold = constants(layer.neuron, t)
+        silent = silent * leak / 4096 + current
+        if threshold is not None and silent > threshold:
+            found += [(high * f).astype(np.int64) for f in (threshold / silent,)]
+    return [np.asarray(x, np.uint8) for x in found]
+
+
+def _current(layer: ChipLayer, neuron: tuple[int, ...], row: Ints, image: Ints) -> float:
+    """Return roughly what one image adds to a neuron's v in each step, in v-units."""
+    total = float((row * image).sum())
+    if isinstance(layer.synapse, HostCurrent):
+        offset = np.broadcast_to(layer.synapse.offset, layer.shape)[neuron]
+        return float(total + offset) * 2.0 ** (layer.neuron.bias_exponent - layer.synapse.shift)
+    bias = np.broadcast_to(layer.neuron.bias, layer.shape)[neuron]
+    return 64 * total + float(bias) * 2.0**layer.neuron.bias_exponent
+
+
+def _spike_trains(
+    layer: ChipLayer, neuron: tuple[int, ...], row: Ints, inputs: Ints, timesteps: int, jump: int
+) -> list[Images]:
+    """Return spikes of every step: all that inhibits, all that excites, and up to the threshold."""
+    row = row.reshape(inputs.shape) * inputs
+    low, high = (row < 0).astype(np.uint8), (row > 0).astype(np.uint8)
+    steady = [np.repeat(x[None], timesteps, axis=0) for x in (low, high)]
+    edges = [
+        _up_to_the_threshold(layer, neuron, row, timesteps, last)
+        for last in sorted({jump, timesteps - 1})
+    ]
+    return [*steady, *edges]
+
+
+def _up_to_the_threshold(
+    layer: ChipLayer, neuron: tuple[int, ...], row: Ints, timesteps: int, jump: int
+) -> Images:
+    """Keep v as high as silence allows, then send at step ``jump`` everything that excites."""
+    bias = int(np.broadcast_to(layer.neuron.bias, layer.shape)[neuron])
+    bias *= 2**layer.neuron.bias_exponent
+    unit = 64.0 * 2.0 ** _synapse(layer).exponent
+    flat = row.reshape(-1)
+    order = [int(i) for i in np.argsort(-flat, kind="stable") if flat[i] > 0]
+    train = np.zeros((timesteps, flat.size), np.uint8)
+    u = v = 0
+    for t in range(jump + 1):
+        kept, leak, threshold = constants(layer.neuron, t)
+        u, v = _kept(u, kept), _kept(v, leak) + bias
+        room: Any = np.inf if threshold is None or t == jump else threshold - (v + u)
+        for i in order:
+            step = int(unit * int(flat[i]))
+            if step <= room:
+                train[t, i] = 1
+                u, room = u + step, room - step
+        v += u
+        if threshold is not None and v > threshold:
+            v = 0
+    return train.reshape(timesteps, *row.shape)
+
+
+def _kept(x: int, numerator: int) -> int:
+    return int(toward_zero(np.asarray(x, np.int64), numerator))

@@ -1,0 +1,489 @@
+"""Quantise the checkpoint a second time and compare every integer of the bundle with it (V2).
+
+Nothing is taken from the conversion's own rounding code. From the folded checkpoint and the
+declared options follows, at the bundle's scale of a layer, what each weight, bias, threshold,
+decay, table entry and host number was rounded from, and how far rounding may have moved it. The
+scale itself must put the threshold on its mantissa and lie where the conversion may choose it
+(:mod:`spikeproof.verify.scales`). Source: docs/semantics.md; docs/guarantees.md, "Re-quantisation".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir import chip
+from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
+from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.passes.convert import ConvertOptions
+from spikeproof.verify.compensated import WIDEST, error_ratio, moments, targets
+from spikeproof.verify.verdict import Verdict, combine
+
+F64 = NDArray[np.float64]
+Json = dict[str, Any]
+LISTED = 200
+"""Violations listed per layer; the others are counted."""
+
+_ROUNDOFF = 1e-9
+"""Relative error of the float64 products that give the exact values."""
+
+_REPLAY = 0.005
+"""Steps a compensated target may be off: the conversion measures its moments in float32."""
+
+_BROKEN, _DOUBTFUL = 4.0, 2.0
+"""Error of a neuron's sums, in times that of rounding to nearest, on images not calibrated with."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One number that is not what the checkpoint gives; ``bound``: how far it may be off."""
+
+    parameter: str
+    index: tuple[int, ...]
+    expected: float
+    found: float
+    bound: float
+
+    @property
+    def excess(self) -> float:
+        """Return the distance in units of the bound; infinite where none is allowed."""
+        off = abs(self.found - self.expected)
+        if not math.isfinite(off):
+            return math.inf
+        return off / self.bound if self.bound > 0 else math.inf if off else 0.0
+
+
+@dataclass(eq=False)
+class Findings:
+    """What was compared in one layer."""
+
+    layer: str
+    rounding: str = ""
+    """nearest, compensated, objective (compensated, but its calibration images are not known)."""
+    values: int = 0
+    outside: int = 0
+    largest: float = 0.0
+    """Largest distance of an integer from its exact value, in units of its bound."""
+    violations: list[Violation] = field(default_factory=list)
+    undecided: str = ""
+    error_ratio: float | None = None
+    clipped_share: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return fail if a number is wrong, inconclusive if one could not be judged."""
+        if self.outside:
+            return Verdict.FAIL
+        return Verdict.INCONCLUSIVE if self.undecided or not self.values else Verdict.PASS
+
+    def compare(
+        self, parameter: str, found: Any, low: Any, high: Any, *, expected: Any = None
+    ) -> int:
+        """Require low <= found <= high everywhere; broadcast. Returns how many are outside."""
+        held, least, most = np.broadcast_arrays(
+            *(np.asarray(x, np.float64) for x in (found, low, high))
+        )
+        exact = (least + most) / 2 if expected is None else np.broadcast_to(expected, held.shape)
+        bound = np.maximum(np.maximum(most - exact, exact - least), 0)
+        wrong = ~((least <= held) & (held <= most))
+        off = np.abs(held - exact)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(bound > 0, off / bound, np.where(off > 0, np.inf, 0.0))
+        count = int(wrong.sum())
+        self.values += held.size
+        self.outside += count
+        finite = share[np.isfinite(share)]
+        self.largest = max(self.largest, float(finite.max(initial=0.0)))
+        places = np.argwhere(wrong)[: max(0, LISTED - len(self.violations))]
+        for place in places:
+            at = tuple(int(i) for i in place)
+            self.violations.append(
+                Violation(parameter, at, float(exact[at]), float(held[at]), float(bound[at]))
+            )
+        return count
+
+    def equal(self, parameter: str, found: Any, expected: Any) -> int:
+        """Require equality."""
+        return self.compare(parameter, found, expected, expected)
+
+    def json(self) -> Json:
+        """Return a row of the report."""
+        return {
+            "layer": self.layer,
+            "rounding": self.rounding,
+            "values": self.values,
+            "outside": self.outside,
+            "largest": self.largest,
+            "undecided": self.undecided,
+            "error_ratio": self.error_ratio,
+            "clipped_share": self.clipped_share,
+            "violations": [
+                {
+                    "parameter": v.parameter,
+                    "index": list(v.index),
+                    "expected": v.expected,
+                    "found": v.found,
+                    "bound": v.bound,
+                }
+                for v in self.violations
+            ],
+            "verdict": str(self.verdict),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """One layer of the folded checkpoint, and the payloads that reach it on given images."""
+
+    linear: Conv2d | Linear
+    end: Lif | Readout
+    input_shape: Shape
+    timesteps: int
+    pixels: bool
+
+    @property
+    def weight(self) -> F64:
+        """Return the weight of one payload unit: of one grey level of 255, or of one spike."""
+        weight = np.asarray(self.linear.weight, np.float64)
+        return weight / 255.0 if self.pixels else weight
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the neurons."""
+        return output_shape(self.linear, self.input_shape)
+
+    @property
+    def bias(self) -> F64:
+        """Return the bias of every neuron or channel, broadcastable to the neurons."""
+        dims = len(self.shape)
+        if self.linear.bias is None:
+            return np.zeros((self.shape[0], *(1,) * (dims - 1)))
+        bias = np.asarray(self.linear.bias, np.float64)
+        return bias.reshape(-1, *(1,) * (dims - 1)) if bias.ndim == 1 else bias
+
+    @property
+    def above(self) -> bool:
+        """Tell whether the trained neuron fires at equality, so that its bias is rounded up."""
+        return isinstance(self.end, Lif) and not self.end.strict
+
+
+def exact_layers(folded: FloatNetwork) -> list[Exact]:
+    """Pair the maps of a folded network with their neurons."""
+    shape: Shape = tuple(folded.input_shape)
+    found: list[Exact] = []
+    for linear, end in zip(folded.nodes[::2], folded.nodes[1::2], strict=True):
+        if not isinstance(linear, Conv2d | Linear) or not isinstance(end, Lif | Readout):
+            raise TypeError(f"{type(linear).__name__}, {type(end).__name__} is not a layer")
+        found.append(Exact(linear, end, shape, folded.timesteps, not found))
+        shape = found[-1].shape
+    return found
+
+
+Inputs = Callable[[], NDArray[np.uint8]]
+"""Gives the payloads (N, T or 1, *shape) that reach a layer; asked for only where needed."""
+
+
+def requantise(
+    layer: Exact,
+    built: chip.ChipLayer,
+    scale: float,
+    options: ConvertOptions,
+    inputs: Inputs,
+    *,
+    fitted: bool,
+) -> Findings:
+    """Compare one layer of a bundle with the checkpoint.
+
+    Args:
+        layer: what was trained, folded.
+        built: what the bundle holds.
+        scale: units of weight times spike per unit of float membrane, as the bundle declares.
+        options: those the bundle declares; they decide step widths and which rounding is legal.
+        inputs: what reaches the layer, to judge compensated rounding.
+        fitted: whether that is on the images compensated rounding was fitted to.
+    """
+    found = Findings(built.name)
+    if _form(layer, built, options, found):
+        return found
+    _neuron(layer, built.neuron, scale, found)
+    if isinstance(built.synapse, chip.HostCurrent):
+        _host(layer, built, built.synapse, scale, options, found)
+    else:
+        _chip_weights(layer, built, built.synapse, scale, options, inputs, fitted, found)
+    return found
+
+
+def _form(layer: Exact, built: chip.ChipLayer, options: ConvertOptions, found: Findings) -> int:
+    """Compare kinds, shapes and strides; returns how many are wrong (values then mean nothing)."""
+    synapse = built.synapse
+    host = isinstance(synapse, chip.HostCurrent)
+    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    convolution = isinstance(layer.linear, Conv2d)
+    kinds: dict[bool, type[Any]] = {True: chip.ConvSynapse, False: chip.DenseSynapse}
+    neuron: type[Any] = chip.ReadoutNeuron
+    if isinstance(layer.end, Lif):
+        neuron = chip.LifNeuron if layer.end.gain is None else chip.TableLifNeuron
+    wrong = found.equal("kind of synapse", isinstance(inner, kinds[convolution]), True)
+    wrong += found.equal("kind of neuron", isinstance(built.neuron, neuron), True)
+    allowed = {"bias": host, "graded": not host}.get(options.input_coding, True)
+    wrong += found.equal("input coding", allowed if layer.pixels else not host, True)
+    wrong += _same_numbers(
+        found, "shape of the weights", inner.weight.shape, layer.linear.weight.shape
+    )
+    wrong += _same_numbers(found, "shape of the neurons", built.shape, layer.shape)
+    wrong += found.equal("weight exponent", inner.exponent, 0)
+    if isinstance(layer.linear, Conv2d) and isinstance(inner, chip.ConvSynapse):
+        for name in ("stride", "padding", "dilation"):
+            wrong += _same_numbers(found, name, getattr(inner, name), getattr(layer.linear, name))
+        wrong += found.equal("groups", inner.groups, layer.linear.groups)
+        wrong += _same_numbers(found, "shape of the input", inner.input_shape, layer.input_shape)
+    return wrong
+
+
+def _same_numbers(found: Findings, parameter: str, held: Any, wanted: Any) -> int:
+    same = len(held) == len(wanted)
+    return found.equal(parameter, held, wanted) if same else found.equal(parameter, 0, 1)
+
+
+def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) -> None:
+    """Compare decays and thresholds."""
+    end = layer.end
+    if isinstance(end, Readout) or isinstance(neuron, chip.ReadoutNeuron):
+        return
+    found.equal("du", neuron.du, 4095)
+    if isinstance(neuron, chip.LifNeuron):
+        # The decay register ends at 4095, so a leak is at least 1/4096.
+        leak = max(1.0, 4096 * end.leak)
+        _near(found, "dv", 4096 - leak, neuron.dv, 0.5)
+        _near(found, "threshold", scale * end.threshold, neuron.threshold, 0.0)
+        return
+    gain = np.asarray(end.gain, np.float64)
+    leaks = np.concatenate([[end.leak], end.leak * gain[:-1] / gain[1:]])
+    _near(found, "leak table", 4096 * leaks, neuron.leak, 0.5)
+    # Rounded down: for whole v, v > x and v > floor(x) are the same.
+    thresholds = 64 * scale * end.threshold / gain
+    slack = _ROUNDOFF * thresholds
+    found.compare(
+        "threshold table",
+        neuron.threshold,
+        thresholds - 1 - slack,
+        thresholds + slack,
+        expected=thresholds,
+    )
+
+
+def _near(found: Findings, parameter: str, exact: Any, held: Any, bound: Any) -> int:
+    reach = bound + _ROUNDOFF * np.maximum(1.0, np.abs(exact))
+    return found.compare(parameter, held, exact - reach, exact + reach, expected=exact)
+
+
+def bias_exponent(options: ConvertOptions) -> int | None:
+    """Return the only exponent the profile allows a bias; None: the smallest that holds them.
+
+    For hardware a bias counts whole units of weight times spike, 64 v-units.
+    """
+    return 6 if options.profile == "loihi" else None
+
+
+def weight_grid(weight: F64, bits: int) -> tuple[str, int, int, int]:
+    """Return the sign mode, step, least and largest weight that ``bits`` bits hold."""
+    step = 2 ** (8 - bits)
+    if weight.size and weight.min() >= 0 and weight.max() > 0:
+        return "excitatory", step, 0, 256 - step
+    if weight.size and weight.max() <= 0 and weight.min() < 0:
+        return "inhibitory", step, step - 256, 0
+    return "mixed", 2 * step, 2 * step - 256, 256 - 2 * step
+
+
+def _chip_weights(
+    layer: Exact,
+    built: chip.ChipLayer,
+    synapse: chip.Synapse,
+    scale: float,
+    options: ConvertOptions,
+    inputs: Inputs,
+    fitted: bool,
+    found: Findings,
+) -> None:
+    """Compare weights on the chip, and the bias, which compensated rounding may have moved."""
+    sign, step, low, high = weight_grid(layer.weight, options.weight_bits)
+    held = synapse.weight.astype(np.float64)
+    found.equal("sign mode", synapse.sign == sign, True)
+    _legal(held, step, low, high, found)
+    wanted, bias = layer.weight * scale, layer.bias * scale
+    exact, moved = wanted, np.zeros(len(wanted))
+    room = step / 2 + _ROUNDOFF * np.abs(wanted)
+    found.rounding = "nearest"
+    fan_in = wanted[0].size
+    nearest = np.abs(held - np.clip(wanted, low, high)) <= room
+    only = bias_exponent(options)
+    plain_bias = not _bias(bias, built.neuron, layer.above, only, Findings(""))
+    if options.compensate and fan_in <= WIDEST and not (nearest.all() and plain_bias):
+        second = moments(layer.linear, layer.end, inputs(), layer.timesteps)
+        if fitted:
+            target = targets(wanted, held, second)
+            replayed = np.abs(held - np.clip(target.weight, low, high)) <= room + _REPLAY * step
+            if (~replayed).sum() <= (~nearest).sum():
+                found.rounding, exact, room = "compensated", target.weight, room + _REPLAY * step
+                moved = target.bias
+        else:
+            found.rounding = "objective"
+            _objective(wanted, held, (step, low, high), second, found)
+    if found.rounding == "objective":
+        _loose_bias(layer, bias, wanted - held, built.neuron, only, found)
+        return
+    inside = np.clip(exact, low, high)
+    found.compare("weight", held, inside - room, inside + room, expected=inside)
+    found.clipped_share = float(((exact < low - room) | (exact > high + room)).mean())
+    spread = moved.reshape(-1, *(1,) * (bias.ndim - 1))
+    uncertain = _REPLAY * step if found.rounding == "compensated" else 0.0
+    _bias(bias + spread, built.neuron, layer.above, only, found, uncertain)
+
+
+def _legal(held: F64, step: int, low: int, high: int, found: Findings) -> None:
+    """Require multiples of the step between the limits of the declared number of bits."""
+    off = held - step * np.rint(held / step)
+    if off.any():
+        found.compare("weight off the grid of the declared bits", held, held - off, held - off)
+    if held.size and (held.min() < low or held.max() > high):
+        found.compare("weight beyond the declared bits", held, low, high)
+
+
+def _objective(
+    wanted: F64, held: F64, grid: tuple[int, int, int], second: F64, found: Findings
+) -> None:
+    """Judge compensated weights by the error they leave, where the images behind are not known."""
+    ratio = error_ratio(wanted, held, second, grid)
+    found.error_ratio = float(ratio.max())
+    found.compare(
+        "error of the sums, in times that of rounding to nearest", ratio, 0.0, _BROKEN, expected=0.0
+    )
+    found.values += held.size
+    if not found.outside and found.error_ratio > _DOUBTFUL:
+        found.undecided = (
+            f"the rounding leaves {found.error_ratio:.2g} times the error of rounding to nearest"
+        )
+
+
+def _bias(
+    bias: F64,
+    neuron: chip.Neuron,
+    above: bool,
+    only: int | None,
+    found: Findings,
+    uncertain: float = 0.0,
+) -> int:
+    """Compare mantissas << exponent with the exact bias; ``uncertain`` in weight units."""
+    exact, unit = 64 * bias, 2.0**neuron.bias_exponent
+    slack = 64 * uncertain + _ROUNDOFF * np.maximum(unit, np.abs(exact))
+    least, most = exact - unit / 2, exact + unit / 2
+    if above:  # strictly above: a whole number of units becomes the next one
+        nearest = unit * np.rint(exact / unit)
+        least = np.where(np.abs(exact - nearest) <= slack, nearest + unit, exact)
+        most = least + np.where(least > exact + slack, 0, unit)
+    wrong = found.compare("bias", neuron.bias * unit, least - slack, most + slack, expected=exact)
+    largest = float(np.abs(exact).max(initial=0.0)) + 64 * uncertain
+    return wrong + _exponent(largest, neuron, only, found)
+
+
+def _exponent(largest: float, neuron: chip.Neuron, only: int | None, found: Findings) -> int:
+    """Require the smallest exponent whose 13-bit mantissas hold the largest bias, or the given."""
+    if only is not None:
+        return found.equal("bias exponent", neuron.bias_exponent, only)
+    smallest = 0
+    while smallest < 7 and largest / 2.0**smallest > 4094:
+        smallest += 1
+    return found.compare("bias exponent", neuron.bias_exponent, 0, smallest, expected=smallest)
+
+
+def _loose_bias(
+    layer: Exact,
+    bias: F64,
+    error: F64,
+    neuron: chip.Neuron,
+    only: int | None,
+    found: Findings,
+) -> None:
+    """Compare biases that took up what compensated rounding left, an unknown mean of its errors.
+
+    The mean payload of each input lies between none and the largest, so the part taken up lies
+    between the sums of the positive and of the negative errors.
+    """
+    payload = 255.0 if layer.pixels else 1.0
+    flat = error.reshape(len(error), -1)
+    sides = (np.minimum(flat, 0).sum(axis=1), np.maximum(flat, 0).sum(axis=1))
+    low, high = (64 * payload * s.reshape(-1, *(1,) * (bias.ndim - 1)) for s in sides)
+    unit = 2.0**neuron.bias_exponent
+    held = neuron.bias.astype(np.float64) * unit
+    found.compare("bias", held, 64 * bias + low - unit, 64 * bias + high + unit, expected=64 * bias)
+    _exponent(float(np.abs(held).max(initial=0.0)) + unit, neuron, only, found)
+
+
+def _host(
+    layer: Exact,
+    built: chip.ChipLayer,
+    current: chip.HostCurrent,
+    scale: float,
+    options: ConvertOptions,
+    found: Findings,
+) -> None:
+    """Compare 16-bit host weights, their shift and the offset."""
+    found.rounding, found.clipped_share = "nearest", 0.0
+    exponent, shift = built.neuron.bias_exponent, current.shift
+    only = bias_exponent(options)
+    found.equal("bias exponent", exponent, exponent if only is None else only)
+    found.equal("sign mode", current.synapse.sign == "mixed", True)
+    found.equal("bias beside a host current", built.neuron.bias, 0)
+    units = 64 * scale
+    largest = float(np.abs(layer.weight).max(initial=0.0)) * units
+    # The finest weights that fit 16 bits; a layer without any gets 8 bits of fraction.
+    finer = math.log2(32767 / largest) if largest else 8.0
+    least, most = (min(max(math.floor(finer + e) + exponent, 0), 31) for e in (-1e-9, 1e-9))
+    found.compare("host shift", shift, least, most)
+    per_unit = units * 2.0 ** (shift - exponent)
+    exact = layer.weight * per_unit
+    weight = current.synapse.weight.astype(np.float64)
+    _near(found, "host weight", exact, weight, 0.5)
+    offset = layer.bias * per_unit
+    slack = _ROUNDOFF * np.maximum(1.0, np.abs(offset))
+    if not layer.above:
+        found.compare(
+            "host offset",
+            current.offset,
+            offset - 0.5 - slack,
+            offset + 0.5 + slack,
+            expected=offset,
+        )
+        return
+    # Every image's mantissa must be strictly above its exact current: white pixels lose most.
+    lost = np.maximum(exact - weight, 0).reshape(len(weight), -1).sum(axis=1) * 255
+    lost = lost.reshape(-1, *(1,) * (offset.ndim - 1))
+    least = offset + lost + (2.0 ** (shift - 1) if shift else 1.0)
+    found.compare(
+        "host offset", current.offset, least - 1e-6 - slack, least + 2 + slack, expected=least
+    )
+
+
+def rows_json(findings: list[Findings]) -> Json:
+    """Return the stage of V2 that this is, with one row per layer."""
+    worst = max((f.largest for f in findings), default=0.0)
+    return {
+        "from": "folded",
+        "to": "integers",
+        "relation": "rounding",
+        "bound": 1.0,
+        "unit": "of its rounding bound",
+        "max_difference": worst,
+        "flipped_spikes": None,
+        "spikes": None,
+        "agreement": None,
+        "values": sum(f.values for f in findings),
+        "outside": sum(f.outside for f in findings),
+        "verdict": str(combine(f.verdict for f in findings)),
+        "layers": [f.json() for f in findings],
+    }

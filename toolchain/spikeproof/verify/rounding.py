@@ -1,0 +1,79 @@
+"""Re-quantise a whole bundle from its checkpoint, with or without its calibration images (V2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof.simulate.floats import run_float
+from spikeproof.verify.interval import bound_network
+from spikeproof.verify.requantise import Exact, Findings, exact_layers, requantise, rows_json
+from spikeproof.verify.scales import judge_scale
+from spikeproof.verify.stages import Stages
+
+Json = dict[str, Any]
+Images = NDArray[np.uint8]
+_CHUNK = 16
+
+
+def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Json:
+    """Compare every integer of the bundle with the checkpoint; the stage folded -> integers of V2.
+
+    Args:
+        stages: the checkpoint, folded, and the bundle's network, units and options.
+        calibration: the images of the conversion, all of them and in their order, or None.
+        x: any images, to judge compensated rounding where ``calibration`` is None.
+    """
+    layers = exact_layers(stages.folded)
+    bounds = bound_network(stages.chip)
+    fitted = calibration is not None
+    reaching = _Reaching(stages.folded, x if calibration is None else calibration[::2])
+    findings: list[Findings] = []
+    for index, (layer, built) in enumerate(zip(layers, stages.chip.layers, strict=True)):
+        scale = stages.units[built.name] / 64
+        found = requantise(
+            layer, built, scale, stages.options, partial(reaching.at, index), fitted=fitted
+        )
+        if found.values > 0 and found.rounding:
+            judge_scale(layer, built, scale, bounds[index], stages.options, found)
+        _compare_claims(found, layer, scale, stages.claims.get(built.name, {}))
+        findings.append(found)
+    return rows_json(findings)
+
+
+def _compare_claims(found: Findings, layer: Exact, scale: float, claims: Json) -> None:
+    """Compare what the bundle's record says of scale and clipping with what is so."""
+    stated = claims.get("scale")
+    if isinstance(stated, int | float):
+        found.compare("scale in the record", stated, scale * (1 - 1e-9), scale * (1 + 1e-9))
+    stated, share = claims.get("clipped_share"), found.clipped_share
+    if isinstance(stated, int | float) and share is not None:
+        slack = 2.5 / max(1, layer.linear.weight.size) + (0.002 if share else 0.0)
+        found.compare(
+            "clipped share in the record", stated, share - slack, share + slack, expected=share
+        )
+
+
+class _Reaching:
+    """What reaches each layer of a float network on some images; run once, when first needed."""
+
+    def __init__(self, folded: FloatNetwork, images: Images) -> None:
+        self._folded, self._images = folded, images
+        self._spikes: list[Images] | None = None
+
+    def at(self, index: int) -> Images:
+        """Return payloads (N, T or 1, *shape): the pixels, or the spikes of the layer before."""
+        if index == 0:
+            return self._images[:, None]
+        if self._spikes is None:
+            parts = [self._run(i) for i in range(0, len(self._images), _CHUNK)]
+            self._spikes = [np.concatenate(p) for p in zip(*parts, strict=True)]
+        return self._spikes[index - 1]
+
+    def _run(self, start: int) -> list[Images]:
+        traces = run_float(self._folded, self._images[start : start + _CHUNK], trace=True).traces
+        return [t.s for t in traces.values() if t.s is not None]

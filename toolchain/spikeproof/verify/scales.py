@@ -1,0 +1,111 @@
+"""Judge whether a layer's scale is one the conversion may choose (check V2).
+
+A scale S gives units of weight times spike per unit of float membrane. Every S gives the same
+spikes up to rounding, so a wrong one is not a wrong number; but a far too small one wastes the
+bits of the weights, a far too large one cuts them off, and a bundle could excuse anything by it.
+The conversion searches around ``max-abs``, at which the largest weight is the largest that fits;
+it goes lower only where the ranges of sums and states, which all grow with S, leave no choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikeproof.ir import chip
+from spikeproof.ir.floats import Conv2d, Lif
+from spikeproof.passes.convert import ConvertOptions
+from spikeproof.verify.interval import Bounds, extreme_sums
+from spikeproof.verify.requantise import Exact, Findings, bias_exponent, weight_grid
+
+_LOWEST, _HIGHEST = 0.35, 2.5
+"""Scales searched, in times max-abs."""
+
+_HOST_LOWEST = 0.8
+"""Least scale tried for a host current, in times the one that fills its mantissa."""
+
+_FITTED = 1.3
+"""Ranges do not quite grow with the scale: rounded weights do not, and the search is 1 % off."""
+
+
+def judge_scale(
+    layer: Exact,
+    built: chip.ChipLayer,
+    scale: float,
+    bounds: Bounds,
+    options: ConvertOptions,
+    found: Findings,
+) -> None:
+    """Compare a scale with the range the conversion may choose it from."""
+    step = _mantissa_step(layer)
+    forced = (options.scale or {}).get(layer.end.name)
+    if forced is not None:
+        low, high = forced - step / 2, max(forced + step / 2, step)
+    elif isinstance(built.synapse, chip.HostCurrent):
+        high = _filling(layer, built.neuron.bias_exponent)
+        low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
+    else:
+        low, high = _searched(layer, built, scale, bounds, options)
+        low, high = low - step / 2, max(high + step / 2, step)
+    slack = 1e-9 * scale
+    found.compare("scale", scale, low - slack, high + slack, expected=min(max(scale, low), high))
+
+
+def _mantissa_step(layer: Exact) -> float:
+    """Return the distance of scales at which the threshold is a whole mantissa; 0: all are."""
+    if not isinstance(layer.end, Lif) or layer.end.gain is not None:
+        return 0.0
+    return 1 / layer.end.threshold
+
+
+def _searched(
+    layer: Exact, built: chip.ChipLayer, scale: float, bounds: Bounds, options: ConvertOptions
+) -> tuple[float, float]:
+    _, _, low, high = weight_grid(layer.weight, options.weight_bits)
+    largest = float(np.abs(layer.weight).max(initial=0.0))
+    if largest == 0:  # only a bias: the threshold is the yardstick
+        largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
+    full = max(high, -low) / largest
+    least, most = (_LOWEST, _HIGHEST) if options.search else (1.0, 1.0)
+    fits = scale * _room(built, bounds, options) / _FITTED
+    return min(least * full, least * fits), most * full
+
+
+def _room(built: chip.ChipLayer, bounds: Bounds, options: ConvertOptions) -> float:
+    """Return by what factor the layer could grow before a number no longer fits."""
+    factors = [2.0**bounds.headroom]
+    neuron = built.neuron
+    largest = float(np.abs(neuron.bias).max(initial=0)) * 2.0**neuron.bias_exponent
+    if largest:
+        only = bias_exponent(options)
+        factors.append(4095 * 2.0 ** (7 if only is None else only) / largest)
+    if isinstance(neuron, chip.LifNeuron) and neuron.threshold:
+        factors.append(131_071 / neuron.threshold)
+    if isinstance(neuron, chip.TableLifNeuron):
+        factors.append(8_388_607 / max(1.0, float(neuron.threshold.max())))
+    return float(min(factors))
+
+
+def _filling(layer: Exact, exponent: int) -> float:
+    """Return the scale at which the largest current any image gives fills the mantissa."""
+    low, high = _extreme_currents(layer)
+    worst = max(high, -low, 0.0)
+    room = 4094 * 2.0**exponent / 64
+    return room / worst if worst else room
+
+
+def _extreme_currents(layer: Exact) -> tuple[float, float]:
+    """Return the least and the largest current over all images and neurons, in float units."""
+    # The taps are walked as integers: 40 bits of the weights' own scale keep 1e-9 of each sum.
+    weight = layer.weight
+    unit = float(np.abs(weight).max(initial=0.0)) / 2.0**40 or 1.0
+    whole = np.rint(weight / unit).astype(np.int64)
+    linear = layer.linear
+    synapse: chip.Synapse = chip.DenseSynapse(whole)
+    if isinstance(linear, Conv2d):
+        c, h, w = layer.input_shape
+        synapse = chip.ConvSynapse(
+            whole, (c, h, w), linear.stride, linear.padding, linear.dilation, linear.groups
+        )
+    low, high = extreme_sums(synapse, np.full(layer.input_shape, 255, np.int64))
+    bias = np.broadcast_to(layer.bias, layer.shape)
+    return float((low * unit + bias).min()), float((high * unit + bias).max())
