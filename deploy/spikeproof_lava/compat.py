@@ -23,14 +23,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from spikeproof.errors import MissingExtraError, TargetError
+from spikeproof.extras import install_command
 
 NUMPY_CEILING = (2, 4)
 LAVA_VERSION = "0.10.0"
-INSTALL_HINT = (
-    "Install the extra: uv pip install 'spikeproof[lava]'. Plain pip on Python 3.11 or later "
-    f"refuses lava-nc; there: pip install --no-deps --ignore-requires-python "
-    f"lava-nc=={LAVA_VERSION}, then pip install 'numpy<2.4' scipy networkx asteval scikit-learn."
-)
 _SHIMMED = ("lava.magma.compiler.var_model", "ByteEncoder")
 _NAME_LENGTH = 40
 
@@ -58,7 +54,7 @@ def check_numpy(found: str) -> None:
             f"NumPy {found} makes Lava {LAVA_VERSION} hang (np.reshape lost a keyword Lava uses); "
             "the newest that works is 2.3",
             where="Lava",
-            hint="Install an older one: pip install 'numpy<2.4'.",
+            hint=f"Install an older one: {install_command('lava')}",
         )
 
 
@@ -76,7 +72,7 @@ def check_installed() -> None:
         raise MissingExtraError(
             "Lava (the package lava-nc) is not installed in this environment",
             where="engine lava",
-            hint=INSTALL_HINT,
+            hint=f"Install: {install_command('lava')}",
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import MissingExtraError, UnsupportedError
+from spikeproof.extras import is_installed, need
 from spikeproof.ir import chip
 from spikeproof_models.baselines import Stage, make_stage
 
@@ -42,7 +42,8 @@ def snntorch_forward(network: chip.ChipNetwork) -> Forward:
     Raises:
         MissingExtraError: snnTorch is not installed. UnsupportedError: it has no such neuron.
     """
-    _need("snntorch", network)
+    need("snntorch", extra="bench", purpose="bench")
+    _check_runs("snntorch", network)
     import snntorch
 
     def make(stage: Stage) -> Callable[[], Step]:
@@ -72,7 +73,8 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
     Raises:
         MissingExtraError: SpikingJelly is not installed. UnsupportedError: it has no such neuron.
     """
-    _need("spikingjelly", network)
+    need("spikingjelly", extra="bench", purpose="bench")
+    _check_runs("spikingjelly", network)
     from spikingjelly.activation_based import neuron
 
     stages = _stages(network)
@@ -107,7 +109,14 @@ def slayer_forward(network: chip.ChipNetwork) -> Forward:
     Raises:
         MissingExtraError: lava-dl is not installed. UnsupportedError: it has no such neuron.
     """
-    _need("lava.lib.dl.slayer", network, "--no-deps lava-dl, then h5py opencv-python-headless")
+    if not is_installed("lava.lib.dl.slayer"):
+        raise MissingExtraError(
+            "lava-dl is not installed in this environment",
+            where="bench",
+            hint="Install: pip install --no-deps --ignore-requires-python lava-dl==0.6.0, then "
+            "h5py and opencv-python-headless.",
+        )
+    _check_runs("lava-dl", network)
     # By name, because nothing here may need Lava: only this comparison uses it, where it exists.
     slayer: Any = import_module("lava.lib.dl.slayer")
     stages = _stages(network)
@@ -143,18 +152,9 @@ LIBRARIES: dict[str, Callable[[chip.ChipNetwork], Forward]] = {
 """How to build a network's forward pass with each of them, by name."""
 
 
-def _need(module: str, network: chip.ChipNetwork, install: str = "'spikeproof[bench]'") -> None:
-    try:
-        found = find_spec(module) is not None
-    except ModuleNotFoundError:  # a parent package is absent
-        found = False
-    if not found:
-        raise MissingExtraError(
-            f"{module} is not installed in this environment", where="bench",
-            hint=f"Install it: python3 -m pip install {install}.",
-        )  # fmt: skip
+def _check_runs(simulator: str, network: chip.ChipNetwork) -> None:
     if reasons := problems(network):
-        raise UnsupportedError("; ".join(reasons), where=f"{module}, {network.name}")
+        raise UnsupportedError("; ".join(reasons), where=f"{simulator}, {network.name}")
 
 
 def _stages(network: chip.ChipNetwork) -> list[Stage]:

@@ -137,8 +137,8 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path:
             return folder
     raise InputError(
         "Fashion-MNIST was not found in " + ", ".join(map(str, tried)),
-        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: uv pip install torchvision "
-        "and add --download with --data-dir FOLDER.",
+        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: install torchvision in the "
+        "version that fits your torch, and add --download with --data-dir FOLDER.",
     )
 
 
@@ -255,7 +255,8 @@ def _download(data_dir: Path) -> None:
     except ImportError as error:
         raise InputError(
             "downloading needs torchvision, which is not installed",
-            hint="Install it with: uv pip install torchvision",
+            hint="Install it in the version that fits your torch, or put the four IDX files into "
+            "the folder yourself.",
         ) from error
     try:
         torchvision.FashionMNIST(str(data_dir), train=True, download=True)

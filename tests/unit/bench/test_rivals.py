@@ -55,7 +55,7 @@ def test_without_torch_its_contenders_are_absent_with_the_way_to_get_them(
 
     monkeypatch.setattr(rivals, "find_spec", lambda name: None)
     entered = line_up(net, 1, ["fast", "torch_float"])
-    assert "spikeproof[torch" in entered.absent["torch_float"]
+    assert "doctor --install torch" in entered.absent["torch_float"]
     assert [c.name for c in entered.contenders] == ["fast"]
 
 
@@ -68,7 +68,7 @@ def test_simulators_that_are_not_installed_are_absent_with_the_way_to_get_them(
     monkeypatch.setattr(baselines_snn, "find_spec", lambda name: None)
     entered = line_up(net, 1, ["torch_snn"])
     assert entered.contenders == ()
-    assert "spikeproof[bench]" in entered.absent["snntorch"]
+    assert "doctor --install bench" in entered.absent["snntorch"]
     assert "lava-dl" in entered.absent["slayer"]
 
 

@@ -192,7 +192,7 @@ def test_without_onnx_the_extra_is_named_and_nothing_is_written(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     before = files(tmp_path)
     assert run(["export", str(tiny_bundle), "-o", str(tmp_path / "net.onnx")]) == 2
-    assert "spikeproof[onnx]" in capsys.readouterr().err
+    assert "doctor --install onnx" in capsys.readouterr().err
     assert files(tmp_path) == before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.base import Attack
-from spikeproof.errors import InputError, MissingExtraError
+from spikeproof.errors import InputError
+from spikeproof.extras import need
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.simulate.floats import run_float
 
@@ -73,7 +73,7 @@ def perturb_images(
     labels = np.asarray(y, np.int64)
     _check(network, x, labels)
     _check_attack(attack, surrogate_width)
-    _check_torch()
+    need("torch", extra="torch", purpose="gradient attacks")
     import torch
 
     module = _build(network, surrogate_width)
@@ -147,14 +147,6 @@ def _check_attack(attack: Attack, width: float) -> None:
             f"surrogate width is {width:g}, expected at least {MIN_WIDTH:g}",
             where=attack.label,
             hint="A narrower slope passes hardly any gradient, which switches the attack off.",
-        )
-
-
-def _check_torch() -> None:
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtraError(
-            "attacks need torch, which is not installed",
-            hint="Install it with: pip install 'spikeproof[torch]'",
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spikeproof.bench.nets import BenchNet
-from spikeproof.errors import MissingExtraError
+from spikeproof.extras import need
 from spikeproof.ir import chip
 
 EVENT_ADDS, TABLE_LOADS = "event_adds", "table_loads"
@@ -97,11 +97,7 @@ def measure_peaks(threads: int, seconds: float = 0.1) -> dict[str, float]:
     Raises:
         MissingExtraError: numba is not installed.
     """
-    if find_spec("numba") is None:
-        raise MissingExtraError(
-            "numba is not installed in this environment", where="bench, ceilings",
-            hint="Install it: python3 -m pip install 'spikeproof[fast]'.",
-        )  # fmt: skip
+    need("numba", extra="fast", purpose="bench, ceilings")
     from spikeproof.bench import kernels
 
     peaks = {

@@ -24,6 +24,7 @@ from spikeproof.errors import (
     TargetError,
     UnsupportedError,
 )
+from spikeproof.extras import install_command
 from spikeproof.simulate.engines import get_engine
 from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.simulate.trace import Engine
@@ -81,7 +82,7 @@ def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> L
     }
     absent: dict[str, str] = {}
     if find_spec("torch") is None:
-        missing = "torch: pip install 'spikeproof[torch,bench]'"
+        missing = f"torch: {install_command('torch')}"
         absent |= dict.fromkeys((TORCH_FLOAT, TORCH_TUNED, TORCH_SNN), missing)
     else:
         makers |= _torch_makers(net, count)

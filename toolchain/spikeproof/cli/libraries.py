@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+
+from spikeproof.extras import install_command
 
 _LIBRARIES = (
     ("Fast engine", "fast", ("numba",), "compiled kernels", "--engine fast runs on NumPy, slower"),
@@ -34,14 +35,13 @@ class Finding:
 def libraries() -> Iterator[Finding]:
     """Import each optional library: one that is installed may still not fit its neighbours."""
     for name, extra, modules, gives, lacks in _LIBRARIES:
-        fix = pip_command(f"'spikeproof[{extra}]'")
+        fix = install_command(extra)
         absent = [m for m in modules if version_of(m) is None]
         broken = "" if absent else _import_problem(modules)
         if absent:
             yield Finding(name, "missing", f"{', '.join(absent)} not installed: {lacks}", fix)
         elif broken:
-            again = fix.replace(" install ", " install --upgrade ")
-            yield Finding(name, "missing", f"{broken}: {lacks}", again)
+            yield Finding(name, "missing", f"{broken}: {lacks}", f"{fix} --upgrade")
         elif extra == "fast" and os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             found = f"NUMBA_DISABLE_JIT is set: {lacks}"
             yield Finding(name, "missing", found, "unset NUMBA_DISABLE_JIT")
@@ -69,14 +69,3 @@ def version_of(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def has_uv() -> bool:
-    """Tell whether uv is there, which installs Lava on any supported Python."""
-    return shutil.which("uv") is not None
-
-
-def pip_command(what: str) -> str:
-    """Return the command that installs something here."""
-    tool = "uv pip install" if has_uv() else "python3 -m pip install"
-    return f"{tool} {what}"

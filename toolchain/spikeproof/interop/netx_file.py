@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import InputError, MissingExtraError, list_problems
+from spikeproof.errors import InputError, list_problems
+from spikeproof.extras import need
 from spikeproof.interop.netx_storage import storage_problem
 from spikeproof.io.files import read_bytes, read_start
 from spikeproof.io.foreign import HDF5 as MAGIC
@@ -76,13 +77,9 @@ def need_h5py(purpose: str) -> Any:
     Raises:
         MissingExtraError: it is not installed; ``purpose`` says what needs it.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError(
-            "h5py is not installed in this environment", where=purpose,
-            hint="Install it: python3 -m pip install 'spikeproof[netx]'.",
-        ) from error  # fmt: skip
+    need("h5py", extra="netx", purpose=purpose)
+    import h5py
+
     return h5py
 
 

@@ -10,23 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.errors import MissingExtraError
+from spikeproof.extras import need
 
 CAST_TO = {"bool": 9, "uint8": 2, "int32": 6, "int64": 7, "float32": 1}
 """Element types by NumPy name, as numbered by the standard (TensorProto.DataType)."""
 
 
 def need_onnx(*modules: str) -> None:
-    """Raise MissingExtraError if one of the modules (default: onnx) cannot be imported."""
-    from importlib.util import find_spec
-
-    absent = [name for name in modules or ("onnx",) if find_spec(name) is None]
-    if absent:
-        raise MissingExtraError(
-            f"{' and '.join(absent)} not installed in this environment",
-            where="ONNX",
-            hint="Install it: python3 -m pip install 'spikeproof[onnx]'.",
-        )
+    """Raise MissingExtraError if one of the modules (default: onnx) is not installed."""
+    need(*modules or ("onnx",), extra="onnx", purpose="ONNX")
 
 
 class GraphBuilder:

@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from importlib.util import find_spec
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import InputError, MissingExtraError, TargetError
+from spikeproof.errors import InputError, TargetError
+from spikeproof.extras import need
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
@@ -57,11 +57,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, device: str | None = None) -> None:
-        if find_spec("torch") is None:
-            raise MissingExtraError(
-                "torch is not installed in this environment", where="engine torch",
-                hint="Install it: python3 -m pip install 'spikeproof[torch]'.",
-            )  # fmt: skip
+        need("torch", extra="torch", purpose="engine torch")
         self.device = _device(device)
         self._proved = False
 

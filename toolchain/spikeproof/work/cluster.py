@@ -18,7 +18,8 @@ from typing import Any
 
 from joblib.parallel import ParallelBackendBase
 
-from spikeproof.errors import InputError, MissingExtraError, SpikeproofError, TargetError
+from spikeproof.errors import InputError, SpikeproofError, TargetError
+from spikeproof.extras import need
 from spikeproof.work.items import Done, Item, Task, execute, make_task
 from spikeproof.work.local import closing
 from spikeproof.work.origin import code_identity
@@ -113,16 +114,11 @@ def connect(address: str) -> Any:
     Raises:
         MissingExtraError, InputError: see :class:`Cluster`.
     """
-    try:
-        import distributed
-        from distributed.comm.addressing import get_address_host_port
+    need("dask", "distributed", extra="cluster", purpose="--cluster")
+    import distributed
+    from distributed.comm.addressing import get_address_host_port
 
-        make: Any = distributed.Client
-    except ImportError as error:
-        raise MissingExtraError(
-            "needs Dask, which is not installed", where="--cluster",
-            hint="pip install 'spikeproof[cluster]'",
-        ) from error  # fmt: skip
+    make: Any = distributed.Client
     try:
         # A client that finds nobody takes a long time to end, so knock first.
         socket.create_connection(get_address_host_port(address), CONNECT_SECONDS).close()

@@ -14,12 +14,12 @@ from spikeproof.cli.commands.convert import show_table
 from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
 from spikeproof.cli.console import Console
-from spikeproof.cli.extras import need_torch
 from spikeproof.cli.images import load_images
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
 from spikeproof.cli.workflow import convert_to_bundle, load_source, write_bundle
+from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
@@ -45,7 +45,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Walk the whole path once and end with the verdict."""
-    need_torch("the demo (gradient attacks)")
+    need("torch", extra="torch", purpose="the demo (gradient attacks)")
     checkpoint = resolve_model(model or default_network())
     source = load_source(checkpoint)
     network = source.checkpoint.network

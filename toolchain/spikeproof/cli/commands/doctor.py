@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.libraries import Finding, has_uv, libraries, pip_command, version_of
+from spikeproof.cli.libraries import Finding, libraries, version_of
 from spikeproof.cli.options import Command, command
+from spikeproof.errors import InputError
+from spikeproof.extras import install_command
 
 _PYTHONS = ((3, 10), (3, 13))
 _NUMPY_CEILING = (2, 4)
@@ -25,8 +31,24 @@ def build() -> Command:
     return command(run)
 
 
-def run(console: Console) -> int:
+def run(
+    console: Console,
+    install: Annotated[
+        str | None,
+        typer.Option(metavar="EXTRA", help="Install an extra here: lava, torch, onnx, ..."),
+    ] = None,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="With --install: replace older versions, too.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --install: print the commands, run none.")
+    ] = False,
+) -> int:
     """Look at everything, print one line each, and fail only if the core itself cannot work."""
+    if install is None and (upgrade or dry_run):
+        raise InputError("--upgrade and --dry-run go with --install EXTRA", where="doctor")
+    if install is not None:
+        return _install(console, install, upgrade=upgrade, dry_run=dry_run)
     findings = [
         _python(), _numpy(), *libraries(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
         _zoo(), _dataset(), _disk(), _memory(),
@@ -38,6 +60,20 @@ def run(console: Console) -> int:
             console.say(f"      fix: {finding.fix}", "dim")
     console.document({"schema": 1, "findings": [vars(f) for f in findings]})
     return 2 if any(f.state == "bad" for f in findings) else 0
+
+
+def _install(console: Console, extra: str, *, upgrade: bool, dry_run: bool) -> int:
+    """Install an extra with the installer of this environment, or show how."""
+    from spikeproof.cli.install import commands, install
+
+    plan = commands(extra, upgrade=upgrade)
+    for line in plan:
+        console.say(shlex.join(line))
+    if not dry_run:
+        install(plan)
+        console.say(f"installed: {extra}")
+    console.document({"schema": 1, "extra": extra, "commands": plan, "installed": not dry_run})
+    return 0
 
 
 def _python() -> Finding:
@@ -52,7 +88,7 @@ def _numpy() -> Finding:
     found = version_of("numpy") or "?"
     if _numbers(found) < _NUMPY_CEILING:
         return Finding("NumPy", "ok", f"{found} (Lava needs < 2.4)")
-    return Finding("NumPy", "bad", f"{found}; from 2.4 on Lava hangs", pip_command("'numpy<2.4'"))
+    return Finding("NumPy", "bad", f"{found}; from 2.4 on Lava hangs", install_command("lava"))
 
 
 def _torch() -> Finding:
@@ -60,7 +96,7 @@ def _torch() -> Finding:
     if found:
         return Finding("torch", "ok", f"{found} (training, attacks, verification, --engine torch)")
     lacks = "not installed: no training, no gradient attacks, no --engine torch"
-    return Finding("torch", "missing", lacks, pip_command("torch"))
+    return Finding("torch", "missing", lacks, install_command("torch"))
 
 
 def _gpu() -> Finding:
@@ -81,13 +117,8 @@ def _gpu() -> Finding:
 def _lava() -> Finding:
     found = version_of("lava-nc")
     if found is None:
-        fix = pip_command("lava-nc==0.10.0")
-        if sys.version_info >= (3, 11) and not has_uv():
-            fix = (
-                "pip install --no-deps --ignore-requires-python lava-nc==0.10.0 && "
-                "pip install networkx asteval scikit-learn scipy"
-            )
-        return Finding("Lava", "missing", "not installed: --engine lava is unavailable", fix)
+        lacks = "not installed: --engine lava is unavailable"
+        return Finding("Lava", "missing", lacks, install_command("lava"))
     how = "patched at run time for this Python" if sys.version_info >= (3, 11) else "native"
     return Finding("Lava", "ok", f"{found}, {how}")
 
@@ -105,11 +136,10 @@ def _norse() -> Finding:
     if found:
         return Finding("Norse", "ok", found)
     return Finding("Norse", "missing", "not installed: only needed to use our step in Norse",
-                   pip_command("norse==1.1.0"))  # fmt: skip
+                   install_command("norse"))  # fmt: skip
 
 
 def _zoo() -> Finding:
-    from spikeproof.errors import InputError
     from spikeproof.io.zoo import zoo_images, zoo_networks
 
     try:
@@ -121,7 +151,6 @@ def _zoo() -> Finding:
 
 
 def _dataset() -> Finding:
-    from spikeproof.errors import InputError
     from spikeproof_models.datasets import find_fashion_mnist
 
     try:

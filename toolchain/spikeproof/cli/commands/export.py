@@ -15,7 +15,8 @@ from spikeproof.errors import InputError
 from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
-    from spikeproof.io.bundle import Bundle
+    from spikeproof.extras import install_command
+from spikeproof.io.bundle import Bundle
 
 _FORMAT_HELP = "onnx: standard operators, runs anywhere; net: Lava's netx."
 Format = Annotated[Literal["onnx", "net"], typer.Option("--format", help=_FORMAT_HELP)]
@@ -86,7 +87,7 @@ def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | N
                 compared = replay(unproved, bundle.network, bundle.stimulus)
         unproved.replace(path)
     if compared is None:
-        console.say("not replayed: onnxruntime is not installed (spikeproof[onnx])")
+        console.say(f"not replayed: onnxruntime is not installed ({install_command('onnx')})")
     else:
         console.say(f"replayed on ONNX Runtime: {compared:,} values compared, 0 differ")
     return compared

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.extras import need_torch
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.errors import InputError
+from spikeproof.extras import need
 from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Load torch, train, and say where the checkpoint is."""
-    need_torch("training")
+    need("torch", extra="torch", purpose="training")
     from spikeproof_models.training import load_recipe, train
 
     name = load_recipe(recipe).name

@@ -13,7 +13,6 @@ import typer
 from numpy.typing import NDArray
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.extras import need_torch
 from spikeproof.cli.images import load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
@@ -25,6 +24,7 @@ from spikeproof.cli.workflow import (
     prepare_fast,
 )
 from spikeproof.errors import InputError
+from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.data import load_data
 from spikeproof.io.kinds import Kind
@@ -119,7 +119,7 @@ def verify_into(
     cluster: str | None = None,
 ) -> dict[str, Any]:
     """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
-    need_torch("verification (gradient attacks)")
+    need("torch", extra="torch", purpose="verification (gradient attacks)")
     from spikeproof.cli.show import chip_fit_rows
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, input_warnings, verify

@@ -1,0 +1,144 @@
+"""``doctor --install`` names the right packages for the right installer, and runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from spikeproof.cli import install
+from spikeproof.cli.app import run
+from spikeproof.errors import InputError, TargetError
+
+Calls = list[list[str]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Record what would be run; every program exists and succeeds."""
+    found: Calls = []
+
+    def record(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        found.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(install.subprocess, "run", record)
+    return found
+
+
+def names(command: list[str]) -> set[str]:
+    packages = [word for word in command if not word.startswith("-")]
+    return {Requirement(w).name for w in packages[packages.index("install") + 1 :]}
+
+
+@pytest.fixture
+def with_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "is_installed", lambda _: True)
+    monkeypatch.setattr(install, "_made_by_uv", lambda: False)
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_lava_is_installed_without_its_caps_and_numpy_keeps_ours(calls: Calls) -> None:
+    assert run(["doctor", "--install", "lava", "-q"]) == 0
+    first, second = calls
+    assert first[:4] == [sys.executable, "-m", "pip", "install"]
+    assert first[4:] == ["--no-deps", "--ignore-requires-python", "lava-nc==0.10.0"]
+    assert {"asteval", "networkx", "scikit-learn", "numpy"} <= names(second)
+    assert "lava-nc" not in names(second)
+    numpy = next(Requirement(w) for w in second if w.startswith("numpy"))
+    assert "2.4.0" not in numpy.specifier and "2.3.5" in numpy.specifier
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_other_extras_take_one_command(calls: Calls) -> None:
+    assert run(["doctor", "--install", "onnx", "--upgrade", "-q"]) == 0
+    (only,) = calls
+    assert only[3:5] == ["install", "--upgrade"]
+    assert names(only) == {"onnx", "onnxruntime", "numpy"}
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_all_brings_lava_in_its_own_way() -> None:
+    first, second = install.commands("all")
+    assert "lava-nc==0.10.0" in first
+    assert {"torch", "numba", "onnx", "h5py", "asteval"} <= names(second)
+    assert "spikeproof" not in names(second)
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_no_requirement_carries_a_marker_that_an_installer_would_drop() -> None:
+    for extra in install.extras():
+        assert all(Requirement(r).marker is None for r in install.requirements(extra)), extra
+
+
+def test_an_environment_made_by_uv_is_filled_by_uv(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "_made_by_uv", lambda: True)
+    monkeypatch.setenv("UV", "/opt/uv")
+    first, _ = install.commands("lava")
+    assert first[:5] == ["/opt/uv", "pip", "install", "--python", sys.executable]
+    assert "--ignore-requires-python" not in first
+
+
+def test_a_shim_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_only_module(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, 0 if command[0] == sys.executable else 127)
+
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(install, "_made_by_uv", lambda: True)
+    monkeypatch.setattr(install.shutil, "which", lambda _: "/shims/uv")
+    monkeypatch.setattr(install.subprocess, "run", run_only_module)
+    assert install.commands("onnx")[0][:3] == [sys.executable, "-m", "uv"]
+
+
+def test_without_pip_and_uv_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "is_installed", lambda _: False)
+    monkeypatch.setattr(install, "_works", lambda _: False)
+    with pytest.raises(TargetError, match="no pip, and uv was not found") as caught:
+        install.commands("onnx")
+    assert "ensurepip" in str(caught.value.hint)
+
+
+def test_a_mistyped_extra_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--install", "lavva"]) == 2
+    error = capsys.readouterr().err
+    assert "did you mean 'lava'?" in error
+    assert "onnx" in error
+
+
+def test_a_refused_installation_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(install.subprocess, "run", refuse)
+    with pytest.raises(InputError, match="ended with code 1") as caught:
+        install.install([["pip", "install", "x"]])
+    assert "python3 -m venv" in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_a_dry_run_prints_the_commands_and_runs_none(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", "--install", "lava", "--dry-run"]) == 0
+    assert calls == []
+    said = capsys.readouterr()
+    assert "lava-nc==0.10.0" in said.out + said.err
+
+
+def test_options_of_the_installation_need_an_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--upgrade"]) == 2
+    assert "--install EXTRA" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_the_two_lines_in_the_documents_are_what_is_run() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto.md").read_text(encoding="utf-8")
+    for command in install.commands("lava"):
+        words = [w if w.startswith("-") or "==" in w else f"'{w}'" for w in command[4:]]
+        assert "pip install " + " ".join(words) in page
