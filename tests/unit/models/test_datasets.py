@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spikeproof.errors import InputError
+from spikeproof.io.known import known_sets
 from spikeproof_models.datasets import (
     ImageSet,
     find_fashion_mnist,
@@ -142,3 +143,25 @@ def test_the_content_hash_sees_pixels_labels_and_shape():
         ImageSet(x, y + 1).content_hash(),
     }
     assert len(hashes) == 4
+
+
+def test_files_of_another_data_set_are_refused_by_their_content(tmp_path, monkeypatch):
+    mnist = next(k for k in known_sets() if (k.dataset, k.split) == ("mnist", "train"))
+    write_fashion(tmp_path)
+    monkeypatch.setattr("spikeproof_models.datasets.training_set", lambda _: mnist)
+    with pytest.raises(InputError, match="the files hold MNIST train") as error:
+        load_dataset("fashion-mnist", "train", tmp_path)
+    assert 'dataset = "mnist"' in str(error.value)
+    assert len(load_dataset("mnist", "train", tmp_path)) == 6
+
+
+def test_mnist_needs_a_folder_with_its_files(tmp_path):
+    for folder in (None, tmp_path):
+        with pytest.raises(InputError, match="four IDX files of MNIST"):
+            load_dataset("mnist", "test", folder)
+
+
+def test_images_that_are_no_published_set_are_accepted_under_any_name(tmp_path):
+    images, _ = write_fashion(tmp_path)
+    assert np.array_equal(load_dataset("mnist", "train", tmp_path).x, images[:, None])
+    assert np.array_equal(load_dataset("fashion-mnist", "train", tmp_path).x, images[:, None])

@@ -13,6 +13,7 @@ import torch
 from spikeproof.attacks import PGD
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.checkpoint import load_checkpoint
+from spikeproof.io.trained import trained_on
 from spikeproof.ir.floats import Lif
 from spikeproof_models.datasets import ImageSet
 from spikeproof_models.locations import recipes_dir
@@ -117,6 +118,9 @@ def test_the_checkpoint_holds_network_recipe_and_history(tmp_path, data_dir):
     gain = next(n.gain for n in found.network.nodes if isinstance(n, Lif))
     assert (gain > 0).all()
     assert not np.array_equal(gain, np.ones(2))
+    data = found.training["data"]
+    assert (data["recognised"], data["held"]) == (False, 120)
+    assert trained_on(found).data is None
 
 
 def test_training_learns(tmp_path, data_dir):

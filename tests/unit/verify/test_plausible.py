@@ -44,7 +44,7 @@ def judge(right: int, labels: Any = BALANCED, **known: Any) -> list[str]:
 
 
 def test_labels_shifted_by_one_and_images_that_say_nothing_are_not_believed() -> None:
-    assert "against guessing 0.5 % (limit: more than 10 %" in judge(5)[0]
+    assert "(against guessing) 0.5 % (limit: more than 10 %" in judge(5)[0]
     assert len(judge(5, data=fashion(), trained=TRAINED_FASHION)) == 2
     assert judge(1000, np.zeros(1000, int))  # all of one class: any constant answer is right
 

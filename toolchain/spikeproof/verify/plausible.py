@@ -110,7 +110,7 @@ def _at_chance(
     if needed is not None:
         advice = f"Use more images (--images {needed.images}), or: {advice}"
     return Reason(
-        verdict="inconclusive", criterion=f"{_CRITERION}, against guessing", perturbation=CLEAN,
+        verdict="inconclusive", criterion=f"{_CRITERION} (against guessing)", perturbation=CLEAN,
         value=100 * share, relation="more than", limit=100 * chance, unit="%", images=total,
         images_needed=None if needed is None else needed.images,
         would=None if needed is None else needed.would, try_=advice,
@@ -119,11 +119,11 @@ def _at_chance(
 
 def _too_low(right: int, total: int, floor: float, expected: Expectation) -> Reason:
     if expected.recorded is not None:
-        against = f"for {100 * expected.recorded:.1f} % on held-out images when it was trained"
+        against = f"on held-out images when trained it was {100 * expected.recorded:.1f} %"
     else:
-        against = "for which nothing is recorded"
+        against = "for data of this kind nothing is recorded"
     return Reason(
-        verdict="inconclusive", criterion=f"{_CRITERION}, {against}", perturbation=CLEAN,
+        verdict="inconclusive", criterion=f"{_CRITERION} ({against})", perturbation=CLEAN,
         value=100 * right / total, relation="at least", limit=100 * floor, unit="%",
         images=total, try_=_other_data(expected),
     )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Shipped images are for networks trained on them; any other needs images of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.cli.app import run
+from spikeproof.cli.images import load_images
+from spikeproof.errors import InputError
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spikeproof.io.data import save_arrays
+from spikeproof.io.known import known_sets
+from spikeproof.io.trained import trained_on
+from spikeproof.io.zoo import zoo_images, zoo_networks
+from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
+
+
+def hash_of(dataset: str) -> str:
+    return next(k.parts[0].both for k in known_sets() if (k.dataset, k.split) == (dataset, "train"))
+
+
+def network(seed: int = 0) -> FloatNetwork:
+    """Random weights on images like those of MNIST."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> Any:
+        return rng.normal(0, 0.05, shape).astype(np.float32)
+
+    return FloatNetwork("mine", (1, 28, 28), 4, (
+        Flatten("flat"), Linear("f1", draw(32, 784), None), Lif("l1", 1 - 41 / 4096, 1.0),
+        Linear("f2", draw(10, 32), None), Readout("out"),
+    ))  # fmt: skip
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.ckpt"
+    save_checkpoint(path, Checkpoint(network(), {}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({}, "it does not record what it was trained on"),
+        ({"training_data_sha256": "0" * 64}, "(SHA-256 0000000000000000…) are no published set"),
+        ({"training_data_sha256": hash_of("mnist")}, "it was trained on MNIST"),
+        ({"training_data_sha256": ["odd"], "history": 3}, "it does not record"),
+        ({"recipe": {"data": {"dataset": "fashion-mnist"}}}, "it does not record"),  # a mere name
+    ],
+)
+def test_a_network_not_trained_on_them_never_gets_the_shipped_images(
+    record: dict[str, Any], said: str
+) -> None:
+    for purpose, option in (("calibration", "--calibration"), ("test", "--data")):
+        with pytest.raises(InputError) as error:
+            load_images(None, purpose, Checkpoint(network(), record), option)  # type: ignore[arg-type]
+        assert said in str(error.value)
+        assert f"Give {option} FILE: npz with images x (N, 1, 28, 28)" in str(error.value)
+
+
+def test_a_network_whose_training_data_are_recognised_gets_them() -> None:
+    record = {"training_data_sha256": hash_of("fashion-mnist")}
+    found = load_images(None, "test", Checkpoint(network(), record), "--data")
+    assert (found.path, found.record.name) == (zoo_images(), "Fashion-MNIST")
+
+
+@pytest.mark.parametrize("name", sorted(zoo_networks()))
+def test_the_records_of_the_shipped_networks_are_recognised(name: str) -> None:
+    known = trained_on(load_checkpoint(zoo_networks()[name]))
+    assert known.data is not None
+    assert (known.data.name, known.data.split) == ("Fashion-MNIST", "train")
+    assert known.accuracy is not None
+    assert 0.85 < known.accuracy < 0.95
+
+
+def test_convert_names_the_data_and_warns_about_what_is_odd(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["convert", str(checkpoint), "-o", str(tmp_path / "m.spk")]) == 2
+    assert "Give --calibration FILE" in capsys.readouterr().err
+    with np.load(zoo_images()) as arrays:
+        save_arrays(tmp_path / "one.npz", {"x": arrays["x"][:1], "y": arrays["y"][:1]})
+        save_arrays(tmp_path / "odd.npz", {"x": arrays["x"], "y": (arrays["y"] + 1) % 10})
+    args = ["convert", str(checkpoint), "-o", str(tmp_path / "m.spk"), "--no-search",
+            "--no-compensate", "--json", "--calibration"]  # fmt: skip
+    assert run([*args, str(tmp_path / "one.npz")]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert "calibration: unrecognised data: one.npz, 1 samples" in err
+    assert any("calibrated on one image" in w for w in document["warnings"])
+    assert any("better than guessing" in w for w in document["warnings"])
+    assert "warning: calibrated on one image" in err
+    assert document["calibration"]["recognised"] is False
+
+    assert run([*args, str(tmp_path / "odd.npz"), "--calibration-samples", "100"]) == 0
+    out, err = capsys.readouterr()
+    calibration = json.loads(out)["calibration"]
+    assert "Fashion-MNIST test, first 1,000 images (recognised by content)" in err
+    assert (calibration["name"], calibration["samples"], calibration["labels"]) == (
+        "Fashion-MNIST", 100, "other",
+    )  # fmt: skip
+    assert calibration["file"] is None  # equal images give equal bytes, whatever their file
+    assert "the labels are not those of Fashion-MNIST" in err
+
+
+def test_run_names_the_data_and_warns_at_chance(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    black = tmp_path / "black.npz"
+    save_arrays(black, {"x": np.zeros((50, 1, 8, 8), np.uint8), "y": np.arange(50) % 10})
+    assert run(["run", str(tiny_bundle), "--data", str(black), "--json", "--limit", "40"]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert "data: unrecognised data: black.npz, 50 samples" in err
+    assert "better than guessing" in document["warnings"][0]
+    assert f"warning: {document['warnings'][0]}" in err
+    assert (document["data"]["samples"], document["data"]["held"]) == (40, 50)
