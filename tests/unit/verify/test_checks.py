@@ -111,8 +111,11 @@ def _v13(**fields: Any) -> Json:
     return ck.boundary_check([layer], {"engines": ["lava"], "layers": [row]}, 30)
 
 
-def _range(ok: bool) -> Json:
-    return {"name": "l3", "ok": ok, "headroom_bits": 1.0 if ok else -0.41}
+def _range(ok: bool, second: bool = True, unsound: tuple[str, ...] = ()) -> Json:
+    """One layer: judged by its certificate, by the second bound, and the one by the other."""
+    return {"name": "l3", "ok": ok, "headroom_bits": 1.0 if ok else -0.41,
+            "independent": {"ok": second, "headroom_bits": 0.9 if second else -0.2},
+            "unsound": list(unsound), "neuron": [2, 5], "reached": {"inputs": 4}}  # fmt: skip
 
 
 # Every way of every check to end in something else than a pass: verdict, words of the sentence,
@@ -208,6 +211,19 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V9": (
         lambda _: ck.ranges_check([_range(True), _range(False)]), "fail",
         ["l3: worst-case headroom over all inputs −0.41 bits", "at least 0 bits"], "--scale",
+    ),
+    "V9 second bound": (
+        lambda _: ck.ranges_check([_range(True, False)]), "fail",
+        ["l3: worst-case headroom over all inputs −0.2 bits", "at least 0 bits"], "--scale",
+    ),
+    "V9 unsound certificate": (
+        lambda _: ck.ranges_check([_range(True, True, ("v reaches 7, claimed 5",))]), "fail",
+        ["l3, neuron [2, 5]: figures of the range certificate that are too small",
+         "v reaches 7, claimed 5", "exactly 0"], "defect of the analysis",
+    ),
+    "V2 declared bound too wide": (
+        lambda _: _v2(_stage(declared_bound=1e30)), "fail",
+        ["bound on a membrane that the bundle declares", "at most 1 v-units"], "convert it again",
     ),
     "V13 decided differently": (
         lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}), "fail",

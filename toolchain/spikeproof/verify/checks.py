@@ -413,7 +413,8 @@ def _unsound(layer: Json) -> Reason:
 def _overflow(layer: Json) -> Reason:
     return Reason(
         verdict="fail", criterion="worst-case headroom over all inputs", layer=layer["name"],
-        value=layer["independent"]["headroom_bits"], relation="at least", limit=0, unit="bits",
+        value=min(layer["headroom_bits"], layer["independent"]["headroom_bits"]),
+        relation="at least", limit=0, unit="bits",
         try_="Convert the checkpoint again: `spikeproof convert` chooses scales that cannot "
         "overflow. With a scale of your own (convert --scale), give a smaller one for this layer.",
     )  # fmt: skip
