@@ -2,7 +2,8 @@
 
 Arguments: the .net file, an npz with ``x``, the npz to write. Spikes (N, T, C, H, W) are streamed
 back to back with lava-dl's own reset; a bias image (C, H, W) is one sample. Written: the spikes of
-every layer as (steps, ...) in lava-dl's axis order reversed, so (steps, C, H, W) or (steps, N).
+every layer as (steps, ...) in lava-dl's axis order reversed, so (steps, C, H, W) or (steps, N), and
+``v`` of the last layer at the end. ``reset`` in the npz sets another interval than ``steps``.
 
 With ``--weights`` instead of a .net file: x holds weight matrices (K, out, in); written is for each
 whether a dense layer of lava-dl ends up with exactly these integers ("kept").
@@ -25,9 +26,10 @@ def main(net_file: str, input_file: str, output_file: str) -> None:
 
     with np.load(input_file) as file:
         x, steps = file["x"], int(file["steps"])
+        reset = int(file["reset"]) if "reset" in file else steps
     pixels = x.ndim == 3
     net = netx.hdf5.Network(
-        net_config=net_file, reset_interval=steps, reset_offset=0 if pixels else 1
+        net_config=net_file, reset_interval=reset, reset_offset=0 if pixels else 1
     )
     samples = 1 if pixels else len(x)
     total = samples * steps + len(net.layers) + 1
@@ -50,6 +52,7 @@ def main(net_file: str, input_file: str, output_file: str) -> None:
     net.run(condition=RunSteps(num_steps=total), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
     try:
         found: dict[str, Any] = {str(i): s.data.get().T for i, s in enumerate(sinks)}
+        found["v"] = np.array(net.layers[-1].neuron.v.get())
     finally:
         net.stop()
     np.savez(output_file, **found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,19 @@ import pytest
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 
+import h5py
+
 from spikeproof.interop.netx_read import load_netx
 from spikeproof.interop.netx_rules import dense_loads_unchanged
 from spikeproof.interop.netx_write import save_netx
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    LifNeuron,
+    ReadoutNeuron,
+)
 from spikeproof.simulate.reference import ReferenceEngine
 
 try:
@@ -102,6 +111,40 @@ def test_lava_dl_runs_intels_network_after_a_round_trip(tmp_path: Path) -> None:
     for index, trace in enumerate(traces.values()):
         assert trace.s is not None and trace.s.any()
         np.testing.assert_array_equal(found[str(index)][index : index + 15], trace.s[0])
+
+
+def test_a_layer_without_neuron_sums_up_as_our_readout_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = tmp_path / "a.net"
+    with h5py.File(path, "w") as file:
+        for index, shape in enumerate(((6, 12), (4, 6))):
+            layer = file.create_group(f"layer/{index}")
+            layer["type"], layer["shape"] = np.array([b"dense"]), shape[:1]
+            layer["weight"] = (2 * rng.integers(-20, 40, shape)).ravel()
+        layer = file.create_group("layer/0/neuron")
+        layer["type"] = "CUBA"
+        for key, value in {"iDecay": 4096, "vDecay": 409, "vThMant": 60}.items():
+            layer[key] = value
+    network = load_netx(path, T)
+    x = (rng.random((1, T, 12, 1, 1)) < 0.3).astype(np.uint8)
+    found = in_lava_dl(tmp_path, str(path), {"x": x.reshape(1, T, 12), "steps": T, "reset": 1000})
+    logits = ReferenceEngine().run(network, x).logits
+    assert logits.any()
+    np.testing.assert_array_equal(found["v"].astype(int), logits[0])
+
+
+def test_the_files_lava_dl_ships_are_read() -> None:
+    """Its tests' networks: all of those with CUBA neurons and without delays."""
+    shipped = {
+        file.name: Path(str(file.locate()))
+        for file in files("lava-dl") or ()
+        if file.name in ("mnist.net", "tiny.net") or "pilotnet_lif/network.net" in str(file)
+    }
+    assert sorted(shipped) == ["mnist.net", "network.net", "tiny.net"]
+    for name, layers in (("mnist.net", 4), ("network.net", 10), ("tiny.net", 3)):
+        network = load_netx(shipped[name], pixel_range=(-1, 1))
+        assert len(network.layers) == layers
+        assert isinstance(network.layers[-1].neuron, ReadoutNeuron) is (name != "tiny.net")
 
 
 def test_we_know_which_dense_weights_lava_dl_keeps(tmp_path: Path) -> None:
