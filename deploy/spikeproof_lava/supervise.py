@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spikeproof import errors
-from spikeproof_lava.guard import sweep
+from spikeproof_lava.guard import SHARED_MEMORY, sweep
 
 Message = dict[str, Any]
 
@@ -31,6 +32,23 @@ _START = (
 _STOP_SECONDS = 15.0
 _TAIL_CHARACTERS = 2000
 _READ_SIZE = 65536
+_NEEDED_SHARED = 1 << 20
+_REFUSALS = (
+    ("Errno 28", "no space is left on the device", "Free some, or set TMPDIR to another place."),
+    (
+        "Errno 24",
+        "this process may open no more files: Lava opens some for every connection",
+        "Raise the limit: ulimit -n 4096.",
+    ),
+    (
+        "Errno 11",
+        "the system may start no more processes: Lava starts one for every layer",
+        "Raise the limit: ulimit -u.",
+    ),
+    ("Errno 12", "out of memory", "Run fewer samples, or without a trace."),
+    ("MemoryError", "out of memory", "Run fewer samples, or without a trace."),
+)
+"""What stands in an error's text, what it means, what to do."""
 
 
 @dataclass
@@ -98,6 +116,8 @@ def _messages(worker: Worker, deadline: float, timeout: float) -> Iterator[Messa
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
+            if (cause := _cause("")) is not None:  # a process that died of it is waited for
+                raise errors.TargetError(cause[0], where=f"Lava, {worker.stage}", hint=cause[1])
             raise errors.TargetError(
                 f"took longer than the limit of {timeout:g} s; last stage: {worker.stage}",
                 where="Lava",
@@ -150,6 +170,9 @@ def _error_of(folder: Path) -> errors.SpikeproofError:
             found["what"], where=found["where"], hint=found["hint"]
         )
         return error
+    cause = _cause(f"{found['what']}\n{found['traceback']}")
+    if cause is not None:
+        return errors.TargetError(cause[0], where="a Lava process", hint=cause[1])
     return errors.TargetError(
         f"{found['type']}: {found['what']}\n{found['traceback'].rstrip()}",
         where="a Lava process",
@@ -161,9 +184,31 @@ def _died(worker: Worker) -> errors.TargetError:
     """Describe a worker that ended without a word (killed, out of memory)."""
     worker.log.seek(0)
     tail = worker.log.read().decode(errors="replace")[-_TAIL_CHARACTERS:].strip()
+    cause = _cause(tail)
+    if cause is not None:
+        return errors.TargetError(cause[0], where=f"Lava, {worker.stage}", hint=cause[1])
     return errors.TargetError(
         f"the Lava process ended unexpectedly during: {worker.stage}"
         + (f"\n{tail}" if tail else ""),
         where="Lava",
         hint="Often memory: run fewer samples, or without a trace.",
     )
+
+
+def _cause(text: str) -> tuple[str, str] | None:
+    """Find what the system refused in an error's text; return it in words, with what to do.
+
+    Full shared memory shows as the death by SIGBUS of the process that first touched a page, so
+    the place itself is looked at, too.
+    """
+    full = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < _NEEDED_SHARED
+    if full and ("Errno 28" in text or "SIGBUS" in text or "Bus error" in text or not text):
+        return (
+            f"{SHARED_MEMORY} is full: Lava's processes talk through it",
+            f"Remove what others left in {SHARED_MEMORY}, or make it larger (docker run "
+            "--shm-size=1g).",
+        )
+    for sign, what, hint in _REFUSALS:
+        if sign in text:
+            return what, hint
+    return None

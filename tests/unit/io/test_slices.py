@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,41 @@ def test_files_that_are_none(content: bytes | None, message: str, tmp_path: Path
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         open_samples(path, SHAPE)
+
+
+def test_a_compressed_set_is_unpacked_only_if_its_header_fits(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "|u1", "fortran_order": False, "shape": (1 << 12, 1, 1, 1)}
+        )
+        for _ in range(64):
+            member.write(bytes(1 << 20))
+    with pytest.raises(InputError, match=r"has shape \(4096, 1, 1, 1\)"):
+        open_samples(path, (1, 2, 2))
+    with pytest.raises(InputError, match="unpacks to 67,108,"):
+        open_samples(path, (1, 1, 1))
+
+
+def test_a_set_for_which_there_is_no_room_names_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, x=np.zeros((9, 1, 2, 2), np.uint8))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(InputError, match="10 are free in") as caught:
+        open_samples(path, (1, 2, 2))
+    assert "TMPDIR" in str(caught.value.hint)
+
+
+def test_labels_that_could_belong_to_no_such_set_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    np.savez_compressed(path, x=np.zeros((2, 1, 2, 2), np.uint8), y=np.zeros(1 << 18, np.int64))
+    with pytest.raises(InputError, match="labels of 2 samples do not"):
+        open_samples(path, (1, 2, 2))
 
 
 def test_objects_and_promises_are_refused(tmp_path: Path) -> None:

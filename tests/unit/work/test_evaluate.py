@@ -15,7 +15,14 @@ from spikeproof.ir.chip import ChipNetwork
 from spikeproof.passes.convert import convert_network
 from spikeproof.simulate.engines import get_engine
 from spikeproof.work import evaluate as module
-from spikeproof.work.evaluate import Subject, batch_size, evaluate, journal_base, trace_arrays
+from spikeproof.work.evaluate import (
+    WAITING,
+    Subject,
+    batch_size,
+    evaluate,
+    journal_base,
+    trace_arrays,
+)
 from spikeproof.work.journal import Journal
 from spikeproof.work.pool import Pool
 
@@ -91,7 +98,7 @@ def test_a_stopped_run_goes_on_with_its_traces(
     options: Any = {"batch": 5, "trace": tmp_path / "t.npz"}
     with Journal(tmp_path / "j", base) as journal, pytest.raises(Stop):
         evaluate(subject, samples, Pool(), journal=journal, progress=stop, **options)
-    part = tmp_path / "j" / "trace" / "0.npy"
+    part = tmp_path / "j" / WAITING / "0.npy"
     raw = bytearray(part.read_bytes())
     raw[150] ^= 1  # in the first batch: it is done again
     part.write_bytes(raw)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import read_bytes, write_atomic
+from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
@@ -119,6 +120,7 @@ def load_bundle(path: Path) -> Bundle:
     network, record = document.get("network"), document.get("record")
     if stimulus is None or not isinstance(network, dict) or not isinstance(record, dict):
         raise BundleError("holds no network, no record or no reference stimulus", where=str(path))
+    check_record(BundleRecord, record, str(path))
     bundle = Bundle(
         network_from_parts(network, tensors, ChipNetwork), record, stimulus, expected,
         container.content_hash(data),

@@ -11,6 +11,7 @@ from typing import Any
 
 from spikeproof.errors import BundleError
 from spikeproof.io import container
+from spikeproof.io.record import TrainingRecord, check_record
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
@@ -46,6 +47,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     network, training = document.get("network"), document.get("training")
     if not isinstance(network, dict) or not isinstance(training, dict):
         raise BundleError("holds no network or no training record", where=str(path))
+    check_record(TrainingRecord, training, str(path))
     checkpoint = Checkpoint(network_from_parts(network, tensors, FloatNetwork), training)
     check_float(checkpoint.network)
     return checkpoint

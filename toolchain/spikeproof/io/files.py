@@ -71,8 +71,9 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     """Give the name of a file or folder beside ``path`` that nobody else uses.
 
     Nothing is made. What bears the name at the end is removed, also after Ctrl-C; only ``kill -9``
-    leaves it, and then :func:`is_left_behind` knows it.
+    leaves it, and the next run that writes to ``path`` removes it then.
     """
+    remove_left_behind(path.parent, f".{path.name}")
     place = path.with_name(temporary_name(f".{path.name}"))
     try:
         yield place
@@ -87,7 +88,9 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     Raises:
         OSError: there is no room, or no such place.
     """
-    place = Path(tempfile.gettempdir()) / temporary_name(f"spikeproof-{purpose}")
+    parent = Path(tempfile.gettempdir())
+    remove_left_behind(parent, f"spikeproof-{purpose}")
+    place = parent / temporary_name(f"spikeproof-{purpose}")
     place.mkdir(mode=0o700)
     try:
         yield place
@@ -100,9 +103,8 @@ def temporary_name(stem: str) -> str:
 
     It is ``STEM.MACHINE-PROCESS-STARTED-RANDOM.spikeproof-tmp``; a long stem is cut.
     """
-    short = os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")
     owner = f"{_machine()}-{os.getpid()}-{_started(os.getpid())}"
-    return f"{short}.{owner}-{secrets.token_hex(6)}{TEMPORARY}"
+    return f"{_shortened(stem)}.{owner}-{secrets.token_hex(6)}{TEMPORARY}"
 
 
 def is_left_behind(path: Path) -> bool:
@@ -125,6 +127,27 @@ def is_left_behind(path: Path) -> bool:
         return False
     # Another start: the number was given out again. Not known (0): it may be the same.
     return _started(process) not in (0, int(found["started"]))
+
+
+def left_behind(folder: Path, stem: str = "") -> list[Path]:
+    """List what processes that are gone left in a folder under a temporary name.
+
+    Args:
+        folder: where to look; one that cannot be read holds nothing.
+        stem: how the names begin, as given to :func:`temporary_name`.
+    """
+    try:
+        entries = [p for p in folder.iterdir() if p.name.endswith(TEMPORARY)]
+    except OSError:
+        return []
+    start = _shortened(stem)
+    return sorted(p for p in entries if p.name.startswith(start) and is_left_behind(p))
+
+
+def remove_left_behind(folder: Path, stem: str) -> None:
+    """Remove what processes that are gone left in a folder; see :func:`left_behind`."""
+    for path in left_behind(folder, stem):
+        remove_temporary(path)
 
 
 def remove_temporary(path: Path) -> None:
@@ -184,6 +207,10 @@ def canonical_json(value: Any) -> str:
 def sha256(data: bytes | str) -> str:
     """Return the SHA-256 of bytes (or UTF-8 text) in hex."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _shortened(stem: str) -> str:
+    return os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")
 
 
 def _create(path: Path) -> IO[bytes]:

@@ -6,6 +6,7 @@ depend only on its content, stored plainly, and the folder goes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -114,8 +115,11 @@ class NpzWriter:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder with everything in it."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the members, and the folder if nothing of others is in it."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: the rest is not ours
+            self._folder.rmdir()
 
     def _put(self, name: str, start: int, array: Array) -> None:
         header = self._header(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -30,7 +31,8 @@ npy: Any = npy_format  # its functions have no types
 Array = NDArray[Any]
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _CHUNK = 1 << 20
-_LIMIT_UNPACKED = 1 << 40
+_LABEL_BYTES = 16
+"""A label takes at most that much: no type of NumPy for whole numbers is wider."""
 _LIMIT_RECOGNISED = 1 << 28
 """Bytes: larger than any set we know; reading one twice would cost more than its name is worth."""
 _HINT = "Write it with numpy.savez(path, x=images, y=labels); objects are refused."
@@ -105,14 +107,14 @@ def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None 
         InputError: missing or unusable files, wrong shape or type, y that does not match. Values
             are checked when they are read.
     """
-    x, y = _open(path)
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
+    x, y = _open(path, expected)
     check_shape(x.shape, expected, path)
     as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None)
     return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
 
 
-def _open(path: Path) -> tuple[Array, Array | None]:
+def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
     try:
         if path.is_dir():
             labels = path / "y.npy"
@@ -121,7 +123,7 @@ def _open(path: Path) -> tuple[Array, Array | None]:
         if not path.is_file():
             found = "is a pipe or a device, not a file" if path.exists() else "No such file"
             raise InputError(f"cannot be read: {found}", where=str(path), hint="Check the path.")
-        return (_map_npy(path), None) if _is_npy(path) else _open_npz(path)
+        return (_map_npy(path), None) if _is_npy(path) else _open_npz(path, expected)
     except InputError:
         raise
     except Exception as error:
@@ -148,23 +150,54 @@ def _map_npy(path: Path) -> Array:
         return _map(file, 0)
 
 
-def _open_npz(path: Path) -> tuple[Array, Array | None]:
+def _open_npz(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist())
         if "x" not in names:
             raise InputError(f"holds {names}, expected an array 'x'", where=str(path))
-        x = _map_member(archive, file, archive.getinfo("x.npy"))
+        entry = archive.getinfo("x.npy")
+        _check_member(archive, entry, expected, path)
+        x = _map_member(archive, file, entry)
         y = None
         if "y" in names:
+            most = _LABEL_BYTES * len(x) + _CHUNK
+            if (found := archive.getinfo("y.npy").file_size) > most:
+                raise ValueError(
+                    f"y unpacks to {found:,} bytes, labels of {len(x):,} samples do not"
+                )
             with archive.open("y.npy") as member:
                 y = npy.read_array(member, allow_pickle=False)
         return x, y
 
 
+def _check_member(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, expected: tuple[int, ...], path: Path
+) -> None:
+    """Check what a member says it holds, and that there is room for it, before it is unpacked.
+
+    Raises:
+        InputError: another shape, or no room. ValueError: its size is not that of its header.
+    """
+    with archive.open(entry) as member:
+        shape, _, dtype = _header(member)
+        start = member.tell()
+    check_shape(shape, expected, path)
+    if start + math.prod(shape) * dtype.itemsize != entry.file_size:
+        raise ValueError(f"x of {shape} and {dtype} unpacks to {entry.file_size:,} bytes")
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return
+    place = tempfile.gettempdir()
+    if (free := shutil.disk_usage(place).free) < entry.file_size:
+        raise InputError(
+            f"unpacks to {entry.file_size:,} bytes, {free:,} are free in {place}",
+            where=str(path),
+            hint="Set TMPDIR to a larger place, or write the file with numpy.savez, which needs no "
+            "unpacking.",
+        )
+
+
 def _map_member(archive: zipfile.ZipFile, file: IO[bytes], entry: zipfile.ZipInfo) -> Array:
     """Map a member in place if it is stored plainly, else a copy; either way its CRC is checked."""
-    if entry.file_size > _LIMIT_UNPACKED:
-        raise ValueError(f"unpacks to {entry.file_size:,} bytes")
     stored = entry.compress_type == zipfile.ZIP_STORED
     with archive.open(entry) as member, tempfile.TemporaryFile() as copy:
         for chunk in iter(lambda: member.read(_CHUNK), b""):
@@ -183,9 +216,7 @@ def _map_member(archive: zipfile.ZipFile, file: IO[bytes], entry: zipfile.ZipInf
 def _map(file: IO[bytes], offset: int) -> Array:
     """Map an npy file that begins at ``offset``; a header that promises too much is an error."""
     file.seek(offset)
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    shape, fortran, dtype = _header(file)
     if dtype.hasobject:
         raise ValueError("holds objects")
     if not shape:
@@ -194,3 +225,11 @@ def _map(file: IO[bytes], offset: int) -> Array:
         return np.zeros(shape, dtype)
     order: Any = "F" if fortran else "C"
     return np.memmap(file, dtype, "r", file.tell(), shape, order)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, order and type off the beginning of an npy file."""
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return tuple(shape), bool(fortran), np.dtype(dtype)

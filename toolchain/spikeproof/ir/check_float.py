@@ -86,8 +86,8 @@ def _(node: floats.BatchNorm2d, timesteps: int, shape: Shape | None) -> list[str
         found = getattr(node, key).shape
         if shape is not None and found != shape[:1]:
             problems.append(f"{key} has shape {found}, expected {shape[:1]}")
-    if not np.isfinite(node.eps) or (node.var + node.eps < SMALLEST).any():
-        problems.append(f"var + eps must be at least {SMALLEST:g}")
+    if not 0 <= node.eps <= LARGEST or (node.var + node.eps < SMALLEST).any():
+        problems.append(f"eps must be in 0..{LARGEST:g}, and var + eps at least {SMALLEST:g}")
     return problems
 
 

@@ -8,6 +8,7 @@ scheduler that is gone or a cluster without workers becomes a message.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 import time
@@ -106,6 +107,17 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster as it was."""
         self._client.close(timeout=CONNECT_SECONDS)
+
+
+def is_exposed(address: str) -> bool:
+    """Tell whether an address leads to another machine without encryption and certificates."""
+    scheme, _, rest = address.partition("://")
+    host = rest.rsplit(":", 1)[0].strip("[]")
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return scheme != "tls" and not local
 
 
 def connect(address: str) -> Any:

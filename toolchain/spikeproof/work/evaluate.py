@@ -32,6 +32,8 @@ _INPUT_BYTES, _TRACE_BYTES = 8 << 20, 64 << 20
 _MOST = {"reference": 16, "lava": 256, "numpy": 256, "onnx": 512, "torch": 1024}
 """Samples of a batch on slow engines, so that a killed run loses little."""
 _MOST_ELSEWHERE = 8192
+WAITING = ".spikeproof-trace"
+"""Where a trace grows beside the journal: a name that no folder of a user has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +188,7 @@ def _with_traces(
     """Run with traces that go to disk as they come: beside the journal, or beside the target."""
     with contextlib.ExitStack() as stack:
         if journal:
-            folder = journal.path.with_name("trace")
+            folder = journal.path.with_name(WAITING)
         else:  # a folder of its own: another run may write to the same target
             trace.parent.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(temporary_beside(trace))

@@ -8,6 +8,7 @@ torn at the end is cut off. A damaged record is passed over, and its item is don
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -239,8 +240,15 @@ def _open_locked(path: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise InputError(
+                "is in use by another process",
+                where=str(path),
+                hint="Wait for it to end, or name another folder.",
+            ) from error
         raise InputError(
-            "is in use by another process", where=str(path),
-            hint="Wait for it to end, or name another folder.",
-        ) from error  # fmt: skip
+            f"cannot be locked: {error.strerror or error}",
+            where=str(path),
+            hint="Some network file systems have no locks: name a folder on a local disk.",
+        ) from error
     return handle

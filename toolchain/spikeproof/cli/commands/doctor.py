@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,7 @@ def run(
         return _install(console, install, upgrade=upgrade, dry_run=dry_run)
     findings = [
         _python(), _numpy(), *libraries(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
-        _zoo(), _dataset(), _disk(), _memory(),
+        _zoo(), _dataset(), _disk(), _memory(), _leftovers(),
     ]  # fmt: skip
     marks = {"ok": "ok", "missing": "--", "bad": "!!"}
     for finding in findings:
@@ -167,6 +168,18 @@ def _disk() -> Finding:
     if free >= _NEEDED_DISK:
         return Finding("Disk", "ok", found)
     return Finding("Disk", "missing", found, "free at least 2 GiB")
+
+
+def _leftovers() -> Finding:
+    """Name what killed runs left in the place for temporary files and in this folder."""
+    from spikeproof.io.files import left_behind
+
+    found = [*left_behind(Path(tempfile.gettempdir()), "spikeproof-"), *left_behind(Path.cwd())]
+    if not found:
+        return Finding("Temporary files", "ok", "none left by killed runs")
+    names = shlex.join(map(str, found))
+    return Finding("Temporary files", "missing", f"{len(found)} left by killed runs; the next run "
+                   "of the same kind removes them", f"rm -r {names}")  # fmt: skip
 
 
 def _memory() -> Finding:

@@ -1,0 +1,112 @@
+"""Files that are correctly sealed and say absurd things: one error of ours, or they work."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.cli.app import run
+from spikeproof.errors import SpikeproofError
+from spikeproof.io import container
+from spikeproof.io.bundle import load_bundle
+from spikeproof.io.checkpoint import load_checkpoint
+
+ABSURD: list[Any] = [None, True, -1, 1e308, 10**400, "\x1b[2J", [], {"a": {"b": [[1]]}}]
+Place = tuple[Any, ...]
+
+
+def places(value: Any, here: Place = ()) -> Iterator[Place]:
+    """Yield where every value of a document stands; of long lists the first two entries."""
+    if here:
+        yield here
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*here, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:2]):
+            yield from places(inner, (*here, index))
+
+
+def with_value(document: dict[str, Any], place: Place, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    part: Any = changed
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    return changed
+
+
+def without(document: dict[str, Any], place: Place) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    part: Any = changed
+    for step in place[:-1]:
+        part = part[step]
+    del part[place[-1]]
+    return changed
+
+
+def variants(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place in places(document):
+        name = ".".join(map(str, place))
+        yield f"without {name}", without(document, place)
+        for value in ABSURD:
+            yield f"{name} = {str(value)[:20]!r}", with_value(document, place, value)
+
+
+def check_all(
+    path: Path, kind: str, use: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> int:
+    """Write every variant, use it, and return how many were refused."""
+    document, arrays = container.read(path, kind, 1)
+    refused, foreign = 0, []
+    for name, changed in variants(document):
+        try:
+            container.write(path, kind, 1, changed, arrays)
+        except (ValueError, OverflowError):
+            continue  # no file can say that
+        try:
+            use(path)
+        except SpikeproofError:
+            refused += 1
+        except Exception as error:
+            foreign.append(f"{name}: {type(error).__name__}: {error}")
+            continue
+        if run(["inspect", str(path), "--json"]) == 4:
+            foreign.append(f"inspect, {name}: {capsys.readouterr().err[:200]}")
+        capsys.readouterr()
+    assert not foreign, f"{len(foreign)} foreign exceptions:\n" + "\n".join(foreign[:40])
+    return refused
+
+
+def test_absurd_bundles_end_in_one_of_our_errors(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_all(tiny_bundle, "bundle", load_bundle, capsys) > 500
+
+
+def test_absurd_checkpoints_end_in_one_of_our_errors(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_all(tiny_checkpoint, "checkpoint", load_checkpoint, capsys) > 200
+
+
+def test_a_trained_checkpoint_with_an_absurd_training_record_is_refused(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.ckpt"
+    path.write_bytes((root / "models/zoo/fmnist-lif-natural.ckpt").read_bytes())
+    document, arrays = container.read(path, "checkpoint", 1)
+    training = document["training"]
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    for key in ("recipe", "history", "selected_epoch", "training_data_sha256"):
+        assert key in training
+        for value in (["x"], {"a": 1e308}, "x" * 5_000, -3):
+            changed = {**document, "training": {**training, key: value}}
+            container.write(path, "checkpoint", 1, changed, arrays)
+            if run(["inspect", str(path)]) != 0:
+                assert "record cannot be used" in capsys.readouterr().err, (key, value)

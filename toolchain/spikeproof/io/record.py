@@ -1,0 +1,121 @@
+"""The records inside bundles and checkpoints, as typed documents.
+
+What is read from a file of others is checked here once, so that nothing behind it meets a list
+where it expects a number. Fields that a newer release adds pass through.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spikeproof.errors import BundleError, list_problems
+
+Text = Annotated[str, Field(max_length=4096)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
+Cell = Text | Finite | bool | None | list[Finite | Text]
+Json = dict[str, Any]
+_SHOWN = 8
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Origin(_Record):
+    """The checkpoint a bundle was converted from."""
+
+    name: Text
+    hash: Text
+
+
+class NetxOrigin(_Record):
+    """The lava-dl ``.net`` file a bundle was read from."""
+
+    name: Text
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    format: Text
+
+
+class DeclaredRelation(BaseModel):
+    """What a pass promises, as :class:`spikeproof.passes.conversion.Relation`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["exact", "bounded", "behavioural"]
+    bound: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    unit: Text = ""
+
+
+class TableRow(_Record):
+    """What conversion did to one layer, as shown by inspect and report; more columns may follow."""
+
+    __pydantic_extra__: dict[str, Cell | dict[Text, Cell]] = Field(init=False)
+
+    layer: Text | None = None
+    kind: Text | None = None
+    neuron: Text | None = None
+    neurons: Whole | None = None
+    scale: Finite | None = None
+    v_low: Finite | None = None
+    v_high: Finite | None = None
+    headroom_bits: Finite | None = None
+
+
+class BundleRecord(_Record):
+    """How a bundle was made: from a checkpoint, from a ``.net`` file, or neither (tests, fuzz)."""
+
+    checkpoint: Origin | None = None
+    netx: NetxOrigin | None = None
+    units: dict[Text, Positive] = {}
+    relations: dict[Text, DeclaredRelation] = {}
+    table: list[TableRow] = []
+    options: dict[Text, Any] = {}
+    spikeproof: Text | None = None
+
+
+class EpochRecord(_Record):
+    """One epoch of a training run."""
+
+    epoch: Whole
+    loss: Finite | None = None
+    score: Finite | None = None
+    clean: Finite | None = None
+    perturbed: Finite | None = None
+
+
+class TrainingRecord(_Record):
+    """How a checkpoint was trained; empty for a network from elsewhere."""
+
+    recipe: dict[Text, Any] | None = None
+    training_images: Whole | None = None
+    training_data_sha256: Text | None = None
+    selected_epoch: Whole | None = None
+    selected_by: Text | None = None
+    history: list[EpochRecord] | None = None
+    torch: Text | None = None
+
+
+RecordT = TypeVar("RecordT", BundleRecord, TrainingRecord)
+
+
+def check_record(kind: type[RecordT], record: Json, where: str) -> RecordT:
+    """Check a record and return it as typed data.
+
+    Raises:
+        BundleError: a field has another type or an impossible value; the first few are listed.
+    """
+    try:
+        return kind.model_validate(record)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found[:_SHOWN]]
+        problems += [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        raise BundleError(
+            f"its record cannot be used: {list_problems(problems)}",
+            where=where,
+            hint="Create the file again with the release at hand.",
+        ) from error
