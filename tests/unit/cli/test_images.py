@@ -12,12 +12,14 @@ import pytest
 from spikeproof.cli.app import run
 from spikeproof.cli.images import load_images
 from spikeproof.errors import InputError
+from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.data import save_arrays
-from spikeproof.io.known import known_sets
+from spikeproof.io.known import DataRecord, known_sets
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import zoo_images, zoo_networks
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
+from spikeproof.verify.run import input_warnings
 
 
 def hash_of(dataset: str) -> str:
@@ -121,3 +123,19 @@ def test_run_names_the_data_and_warns_at_chance(
     assert "better than guessing" in document["warnings"][0]
     assert f"warning: {document['warnings'][0]}" in err
     assert (document["data"]["samples"], document["data"]["held"]) == (40, 50)
+
+
+def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
+    tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    args = ["verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--dry-run", "--json"]
+    assert run(args) == 2
+    assert "Give --data FILE" in capsys.readouterr().err
+    assert run([*args, "--data", str(tiny_images)]) == 0
+    out, err = capsys.readouterr()
+    assert "data: unrecognised data: images.npz, 24 samples" in err
+    record = DataRecord.model_validate(json.loads(out)["data"])
+    found = input_warnings(load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})))
+    assert found == ["these are the images the bundle was calibrated on"]

@@ -26,7 +26,7 @@ PLACES = {
     "convert": ({"output"}, {"calibration", "config"}),
     "run": ({"trace", "journal"}, {"bundle", "data"}),
     "export": ({"output"}, {"bundle"}),
-    "verify": ({"output"}, {"bundle", "config", "data"}),
+    "verify": ({"output"}, {"bundle", "config", "data", "calibration"}),
     "train": ({"output"}, {"recipe", "data_dir"}),
     "report": ({"output", "card"}, {"run"}),
     "demo": ({"output"}, set()),

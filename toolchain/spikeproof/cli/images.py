@@ -43,14 +43,17 @@ class Images:
         return Images(self.x[:count], y, self.path, self.record.used(count))
 
 
-def load_images(path: Path | None, purpose: Purpose, checkpoint: Checkpoint, option: str) -> Images:
+def load_images(
+    path: Path | None, purpose: Purpose, checkpoint: Checkpoint, option: str | None
+) -> Images:
     """Read images for a network from ``path``, or the shipped ones if it was trained on their set.
 
     Args:
         path: an npz file, or None.
         purpose: which of the shipped images would do.
         checkpoint: the trained network; its record says what it was trained on.
-        option: how to name a file instead, for the message of an error.
+        option: how to name a file instead, for the message of an error; None: this command takes
+            only the shipped ones.
 
     Raises:
         InputError: the file is unusable, or none was named and the network was not trained on the
@@ -65,7 +68,9 @@ def load_images(path: Path | None, purpose: Purpose, checkpoint: Checkpoint, opt
                 f"was not trained on the images that ship with the project ({SHIPPED}), as far as "
                 f"its checkpoint says: {_what_is_recorded(trained)}",
                 where=checkpoint.network.name,
-                hint=f"Give {option} FILE: npz with {wanted}.",
+                hint="Give your own: convert --calibration TRAIN.npz, then verify --data TEST.npz."
+                if option is None
+                else f"Give {option} FILE: npz with {wanted}.",
             )
     chosen = path or _FILES[purpose]()
     x, y = load_data(chosen, shape)

@@ -171,7 +171,12 @@ def _open_journal(run_dir: Path, base: Json) -> Journal:
 
 def input_warnings(bundle: Bundle, data: DataRecord, trained: Trained) -> list[str]:
     """Return what is odd about bundle and data, as far as it shows before anything is run."""
-    return [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+    found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+    calibration = bundle.record.get("calibration")
+    used = calibration.get("data") if isinstance(calibration, dict) else None
+    if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
+        found.append("these are the images the bundle was calibrated on")
+    return found
 
 
 def judge(

@@ -52,7 +52,8 @@ def run(
     files: dict[str, Kind] = {f"{network.name}.spk": "bundle", **REPORT_FILES}
     inputs = [checkpoint, zoo_calibration(), zoo_images()]
     check_outputs(run_files(output, files), inputs, force=force)
-    images = load_images(None, "calibration", source.checkpoint, "convert and verify a")
+    images = load_images(None, "calibration", source.checkpoint, None)
+    test = load_images(None, "test", source.checkpoint, None)
     console.note(f"{network.name}: trained network {source.path}")
     with console.stage("Converting to chip integers", "layers") as progress:
         _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
@@ -60,7 +61,7 @@ def run(
     show_table(console, bundle.record["table"])
     same = _self_test(console, bundle)
     settings = load_config(SUITE, engine=ENGINE)
-    report = verify_into(console, bundle, source, settings, output)
+    report = verify_into(console, bundle, source, test, settings, output)
     code = show_verdict(console, report)
     return code if same else FAILED
 

@@ -13,7 +13,7 @@ import typer
 from numpy.typing import NDArray
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import load_images, show_data, warn
+from spikeproof.cli.images import Images, load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import show_verdict
@@ -96,11 +96,12 @@ def run(
     check_origin(loaded)
     source = load_source(checkpoint)
     settings = load_config(suite, config, set_ or (), **given)
+    images = load_images(data, "test", source.checkpoint, "--data").first(limit)
     if dry_run:
-        return _show_plan(console, settings, folder)
+        return _show_plan(console, settings, folder, images)
     report = verify_into(
-        console, loaded, source, settings, folder,
-        data=data, calibration=calibration, limit=limit, workers=workers, cluster=cluster,
+        console, loaded, source, images, settings, folder,
+        calibration=calibration, workers=workers, cluster=cluster,
     )  # fmt: skip
     return show_verdict(console, report)
 
@@ -109,12 +110,11 @@ def verify_into(
     console: Console,
     bundle: Bundle,
     source: Source,
+    images: Images,
     settings: VerifyConfig,
     folder: Path,
     *,
-    data: Path | None = None,
     calibration: Path | None = None,
-    limit: int | None = None,
     workers: int = 1,
     cluster: str | None = None,
 ) -> dict[str, Any]:
@@ -124,7 +124,6 @@ def verify_into(
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, input_warnings, verify
 
-    images = load_images(data, "test", source.checkpoint, "--data").first(limit)
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))
@@ -171,7 +170,7 @@ def find_calibration(bundle: Bundle, path: Path | None) -> NDArray[np.uint8] | N
     return images if is_calibration(bundle, images) else None
 
 
-def _show_plan(console: Console, settings: VerifyConfig, folder: Path) -> int:
+def _show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Images) -> int:
     resolved = settings.resolved()
     flat = [
         (f"{key}.{inner}", value) for key, part in resolved.items() if isinstance(part, dict)
@@ -179,6 +178,8 @@ def _show_plan(console: Console, settings: VerifyConfig, folder: Path) -> int:
     ]  # fmt: skip
     top = [(key, value) for key, value in resolved.items() if not isinstance(value, dict)]
     console.table(["setting", "value"], [(k, str(v)) for k, v in top + flat])
+    show_data(console, images.record)
     console.say(f"plan only: would write {folder}; nothing was written")
-    console.document({"schema": 1, "plan": {"folder": str(folder), **resolved}})
+    data = images.record.model_dump(mode="json")
+    console.document({"schema": 1, "plan": {"folder": str(folder), **resolved}, "data": data})
     return 0
