@@ -71,6 +71,9 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
              for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # fmt: skip
     foreign = {
         "--fix",
+        "--wheel",
+        "--host",
+        "--no-dashboard",
         "--no-deps",
         "--ignore-requires-python",
         "--all",
