@@ -127,7 +127,7 @@ def test_a_layer_without_neuron_sums_up_as_our_readout_does(tmp_path: Path) -> N
             layer[key] = value
     network = load_netx(path, T)
     x = (rng.random((1, T, 12, 1, 1)) < 0.3).astype(np.uint8)
-    found = in_lava_dl(tmp_path, str(path), {"x": x.reshape(1, T, 12), "steps": T, "reset": 1000})
+    found = in_lava_dl(tmp_path, str(path), {"x": x, "steps": T, "reset": 1000})
     logits = ReferenceEngine().run(network, x).logits
     assert logits.any()
     np.testing.assert_array_equal(found["v"].astype(int), logits[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from spikeproof.errors import GraphError, MissingExtraError, UnsupportedError
 from spikeproof.interop import onnx_graph
+from spikeproof.interop.onnx_build import RUNTIME_MIN, check_runtime
+from spikeproof.interop.onnx_graph import IR_VERSION, OPSET
 from spikeproof.interop.onnx_synapse import FLOAT32_EXACT, float_parts
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -242,3 +245,20 @@ def test_a_host_current_with_16_bit_weights_in_a_convolution_is_exact() -> None:
     for key, array in (("u", expected.u), ("v", expected.v), ("s", expected.s)):
         np.testing.assert_array_equal(found[f"c1/{key}"], array)
     assert len(np.unique(expected.v)) > 100
+
+
+def test_the_oldest_runtime_is_the_same_everywhere(root: Path) -> None:
+    """ONNX Runtime 1.15 reads opset 19 and IR version 9; the extra and the page say 1.15, too."""
+    assert (OPSET, IR_VERSION) <= (19, 9)
+    least = ".".join(map(str, RUNTIME_MIN))
+    assert f'"onnxruntime>={least}"' in (root / "pyproject.toml").read_text()
+    assert f"runs on ONNX Runtime {least} or later" in (root / "docs" / "onnx.md").read_text()
+
+
+@pytest.mark.parametrize(("found", "fine"), [("1.12.1", False), ("1.15.0", True), ("2.0", True)])
+def test_a_runtime_that_is_too_old_is_named(found: str, fine: bool) -> None:
+    if fine:
+        check_runtime(found)
+        return
+    with pytest.raises(MissingExtraError, match=r"1.12.1 is too old; the models need 1.15"):
+        check_runtime(found)

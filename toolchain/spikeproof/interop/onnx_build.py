@@ -5,6 +5,7 @@ A node is called after the one value it makes, ``LAYER/what``; constants likewis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,22 @@ from spikeproof.extras import need
 
 CAST_TO = {"bool": 9, "uint8": 2, "int32": 6, "int64": 7, "float32": 1}
 """Element types by NumPy name, as numbered by the standard (TensorProto.DataType)."""
+
+
+RUNTIME_MIN = (1, 15)
+"""The oldest ONNX Runtime tested. 1.13 and older have no Clip for integers and refuse the models."""
+
+
+def check_runtime(version: str) -> None:
+    """Raise MissingExtraError if this ONNX Runtime is too old for the models written here."""
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < RUNTIME_MIN:
+        least = ".".join(map(str, RUNTIME_MIN))
+        raise MissingExtraError(
+            f"ONNX Runtime {version} is too old; the models need {least} or later",
+            where="ONNX",
+            hint=f"Install it: python3 -m pip install 'onnxruntime>={least}'.",
+        )
 
 
 def need_onnx(*modules: str) -> None:

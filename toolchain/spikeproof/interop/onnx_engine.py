@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError, TargetError
-from spikeproof.interop.onnx_build import need_onnx
+from spikeproof.interop.onnx_build import check_runtime, need_onnx
 from spikeproof.interop.onnx_graph import INPUT, LOGITS, build_model, model_bytes, onnx_problems
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
@@ -109,11 +109,12 @@ def open_session(model: bytes, threads: int) -> Any:
     """Load a model into ONNX Runtime with a fixed number of threads and one order of execution.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed. TargetError: it refuses the model.
+        MissingExtraError: onnxruntime is not installed or too old. TargetError: it refuses the model.
     """
     need_onnx("onnxruntime")
     import onnxruntime
 
+    check_runtime(onnxruntime.__version__)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
