@@ -139,7 +139,7 @@ def test_a_forced_scale_that_overflows_names_the_largest_that_fits(
         convert_network(network, images, ConvertOptions(scale={"l2": 140_000.0}))
     text = str(caught.value)
     assert "l2: " in text and "threshold 140000 needs 18 bits, the chip has 17" in text
-    assert "the largest scale that fits is " in text and "--scale auto" in text
+    assert "the largest scale that fits is " in text and "leave --scale out" in text
     largest = float(text.split("the largest scale that fits is ")[1].split(";")[0])
     done = convert_network(network, images, ConvertOptions(scale={"l2": largest}))
     assert done.table[1]["scale"] == pytest.approx(largest, abs=0.5)

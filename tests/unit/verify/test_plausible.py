@@ -76,7 +76,7 @@ def test_few_images_say_how_many_would_do() -> None:
     assert reasons[0].images == 1
     _, reasons = plausibility(2, np.arange(4), expected, 0.05)
     assert reasons[0].images_needed is not None
-    assert "--images" in reasons[0].try_
+    assert "verify --set samples.accuracy=" in reasons[0].try_
 
 
 def test_guessing_the_most_frequent_class_is_chance() -> None:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.extras import need
+from spikeproof.errors import MissingExtraError
+from spikeproof.extras import install_command, need
 
 CAST_TO = {"bool": 9, "uint8": 2, "int32": 6, "int64": 7, "float32": 1}
 """Element types by NumPy name, as numbered by the standard (TensorProto.DataType)."""
 
 
 RUNTIME_MIN = (1, 15)
-"""The oldest ONNX Runtime tested. 1.13 and older have no Clip for integers and refuse the models."""
+"""The oldest ONNX Runtime tested; 1.13 has no Clip for integers and refuses the models."""
 
 
 def check_runtime(version: str) -> None:
@@ -29,7 +30,7 @@ def check_runtime(version: str) -> None:
         raise MissingExtraError(
             f"ONNX Runtime {version} is too old; the models need {least} or later",
             where="ONNX",
-            hint=f"Install it: python3 -m pip install 'onnxruntime>={least}'.",
+            hint=f"Install: {install_command('onnx')}",
         )
 
 

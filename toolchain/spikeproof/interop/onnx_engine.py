@@ -109,7 +109,8 @@ def open_session(model: bytes, threads: int) -> Any:
     """Load a model into ONNX Runtime with a fixed number of threads and one order of execution.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed or too old. TargetError: it refuses the model.
+        MissingExtraError: onnxruntime is not installed or too old. TargetError: it refuses the
+            model.
     """
     need_onnx("onnxruntime")
     import onnxruntime

@@ -207,8 +207,8 @@ def _forced(layer: FloatLayer, setting: Setting, coding: Coding, builds: list[Bu
     reasons = _problems(layer, setting, tried[-1])
     fits = [f for b in builds if (f := _largest_fitting(layer, setting, b, scale)) is not None]
     way_out = (
-        f"the largest scale that fits is {_round_down(max(fits))}; lower it with --scale or let "
-        "--scale auto choose"
+        f"the largest scale that fits is {_round_down(max(fits))}; give it, or leave "
+        "--scale out for this layer: one is then chosen"
         if fits
         else _WAYS_OUT
     )

@@ -108,7 +108,7 @@ def _at_chance(
         needed = images_needed(lambda n: above_chance(int(share * n), n, chance, alpha), total)
     advice = _other_data(expected)
     if needed is not None:
-        advice = f"Use more images (--images {needed.images}), or: {advice}"
+        advice = f"Use more images (verify --set samples.accuracy={needed.images}), or: {advice}"
     return Reason(
         verdict="inconclusive", criterion=f"{_CRITERION} (against guessing)", perturbation=CLEAN,
         value=100 * share, relation="more than", limit=100 * chance, unit="%", images=total,
