@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -477,3 +478,33 @@ CODE = [
     ),
 ]
 BUGS: list[Code | Numbers] = [*NUMBERS, *CODE]
+
+RECORD = ("record", "readout: its units")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "seeded-bugs.md"
+HEAD = """# Seeded bugs
+
+Made from the corpus by `python tests/seeded_bugs.py`; a test compares the two.
+
+Each of these {count} bugs is planted in a real conversion, in its code while it runs or in the
+numbers it made, one at a time. Each makes the step "folded to integers" of V2 fail and is named
+with its layer there and in V3 (`tests/unit/verify/test_seeded_bugs.py`). Unsound range analyses,
+which V9 must fail, are planted in `tests/unit/verify/test_certificate.py`.
+
+| bug | planted in | layer |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the table of the corpus."""
+    rows = []
+    for bug in BUGS:
+        place = "the record" if bug.name.startswith(RECORD) else "the numbers"
+        if isinstance(bug, Code):
+            place = f"`{bug.module.__name__}`"
+        rows.append(f"| {bug.name} | {place} | {bug.layer} |\n")
+    return HEAD.format(count=len(BUGS)) + "".join(rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

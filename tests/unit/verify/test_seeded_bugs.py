@@ -6,6 +6,7 @@ at accuracy. The corpus is ``tests/seeded_bugs.py``.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from seeded_bugs import (
     Numbers,
     declared_bound,
     flipped,
+    page,
 )
 from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
 
@@ -87,6 +89,10 @@ def test_right_conversion_passes_and_v3_names_no_layer(base: str, bases: dict[st
     )
 
 
+def test_the_page_lists_the_corpus(root: Path) -> None:
+    assert (root / "docs" / "seeded-bugs.md").read_text(encoding="utf-8") == page()
+
+
 def test_declared_bound_excuses_nothing(bases: dict[str, Any]) -> None:
     found = judged(declared_bound(_base(bases, "plain")))
     assert found["V2"]["verdict"] == "fail"
@@ -117,4 +123,5 @@ def test_every_violation_is_listed_with_index_value_and_bound(bases: dict[str, A
     listed = next(r for r in stage["layers"] if r["layer"] == "l2")["violations"]
     assert [v["index"] for v in listed if v["parameter"] == "weight"] == wanted
     for violation in listed:
-        assert abs(violation["found"] - violation["expected"]) > violation["bound"] >= 1.0
+        assert violation["low"] <= violation["expected"] <= violation["high"]
+        assert not violation["low"] <= violation["found"] <= violation["high"]

@@ -181,7 +181,7 @@ def rounding_reasons(row: Json) -> list[Reason]:
         for violation in layer["violations"]:
             kinds.setdefault(violation["parameter"], []).append(violation)
         for kind, listed in kinds.items():
-            worst = max(listed, key=lambda v: abs(v["found"] - v["expected"]))
+            worst = max(listed, key=lambda v: max(v["low"] - v["found"], v["found"] - v["high"]))
             at = f" {worst['index']}" if worst["index"] else ""
             more = " or more" if len(layer["violations"]) < layer["outside"] else ""
             many = f"; {len(listed):,}{more} such" if len(listed) > 1 else ""
@@ -193,7 +193,7 @@ def rounding_reasons(row: Json) -> list[Reason]:
                     criterion=f"{kind}{at}, the checkpoint gives {worst['expected']:.6g}{many}:",
                     value=worst["found"],
                     relation="within",
-                    limit=(worst["expected"] - worst["bound"], worst["expected"] + worst["bound"]),
+                    limit=(worst["low"], worst["high"]),
                     try_=_CONVERT_AGAIN,
                 )
             )

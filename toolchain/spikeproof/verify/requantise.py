@@ -41,21 +41,14 @@ _BROKEN, _DOUBTFUL = 4.0, 2.0
 
 @dataclass(frozen=True)
 class Violation:
-    """One number that is not what the checkpoint gives; ``bound``: how far it may be off."""
+    """One number that is not what the checkpoint gives, and the range it may be in."""
 
     parameter: str
     index: tuple[int, ...]
     expected: float
     found: float
-    bound: float
-
-    @property
-    def excess(self) -> float:
-        """Return the distance in units of the bound; infinite where none is allowed."""
-        off = abs(self.found - self.expected)
-        if not math.isfinite(off):
-            return math.inf
-        return off / self.bound if self.bound > 0 else math.inf if off else 0.0
+    low: float
+    high: float
 
 
 @dataclass(eq=False)
@@ -102,8 +95,9 @@ class Findings:
         places = np.argwhere(wrong)[: max(0, LISTED - len(self.violations))]
         for place in places:
             at = tuple(int(i) for i in place)
+            ends = float(least[at]), float(most[at])
             self.violations.append(
-                Violation(parameter, at, float(exact[at]), float(held[at]), float(bound[at]))
+                Violation(parameter, at, float(exact[at]), float(held[at]), *ends)
             )
         return count
 
@@ -128,7 +122,8 @@ class Findings:
                     "index": list(v.index),
                     "expected": v.expected,
                     "found": v.found,
-                    "bound": v.bound,
+                    "low": v.low,
+                    "high": v.high,
                 }
                 for v in self.violations
             ],
@@ -380,12 +375,14 @@ def _bias(
 ) -> int:
     """Compare mantissas << exponent with the exact bias; ``uncertain`` in weight units."""
     exact, unit = 64 * bias, 2.0**neuron.bias_exponent
-    slack = 64 * uncertain + _ROUNDOFF * np.maximum(unit, np.abs(exact))
+    roundoff = _ROUNDOFF * np.maximum(unit, np.abs(exact))
+    slack = 64 * uncertain + roundoff
     least, most = exact - unit / 2, exact + unit / 2
-    if above:  # strictly above: a whole number of units becomes the next one
-        nearest = unit * np.rint(exact / unit)
-        least = np.where(np.abs(exact - nearest) <= slack, nearest + unit, exact)
-        most = least + np.where(least > exact + slack, 0, unit)
+    if above:
+        least, most = exact, exact + unit
+        if not uncertain:  # strictly above: a whole number of units becomes the next one
+            nearest = unit * np.rint(exact / unit)
+            least = np.where(np.abs(exact - nearest) <= roundoff, nearest + unit, exact)
     wrong = found.compare("bias", neuron.bias * unit, least - slack, most + slack, expected=exact)
     largest = float(np.abs(exact).max(initial=0.0)) + 64 * uncertain
     return wrong + _exponent(largest, neuron, only, found)

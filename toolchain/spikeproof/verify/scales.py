@@ -14,17 +14,19 @@ import numpy as np
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
 from spikeproof.passes.convert import ConvertOptions
-from spikeproof.verify.interval import Bounds, extreme_sums
+from spikeproof.verify.interval import SUM_TOP, Bounds, extreme_sums
 from spikeproof.verify.requantise import Exact, Findings, bias_exponent, weight_grid
 
-_LOWEST, _HIGHEST = 0.35, 2.5
-"""Scales searched, in times max-abs."""
+_LOWEST, _HIGHEST, _STEPS, _BESIDE = 0.35, 2.5, 16, 0.6
+"""Scales searched, in times max-abs; the best is refined by up to .6 of one of the 16 steps."""
+
+_REFINED = (_HIGHEST / _LOWEST) ** (_BESIDE / _STEPS)
 
 _HOST_LOWEST = 0.8
 """Least scale tried for a host current, in times the one that fills its mantissa."""
 
-_FITTED = 1.3
-"""Ranges do not quite grow with the scale: rounded weights do not, and the search is 1 % off."""
+_FITTED = 1.05
+"""The search for the largest scale that fits stops 1 % below it."""
 
 
 def judge_scale(
@@ -45,7 +47,10 @@ def judge_scale(
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
     else:
         low, high = _searched(layer, built, scale, bounds, options)
-        low, high = low - step / 2, max(high + step / 2, step)
+        # The scale is put on a mantissa before it is refined, and again after it.
+        refined = _REFINED if options.search else 1.0
+        low = (low - step / 2) / refined - step / 2
+        high = max((max(high, step) + step / 2) * refined + step / 2, step)
     slack = 1e-9 * scale
     found.compare("scale", scale, low - slack, high + slack, expected=min(max(scale, low), high))
 
@@ -66,12 +71,12 @@ def _searched(
         largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
     full = max(high, -low) / largest
     least, most = (_LOWEST, _HIGHEST) if options.search else (1.0, 1.0)
-    fits = scale * _room(built, bounds, options) / _FITTED
+    fits = scale * _room(layer, built, bounds, options) / _FITTED
     return min(least * full, least * fits), most * full
 
 
-def _room(built: chip.ChipLayer, bounds: Bounds, options: ConvertOptions) -> float:
-    """Return by what factor the layer could grow before a number no longer fits."""
+def _room(layer: Exact, built: chip.ChipLayer, bounds: Bounds, options: ConvertOptions) -> float:
+    """Return by what factor the layer could surely grow before a number no longer fits."""
     factors = [2.0**bounds.headroom]
     neuron = built.neuron
     largest = float(np.abs(neuron.bias).max(initial=0)) * 2.0**neuron.bias_exponent
@@ -82,7 +87,11 @@ def _room(built: chip.ChipLayer, bounds: Bounds, options: ConvertOptions) -> flo
         factors.append(131_071 / neuron.threshold)
     if isinstance(neuron, chip.TableLifNeuron):
         factors.append(8_388_607 / max(1.0, float(neuron.threshold.max())))
-    return float(min(factors))
+    # Sums of rounded weights do not grow with the scale: here and there, by half a step each.
+    step = weight_grid(layer.weight, options.weight_bits)[1]
+    payload = 255 if layer.pixels else 1
+    off = step / 2 * layer.weight[0].size * payload * layer.timesteps / SUM_TOP
+    return max(0.0, (1 - off) / (1 / min(factors) + off))
 
 
 def _filling(layer: Exact, exponent: int) -> float:

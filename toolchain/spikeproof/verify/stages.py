@@ -78,7 +78,9 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
         nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
     quantised = replace(folded, nodes=tuple(nodes))
     relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
-    claims = {str(row.get("layer")): dict(row) for row in record.get("table", [])}
+    table = record.get("table")
+    rows = [x for x in table if isinstance(x, dict)] if isinstance(table, list) else []
+    claims = {str(row.get("layer")): row for row in rows}
     return Stages(source, folded, quantised, network, units, relations, _options(record), claims)
 
 

@@ -1,0 +1,75 @@
+"""The shipped networks under V2 and V9: right conversions pass, tampered ones are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from seeded_bugs import flipped
+from seeding import Made, record_of
+
+from spikeproof.io.checkpoint import load_checkpoint
+from spikeproof.io.data import load_data
+from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
+from spikeproof.passes.convert import ConvertOptions, convert_network
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks import ranges_check, rounding_reasons
+from spikeproof.verify.rounding import check_rounding
+from spikeproof.verify.stages import rebuild_stages
+
+pytestmark = pytest.mark.slow
+SETTINGS: list[dict[str, Any]] = [
+    {"input_coding": "bias", "weight_bits": 8},
+    {"input_coding": "graded", "weight_bits": 6, "compensate": False},
+    {"input_coding": "graded", "weight_bits": 4, "search": False},
+]
+
+
+def _convert(name: str, options: ConvertOptions, samples: int) -> Made:
+    network = load_checkpoint(zoo_networks()[name]).network
+    x = load_data(zoo_calibration(), network.input_shape)[0][:samples]
+    done = convert_network(network, x, options)
+    return Made(network, done.chip, record_of(done, options), x)
+
+
+def _rounding(made: Made, *, calibrated: bool) -> Any:
+    stages = rebuild_stages(made.network, made.source, made.record)
+    other = load_data(zoo_images(), made.source.input_shape)[0][:64]
+    return check_rounding(stages, made.x if calibrated else None, other)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s['weight_bits']} bits")
+@pytest.mark.parametrize("name", zoo_networks())
+def test_shipped_network_passes_with_and_without_its_calibration_images(
+    name: str, settings: dict[str, Any]
+) -> None:
+    made = _convert(name, ConvertOptions(**settings), 128)
+    for calibrated in (True, False):
+        row = _rounding(made, calibrated=calibrated)
+        assert row["verdict"] == "pass", rounding_reasons(row)
+    claims = {row["layer"]: row for row in made.record["table"]}
+    assert ranges_check(judge_certificate(made.network, claims))["verdict"] == "pass"
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_one_per_cent_of_flipped_signs_fails_and_names_the_layer(calibrated: bool) -> None:
+    made = _convert("fmnist-lif-natural", ConvertOptions(search=False), 128)
+    weight = made.layer("l3").synapse.weight  # type: ignore[union-attr]
+    assert weight.size == 301_056
+    row = _rounding(made.with_weights("l3", flipped(0.01)), calibrated=calibrated)
+    assert row["verdict"] == "fail"
+    assert {r.layer for r in rounding_reasons(row)} == {"l3"}
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_an_all_zero_neuron_fails(calibrated: bool) -> None:
+    made = _convert("fmnist-lif-natural", ConvertOptions(search=False), 128)
+
+    def without_neuron_5(w: Any) -> Any:
+        return np.where(np.arange(len(w))[:, None] == 5, 0, w)
+
+    row = _rounding(made.with_weights("l3", without_neuron_5), calibrated=calibrated)
+    assert {r.layer for r in rounding_reasons(row)} == {"l3"}
+    found = next(layer for layer in row["layers"] if layer["layer"] == "l3")["violations"]
+    assert all(v["index"][0] == 5 for v in found)
