@@ -130,11 +130,25 @@ def test_a_membrane_that_may_saturate_is_run_as_written(tmp_path: Path, command:
     neuron = LifNeuron(5, 0, np.zeros(1, np.int32), 6)
     layer = ChipLayer("d", DenseSynapse(weight), neuron, (1,))
     save_netx(ChipNetwork("n", (900, 1, 1), 4, (layer,), "spikes"), tmp_path / "n.net")
-    row = command("convert", tmp_path / "n.net", "-o", tmp_path / "n.spk")["layers"][0]
+    made = command("convert", tmp_path / "n.net", "-o", tmp_path / "n.spk")
+    row = made["layers"][0]
     assert row["v_low"] < -(1 << 23) and row["headroom_bits"] < 0
+    (warning,) = made["warnings"]
+    assert warning.startswith("dense2: u could reach 14,614,144 for some input and then wraps at")
+    assert "v could reach" in warning and "then saturates at 8,388,607" in warning
+    assert "On the self-test's 4 samples 11 times (68.75%) v saturated." in warning
+    (possible,) = command("inspect", tmp_path / "n.net")["warnings"]
+    assert warning.startswith(possible.removesuffix("."))
     for engine in ("reference", "fast"):
         done = command("run", tmp_path / "n.spk", "--self-test", "--engine", engine)
         assert done["mismatches"] == 0
+
+
+def test_inspect_takes_the_input_shape(root: Path, command: Command) -> None:
+    export = root / "tests" / "golden" / "traces" / "spikingjelly.net"
+    assert "give --input-shape C H W" in command("inspect", export, code=2)["error"]["message"]
+    shown = command("inspect", export, "--input-shape", 1, 16, 16)
+    assert (shown["input_shape"], shown["timesteps"]) == ([1, 16, 16], None)
 
 
 def test_plan_and_inspection_write_nothing(tiny: Path, tmp_path: Path, command: Command) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spikeproof import __version__
 from spikeproof.cli.console import Console
+from spikeproof.cli.images import warn
 from spikeproof.cli.workflow import STIMULUS_SAMPLES
 from spikeproof.errors import RangeError, list_problems
 from spikeproof.io.data import load_data
@@ -155,10 +156,14 @@ def netx_table(network: ChipNetwork) -> list[Row]:
 def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
     """Show the layers of a ``.net`` file as they would be converted."""
     from spikeproof.interop.netx_file import read_raw
+    from spikeproof.passes.overflow import possible_overflows
+    from spikeproof.simulate.memory import check_analysis
 
     says = "tSample" in read_raw(path).simulation
-    network = (options if says else NetxOptions(1)).load(path)
+    network = (options if says else replace(options, timesteps=1)).load(path)
+    check_analysis(network)
     rows = netx_table(network)
+    warnings = [overflow.sentence for overflow in possible_overflows(network)] if says else []
     shape = "×".join(map(str, network.input_shape))
     steps = f"{network.timesteps} timesteps" if says else "timesteps not in the file"
     console.note(f"{FORMAT} {path}: input {shape} ({network.coding}), {steps}")
@@ -166,9 +171,10 @@ def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
         [name.replace("_", " ") for name in COLUMNS],
         [[row[name] for name in COLUMNS] for row in rows],
     )
+    warn(console, warnings)
     console.document({
         "schema": 1, "kind": "netx", "path": str(path), "name": network.name,
         "input_shape": list(network.input_shape), "coding": network.coding,
-        "timesteps": network.timesteps if says else None, "layers": rows,
+        "timesteps": network.timesteps if says else None, "layers": rows, "warnings": warnings,
     })  # fmt: skip
     return 0

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def show_file(console: Console, model: str) -> int:
-    """Find out what the file is and show it."""
+def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | None = None) -> int:
+    """Find out what the file is and show it; only a ``.net`` needs an input shape, or takes one."""
     from spikeproof.interop.netx_file import is_netx
     from spikeproof.io.container import sniff_kind
     from spikeproof.io.zoo import resolve_model
@@ -26,7 +26,9 @@ def show_file(console: Console, model: str) -> int:
     if is_netx(path):
         from spikeproof.cli.netx import NetxOptions, show_netx
 
-        return show_netx(console, path, NetxOptions())
+        return show_netx(console, path, NetxOptions(input_shape=input_shape))
+    if input_shape is not None:
+        raise InputError("--input-shape is for lava-dl .net files", where=str(path))
     if path.suffix == ".toml":
         _show_recipe(console, path)
         return 0

@@ -26,6 +26,7 @@ from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration
 from spikeproof.passes.convert import ConvertOptions
+from spikeproof.passes.overflow import count_overflows
 
 _CLASSIFIED = 128
 """Calibration images the trained network classifies, to see whether it knows them at all."""
@@ -127,15 +128,17 @@ def _convert_netx(
     """Read a .net file as it is: nothing is chosen, so nothing is converted but the form."""
     with console.stage(f"Reading {path.name}"):
         bundle = netx_bundle(path, options, data)
+        overflows = count_overflows(bundle.network, bundle.stimulus)
     show_table(console, bundle.record["table"], NETX_COLUMNS)
+    warnings = warn(console, [overflow.sentence for overflow in overflows])
     if dry_run:
         console.say("plan only: every layer can be mapped; nothing was written")
         plan = {"netx": str(path), "bundle": str(target), **bundle.record["options"]}
-        console.document({"schema": 1, "plan": plan})
+        console.document({"schema": 1, "plan": plan, "warnings": warnings})
         return 0
     written = write_bundle(target, bundle)
     _check_written(target, written)
-    _show_result(console, target, written)
+    _show_result(console, target, written, warnings)
     return 0
 
 

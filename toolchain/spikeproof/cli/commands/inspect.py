@@ -18,6 +18,13 @@ def build() -> Command:
     return command(run)
 
 
-def run(console: Console, model: Annotated[str, typer.Argument(help=_MODEL)]) -> int:
+def run(
+    console: Console,
+    model: Annotated[str, typer.Argument(help=_MODEL)],
+    input_shape: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="Of a .net that does not say: its image.", metavar="C H W"),
+    ] = None,
+) -> int:
     """Show the file."""
-    return show_file(console, model)
+    return show_file(console, model, input_shape)
