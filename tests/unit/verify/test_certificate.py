@@ -205,6 +205,7 @@ def test_unsound_certificate_fails_and_names_layer_and_neuron(
     assert found["verdict"] == "fail"
     reason = next(r for r in found["reasons"] if r["layer"] == layer)
     assert len(reason["neuron"]) >= 1
+    assert not next(row for row in found["data"]["layers"] if row["name"] == layer)["ok"]
     assert layer in found["summary"]
 
 

@@ -395,7 +395,7 @@ def ranges_check(layers: list[Json]) -> Json:
         verdict,
         summary,
         {"layers": len(layers), "least_headroom_bits": bits, "extremal_inputs": runs},
-        {"layers": layers},
+        {"layers": [{**x, "ok": x["ok"] and not x["unsound"]} for x in layers]},
         [*(_overflow(x) for x in overflows), *(_unsound(x) for x in unsound)],
     )
 
