@@ -25,6 +25,46 @@ def test_decay_rounds_toward_zero(x: int, numerator: int, expected: int) -> None
     assert fx.scale_toward_zero(x, numerator) == expected
 
 
+def test_registers_are_as_wide_as_the_chip_has_them() -> None:
+    """The widths of docs/semantics.md, written out: a wrong one would be wrong everywhere."""
+    assert (fx.DECAY_BITS, fx.DECAY_ONE) == (12, 4096)
+    assert (fx.CURRENT_SHIFT, fx.CURRENT_UNIT) == (6, 64)
+    assert (fx.STATE_MAX, fx.WRAP_LIMIT, fx.SUM_MAX) == (8_388_607, 8_388_608, 131_071)
+    assert (fx.THRESHOLD_MAX, fx.BIAS_MANTISSA_MAX, fx.BIAS_EXPONENT_MAX) == (131_071, 4_095, 7)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32])
+def test_narrow_arrays_are_widened_before_they_could_overflow(kind: type) -> None:
+    low, high = int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+    x, span = np.array([low, high], kind), 1 << 24
+    wide = kind is np.int32
+    for found, expected in (
+        (fx.scale_toward_zero(x, 16383), [-(-low * 16383 >> 12), high * 16383 >> 12]),
+        (fx.wrap_current(x), [low + span, high - span] if wide else [low, high]),
+        (fx.saturate_voltage(x), [-8_388_607, 8_388_607] if wide else [low, high]),
+        (fx.shift_sum(x, 7), [low * 128, high * 128]),
+        (fx.round_half_up_shift(x, 1), [low // 2, (high + 1) // 2]),
+    ):
+        assert found.dtype == np.int64
+        assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.zeros(2, np.int8), True),
+        (np.zeros(2, np.uint16), True),
+        (np.zeros(2, bool), False),
+        (np.zeros(2), False),
+        (np.int64(3), False),
+        (3, False),
+        ("3", False),
+    ],
+)
+def test_only_arrays_of_integers_count_as_integers(x: object, expected: bool) -> None:
+    assert fx.is_integer_array(x) is expected
+
+
 @pytest.mark.parametrize(
     ("u", "expected"),
     [

@@ -34,6 +34,41 @@ def test_tango_statistic_at_zero_is_mcnemars() -> None:
     assert st.tango_z(counts, 0.0) == pytest.approx((12 - 5) / math.sqrt(12 + 5))
 
 
+@pytest.mark.parametrize("difference", [0.001, 0.1, -0.001, -0.1])
+def test_tango_statistic_without_discordant_pairs_by_hand(difference: float) -> None:
+    size = abs(difference)
+    expected = -math.copysign(math.sqrt(100 * size / (1 - size)), difference)
+    assert st.tango_z(st.PairedCounts(100, 0, 0), difference) == pytest.approx(expected)
+
+
+def test_tango_statistic_maximises_the_likelihood_under_the_hypothesis() -> None:
+    """Against a search for the share of "only second" that makes the counts likeliest."""
+    n, b, c, d = 60, 9, 4, 0.2
+    shares = np.linspace(1e-6, (1 - d) / 2 - 1e-6, 400_001)
+    likelihood = (
+        b * np.log(shares + d) + c * np.log(shares) + (n - b - c) * np.log(1 - 2 * shares - d)
+    )
+    q = shares[likelihood.argmax()]
+    expected = (b - c - n * d) / math.sqrt(n * (2 * q + d - d * d))
+    assert st.tango_z(st.PairedCounts(n, b, c), d) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference", "expected"),
+    [
+        (0, 0, 0.0, 0.0),
+        (10, 0, 1.0, 0.0),  # what was seen is the only thing possible
+        (5, 0, 1.0, -math.inf),  # what was seen is impossible
+        (0, 10, -1.0, 0.0),
+        (0, 5, -1.0, math.inf),
+    ],
+)
+def test_hypotheses_without_any_variance_are_true_or_impossible(
+    first: int, second: int, difference: float, expected: float
+) -> None:
+    assert st.tango_z(st.PairedCounts(10, first, second), difference) == expected
+
+
 def test_interval_is_the_set_of_accepted_differences() -> None:
     counts = st.PairedCounts(500, 20, 9)
     low, high = st.tango_interval(counts, 0.9)
@@ -63,6 +98,14 @@ def test_tost_is_three_valued(pairs: int, first: int, second: int, verdict: Verd
     judged = st.tost(st.PairedCounts(pairs, first, second), 0.01)
     assert judged.verdict is verdict
     assert (judged.p_value < 0.05) is (verdict is Verdict.PASS)
+    assert judged.difference == pytest.approx((first - second) / pairs)
+    assert judged.interval == st.tango_interval(st.PairedCounts(pairs, first, second), 0.9)
+    # The larger of the two one-sided p-values.
+    nearer = min(abs(st.tango_z(st.PairedCounts(pairs, first, second), d)) for d in (-0.01, 0.01))
+    inside = abs(judged.difference) < 0.01
+    assert judged.p_value == pytest.approx(
+        0.5 * math.erfc((nearer if inside else -nearer) / math.sqrt(2))
+    )
 
 
 def test_equal_small_samples_are_not_called_equivalent() -> None:
@@ -73,7 +116,9 @@ def test_equal_small_samples_are_not_called_equivalent() -> None:
 def test_mcnemar_by_hand() -> None:
     # Two-sided binomial: 1 of 9 discordant: 2 (1 + 9) / 2^9.
     assert st.mcnemar_exact(st.PairedCounts(50, 1, 8)) == pytest.approx(20 / 512)
+    assert st.mcnemar_exact(st.PairedCounts(50, 8, 1)) == pytest.approx(20 / 512)
     assert st.mcnemar_exact(st.PairedCounts(50, 0, 0)) == 1.0
+    assert st.mcnemar_exact(st.PairedCounts(50, 6, 0)) == pytest.approx(2 / 64)
 
 
 def test_intervals_of_a_share() -> None:
@@ -89,6 +134,7 @@ def test_rule_of_three() -> None:
 
 def test_holm_by_hand() -> None:
     assert st.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert st.holm([0.8, 0.9, 0.02]) == pytest.approx([1.0, 1.0, 0.06])
     assert st.holm([]) == []
 
 
@@ -96,6 +142,7 @@ def test_bootstrap_is_seeded_and_paired() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=200)
     weights = st.bootstrap_weights(200, 500, seed=3)
     assert (weights == st.bootstrap_weights(200, 500, seed=3)).all()
+    assert weights.shape == (500, 200)
     assert (weights.sum(axis=1) == 200).all()
     # Paired: a constant factor has no spread at all.
     assert st.percentile_interval(st.ratio_of_sums(1.1 * values, values, weights)) == (
@@ -103,9 +150,108 @@ def test_bootstrap_is_seeded_and_paired() -> None:
     )
 
 
+def test_a_ratio_with_nothing_below_is_infinite() -> None:
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    found = st.ratio_of_sums(np.array([1.0, 3.0]), np.array([0.0, 2.0]), weights)
+    assert found.tolist() == [math.inf, 2.0, 1.5]
+
+
+def test_percentiles_are_drawn_values_with_equal_tails() -> None:
+    values = np.arange(1.0, 202.0)[::-1]
+    assert st.percentile_interval(values) == (6.0, 196.0)
+    assert st.percentile_interval(values, 0.9) == (11.0, 191.0)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "spread", "expected"),
+    [
+        (1.2 + 1.959964 * 0.1, 0.1, 0.025),  # above the ceiling
+        (0.8 - 1.959964 * 0.1, 0.1, 0.025),  # below the floor
+        (1.2, 0.1, 0.5),
+        (0.8, 0.1, 0.5),
+        (1.0, 0.1, 0.97725),  # two spreads inside on either side
+        # Without spread the estimate is the truth: on the border it is still within.
+        (1.2, 0.0, 1.0),
+        (0.8, 0.0, 1.0),
+        (1.0, 0.0, 1.0),
+        (1.21, 0.0, 0.0),
+        (0.79, 0.0, 0.0),
+    ],
+)
+def test_being_outside_is_judged_by_the_nearer_border(
+    estimate: float, spread: float, expected: float
+) -> None:
+    assert st.outside_p_value(estimate, spread, 0.8, 1.2) == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_resample_is_ranked_for_itself() -> None:
+    """Also across the blocks in which resamples are worked off; without any spread it is 0."""
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(size=8).round(1), rng.normal(size=8).round(1)
+    weights = st.bootstrap_weights(8, 600, 1)
+    weights[[0, 255, 256, 300, 599]] = np.eye(8)[:5] * 8
+    found = st.spearman_resamples(first, second, weights)
+    assert found.shape == (600,)
+    for row, rho in zip(weights.astype(int), found, strict=True):
+        expected = st.spearman(np.repeat(first, row), np.repeat(second, row))
+        assert rho == pytest.approx(expected or 0.0, abs=1e-9)
+
+
+def test_interval_of_a_correlation_by_hand() -> None:
+    low, high = st.spread_interval(0.0, 1 / 1.959964, 50, 0.95)
+    assert (low, high) == pytest.approx((math.tanh(-1) - 0.02, math.tanh(1)), abs=1e-6)
+    low, high = st.spread_interval(0.5, 0.1, 100, 0.9)
+    centre, wide = math.atanh(0.5), 0.1 * 1.644854
+    expected = (math.tanh(centre - wide) - 0.01, math.tanh(centre + wide))
+    assert (low, high) == pytest.approx(expected, abs=1e-6)
+    assert st.spread_interval(-0.9, 5.0, 10, 0.95)[0] == -1.0
+    same = st.spearman_interval(0.5, np.tanh([0.4, 0.6]), 100, 0.9)
+    assert same == pytest.approx((low, high))  # these two resamples have a spread of 0.1
+
+
+def test_fishers_transform_is_finite_at_the_ends() -> None:
+    ends = st.fisher(np.array([-1.0, 0.0, 0.5, 1.0]))
+    assert np.isfinite(ends).all() and ends[0] == pytest.approx(-ends[3])
+    assert ends[1:3] == pytest.approx([0.0, 0.5 * math.log(3)])
+    assert ends[3] > 14  # so close to 1 that no sample of images comes between
+
+
+def test_exact_tests_of_an_exceeded_share_by_hand() -> None:
+    # Binomial with n = 4 and p = 1/2: 1, 4, 6, 4, 1 of 16.
+    assert st.share_above(3, 4, 0.5) == pytest.approx(5 / 16)
+    assert st.share_above(0, 4, 0.5) == pytest.approx(1)
+    assert st.share_below(1, 4, 0.5) == pytest.approx(5 / 16)
+    assert st.share_below(4, 4, 0.5) == pytest.approx(1)
+    # n = 2 and p = 1/4: 9, 6, 1 of 16.
+    assert st.share_above(2, 2, 0.25) == pytest.approx(1 / 16)
+    assert st.share_below(0, 2, 0.25) == pytest.approx(9 / 16)
+
+
+@pytest.mark.parametrize(("successes", "total"), [(-1, 5), (6, 5), (0, 0), (0, -1)])
+def test_impossible_shares_are_refused(successes: int, total: int) -> None:
+    for function in (st.wilson_interval, st.exact_interval):
+        with pytest.raises(InputError, match="is not a share"):
+            function(successes, total)
+    for test in (st.share_above, st.share_below):
+        with pytest.raises(InputError, match="is not a share"):
+            test(successes, total, 0.1)
+
+
+def test_shares_of_nothing_and_of_everything_are_legal() -> None:
+    assert st.exact_interval(0, 1) == pytest.approx((0.0, 0.975))
+    assert st.exact_interval(1, 1) == pytest.approx((0.025, 1.0))
+    assert st.zero_failures_bound(1) == pytest.approx(0.95)
+    with pytest.raises(InputError, match="0 of 0 is not a share"):
+        st.zero_failures_bound(0)
+
+
 def test_spearman_of_a_constant_is_undefined() -> None:
     ramp = np.arange(10.0)
     assert st.spearman(ramp, np.zeros(10)) is None
+    assert st.spearman(np.zeros(10), ramp) is None
+    assert st.spearman(ramp[:0], ramp[:0]) is None
+    assert st.spearman(ramp[:1], ramp[:1]) is None
+    assert st.spearman(ramp[:2], -ramp[:2]) == pytest.approx(-1.0)
     assert st.spearman(ramp, ramp**3) == pytest.approx(1.0)
     rng = np.random.default_rng(0)
     first = rng.normal(size=100)
@@ -122,13 +268,48 @@ def test_smallest_limit_needs_299_samples_for_one_percent() -> None:
     assert st.smallest_limit(np.arange(299.0), 0.01, 0.05) == 298.0
 
 
-def test_impossible_counts_are_refused() -> None:
-    with pytest.raises(InputError, match="discordant"):
-        st.PairedCounts(5, 4, 3)
-    with pytest.raises(InputError, match="margin"):
-        st.tost(st.PairedCounts(5, 1, 1), 0.0)
+def test_smallest_limit_leaves_as_many_above_as_are_shown_to_be_few() -> None:
+    # Binomial, n = 50 and p = 0.1: at most 1 has probability 0.034, at most 2 has 0.112.
+    values = np.random.default_rng(0).permutation(50.0 + np.arange(50))
+    assert st.smallest_limit(values, 0.1, 0.05) == 98.0
+    assert st.smallest_limit(np.array([7.0]), 0.5, 0.5) == 7.0  # exactly alpha is enough
+    assert st.smallest_limit(np.array([7.0]), 0.5, 0.499) is None
+
+
+@pytest.mark.parametrize(
+    ("pairs", "first", "second"), [(5, 4, 2), (0, 0, 0), (5, -1, 2), (5, 2, -1)]
+)
+def test_impossible_counts_are_refused(pairs: int, first: int, second: int) -> None:
+    with pytest.raises(InputError, match=f"{first} . {second} discordant of {pairs} pairs"):
+        st.PairedCounts(pairs, first, second)
+
+
+def test_every_pair_may_be_discordant() -> None:
+    assert st.PairedCounts(5, 4, 1).difference == pytest.approx(0.6)
+    assert st.PairedCounts(1, 0, 1).difference == -1
+
+
+@pytest.mark.parametrize(
+    ("margin", "alpha"), [(0.0, 0.05), (1.0, 0.05), (-0.1, 0.05), (0.1, 0.0), (0.1, 0.5)]
+)
+def test_margins_and_error_rates_are_strictly_inside_their_ranges(
+    margin: float, alpha: float
+) -> None:
+    with pytest.raises(InputError, match=f"margin {margin} must be in 0..1 and alpha {alpha}"):
+        st.tost(st.PairedCounts(5, 1, 1), margin, alpha)
+    st.tost(st.PairedCounts(5, 1, 1), 0.999, 0.499)
+    st.tost(st.PairedCounts(5, 1, 1), 0.001, 0.001)
+
+
+def test_outcomes_are_counted_in_pairs() -> None:
+    first = np.array([1, 1, 1, 0, 0], bool)
+    second = np.array([1, 0, 0, 1, 0], bool)
+    assert st.paired_counts(first, second) == st.PairedCounts(5, 2, 1)
+    for other in (np.ones(4, bool), np.ones((5, 1), bool)):
+        with pytest.raises(InputError, match="not paired"):
+            st.paired_counts(first, other)
     with pytest.raises(InputError, match="not paired"):
-        st.paired_counts(np.ones(3, bool), np.ones(4, bool))
+        st.paired_counts(np.ones((2, 2), bool), np.ones((2, 2), bool))
 
 
 def test_verdicts_combine() -> None:

@@ -175,7 +175,7 @@ def _weight_problems(label: str, weight: Any, low: int, high: int) -> list[str]:
 
 def _integer_problems(label: str, array: Any, low: int, high: int) -> list[str]:
     if not fx.is_integer_array(array):
-        return [f"{label} has type {getattr(array, 'dtype', type(array))}, expected integers"]
+        return [f"{label} has type {array.dtype}, expected integers"]
     if array.size and (array.min() < low or array.max() > high):
         return [f"{label} spans {array.min()}..{array.max()}, the chip takes {low}..{high}"]
     return []

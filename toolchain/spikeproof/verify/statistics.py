@@ -186,7 +186,7 @@ def outside_p_value(estimate: float, spread: float, floor: float, ceiling: float
 
 def spearman(first: F64, second: F64) -> float | None:
     """Return the rank correlation; None if one side is constant (it is then undefined)."""
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(stats.spearmanr(first, second).statistic)
 
@@ -217,7 +217,7 @@ def spearman_resamples(first: F64, second: F64, weights: F64) -> F64:
 def _centred_ranks(values: F64, weights: F64) -> F64:
     """Return the ranks within each resample minus their mean, shape of ``weights``."""
     _, group = np.unique(values, return_inverse=True)
-    order = np.argsort(group, kind="stable")
+    order = np.argsort(group)
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     drawn = np.add.reduceat(weights[:, order], starts, axis=1)
     ranks = drawn.cumsum(axis=1) - drawn / 2
