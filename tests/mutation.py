@@ -42,9 +42,8 @@ TESTS = {
     "ir/check_chip": ["unit/ir/test_chip_limits.py", "unit/ir/test_checks_and_serial.py"],
     "verify/statistics": ["unit/verify/test_statistics.py"],
     "passes/affine": ["unit/passes/test_affine.py", "unit/passes/test_fold.py"],
-    "passes/ranges": ["unit/passes/test_ranges.py", "unit/passes/test_ranges_limits.py",
-                      "property/test_passes_ranges.py"],
-    "passes/quantise": ["unit/passes/test_quantise.py", "property/test_quantise_laws.py"],
+    "passes/ranges": ["unit/passes/test_ranges.py", "unit/passes/test_ranges_limits.py"],
+    "passes/quantise": ["unit/passes/test_quantise_limits.py", "unit/passes/test_quantise.py"],
 }  # fmt: skip
 Key = tuple[str, int]
 

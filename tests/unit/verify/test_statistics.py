@@ -76,6 +76,15 @@ def test_interval_is_the_set_of_accepted_differences() -> None:
     assert st.tango_z(counts, high) == pytest.approx(-1.6449, abs=1e-3)
 
 
+@pytest.mark.parametrize(("first", "second"), [(9, 0), (0, 9)])
+def test_intervals_reach_as_far_as_complete_disagreement(first: int, second: int) -> None:
+    counts = st.PairedCounts(10, first, second)
+    low, high = st.tango_interval(counts)
+    assert -1 < low < counts.difference < high < 1
+    assert st.tango_z(counts, low) == pytest.approx(1.959964, abs=1e-4)
+    assert st.tango_z(counts, high) == pytest.approx(-1.959964, abs=1e-4)
+
+
 def test_no_discordant_pair_gives_the_known_bound() -> None:
     # With b = c = 0 the limits solve z^2 = n d / (1 - d): d = z^2 / (n + z^2).
     z2 = 1.959964**2
@@ -92,6 +101,7 @@ def test_no_discordant_pair_gives_the_known_bound() -> None:
         (5000, 20, 300, Verdict.FAIL),
         (100, 3, 3, Verdict.INCONCLUSIVE),
         (5000, 110, 60, Verdict.INCONCLUSIVE),
+        (5000, 60, 110, Verdict.INCONCLUSIVE),
     ],
 )
 def test_tost_is_three_valued(pairs: int, first: int, second: int, verdict: Verdict) -> None:
@@ -106,6 +116,25 @@ def test_tost_is_three_valued(pairs: int, first: int, second: int, verdict: Verd
     assert judged.p_value == pytest.approx(
         0.5 * math.erfc((nearer if inside else -nearer) / math.sqrt(2))
     )
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((-0.0099, 0.0099), Verdict.PASS),
+        ((-0.01, 0.0), Verdict.INCONCLUSIVE),
+        ((0.0, 0.01), Verdict.INCONCLUSIVE),
+        ((0.0099, 0.02), Verdict.INCONCLUSIVE),
+        ((-0.02, -0.0099), Verdict.INCONCLUSIVE),
+        ((0.01, 0.02), Verdict.FAIL),
+        ((-0.02, -0.01), Verdict.FAIL),
+    ],
+)
+def test_the_margin_itself_is_not_equal(
+    monkeypatch: pytest.MonkeyPatch, interval: st.Interval, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(st, "tango_interval", lambda *_: interval)
+    assert st.tost(st.PairedCounts(100, 0, 0), 0.01).verdict is verdict
 
 
 def test_equal_small_samples_are_not_called_equivalent() -> None:
@@ -152,8 +181,8 @@ def test_bootstrap_is_seeded_and_paired() -> None:
 
 def test_a_ratio_with_nothing_below_is_infinite() -> None:
     weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
-    found = st.ratio_of_sums(np.array([1.0, 3.0]), np.array([0.0, 2.0]), weights)
-    assert found.tolist() == [math.inf, 2.0, 1.5]
+    found = st.ratio_of_sums(np.array([1.0, 3.0]), np.array([0.0, 0.5]), weights)
+    assert found.tolist() == [math.inf, 8.0, 6.0]
 
 
 def test_percentiles_are_drawn_values_with_equal_tails() -> None:
@@ -189,7 +218,7 @@ def test_every_resample_is_ranked_for_itself() -> None:
     rng = np.random.default_rng(4)
     first, second = rng.normal(size=8).round(1), rng.normal(size=8).round(1)
     weights = st.bootstrap_weights(8, 600, 1)
-    weights[[0, 255, 256, 300, 599]] = np.eye(8)[:5] * 8
+    weights[[3, 255, 256, 300, 599]] = np.eye(8)[:5] * 8
     found = st.spearman_resamples(first, second, weights)
     assert found.shape == (600,)
     for row, rho in zip(weights.astype(int), found, strict=True):
@@ -280,8 +309,11 @@ def test_smallest_limit_leaves_as_many_above_as_are_shown_to_be_few() -> None:
     ("pairs", "first", "second"), [(5, 4, 2), (0, 0, 0), (5, -1, 2), (5, 2, -1)]
 )
 def test_impossible_counts_are_refused(pairs: int, first: int, second: int) -> None:
-    with pytest.raises(InputError, match=f"{first} . {second} discordant of {pairs} pairs"):
+    with pytest.raises(
+        InputError, match=f"{first} . {second} discordant of {pairs} pairs"
+    ) as error:
         st.PairedCounts(pairs, first, second)
+    assert "no fewer than the discordant ones" in str(error.value)
 
 
 def test_every_pair_may_be_discordant() -> None:
@@ -302,10 +334,10 @@ def test_margins_and_error_rates_are_strictly_inside_their_ranges(
 
 
 def test_outcomes_are_counted_in_pairs() -> None:
-    first = np.array([1, 1, 1, 0, 0], bool)
-    second = np.array([1, 0, 0, 1, 0], bool)
-    assert st.paired_counts(first, second) == st.PairedCounts(5, 2, 1)
-    for other in (np.ones(4, bool), np.ones((5, 1), bool)):
+    first = np.array([1, 1, 1, 1, 1, 0, 0], bool)
+    second = np.array([1, 1, 1, 0, 0, 1, 0], bool)
+    assert st.paired_counts(first, second) == st.PairedCounts(7, 2, 1)
+    for other in (np.ones(4, bool), np.ones((7, 1), bool)):
         with pytest.raises(InputError, match="not paired"):
             st.paired_counts(first, other)
     with pytest.raises(InputError, match="not paired"):
