@@ -52,7 +52,7 @@ def judge_certificate(
             unsound += _left(found, reached, "the certificate")
         unsound += _overclaimed(claims.get(layer.name, {}), bound, reached)
         unsound += _left(_as_range(bound), reached, "the second bound")
-        certificate = {"name": layer.name, "ok": False} if found is None else asdict(found)
+        certificate = {"name": layer.name} if found is None else asdict(found)
         rows.append(
             {
                 **certificate,

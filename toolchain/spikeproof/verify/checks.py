@@ -373,7 +373,7 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
 def ranges_check(layers: list[Json]) -> Json:
     """V9: no input can overflow the chip's numbers; the certificate stands up to other code."""
     unsound = [x for x in layers if x["unsound"]]
-    overflows = [x for x in layers if not x["ok"] or not x["independent"]["ok"]]
+    overflows = [x for x in layers if not x.get("ok", True) or not x["independent"]["ok"]]
     verdict = Verdict.PASS if layers and not unsound and not overflows else Verdict.FAIL
     tightest = min(layers, key=lambda x: x["independent"]["headroom_bits"])
     bits = tightest["independent"]["headroom_bits"]
@@ -395,7 +395,7 @@ def ranges_check(layers: list[Json]) -> Json:
         verdict,
         summary,
         {"layers": len(layers), "least_headroom_bits": bits, "extremal_inputs": runs},
-        {"layers": [{**x, "ok": x["ok"] and not x["unsound"]} for x in layers]},
+        {"layers": [{**x, "ok": not x["unsound"] and x not in overflows} for x in layers]},
         [*(_overflow(x) for x in overflows), *(_unsound(x) for x in unsound)],
     )
 
@@ -413,7 +413,7 @@ def _unsound(layer: Json) -> Reason:
 def _overflow(layer: Json) -> Reason:
     return Reason(
         verdict="fail", criterion="worst-case headroom over all inputs", layer=layer["name"],
-        value=min(layer["headroom_bits"], layer["independent"]["headroom_bits"]),
+        value=min(layer["independent"]["headroom_bits"], layer.get("headroom_bits", math.inf)),
         relation="at least", limit=0, unit="bits",
         try_="Convert the checkpoint again: `spikeproof convert` chooses scales that cannot "
         "overflow. With a scale of your own (convert --scale), give a smaller one for this layer.",
