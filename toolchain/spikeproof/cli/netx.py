@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from spikeproof import __version__
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import warn
 from spikeproof.cli.workflow import STIMULUS_SAMPLES
 from spikeproof.errors import RangeError, list_problems
 from spikeproof.io.data import load_data
@@ -155,6 +154,7 @@ def netx_table(network: ChipNetwork) -> list[Row]:
 
 def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
     """Show the layers of a ``.net`` file as they would be converted."""
+    from spikeproof.cli.images import warn
     from spikeproof.interop.netx_file import read_raw
     from spikeproof.passes.overflow import possible_overflows
     from spikeproof.simulate.memory import check_analysis
