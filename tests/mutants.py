@@ -40,24 +40,34 @@ class Mutant:
 
 def mutants(path: Path) -> Iterator[Mutant]:
     """Yield all mutants of a file in the order of its lines."""
+    for (function, line, change), tree in _faults(path):
+        yield Mutant(function, line, change, compile(tree, str(path), "exec"))
+
+
+def changes(path: Path) -> list[tuple[str, str]]:
+    """List the function and the change of every mutant, without making any."""
+    return [(function, change) for (function, _, change), _ in _faults(path)]
+
+
+def _faults(path: Path) -> Iterator[tuple[tuple[str, int, str], ast.Module]]:
+    """Yield what each fault is and the tree that has it, until the next one is asked for."""
     tree = ast.parse(path.read_text())
     seen: Counter[tuple[str, str]] = Counter()
     for function, parent, field, index, context in _places(tree):
         children = getattr(parent, field)
         old = children if index is None else children[index]
-        before = ast.unparse(context)
-        for new in _variants(old):
-            ast.copy_location(new, old)
+        variants = list(_variants(old))
+        before = ast.unparse(context) if variants else ""
+        for new in variants:
+            ast.fix_missing_locations(ast.copy_location(new, old))
             _put(parent, field, index, new)
-            shown = old if context is old else context
-            after = ast.unparse(new if shown is old else shown)
-            code = compile(ast.fix_missing_locations(tree), str(path), "exec")
-            _put(parent, field, index, old)
+            after = ast.unparse(new if context is old else context)
             change = f"{_short(before)} -> {_short(after)}"
             seen[function, change] += 1
             if (nth := seen[function, change]) > 1:
                 change += f" ({nth})"
-            yield Mutant(function, old.lineno, change, code)
+            yield (function, old.lineno, change), tree
+            _put(parent, field, index, old)
 
 
 Place = tuple[str, ast.AST, str, int | None, ast.AST]
@@ -76,7 +86,9 @@ def _places(tree: ast.Module) -> Iterator[Place]:
                     if isinstance(child, ast.arguments | ast.comprehension):
                         yield from walk(child, function, context)
                     continue
-                inner, name = child, function
+                if _is_reshape(node) and isinstance(child, ast.UnaryOp):
+                    continue  # NumPy takes every negative size for the rest
+                name = function
                 if isinstance(child, ast.FunctionDef | ast.ClassDef):
                     name = f"{function}.{child.name}".lstrip(".")
                 elif in_class:
@@ -85,9 +97,17 @@ def _places(tree: ast.Module) -> Iterator[Place]:
                 if isinstance(child, ast.Constant) and isinstance(node, ast.Tuple | ast.UnaryOp):
                     shown = context
                 yield name, node, field, index if isinstance(value, list) else None, shown
-                yield from walk(inner, name, shown)
+                yield from walk(child, name, shown)
 
     yield from walk(tree, "", tree)
+
+
+def _is_reshape(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and _name(node.func) == "reshape"
+
+
+def _name(function: ast.AST) -> str:
+    return ast.unparse(function).rpartition(".")[2]
 
 
 def _put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
@@ -134,7 +154,7 @@ def _is_type(node: ast.BinOp) -> bool:
     """Tell whether this is a union of types, such as ``Conv2d | chip.ConvSynapse``."""
     if not isinstance(node.op, ast.BitOr):
         return False
-    name = ast.unparse(node.right).rpartition(".")[2]
+    name = _name(node.right)
     return name[:1].isupper() or name == "None"
 
 
@@ -153,7 +173,7 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
         yield ast.Call(swapped, node.args, node.keywords)
     elif isinstance(function, ast.Name) and function.id in CALLS:
         yield ast.Call(ast.Name(CALLS[function.id], ast.Load()), node.args, node.keywords)
-    if ast.unparse(function).rpartition(".")[2] == "abs":
+    if _name(function) == "abs":
         yield node.args[0]
     for i in range(len(node.keywords)):
         yield ast.Call(function, node.args, node.keywords[:i] + node.keywords[i + 1 :])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
+from spikeproof.errors import RangeError
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -19,7 +21,7 @@ from spikeproof.ir.chip import (
     Sign,
     TableLifNeuron,
 )
-from spikeproof.passes.ranges import certify_ranges
+from spikeproof.passes.ranges import certify_ranges, check_ranges
 from spikeproof.simulate.reference import ReferenceEngine
 
 TOP = 131_071
@@ -97,3 +99,110 @@ def test_a_neuron_that_may_have_fired_starts_again_at_zero() -> None:
     v, found = traces["l1"].v, certify_ranges(network)[0]
     assert (int(v.min()), int(v.max())) == (100, 2735)
     assert found.v_low <= 100 and found.v_high >= 2735
+
+
+def _one(neuron: Neuron, weights: list[list[int]], steps: int) -> Any:
+    weight = np.array(weights, np.int16)
+    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (len(weight),))
+    return ChipNetwork("one", (1, 1, weight.shape[1]), steps, (layer,), "spikes")
+
+
+def _table(steps: int, threshold: int, bias: int, leak: int = 4096) -> TableLifNeuron:
+    full = np.ones(steps, np.int64)
+    return TableLifNeuron(leak * full, threshold * full, _bias(bias))
+
+
+def test_a_neuron_exactly_on_its_threshold_has_not_fired() -> None:
+    # The bias alone puts v on 100, where it stays silent and goes on from 100, not from 0.
+    network = _one(_table(2, 100, 100), [[2]], 2)
+    x = np.array(list(product((0, 1), repeat=2)), np.uint8).reshape(4, 2, 1, 1, 1)
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    assert traces["l1"].v.max() == 100 + 100 + 128
+    assert certify_ranges(network)[0].v_high == 100 + 100 + 128
+
+
+def test_a_neuron_that_must_fire_starts_again_at_zero_each_time() -> None:
+    found = certify_ranges(_one(_table(4, 100, 200), [[2]], 4))[0]
+    assert (found.v_low, found.v_high) == (200, 200 + 128)
+
+
+@pytest.mark.parametrize(("weight", "reached"), [(10, 0), (12, 254 * 64)])
+def test_only_a_neuron_that_can_pass_its_threshold_feeds_the_next_layer(
+    weight: int, reached: int
+) -> None:
+    first = ChipLayer("l1", DenseSynapse(np.array([[weight]], np.int16)),
+                      LifNeuron(10, 4096, _bias(0)), (1,))  # fmt: skip
+    last = ChipLayer("out", DenseSynapse(np.array([[254]], np.int16)),
+                     ReadoutNeuron(_bias(0)), (1,))  # fmt: skip
+    network = ChipNetwork("chain", (1, 1, 1), 1, (first, last), "spikes")
+    assert certify_ranges(network)[1].v_high == reached
+
+
+def test_bounds_need_not_hold_zero() -> None:
+    above = certify_ranges(_one(ReadoutNeuron(_bias(300)), [[-2]], 2))[0]
+    assert (above.v_low, above.v_high) == (300 - 128, 600)
+    below = certify_ranges(_one(ReadoutNeuron(_bias(-300)), [[2]], 2))[0]
+    assert (below.v_low, below.v_high) == (2 * -300, -300 + 128)
+
+
+def test_the_neuron_and_the_side_that_reach_furthest_decide() -> None:
+    found = certify_ranges(_one(ReadoutNeuron(_bias(0)), [[-4, 2], [-20, 6], [8, -2]], 1))[0]
+    assert (found.sum_bound, found.u_bound, found.worst_neuron) == (20, 20 * 64, (1,))
+    found = certify_ranges(_one(ReadoutNeuron(_bias(0)), [[4, -2], [20, -6], [-8, 2]], 1))[0]
+    assert (found.sum_bound, found.u_bound, found.worst_neuron) == (20, 20 * 64, (1,))
+
+
+def test_a_filter_adds_up_currents_of_either_sign() -> None:
+    neuron = LifNeuron(TOP, 4096, _bias(0), 0, 2047)  # half of u is kept
+    found = certify_ranges(_one(neuron, [[64, -128]], 3))[0]
+    assert found.u_bound == 128 * 64 * 7 // 4
+    assert (found.v_low, found.v_high) == (-128 * 64 * 7 // 4, 64 * 64 * 7 // 4)
+
+
+def test_grey_levels_count_255_times_and_a_host_current_no_sum() -> None:
+    synapse = DenseSynapse(np.array([[8, -4]], np.int16))
+    layer = ChipLayer("l1", synapse, ReadoutNeuron(_bias(0)), (1,))
+    graded = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (layer,)))[0]
+    assert (graded.sum_bound, graded.host_bound) == (8 * 255, 0)
+    host = ChipLayer("l1", HostCurrent(synapse, np.array([0]), 0), ReadoutNeuron(_bias(0)), (1,))
+    found = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (host,)))[0]
+    assert (found.sum_bound, found.u_bound, found.host_bound) == (0, 0, 8 * 255)
+
+
+def test_headroom_is_told_in_bits_of_the_tightest_register() -> None:
+    def bits(weight: int, neuron: Neuron) -> float:
+        return certify_ranges(_one(neuron, [[weight]], 1))[0].headroom_bits
+
+    # Even where nothing ever arrives the 4095 of a mantissa are what there is.
+    assert bits(0, LifNeuron(5, 41, _bias(0))) == pytest.approx(np.log2(4095))
+    assert bits(128, LifNeuron(5, 41, _bias(0))) == pytest.approx(np.log2(131_071 / 128))
+    busy = LifNeuron(5, 41, _bias(4095), 7)
+    assert bits(0, busy) == pytest.approx(np.log2((2**23 - 1) / (4095 * 128)))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_state_that_grows_without_end_is_refused_and_never_wraps(sign: int) -> None:
+    """Four times as large in each of 64 steps: 2^128 would wrap in 64 bits."""
+    table = _table(64, 2**23 - 1, sign * 4095, leak=16383)
+    found = certify_ranges(_one(table, [[2]], 64))[0]
+    assert not found.ok and found.headroom_bits < 0
+    assert max(-found.v_low, found.v_high) > 2**24
+    assert found.problems[0].startswith("v could reach")
+    still = _one(replace(table, threshold=np.full(64, 2**60)), [[2]], 64)
+    assert not certify_ranges(still)[0].ok
+
+
+def test_problems_name_the_neuron_and_all_layers() -> None:
+    weight = np.zeros((3, 600), np.int16)
+    weight[1] = -254
+    layer = ChipLayer("l1", DenseSynapse(weight), LifNeuron(TOP, 0, _bias(0)), (3,))
+    network = ChipNetwork("n", (1, 1, 600), 1, (layer,), "spikes")
+    words = f"synaptic sum could reach {254 * 600} (neuron (1,)), the limit is {TOP}"
+    assert words in certify_ranges(network)[0].problems
+    with pytest.raises(RangeError) as error:
+        check_ranges(network)
+    for expected in (f"l1: {words}", "n:", "lower the scale of these layers"):
+        assert expected in str(error.value)
+    fits = _one(ReadoutNeuron(_bias(0)), [[2]], 1)
+    assert [r.name for r in check_ranges(fits)] == ["l1"]

@@ -107,7 +107,7 @@ MUTANTS = [
         "reach forgets what inhibits",
         "inhibited",
         "l1",
-        "return int(max(-low.min(), high.max(), 0))",
+        "return int(max(-low.min(), high.max()))",
         "return int(max(high.max(), 0))",
     ),
     (

@@ -224,6 +224,9 @@ def test_every_resample_is_ranked_for_itself() -> None:
     for row, rho in zip(weights.astype(int), found, strict=True):
         expected = st.spearman(np.repeat(first, row), np.repeat(second, row))
         assert rho == pytest.approx(expected or 0.0, abs=1e-9)
+    pair = np.array([0.0, 1.0])
+    twice = st.spearman_resamples(pair, pair, np.array([[1.0, 1.0], [2.0, 0.0]]))
+    assert twice.tolist() == [1.0, 0.0]
 
 
 def test_interval_of_a_correlation_by_hand() -> None:

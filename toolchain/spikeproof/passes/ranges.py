@@ -117,7 +117,7 @@ def certify_layer(layer: ChipLayer, highest: Ints, timesteps: int) -> tuple[Laye
 
 
 def _reach(low: Ints, high: Ints) -> int:
-    return int(max(-low.min(), high.max(), 0))
+    return int(max(-low.min(), high.max()))
 
 
 def _drive(synapse: Synapse | HostCurrent, highest: Ints) -> Drive:
