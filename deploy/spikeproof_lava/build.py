@@ -137,10 +137,11 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
         TargetError: Lava's conditioning would change a weight.
     """
     synapse: Any = layer.synapse
-    matrix = as_matrix(synapse, np.int32)
     sign = _SIGNS[synapse.sign]
-    conditioned = truncate_weights(clip_weights(matrix, sign, num_bits=8), sign, _WEIGHT_BITS)
-    changed = int(np.abs(conditioned - matrix).astype(bool).sum())
+    # Weight by weight it is the same for the kernel as for the far larger matrix made of it.
+    weight = synapse.weight.astype(np.int32)
+    conditioned = truncate_weights(clip_weights(weight, sign, num_bits=8), sign, _WEIGHT_BITS)
+    changed = int(np.count_nonzero(conditioned != weight))
     if changed:
         raise TargetError(
             f"Lava would change {changed} weight(s) under the sign mode {synapse.sign!r}",
@@ -149,7 +150,7 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
         )
     kind = Sparse if isinstance(synapse, chip.ConvSynapse) else Dense
     return kind(
-        weights=matrix,
+        weights=as_matrix(synapse, np.int32),
         weight_exp=synapse.exponent,
         num_weight_bits=_WEIGHT_BITS,
         sign_mode=sign,

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import RangeError
+from spikeproof.errors import InputError, RangeError
 from spikeproof.io.files import temporary_folder
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
 from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 from spikeproof_lava import compat
+from spikeproof_lava.estimate import count_all_synapses, memory_problem
 from spikeproof_lava.jobs import Job, write_job
 from spikeproof_lava.supervise import Message, supervise
-from spikeproof_lava.unroll import count_synapses
 
 _START_SECONDS = 60.0
 _STEP_SECONDS = 0.02
@@ -57,6 +57,9 @@ def run_many(
     for task in tasks:
         check_chip(task.network)
         check_input(task.network, task.x)
+        problem = memory_problem(task.network) if task.backend != "loihi2" else None
+        if problem:
+            raise InputError(problem, where=task.network.name)
     limit = sum(map(estimate_seconds, tasks)) + _START_SECONDS if timeout is None else timeout
     with temporary_folder("lava") as folder:
         jobs = []
@@ -72,7 +75,7 @@ def estimate_seconds(task: Task) -> float:
     """Return a time that a run will not need even on a slow, busy machine."""
     network = task.network
     steps = len(task.x) * network.timesteps + len(network.layers)
-    synapses = sum(count_synapses(layer.synapse) for layer in network.layers)
+    synapses = count_all_synapses(network)
     return _START_SECONDS + steps * (
         _STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.simulate.trace import Progress, RunResult
 from spikeproof_lava import hardware
+from spikeproof_lava.estimate import memory_problem, run_seconds
 from spikeproof_lava.run import Task, run_many
 
 Backend = Literal["cpu", "loihi2"]
@@ -34,7 +35,14 @@ class LavaTarget:
 
     def problems(self, network: ChipNetwork) -> list[str]:
         """List every reason why this backend cannot run the network."""
-        return hardware.problems(network) if self.backend == "loihi2" else []
+        if self.backend == "loihi2":
+            return hardware.problems(network)
+        problem = memory_problem(network)
+        return [problem] if problem else []
+
+    def expected_seconds(self, network: ChipNetwork, samples: int) -> float:
+        """Return about how long :meth:`run` takes for so many samples."""
+        return run_seconds(network, samples)
 
     def run(
         self,

@@ -27,20 +27,35 @@ def as_matrix(synapse: Synapse, dtype: type[np.signedinteger[Any]]) -> NDArray[A
 
 
 def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
-    """Unroll a cross-correlation with zero padding to a CSR matrix of type ``dtype``."""
-    _, rows, columns = output_shape(conv, conv.input_shape)
-    kernel_o, kernel_c, kernel_y, kernel_x = np.nonzero(conv.weight)
-    in_y, inside_y = (a[kernel_y] for a in _positions(conv, 0, rows))
-    in_x, inside_x = (a[kernel_x] for a in _positions(conv, 1, columns))
+    """Unroll a cross-correlation with zero padding to a CSR matrix of type ``dtype``.
+
+    It is built one output channel at a time and with 32-bit indices where they suffice, so that
+    it takes little more memory than the result.
+    """
+    channels, rows, columns = output_shape(conv, conv.input_shape)
+    (read_y, inside_y), (read_x, inside_x) = (
+        _positions(conv, axis, outputs) for axis, outputs in enumerate((rows, columns))
+    )
     _, height, width = conv.input_shape
-    tap, y, x = np.nonzero(inside_y[:, :, None] & inside_x[:, None, :])
-    per_group_out = conv.weight.shape[0] // conv.groups
-    channel = kernel_c + conv.weight.shape[1] * (kernel_o // per_group_out)
-    target = (kernel_o[tap] * rows + y) * columns + x
-    source = (channel[tap] * height + in_y[tap, y]) * width + in_x[tap, x]
-    values = conv.weight[kernel_o, kernel_c, kernel_y, kernel_x].astype(dtype)[tap]
-    shape = (conv.weight.shape[0] * rows * columns, int(np.prod(conv.input_shape)))
-    return csr_matrix((values, (target, source)), shape=shape, dtype=dtype)
+    inputs, entries, places = int(np.prod(conv.input_shape)), count_synapses(conv), rows * columns
+    kind = np.int32 if max(inputs, entries) <= np.iinfo(np.int32).max else np.int64
+    data, index = np.empty(entries, dtype), np.empty(entries, kind)
+    ends = np.zeros(channels * places + 1, kind)
+    start = 0
+    for out in range(channels):
+        kernel_c, kernel_y, kernel_x = np.nonzero(conv.weight[out])
+        inside = inside_y[kernel_y].T[:, None] & inside_x[kernel_x].T[None]  # rows, columns, taps
+        y, x, tap = np.nonzero(inside)
+        stop = start + len(tap)
+        group = out // (channels // conv.groups)
+        channel = (kernel_c + conv.weight.shape[1] * group)[tap]
+        index[start:stop] = (channel * height + read_y[kernel_y[tap], y]) * width + read_x[
+            kernel_x[tap], x
+        ]
+        data[start:stop] = conv.weight[out, kernel_c, kernel_y, kernel_x].astype(dtype)[tap]
+        ends[out * places + 1 : (out + 1) * places + 1] = start + np.cumsum(inside.sum(axis=2))
+        start = stop
+    return csr_matrix((data, index, ends), shape=(channels * places, inputs))
 
 
 def count_synapses(synapse: Any) -> int:

@@ -138,6 +138,26 @@ def test_a_convolution_whose_sums_leave_16_bits() -> None:
     check(network, spikes(rng, network, 3, 0.7))
 
 
+@pytest.mark.parametrize("out", [16, 32, 48, 64, 65, 128, 200, 256, 512])
+def test_wide_convolutions_of_several_blocks(out: int) -> None:
+    """Every block visits all places; the second layer reads what the blocks wrote side by side."""
+    rng = np.random.default_rng(out)
+    first = (2 * rng.integers(-40, 41, (out, 8, 3, 3))).astype(np.int16)
+    second = (2 * rng.integers(-40, 41, (out, out, 1, 1))).astype(np.int16)
+    synapses = (
+        chip.ConvSynapse(first, (8, 5, 3), padding=(1, 1)),
+        chip.ConvSynapse(second, (out, 5, 3)),
+    )
+    layers = tuple(
+        chip.ChipLayer(name, synapse, lif(threshold), (out, 5, 3))
+        for name, synapse, threshold in zip(("l1", "l2"), synapses, (90, 150), strict=True)
+    )
+    network = chip.ChipNetwork("n", (8, 5, 3), 4, layers, "spikes")
+    found = ReferenceEngine().run(network, x := spikes(rng, network, 2, 0.2), trace=True)
+    assert all(0.02 < (found.traces or {})[name].s.mean() < 0.9 for name in ("l1", "l2"))
+    check(network, x)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 8, 12, 16, 20])
 @pytest.mark.parametrize("groups", [1, 0])
 def test_any_number_of_channels_and_groups(channels: int, groups: int) -> None:

@@ -6,13 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
 
 import spikeproof
+from spikeproof.simulate.compiled.cache import cache_folder, compiled_in, listening
 from spikeproof.simulate.fast import compiled
 
 SOURCE = Path(spikeproof.__file__).parent
@@ -27,14 +32,115 @@ print(FastEngine(1).run(net, np.ones((1, 5, 1, 2, 2), np.uint8)).logits.tolist()
 """
 
 
-def run(root: Path, cache: str, **more: str) -> str:
+def attempt(root: Path, cache: str, **more: str) -> tuple[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     env = {**kept, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": cache, **more}
     done = subprocess.run(
         [sys.executable, "-c", RUN], env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return done.stdout.strip(), done.stderr
+
+
+def run(root: Path, cache: str, **more: str) -> str:
+    return attempt(root, cache, **more)[0]
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def call_in_new_process_state(place: Path) -> int:
+    """Return double(2) of a kernel that has not been loaded yet."""
+    return int(compiled_in(place, double)(2))
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
+
+
+def resealed(data: bytes) -> bytes:
+    return sha256(b"no pickle").digest() + b"no pickle"
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, resealed, lambda data: b""])
+def test_a_damaged_kernel_is_named_removed_and_compiled_anew(
+    damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert call_in_new_process_state(tmp_path) == 4
+    [path] = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    spoiled = path.read_bytes()
+    compiling: list[bool] = []
+    with listening(lambda: compiling.append(True)):
+        assert call_in_new_process_state(tmp_path) == 4
+        assert str(path) in caplog.text and "compiled anew" in caplog.text
+        assert compiling == [True]
+        assert list(tmp_path.iterdir()) == [path] and path.read_bytes() != spoiled
+        caplog.clear()
+        assert call_in_new_process_state(tmp_path) == 4  # loads what was just made
+    assert compiling == [True] and caplog.text == ""
+
+
+def test_what_cannot_be_removed_or_kept_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert call_in_new_process_state(tmp_path) == 4
+    [path] = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()  # neither readable nor replaceable
+    (path / "full").touch()
+    assert call_in_new_process_state(tmp_path) == 4
+    assert "could not be kept" in caplog.text and str(path) in caplog.text
+
+
+def test_a_user_with_damaged_kernels_gets_results_and_one_sentence(tmp_path: Path) -> None:
+    assert attempt(SOURCE.parent, str(tmp_path)) == ("[[5, 5, 5]]", "")
+    kernels = sorted(tmp_path.rglob("*.kernel"))
+    assert len(kernels) == 2
+    kernels[0].write_bytes(truncated(kernels[0].read_bytes()))
+    out, err = attempt(SOURCE.parent, str(tmp_path))
+    assert out == "[[5, 5, 5]]"
+    assert str(kernels[0]) in err and len(err.splitlines()) == 1
+    assert attempt(SOURCE.parent, str(tmp_path)) == ("[[5, 5, 5]]", "")
+
+
+def test_every_specialisation_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """So processes that compile side by side cannot give one of them the code of another."""
+    kernel = compiled_in(tmp_path, double)
+    assert (kernel(2), kernel(2.5)) == (4, 5.0)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_kernels_of_versions_that_nobody_uses_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    ages = {"kernels-unused": 100, "kernels-used": 10, "other": 100}
+    for name, days in ages.items():
+        folder = tmp_path / "spikeproof" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, time.time() - days * 24 * 3600))
+    made = cache_folder()
+    assert made is not None
+    left = {path.name for path in made.parent.iterdir()}
+    assert left == {"kernels-used", "other", made.name}
+
+
+def test_compiling_is_said_when_it_happens_and_only_then(
+    tiny_bundle: Path, tiny_images: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    env, said = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}, []
+    for _ in range(2):
+        done = cli("run", tiny_bundle, "--data", tiny_images, env=env)
+        assert done.returncode == 0
+        said.append("Compiling the fast engine's kernels (once on a machine)" in done.stderr)
+    assert said == [True, False]
+    assert "ompil" not in done.stderr
 
 
 def test_a_change_in_any_source_reaches_the_kernels(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.files import read_bytes
 from spikeproof.io.known import images_hash
+from spikeproof.simulate.trace import Engine, SlowEngine
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from spikeproof.passes.convert import ConvertOptions, Progress
 
 STIMULUS_SAMPLES = 4
+LONG_SECONDS = 60.0
+"""A run that takes longer is announced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +159,45 @@ def make_folder(path: Path) -> None:
 
 
 def prepare_fast(console: Console, network: ChipNetwork) -> None:
-    """Compile the fast engine's kernels, where anybody waiting can see it."""
+    """Load the fast engine's kernels; whoever waits because they are compiled is told so."""
     from spikeproof.simulate.fast import FastEngine, compiled
 
-    if compiled():
-        with console.stage("Loading the fast engine (compiled once on a machine)") as progress:
+    if not compiled():
+        return
+    from spikeproof.simulate.compiled import cache
+
+    shown: list[Progress] = []
+    with contextlib.ExitStack() as stack:
+
+        def compiling() -> None:
+            if not shown:
+                once = " (once on a machine)" if cache.folder else ""
+                stage = console.stage(f"Compiling the fast engine's kernels{once}")
+                shown.append(stack.enter_context(stage))
+
+        def progress(done: int, total: int) -> None:
+            for show in shown:
+                show(done, total)
+
+        with cache.listening(compiling):
             FastEngine(1).prepare(network, progress)
+    if shown and cache.folder is None:
+        places = ", ".join(map(str, cache.cache_places()))
+        console.note(
+            f"compiled kernels cannot be kept: none of {places} can be written to; "
+            "NUMBA_CACHE_DIR may name another folder"
+        )
+
+
+def announce_time(console: Console, engine: Engine, network: ChipNetwork, samples: int) -> None:
+    """Say how long a slow engine will take, if that is long, before it starts."""
+    if not isinstance(engine, SlowEngine):
+        return
+    seconds = engine.expected_seconds(network, samples)
+    if seconds >= LONG_SECONDS:
+        one = engine.expected_seconds(network, 1)
+        console.note(
+            f"{samples:,} samples on {engine.name} take about {seconds / 60:,.0f} minutes or more "
+            f"(estimated; one sample {one:,.0f} s); --limit takes fewer, --engine fast gives the "
+            "same integers sooner"
+        )

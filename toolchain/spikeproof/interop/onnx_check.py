@@ -14,7 +14,7 @@ from spikeproof.interop.onnx_engine import open_session, run_session
 from spikeproof.interop.onnx_graph import LOGITS, build_model, model_bytes
 from spikeproof.io.files import read_bytes
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.simulate.reference import ReferenceEngine
+from spikeproof.simulate.self_test import reference_traces
 
 
 def check_model(path: Path) -> None:
@@ -53,7 +53,7 @@ def replay(path: Path, network: ChipNetwork, stimulus: NDArray[np.uint8]) -> int
         TargetError: the runtime refuses the file, or a value differs; which, and how many.
     """
     outputs = run_session(open_session(read_bytes(path), 1), stimulus)
-    result = ReferenceEngine().run(network, stimulus, trace=True)
+    result = reference_traces(network, stimulus)
     wanted: dict[str, Any] = {LOGITS: result.logits}
     for name, layer in (result.traces or {}).items():
         wanted |= {f"{name}/{k}": a for k, a in vars(layer).items() if a is not None}

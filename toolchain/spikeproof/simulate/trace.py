@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,15 @@ class Engine(Protocol):
         progress: Progress | None = None,
     ) -> RunResult:
         """Run all samples; with ``trace`` keep u, v and s of every layer."""
+        ...
+
+
+@runtime_checkable
+class SlowEngine(Protocol):
+    """An engine that can tell beforehand how long it will take."""
+
+    def expected_seconds(self, network: ChipNetwork, samples: int) -> float:
+        """Return about how long a run of so many samples takes."""
         ...
 
 

@@ -80,7 +80,7 @@ def run(
             prepare_fast(console, loaded.network)
         return _self_test(console, loaded, chosen)
     options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
-    return _run_data(console, loaded, options)
+    return _run_data(console, loaded, chosen, options)
 
 
 def _check_outputs(
@@ -156,9 +156,9 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
     return 0 if result.passed else 1
 
 
-def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
+def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
     from spikeproof.cli.images import show_data, warn
-    from spikeproof.cli.workflow import prepare_fast
+    from spikeproof.cli.workflow import announce_time, prepare_fast
     from spikeproof.verify.plausible import (
         chance_warnings,
         data_warnings,
@@ -171,6 +171,7 @@ def _run_data(console: Console, bundle: Bundle, options: _Options) -> int:
     show_data(console, data)
     warnings = [*recorded_calibration_warnings(bundle.record), *data_warnings(data)]
     samples = whole.first(options.limit)
+    announce_time(console, engine, bundle.network, len(samples))
     if options.engine == "fast" and options.cluster is None:
         prepare_fast(console, bundle.network)
     # The fast engine has threads of its own, which share the network; others get processes.

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.console import Console
 from spikeproof.cli.images import Images, load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
@@ -19,6 +20,7 @@ from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import show_verdict
 from spikeproof.cli.workflow import (
     Source,
+    announce_time,
     load_safe_bundle,
     load_source,
     prepare_fast,
@@ -30,6 +32,7 @@ from spikeproof.io.data import load_data
 from spikeproof.io.kinds import Kind
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
+from spikeproof.simulate.engines import get_engine
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 REPORT_FILES: dict[str, Kind] = {
@@ -124,6 +127,9 @@ def verify_into(
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, input_warnings, verify
 
+    engine = get_engine(settings.engine)
+    refuse(engine, bundle)
+    announce_time(console, engine, bundle.network, settings.lava_samples)
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))

@@ -1,15 +1,21 @@
-"""Where compiled kernels are kept: a folder of their own for every state of their sources.
+"""Keep compiled kernels on disk: one sealed file each, in a folder for this state of the sources.
 
-Numba asks only whether the file that defines a function has changed. Kernels are put together from
-several files, so an upgrade could go on with old parts; here the folder's name holds a hash of all.
+Numba's own cache asks only whether the file that defines a function has changed, but kernels are
+put together from several files. Two processes that fill it at once can give one specialisation the
+code of another, and a damaged file of it ends in an exception or worse. Here the folder's name
+holds a hash of all sources, every specialisation has a file of its own that appears in one step,
+and a file whose hash does not fit is removed and made anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import pickle
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,8 +24,20 @@ import llvmlite
 import numba
 from numba import njit
 from numba.core import config
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
 from spikeproof import fixedpoint
+from spikeproof.errors import InputError
+from spikeproof.io.files import remove_temporary, write_atomic
+
+_log = logging.getLogger(__name__)
+_PREFIX, _SUFFIX = "kernels-", ".kernel"
+_SEAL = sha256().digest_size
+_UNUSED_SECONDS = 90 * 24 * 3600.0
+"""Kernels of other sources that nobody has used for so long are removed."""
+
+_listeners: list[Callable[[], None]] = []
 
 
 def kernel_hash() -> str:
@@ -29,30 +47,122 @@ def kernel_hash() -> str:
     return sha256(versions + b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
-def cache_folder() -> Path | None:
-    """Return a writable folder for this state of the kernels, or None if there is none."""
+def cache_places() -> list[Path]:
+    """Return where kernels may be kept, in the order in which that is tried."""
     places = [
         Path(found) for found in (config.CACHE_DIR, os.environ.get("XDG_CACHE_HOME")) if found
     ]
     with contextlib.suppress(RuntimeError):  # no home
         places.append(Path.home() / ".cache")
-    for place in places:
-        folder = place / "spikeproof" / f"kernels-{kernel_hash()}"
+    return places
+
+
+def cache_folder() -> Path | None:
+    """Return a writable folder for this state of the kernels, or None if there is none."""
+    name = f"{_PREFIX}{kernel_hash()}"
+    for place in cache_places():
+        folder = place / "spikeproof" / name
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                _remove_unused(folder.parent)
             with tempfile.TemporaryFile(dir=folder):
                 return folder
     return None
 
 
-_folder = cache_folder()
+def _remove_unused(parent: Path) -> None:
+    """Remove kernels of earlier versions, so that upgrades do not fill the disk."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
+                remove_temporary(folder)
+
+
+folder = cache_folder()
+"""Where this process keeps kernels; None: it compiles them for itself alone."""
+
+
+@contextlib.contextmanager
+def listening(compiling: Callable[[], None]) -> Iterator[None]:
+    """Have ``compiling`` called whenever a kernel is compiled because none is on the disk."""
+    _listeners.append(compiling)
+    try:
+        yield
+    finally:
+        _listeners.remove(compiling)
+
+
+def is_filled() -> bool:
+    """Tell whether any kernel is on the disk."""
+    return folder is not None and any(folder.glob(f"*{_SUFFIX}"))
+
+
+class KernelCache:
+    """What numba asks before it compiles a specialisation of one function, and tells after."""
+
+    def __init__(self, function: Callable[..., Any], place: Path) -> None:
+        self._name, self._place = f"{function.__module__}.{function.__qualname__}", place
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the compiled specialisation, or None if it has to be made."""
+        target.refresh()
+        path = self._path(signature, target.codegen())
+        try:
+            sealed = path.read_bytes()
+            if sha256(sealed[_SEAL:]).digest() != sealed[:_SEAL]:
+                raise ValueError("its content does not fit its hash")
+            # The seal keeps damage out. Who may write here may change this program's files, too.
+            found = CompileResult._rebuild(target, *pickle.loads(sealed[_SEAL:]))
+        except FileNotFoundError:
+            found = None
+        except Exception as error:  # pickle and LLVM raise whatever they like
+            self._discard(path, error)
+            found = None
+        if found is None:
+            for listener in tuple(_listeners):
+                listener()
+        else:
+            with contextlib.suppress(OSError):  # in use: nobody's upgrade shall remove it
+                os.utime(self._place)
+        return found
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a specialisation; where that fails it is compiled again next time."""
+        path = self._path(signature, result.codegen)
+        data = dumps(result._reduce())
+        try:
+            write_atomic(path, sha256(data).digest() + data)
+        except InputError as error:
+            _log.warning("A compiled kernel could not be kept: %s", error)
+
+    def _path(self, signature: Any, codegen: Any) -> Path:
+        """Name a specialisation by the function, its types and the processor."""
+        key = repr((self._name, str(signature), codegen.magic_tuple()))
+        return self._place / f"{sha256(key.encode()).hexdigest()[:32]}{_SUFFIX}"
+
+    def _discard(self, path: Path, error: Exception) -> None:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        _log.warning(
+            "A compiled kernel on the disk was damaged (%s: %s); it is removed and compiled anew.",
+            path, error,
+        )  # fmt: skip
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a kernel that releases the interpreter; keep it on disk where that is possible."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(_folder or "")
-    try:
-        return njit(nogil=True, cache=_folder is not None)(function)
-    finally:
-        config.CACHE_DIR = before
+    return compiled_in(folder, function)
+
+
+def compiled_in(place: Path | None, function: Callable[..., Any]) -> Any:
+    """Compile a kernel that is kept in a certain folder, or nowhere."""
+    dispatcher = njit(nogil=True)(function)
+    if place is not None:
+        dispatcher._cache = KernelCache(function, place)
+    return dispatcher
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile a part of kernels, which only they call: no way in from Python, no file."""
+    return njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

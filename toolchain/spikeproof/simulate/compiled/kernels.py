@@ -22,7 +22,7 @@ from numba.extending import overload
 
 from spikeproof.fixedpoint import STATE_MAX
 from spikeproof.simulate.compiled import lanes as ln
-from spikeproof.simulate.compiled.cache import compiled
+from spikeproof.simulate.compiled.cache import compiled, inner
 from spikeproof.simulate.compiled.sources import (
     Constant,
     Events,
@@ -123,7 +123,7 @@ def run_products(frame: Array, samples: int, tag: Any, mode: Any, halves: Any) -
     _run(frame, samples, source, tag, mode)
 
 
-@compiled
+@inner
 def _events(frame: Array, weight: Array) -> Any:
     p = frame[FRAME:]
     bits, index = carray(ln.to_pointer(p[0]), (_MANY,), np.uint8), _ints32(p[5])
@@ -131,24 +131,24 @@ def _events(frame: Array, weight: Array) -> Any:
     return Events(bits, p[1], weight, p[3], p[4], narrow, index, index, _ints64(p[6]))
 
 
-@compiled
+@inner
 def _lookups(frame: Array, table: Array, groups: Any) -> Any:
     p = frame[FRAME:]
     bits = carray(ln.to_pointer(p[0]), (_MANY,), np.uint8)
     return Lookups(bits, p[1], _ints64(p[2]), _ints64(p[3]), _ints64(p[4]), table, groups)
 
 
-@compiled
+@inner
 def _bytes(address: int) -> Array:
     return carray(ln.to_pointer(address), (_MANY,), np.uint8)
 
 
-@compiled
+@inner
 def _ints32(address: int) -> Array:
     return carray(ln.to_pointer(address), (_MANY,), np.int32)
 
 
-@compiled
+@inner
 def _ints64(address: int) -> Array:
     return carray(ln.to_pointer(address), (_MANY,), np.int64)
 
@@ -200,9 +200,13 @@ def _move_small(
     return new, ln.add(ln.add(ln.scale_small(v, leak), new), bias)
 
 
-@compiled
+@inner
 def _run(frame: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
-    """Run all blocks of all places, two at a time: while one waits for its sums the other moves."""
+    """Run all places of all blocks, two at a time: while one waits for its sums the other moves.
+
+    A block visits all its places before the next block begins: the part of the weight table that
+    it reads stays in the cache.
+    """
     blocks, steps = frame[1], frame[2]
     units = frame[0] * blocks
     for sample in range(samples):
@@ -215,15 +219,15 @@ def _run(frame: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
 def _run_two(
     frame: Array, sample: int, first: int, second: int, source: Any, tag: Any, mode: Any
 ) -> None:
-    """Run all steps of two blocks; the same twice for a last one that is left over."""
+    """Run all steps of two neighbours in that order; the same twice for a last one left over."""
     places, blocks, steps = frame[:3]
     leaks, thresholds, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
     spikes, stride, traced = _bytes(frame[12]), frame[13], frame[15] != 0
     empty = ln.zeros(biases, tag)
     change = Change(ln.fill(frame[3], empty), ln.fill(frame[4], empty), frame[5], frame[6],
                     ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty))  # fmt: skip
-    place0, block0 = first // blocks, first % blocks
-    place1, block1 = second // blocks, second % blocks
+    block0, place0 = first // places, first % places
+    block1, place1 = second // places, second % places
     lane0, lane1 = block0 * 16 * len(tag), block1 * 16 * len(tag)
     wide = blocks * 16 * len(tag)
     to0 = ln.fetch(_ints64(frame[14]), place0) + lane0 // 8

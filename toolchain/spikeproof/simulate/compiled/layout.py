@@ -49,10 +49,13 @@ class Blocks:
 def choose_blocks(neurons: int, events: bool) -> Blocks:
     """Choose the width that wastes least."""
     widths = _EVENT_WIDTHS if events else _LOOKUP_WIDTHS
-    overhead = _EVENT_OVERHEAD if events else _LOOKUP_OVERHEAD
-    cost = {lanes: -(-neurons // lanes) * (lanes + overhead) for lanes in widths}
-    lanes = min(widths, key=lambda w: (cost[w], -w))
-    return Blocks(-(-neurons // lanes), lanes)
+    choices = [Blocks(-(-neurons // lanes), lanes) for lanes in widths]
+    return min(choices, key=lambda blocks: (block_cost(blocks, events), -blocks.lanes))
+
+
+def block_cost(blocks: Blocks, events: bool) -> int:
+    """Return what visiting all blocks of a place costs, in lanes."""
+    return blocks.count * (blocks.lanes + (_EVENT_OVERHEAD if events else _LOOKUP_OVERHEAD))
 
 
 @dataclass(frozen=True, eq=False)

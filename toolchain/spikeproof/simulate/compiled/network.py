@@ -18,6 +18,7 @@ from spikeproof.simulate.compiled.layout import (
     LookupTable,
     Moves,
     ProductTable,
+    block_cost,
     by_place,
     choose_blocks,
     event_table,
@@ -32,6 +33,8 @@ from spikeproof.simulate.compiled.layout import (
 Table = EventTable | ProductTable | LookupTable | GradedTable
 
 _PIXEL_MAX = 255
+_SHARED_WIDTH_COST = 0.02
+"""Share of a network's work that may be lost to a width that another layer needs anyway."""
 _TABLE_VALUES = 1 << 26
 """Half a GiB while tables are built."""
 
@@ -93,7 +96,7 @@ def _table_values(synapse: chip.Synapse | chip.HostCurrent) -> int:
 
 def lay_out(network: chip.ChipNetwork) -> list[Step]:
     """Lay out all layers of a checked network for which :func:`fits` holds."""
-    blocks = [_blocks(layer) for layer in network.layers]
+    blocks = _all_blocks(network)
     steps: list[Step] = []
     arriving: BitMap | None = None
     if network.coding == "spikes":
@@ -111,10 +114,37 @@ def lay_out(network: chip.ChipNetwork) -> list[Step]:
     return steps
 
 
-def _blocks(layer: chip.ChipLayer) -> Blocks:
-    inner = layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
-    events = isinstance(inner, chip.DenseSynapse) and not tiles.available()
-    return choose_blocks(layer.shape[0], events)
+def _all_blocks(network: chip.ChipNetwork) -> list[Blocks]:
+    """Choose how each layer is cut.
+
+    A small dense layer takes the width of another one where that costs next to nothing: every
+    width is compiled for itself, for seconds.
+    """
+    events = [_sums_events(layer) for layer in network.layers]
+    chosen = [choose_blocks(la.shape[0], e) for la, e in zip(network.layers, events, strict=True)]
+    work = [_work(la, b) for la, b in zip(network.layers, chosen, strict=True)]
+    dense = [k for k, found in enumerate(events) if found]
+    for k in sorted(dense, key=lambda k: work[k]):
+        for lanes in sorted({chosen[j].lanes for j in dense if work[j] > work[k]}):
+            blocks = Blocks(-(-network.layers[k].shape[0] // lanes), lanes)
+            if _work(network.layers[k], blocks) - work[k] <= _SHARED_WIDTH_COST * sum(work):
+                chosen[k] = blocks
+                break
+    return chosen
+
+
+def _sums_events(layer: chip.ChipLayer) -> bool:
+    return isinstance(_inner(layer), chip.DenseSynapse) and not tiles.available()
+
+
+def _work(layer: chip.ChipLayer, blocks: Blocks) -> int:
+    """Return what a layer costs when it is cut so, in lanes visited per input."""
+    inputs = int(np.prod(_inner(layer).weight.shape[1:]))
+    return int(np.prod(layer.shape[1:])) * inputs * block_cost(blocks, _sums_events(layer))
+
+
+def _inner(layer: chip.ChipLayer) -> chip.Synapse:
+    return layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
 
 
 def _map_for(reader: chip.ChipLayer, shape: tuple[int, ...], lanes: int) -> BitMap:

@@ -14,7 +14,7 @@ from numba.extending import overload
 
 from spikeproof.simulate.compiled import lanes as ln
 from spikeproof.simulate.compiled import tiles
-from spikeproof.simulate.compiled.cache import compiled
+from spikeproof.simulate.compiled.cache import inner
 
 Array = Any
 joined = njit(inline="always")
@@ -137,7 +137,7 @@ def _prepare(source: Any, sample: Any, steps: Any) -> Callable[..., None]:
     return events if _is(source, Events) else nothing
 
 
-@compiled
+@inner
 def multiply_group(source: Any, first: int, count: int) -> None:
     """Multiply ``count`` steps, from step ``first`` on, with all weights."""
     pitch, width = source.depth * tiles.DEPTH, source.pairs * tiles.PAIR * tiles.COLUMNS
@@ -158,7 +158,7 @@ def multiply_group(source: Any, first: int, count: int) -> None:
     tiles.release()
 
 
-@compiled
+@inner
 def list_events(bits: Array, start: int, rows: int, index: Array, at: int) -> int:
     """Write the positions of all set bits without a branch: 8 numbers per byte, then move on."""
     first = at
