@@ -20,6 +20,7 @@ from spikeproof.io.known import images_hash
 from spikeproof.simulate.trace import Engine, SlowEngine
 
 if TYPE_CHECKING:
+    from spikeproof.cli.ahead import Ahead
     from spikeproof.cli.console import Console
     from spikeproof.cli.images import Images
     from spikeproof.ir.chip import ChipNetwork
@@ -158,8 +159,11 @@ def make_folder(path: Path) -> None:
         ) from error  # fmt: skip
 
 
-def prepare_fast(console: Console, network: ChipNetwork) -> None:
-    """Load the fast engine's kernels; whoever waits because they are compiled is told so."""
+def prepare_fast(console: Console, network: ChipNetwork, ahead: Ahead | None = None) -> None:
+    """Load the fast engine's kernels; whoever waits because they are compiled is told so.
+
+    ``ahead``: a process that is compiling them already, see :mod:`spikeproof.cli.ahead`.
+    """
     from spikeproof.simulate.fast import FastEngine, compiled
 
     if not compiled():
@@ -174,6 +178,10 @@ def prepare_fast(console: Console, network: ChipNetwork) -> None:
                 once = " (once on a machine)" if cache.folder else ""
                 stage = console.stage(f"Compiling the fast engine's kernels{once}")
                 shown.append(stack.enter_context(stage))
+
+        if ahead is not None and ahead.poll() is None:
+            compiling()
+            ahead.wait()
 
         def progress(done: int, total: int) -> None:
             for show in shown:

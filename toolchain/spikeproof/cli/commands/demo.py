@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.commands.convert import show_table
 from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
@@ -55,13 +56,14 @@ def run(
     images = load_images(None, "calibration", source.checkpoint, None)
     test = load_images(None, "test", source.checkpoint, None)
     console.note(f"{network.name}: trained network {source.path}")
-    with console.stage("Converting to chip integers", "layers") as progress:
-        _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
-        bundle = write_bundle(output / f"{network.name}.spk", made)
-    show_table(console, bundle.record["table"])
-    same = _self_test(console, bundle)
-    settings = load_config(SUITE, engine=ENGINE)
-    report = verify_into(console, bundle, source, test, settings, output)
+    with compiling_ahead(source.path) as ahead:
+        with console.stage("Converting to chip integers", "layers") as progress:
+            _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
+            bundle = write_bundle(output / f"{network.name}.spk", made)
+        show_table(console, bundle.record["table"])
+        same = _self_test(console, bundle)
+        settings = load_config(SUITE, engine=ENGINE)
+        report = verify_into(console, bundle, source, test, settings, output, ahead)
     code = show_verdict(console, report)
     return code if same else FAILED
 

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from spikeproof.cli.ahead import Ahead, compiling_ahead
 from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.console import Console
 from spikeproof.cli.images import Images, load_images, show_data, warn
@@ -102,10 +103,11 @@ def run(
     images = load_images(data, "test", source.checkpoint, "--data").first(limit)
     if dry_run:
         return _show_plan(console, settings, folder, images)
-    report = verify_into(
-        console, loaded, source, images, settings, folder,
-        calibration=calibration, workers=workers, cluster=cluster,
-    )  # fmt: skip
+    with compiling_ahead(bundle) as ahead:
+        report = verify_into(
+            console, loaded, source, images, settings, folder, ahead,
+            calibration=calibration, workers=workers, cluster=cluster,
+        )  # fmt: skip
     return show_verdict(console, report)
 
 
@@ -116,6 +118,7 @@ def verify_into(
     images: Images,
     settings: VerifyConfig,
     folder: Path,
+    ahead: Ahead | None = None,
     *,
     calibration: Path | None = None,
     workers: int = 1,
@@ -133,8 +136,12 @@ def verify_into(
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))
+<<<<<<< HEAD
     fitted = find_calibration(bundle, calibration)
     prepare_fast(console, bundle.network)
+=======
+    prepare_fast(console, bundle.network, ahead)
+>>>>>>> fca094c (Compile kernels in the background of demo and verify)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
             bundle,

@@ -1,0 +1,73 @@
+"""Kernels are compiled in the background where they will be needed, and only there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+
+from spikeproof.cli import ahead
+from spikeproof.cli.ahead import compiling_ahead
+from spikeproof.cli.console import Console
+from spikeproof.cli.workflow import prepare_fast
+from spikeproof.io.bundle import load_bundle
+from spikeproof.simulate.compiled import cache
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have other processes keep their kernels in a new folder, and this one look there."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    place = tmp_path / "spikeproof" / f"kernels-{cache.kernel_hash()}"
+    monkeypatch.setattr(cache, "folder", place)
+    return place
+
+
+def test_kernels_of_a_network_being_converted_are_those_its_bundle_needs(
+    tiny_checkpoint: Path, tiny_bundle: Path, empty_cache: Path
+) -> None:
+    with compiling_ahead(tiny_checkpoint) as process:
+        assert process is not None and process.wait() == 0
+    made = {path: path.stat().st_mtime_ns for path in empty_cache.glob("*.kernel")}
+    assert made
+    with compiling_ahead(tiny_bundle) as process:
+        assert process is None, "there is nothing left to do"
+    again = subprocess.run([sys.executable, "-c", ahead._START, str(tiny_bundle)], check=False)
+    assert again.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in empty_cache.glob("*.kernel")} == made
+
+
+def test_whoever_comes_before_the_kernels_are_ready_waits_and_is_told(
+    tiny_bundle: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(ahead, "_START", "import time; time.sleep(0.5)")
+    network = load_bundle(tiny_bundle).network
+    start = time.monotonic()
+    with compiling_ahead(tiny_bundle) as process:
+        prepare_fast(Console(), network, process)
+        assert process is not None and process.poll() == 0
+    assert time.monotonic() - start >= 0.5
+    assert "Compiling the fast engine's kernels" in capsys.readouterr().err
+
+
+def test_the_background_process_ends_with_the_work_it_was_for(
+    tiny_bundle: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "_START", "import time; time.sleep(60)")
+    with pytest.raises(KeyboardInterrupt), compiling_ahead(tiny_bundle) as process:
+        raise KeyboardInterrupt
+    assert process is not None and process.poll() is not None
+
+
+def test_a_background_process_that_fails_is_no_error(
+    tmp_path: Path, tiny_bundle: Path, empty_cache: Path
+) -> None:
+    with compiling_ahead(tmp_path / "absent.spk") as process:
+        assert process is not None and process.wait() != 0
+        prepare_fast(Console(), load_bundle(tiny_bundle).network, process)

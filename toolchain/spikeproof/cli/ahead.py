@@ -1,0 +1,84 @@
+"""Compile the fast engine's kernels in another process while this one waits for something else.
+
+Compiling holds Python's lock, so a thread would gain nothing. The other process only fills the
+cache on the disk; if it fails, whoever needs a kernel compiles it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikeproof.errors import BundleError
+
+if TYPE_CHECKING:
+    from spikeproof.ir.chip import ChipNetwork
+
+_START = "import sys; from spikeproof.cli.ahead import compile_for; compile_for(sys.argv[1])"
+_FEW_IMAGES = 2
+
+Ahead = subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def compiling_ahead(path: Path) -> Iterator[Ahead | None]:
+    """Compile in the background what the network in ``path`` will need; end that with the block.
+
+    Args:
+        path: a bundle, or a checkpoint that is being converted meanwhile.
+
+    Yields:
+        The process to wait for; None where there is nothing to do: kernels are on the disk, cannot
+        be kept there, or are not compiled at all.
+    """
+    if not _needed():
+        yield None
+        return
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START, str(path.resolve())],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _needed() -> bool:
+    from spikeproof.simulate.fast import compiled
+
+    if not compiled():
+        return False
+    from spikeproof.simulate.compiled import cache
+
+    return cache.folder is not None and not cache.is_filled()
+
+
+def compile_for(path: str) -> None:
+    """Compile what the network in a file needs (in the other process)."""
+    from spikeproof_lava.guard import die_with_parent
+
+    die_with_parent()
+    from spikeproof.simulate.fast import FastEngine
+
+    FastEngine(1).prepare(_chip_network(Path(path)))
+
+
+def _chip_network(path: Path) -> ChipNetwork:
+    """Read a bundle, or convert a checkpoint roughly: kernels depend on little but its form."""
+    from spikeproof.io.bundle import load_bundle
+    from spikeproof.io.checkpoint import load_checkpoint
+    from spikeproof.passes.convert import convert_network
+
+    with contextlib.suppress(BundleError):  # a file of another kind
+        return load_bundle(path).network
+    source = load_checkpoint(path).network
+    images = np.random.default_rng(0).integers(0, 256, (_FEW_IMAGES, *source.input_shape), np.uint8)
+    return convert_network(source, images).chip
