@@ -91,3 +91,20 @@ def test_unrolling_uses_32_bit_indices_and_little_more_memory_than_the_matrix() 
     assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
     assert matrix.has_sorted_indices and matrix.has_canonical_format
     assert peak < 1.5 * (matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes)
+
+
+def test_the_documented_size_of_a_vgg_11_is_what_is_counted(root: Path) -> None:
+    plan = [(3, 64, 32), (64, 128, 16), (128, 256, 16), (256, 512, 8), (512, 512, 8),
+            (512, 512, 8), (512, 512, 4), (512, 512, 4)]  # fmt: skip
+    convolutions = sum(
+        unroll.count_synapses(
+            chip.ConvSynapse(
+                np.ones((out, inputs, 3, 3), np.int16), (inputs, size, size), padding=(1, 1)
+            )  # fmt: skip
+        )
+        for inputs, out, size in plan
+    )
+    total = convolutions + 512 * 16 * 4096 + 4096 * 4096 + 4096 * 10
+    page = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    gib = (estimate._START_BYTES + estimate._SYNAPSE_BYTES * total) / 2**30
+    assert f"has {total:,} connections: about {gib:.0f} GiB" in page
