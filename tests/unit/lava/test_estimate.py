@@ -100,7 +100,7 @@ def test_the_documented_size_of_a_vgg_11_is_what_is_counted(root: Path) -> None:
         unroll.count_synapses(
             chip.ConvSynapse(
                 np.ones((out, inputs, 3, 3), np.int16), (inputs, size, size), padding=(1, 1)
-            )  # fmt: skip
+            )
         )
         for inputs, out, size in plan
     )

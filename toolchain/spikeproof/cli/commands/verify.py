@@ -136,12 +136,8 @@ def verify_into(
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))
-<<<<<<< HEAD
     fitted = find_calibration(bundle, calibration)
-    prepare_fast(console, bundle.network)
-=======
     prepare_fast(console, bundle.network, ahead)
->>>>>>> fca094c (Compile kernels in the background of demo and verify)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
             bundle,
