@@ -41,7 +41,7 @@ def test_a_network_too_large_for_lava_is_refused_with_figures_and_ways_out(
     pytest.importorskip("lava")
     network = wide(64, 8)
     x = np.zeros((2, 2, 64, 8, 8), np.uint8)
-    save_bundle(tmp_path / "wide.spk", make_bundle(network, {"netx": {}}, x[:1]))
+    save_bundle(tmp_path / "wide.spk", make_bundle(network, {}, x[:1]))
     np.savez(tmp_path / "x.npz", x=x)
     free = memory_bytes(network) - 1
     monkeypatch.setattr(estimate, "available_bytes", lambda: free)
