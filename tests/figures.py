@@ -11,13 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spikeproof.attacks.weak import WEAK
+from spikeproof_models.card import load_card
+
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = {
     "clean": "clean",
     "noise 8/255": "gaussian 8/255",
-    "FGSM 8/255": "fgsm 8/255",
-    "PGD-20 4/255": "pgd-20 4/255",
-    "PGD-20 8/255": "pgd-20 8/255",
+    **{
+        f"{kind} {levels}/255 ({WEAK.bound})": f"{kind.lower()} {levels}/255"
+        for kind, levels in (("FGSM", 8), (f"PGD-{WEAK.steps}", 4), (f"PGD-{WEAK.steps}", 8))
+    },
 }
 RATIOS = {
     "torch float": "torch_float",
@@ -35,10 +39,10 @@ def table(root: Path = ROOT) -> str:
     """Return the table of all cards, as Markdown."""
     lines = ["| network | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for path in sorted((root / "models" / "zoo").glob("*.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        trained, chip = card["test"]["accuracy"], card["test"]["chip_accuracy"]
-        cells = [f"{100 * trained[k]:.2f} / {100 * chip[k]:.2f}" for k in COLUMNS.values()]
-        lines.append(f"| [`{card['name']}`](models/zoo/{path.stem}.md) | {' | '.join(cells)} |")
+        card = load_card(path)
+        found = [card.test.row(name) for name in COLUMNS.values()]
+        cells = [f"{100 * r.float_accuracy:.2f} / {100 * r.chip_accuracy:.2f}" for r in found]
+        lines.append(f"| [`{card.name}`](models/zoo/{path.stem}.md) | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ class Pool(nn.Module):
 
 
 @singledispatch
-def build_layer(node: Any, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def build_layer(node: Any, timesteps: int, gain_form: GainForm) -> nn.Module:
     """Return the module that computes a node.
 
     Raises:
@@ -106,42 +106,42 @@ def build_layer(node: Any, timesteps: int, gain_form: GainForm, width: float) ->
 
 
 @build_layer.register
-def _(node: floats.InputScale, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.InputScale, timesteps: int, gain_form: GainForm) -> nn.Module:
     return Scale(node)
 
 
 @build_layer.register
-def _(node: floats.Conv2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.Conv2d, timesteps: int, gain_form: GainForm) -> nn.Module:
     return Conv(node)
 
 
 @build_layer.register
-def _(node: floats.Linear, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.Linear, timesteps: int, gain_form: GainForm) -> nn.Module:
     return Dense(node)
 
 
 @build_layer.register
-def _(node: floats.BatchNorm2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.BatchNorm2d, timesteps: int, gain_form: GainForm) -> nn.Module:
     return Norm(node)
 
 
 @build_layer.register
-def _(node: floats.AvgPool2d, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.AvgPool2d, timesteps: int, gain_form: GainForm) -> nn.Module:
     return Pool(node)
 
 
 @build_layer.register
-def _(node: floats.Flatten, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.Flatten, timesteps: int, gain_form: GainForm) -> nn.Module:
     return nn.Flatten()
 
 
 @build_layer.register
-def _(node: floats.Lif, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
-    return LifLayer(node, timesteps, gain_form, width)
+def _(node: floats.Lif, timesteps: int, gain_form: GainForm) -> nn.Module:
+    return LifLayer(node, timesteps, gain_form)
 
 
 @build_layer.register
-def _(node: floats.Readout, timesteps: int, gain_form: GainForm, width: float) -> nn.Module:
+def _(node: floats.Readout, timesteps: int, gain_form: GainForm) -> nn.Module:
     return nn.Identity()
 
 

@@ -43,14 +43,21 @@ class SpikingNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: floats.FloatNetwork, gain_form: GainForm = "free", width: float = 1.0
+        self,
+        network: floats.FloatNetwork,
+        gain_form: GainForm = "free",
+        width: float = 1.0,
+        detach_reset: bool = False,
     ) -> None:
         super().__init__()
         check_float(network)
         self.network = network
         self.layers = nn.ModuleList(
-            build_layer(node, network.timesteps, gain_form, width) for node in network.nodes
+            build_layer(node, network.timesteps, gain_form) for node in network.nodes
         )
+        for layer in self.layers:
+            if isinstance(layer, LifLayer):
+                layer.width, layer.detach_reset = width, detach_reset
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, K)."""
@@ -121,6 +128,7 @@ def build_module(
     gain_form: GainForm = "free",
     dtype: torch.dtype = torch.float32,
     width: float = 1.0,
+    detach_reset: bool = False,
 ) -> SpikingNetwork:
     """Return the network as a torch module in evaluation mode.
 
@@ -129,5 +137,6 @@ def build_module(
         gain_form: "free" keeps stored gains exactly; "positive" for training.
         dtype: of parameters; the input must have the same.
         width: half-width of the surrogate slope.
+        detach_reset: let no gradient flow through the spikes that reset.
     """
-    return SpikingNetwork(network, gain_form, width).to(dtype).eval()
+    return SpikingNetwork(network, gain_form, width, detach_reset).to(dtype).eval()

@@ -1,7 +1,8 @@
 """LIF and DLIF neurons: pure step functions over an explicit state, and modules on top.
 
 One step of a layer is charge, fire, reset: v = leak v+ + gain I; s = 1 if v > threshold else 0;
-v+ = (1 - s) v. The reset is not detached: gradients flow through both factors.
+v+ = (1 - s) v. Gradients flow through both factors of the reset; with ``detach_reset`` the backward
+pass takes s in it for a constant, as many attacks do, and the forward pass is the same.
 Source: "Robust Stable Spiking Neural Networks", ICML 2024, sections on LIF and DLIF.
 """
 
@@ -74,9 +75,9 @@ def fire(v: Tensor, threshold: float, strict: bool = True, width: float = 1.0) -
     return spikes
 
 
-def reset(v: Tensor, s: Tensor) -> Tensor:
-    """Return v after the hard reset to zero; differentiable in both arguments."""
-    return (1 - s) * v
+def reset(v: Tensor, s: Tensor, detach_reset: bool = False) -> Tensor:
+    """Return v after the hard reset to zero; differentiable in v, and in s unless detached."""
+    return (1 - (s.detach() if detach_reset else s)) * v
 
 
 def lif_step(
@@ -88,11 +89,12 @@ def lif_step(
     gain: Tensor | None = None,
     strict: bool = True,
     width: float = 1.0,
+    detach_reset: bool = False,
 ) -> LifOutput:
     """Advance one timestep; ``gain`` is a scalar tensor a[t] (DLIF) or None (LIF)."""
     v = charge(v_after, current, leak, gain)
     s = fire(v, threshold, strict, width)
-    return LifOutput(s, v, reset(v, s))
+    return LifOutput(s, v, reset(v, s, detach_reset))
 
 
 class _LifSequence(torch.autograd.Function):
@@ -111,6 +113,7 @@ class _LifSequence(torch.autograd.Function):
         threshold: float,
         strict: bool,
         width: float,
+        detach_reset: bool,
     ) -> tuple[Tensor, Tensor]:
         v_all = current.new_empty((timesteps, *current.shape[1:]))
         s_all = torch.empty_like(v_all)
@@ -123,14 +126,14 @@ class _LifSequence(torch.autograd.Function):
             s = s_all[t].copy_(spiked)
             after = (1 - s).mul_(v)
         ctx.save_for_backward(v_all, s_all, current, gain)
-        ctx.numbers = leak, threshold, width
+        ctx.numbers = leak, threshold, width, detach_reset
         ctx.mark_non_differentiable(v_all)
         return s_all, v_all
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         v_all, s_all, current, gain = ctx.saved_tensors
-        leak, threshold, width = ctx.numbers
+        leak, threshold, width, detach_reset = ctx.numbers
         grad_v = triangle(v_all, threshold, width)
         carried: Tensor | None = None
         for t in reversed(range(v_all.shape[0])):
@@ -138,9 +141,10 @@ class _LifSequence(torch.autograd.Function):
                 grad_v[t].mul_(grads[0][t])
             else:
                 keep = carried * (1 - s_all[t])
-                grad_v[t].mul_(grads[0][t] - carried.mul_(v_all[t])).add_(keep)
+                through_reset = 0 if detach_reset else carried.mul_(v_all[t])
+                grad_v[t].mul_(grads[0][t] - through_reset).add_(keep)
             carried = grad_v[t] * leak
-        return *_input_gradients(grad_v, current, gain), None, None, None, None, None
+        return *_input_gradients(grad_v, current, gain), *[None] * 6
 
 
 def _input_gradients(
@@ -164,6 +168,7 @@ def lif_sequence(
     gain: Tensor | None = None,
     strict: bool = True,
     width: float = 1.0,
+    detach_reset: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run a layer from rest over all timesteps.
 
@@ -175,6 +180,7 @@ def lif_sequence(
         gain: (T,) for DLIF, None for LIF.
         strict: fire at v > threshold instead of >=.
         width: half-width of the surrogate.
+        detach_reset: let no gradient flow through the spike that resets.
 
     Returns:
         Spikes and v before the reset, both (T, B, ...). v carries no gradient.
@@ -186,7 +192,9 @@ def lif_sequence(
         raise InputError(f"current has {current.shape[0]} steps, expected 1 or {timesteps}")
     if gain is not None and gain.shape != (timesteps,):
         raise InputError(f"gain has shape {tuple(gain.shape)}, expected ({timesteps},)")
-    s, v = _LifSequence.apply(current, gain, timesteps, leak, threshold, strict, width)
+    s, v = _LifSequence.apply(
+        current, gain, timesteps, leak, threshold, strict, width, detach_reset
+    )
     return s, v
 
 
@@ -195,14 +203,14 @@ class LifLayer(nn.Module):
 
     The gain is positive by construction (exp of a parameter that starts at 0, so exactly 1) or,
     with ``gain_form="free"``, the parameter itself as in the paper; "free" also reproduces a
-    stored gain exactly.
+    stored gain exactly. ``width`` and ``detach_reset`` say how gradients are taken and may be
+    changed at any time; they never change what the layer computes.
     """
 
-    def __init__(
-        self, node: floats.Lif, timesteps: int, gain_form: GainForm = "free", width: float = 1.0
-    ) -> None:
+    def __init__(self, node: floats.Lif, timesteps: int, gain_form: GainForm = "free") -> None:
         super().__init__()
-        self.node, self.timesteps, self.gain_form, self.width = node, timesteps, gain_form, width
+        self.node, self.timesteps, self.gain_form = node, timesteps, gain_form
+        self.width, self.detach_reset = 1.0, False
         self.raw_gain: nn.Parameter | None = None
         if node.gain is not None:
             start = torch.from_numpy(np.array(node.gain))
@@ -220,4 +228,5 @@ class LifLayer(nn.Module):
         return lif_sequence(
             current, self.timesteps, leak=node.leak, threshold=node.threshold,
             gain=self.gain(), strict=node.strict, width=self.width,
+            detach_reset=self.detach_reset,
         )  # fmt: skip

@@ -218,8 +218,7 @@ boundary = 8
 [perturbations]
 gaussian = [8]
 fgsm = [8]
-pgd = [8]
-pgd_steps = 2
+pgd = []
 """
 
 

@@ -104,7 +104,7 @@ def test_an_item_that_kills_every_worker_ends_the_run(cluster: Any) -> None:
 
 SAMPLES = "[samples]\naccuracy = 24\ngaussian = 8\nfgsm = 8\npgd = 8\nstages = 8\nboundary = 8\n"
 # Every worker that crafts images loads torch, for seconds: one does here, and none there.
-ATTACKS = "gaussian = []\nfgsm = []\npgd = [8]\npgd_steps = 2\n"
+ATTACKS = "gaussian = []\nfgsm = [8]\npgd = []\n"
 NO_ATTACKS = "gaussian = []\nfgsm = []\npgd = []\n"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
@@ -140,3 +141,25 @@ def test_the_command_page_is_made_from_the_parser() -> None:
 def test_the_figures_of_the_readme_are_those_of_the_cards() -> None:
     module = runpy.run_path(str(ROOT / "tests" / "figures.py"))
     assert module["with_table"](README, module["table"]()) == README
+
+
+def test_every_attack_figure_of_the_readme_names_its_attack_and_is_called_an_upper_bound() -> None:
+    """And the independent figures are attributed, as no command here gives them."""
+    head = next(line for line in README.splitlines() if line.startswith("| network | clean"))
+    attacks = [cell for cell in head.split("|") if re.search("FGSM|PGD", cell)]
+    assert attacks and all(WEAK.bound in cell for cell in attacks)
+    assert "These networks do not withstand adaptive\nattacks." in README
+    for page in (README, (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")):
+        told = " ".join(page.split())
+        assert "independent evaluation" in told and "reproduces these three figures" in told
+        for share, name in (("4.5 %", "fmnist-lif-natural"), ("26 %", "fmnist-lif-adversarial"),
+                            ("59 %", "fmnist-dlif-adversarial-mppd")):  # fmt: skip
+            assert f"{share} of `{name}`" in told
+    assert "artefact of transfer" in README.replace("\n", " ")
+
+
+def test_the_attack_of_the_documents_is_the_one_in_use() -> None:
+    page = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    members = " and ".join(member.name for member in WEAK.members)
+    assert f"| {WEAK.name}: {members} |" in page
+    assert f"`{WEAK.name}`" in page and f"PGD-{WEAK.steps}" in page

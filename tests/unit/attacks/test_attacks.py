@@ -9,13 +9,17 @@ import torch
 from spikeproof.attacks import (
     FGSM,
     PGD,
+    Estimator,
     GaussianNoise,
+    images,
     perturb_images,
     perturb_worst,
     project_to_grid,
 )
 from spikeproof.attacks.base import Attack
+from spikeproof.attacks.gradient import input_gradient
 from spikeproof.errors import InputError
+from spikeproof.simulate.floats import run_float
 from spikeproof_models.builders import NeuronSpec, small_conv
 from spikeproof_models.networks import build_module
 
@@ -169,9 +173,27 @@ def test_the_grid_projection_rounds_inside_the_ball(radius, expected):
 
 
 def test_the_surrogate_of_the_attack_can_be_chosen(network, case):
-    narrow, wide = (perturb_images(FGSM(EPS), network, *case, seed=0, surrogate_width=w)
+    narrow, wide = (perturb_images(FGSM(EPS), network, *case, seed=0, estimator=Estimator(w))
                     for w in (0.25, 2.0))  # fmt: skip
     assert not np.array_equal(narrow, wide)
+
+
+def test_detaching_the_reset_changes_the_attack_and_never_the_network(network, case):
+    x, y = case
+    pixels = torch.from_numpy(x / np.float32(255))
+    models = [build_module(network, detach_reset=detach) for detach in (False, True)]
+    (logits, records), (same, other) = (model.record(pixels) for model in models)
+    assert torch.equal(logits, same)
+    for name, record in records.items():
+        if record.s is not None:
+            assert torch.equal(record.s, other[name].s) and torch.equal(record.v, other[name].v)
+    gradients = [input_gradient(model, pixels, torch.from_numpy(y))[0] for model in models]
+    assert not torch.allclose(*gradients)
+    attached, detached = (
+        perturb_images(FGSM(EPS), network, x, y, seed=0, estimator=Estimator(1.0, reset))
+        for reset in ("attached", "detached")
+    )
+    assert not np.array_equal(attached, detached)
 
 
 def test_progress_counts_images(network, case):
@@ -195,16 +217,60 @@ def test_a_radius_of_a_fraction_of_a_level_is_refused(network, case):
 
 
 @pytest.mark.parametrize("width", [0, -1, 1e-9, float("nan"), float("inf")])
-def test_a_surrogate_that_passes_no_gradient_is_refused(network, case, width):
+def test_a_surrogate_that_passes_no_gradient_is_refused(width):
     with pytest.raises(InputError, match="surrogate width"):
-        perturb_images(FGSM(EPS), network, *case, seed=0, surrogate_width=width)
-    with pytest.raises(InputError, match="surrogate width"):
-        perturb_worst(FGSM(EPS), network, *case, seed=0, surrogate_widths=(1.0, width))
+        Estimator(width)
 
 
-def test_no_surrogate_at_all_is_refused(network, case):
-    with pytest.raises(InputError, match="no surrogate width"):
-        perturb_worst(FGSM(EPS), network, *case, seed=0, surrogate_widths=())
+def test_a_reset_that_is_neither_attached_nor_detached_is_refused():
+    with pytest.raises(InputError, match="expected 'attached' or 'detached'"):
+        Estimator(1.0, "loose")
+
+
+def test_no_estimator_at_all_is_refused(network, case):
+    with pytest.raises(InputError, match="no estimator"):
+        perturb_worst(FGSM(EPS), network, *case, seed=0, estimators=())
+
+
+MANY = (Estimator(2.0), Estimator(2.0, "detached"), Estimator(0.5), Estimator(0.1, "detached"))
+STRONG = 12 / 255
+
+
+@pytest.fixture
+def fooled_case(tiny_network):
+    """A network that is easily fooled, and images with its own answers to them."""
+    x = np.random.default_rng(0).integers(0, 256, (60, *tiny_network.input_shape)).astype(np.uint8)
+    return tiny_network, x, run_float(tiny_network, x).predictions
+
+
+@pytest.mark.parametrize("attack", [FGSM(STRONG), PGD(STRONG, steps=3)], ids=lambda a: a.label)
+def test_more_estimators_never_make_an_attack_weaker(attack, fooled_case):
+    network, x, y = fooled_case
+    (alone, _), (together, right) = (
+        perturb_worst(attack, network, x, y, seed=3, estimators=m) for m in (MANY[:1], MANY)
+    )
+    fooled, by_any = (run_float(network, found).predictions != y for found in (alone, together))
+    assert (fooled <= by_any).all()
+    assert fooled.any()
+    assert by_any.sum() > fooled.sum()
+    assert np.array_equal(alone[fooled], together[fooled])
+    assert np.array_equal(fooled, ~right[0])
+    assert np.array_equal(by_any, ~right[-1])
+
+
+def test_only_survivors_are_tried_again_and_a_success_stays(fooled_case, monkeypatch):
+    network, x, y = fooled_case
+    tried = []
+
+    def counted(attack, network, x, y, **options):
+        tried.append(len(x))
+        return perturb_images(attack, network, x, y, **options)
+
+    monkeypatch.setattr(images, "perturb_images", counted)
+    _, right = perturb_worst(FGSM(STRONG), network, x, y, seed=3, estimators=MANY)
+    assert tried == [len(x), *right[:-1].sum(1)]
+    assert (np.diff(right.astype(int), axis=0) <= 0).all()
+    assert right[0].sum() > right[-1].sum()
 
 
 @pytest.mark.parametrize("attack", BOUNDED, ids=lambda a: a.label)

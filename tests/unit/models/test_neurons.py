@@ -65,10 +65,32 @@ def test_the_reset_is_not_detached():
     assert (grad_v.item(), grad_s.item()) == (0.0, -3.0)
 
 
+def test_a_detached_reset_takes_the_spike_for_a_constant_and_resets_all_the_same():
+    v, s = torch.tensor(3.0, requires_grad=True), torch.tensor(0.0, requires_grad=True)
+    after = reset(v, s, detach_reset=True)
+    (grad_v, grad_s) = torch.autograd.grad(after, (v, s), allow_unused=True)
+    assert (after.item(), grad_v.item(), grad_s) == (3.0, 1.0, None)
+    assert reset(v, torch.tensor(1.0), detach_reset=True).item() == 0.0
+
+
+def test_detaching_the_reset_changes_the_gradient_of_a_sequence_as_computed_by_hand():
+    # leak 1, v1 = x (no spike for x = .75), v2 = 2x = 1.5 (spike); width 1, so the slopes are
+    # .75 and .5. Loss s2: ds2/dx = .5 dv2/dx, dv2/dx = 1 + (1 - s1) - v1 ds1/dx.
+    current = torch.full((1, 1), 0.75, requires_grad=True)
+    found = [
+        torch.autograd.grad(lif_sequence(current, 2, leak=1.0, detach_reset=d)[0][1].sum(), current)
+        for d in (False, True)
+    ]
+    assert [g.item() for (g,) in found] == [0.5 * (2 - 0.75 * 0.75), 0.5 * 2]
+
+
+@pytest.mark.parametrize("detach_reset", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("with_gain", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
-def test_the_fast_sequence_equals_the_steps_in_values_and_gradients(shared, with_gain, strict):
+def test_the_fast_sequence_equals_the_steps_in_values_and_gradients(
+    shared, with_gain, strict, detach_reset
+):
     rng = torch.Generator().manual_seed(3)
     steps = 6
     current = torch.randn((1 if shared else steps, 3, 4), generator=rng, dtype=torch.float64)
@@ -76,6 +98,7 @@ def test_the_fast_sequence_equals_the_steps_in_values_and_gradients(shared, with
     gain = torch.rand(steps, generator=rng, dtype=torch.float64) + 0.5 if with_gain else None
     inputs = [current] if gain is None else [current, gain.requires_grad_()]
     options = {"gain": gain, "strict": strict, "width": 1.3, "leak": 0.8}
+    options["detach_reset"] = detach_reset
     s, v = lif_sequence(current, steps, **options)
     s_plain, v_plain = steps_over(current, steps, **options)
     assert torch.equal(s, s_plain)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
+from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
 from spikeproof.simulate.floats import run_float
+from spikeproof.verify.config import SUITES, load_config
+from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
 from spikeproof_models import cards
 from spikeproof_models.builders import NeuronSpec, mlp
+from spikeproof_models.card import load_card
 from spikeproof_models.datasets import ImageSet, find_fashion_mnist, load_fashion_mnist
 from spikeproof_models.locations import zoo_dir
 from spikeproof_models.shipped import ALL_TEST_FILE, CALIBRATION_FILE, TEST_FILE, write_shipped
@@ -90,20 +92,52 @@ def test_the_three_networks_are_there():
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
 def test_a_network_is_what_its_card_says(path):
     checkpoint = load_checkpoint(path)
-    card = json.loads(path.with_suffix(".json").read_text())
-    assert checkpoint.network.name == path.stem == card["name"]
-    assert card["checkpoint"] == content_hash(path.read_bytes())
-    assert card["training"] == checkpoint.training
-    assert card["test"]["images"] == 10_000
-    clean, chip = (card["test"][k]["clean"] for k in ("accuracy", "chip_accuracy"))
-    assert (
-        f"| clean | {100 * clean:.2f} | {100 * chip:.2f} |" in path.with_suffix(".md").read_text()
-    )
+    card = load_card(path.with_suffix(".json"))
+    assert checkpoint.network.name == path.stem == card.name
+    assert card.checkpoint == content_hash(path.read_bytes())
+    assert card.training == checkpoint.training
+    assert card.test.images == 10_000
+    clean, chip = card.test.row("clean").float_accuracy, card.test.row("clean").chip_accuracy
+    assert path.with_suffix(".md").read_text() == cards.render(card, cards.recipe_file(card.name))
     assert abs(chip - clean) <= 0.005  # the promise: integers within half a point
     # 1 000 of the 10 000 images: three standard deviations are 3 points.
     images = load_npz(TEST_FILE)
     found = (run_float(checkpoint.network, images.x).predictions == images.y).mean()
     assert abs(found - clean) < 0.03
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
+def test_a_card_was_measured_with_the_attack_and_the_seed_of_the_suites(path):
+    """Else README, card and verify give different figures under one name, as they once did."""
+    test = load_card(path.with_suffix(".json")).test
+    for suite in SUITES:
+        settings = load_config(suite)
+        assert test.attack == settings.resolved()["attack"]
+        assert test.seed == settings.seed
+    for row in test.rows:
+        attacked = row.perturbation.startswith(GRADIENT_KINDS)
+        assert row.bound == (WEAK.bound if attacked else "")
+        assert row.images == (cards.ATTACKED if attacked else test.images)
+        assert row.clean_float_right >= row.float_right or not attacked
+    text = path.with_suffix(".md").read_text()
+    assert text.count(WEAK.bound) > 6
+    assert ("artefact of transfer" in text) == any(
+        row.bound and row.chip_right > row.float_right for row in test.rows
+    )
+
+
+def test_verify_crafts_the_very_images_of_a_card():
+    """One chunk of one network, under the attack on whose figure README and terminal disagreed."""
+    path = zoo_dir() / "fmnist-lif-natural.ckpt"
+    network, images = load_checkpoint(path).network, load_npz(TEST_FILE)
+    settings = load_config("quick")
+    item = next(p for p in perturbations(settings, len(images)) if p.kind == "pgd")
+    made = craft_chunk(item, network, images.x, images.y, 0, seed=settings.seed)
+    right = run_float(network, made.images).predictions == images.y[:CHUNK]
+    card = load_card(path.with_suffix(".json")).test.row(item.name)
+    stored = np.unpackbits(np.frombuffer(bytes.fromhex(card.first_chunk), np.uint8))[:CHUNK]
+    # On one machine all agree; elsewhere the last bit of a gradient may decide on a pixel.
+    assert (right == stored.astype(bool)).sum() >= CHUNK - 2
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
@@ -129,12 +163,22 @@ def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(path, Checkpoint(network, training))
     lines = []
     text = cards.write_card(path, lines.append).read_text()
-    facts = json.loads((tmp_path / "tiny.json").read_text())
-    accuracy, chip = facts["test"]["accuracy"], facts["test"]["chip_accuracy"]
-    assert set(accuracy) == set(chip) == {"clean"} | {a.label for a in cards.attacks()}
-    assert accuracy["pgd-20 8/255"] <= accuracy["clean"]
-    assert len(lines) == len(accuracy)
+    card = load_card(tmp_path / "tiny.json")
+    names = [row.perturbation for row in card.test.rows]
+    assert names == ["clean", *(item.name for item in cards.plan(8))]
+    worst, clean = card.test.row("pgd-20 8/255"), card.test.row("clean")
+    assert worst.float_right <= clean.float_right == worst.clean_float_right
+    assert worst.compared == 8
+    assert len(lines) == len(names) - 1
     assert "55,000 of the 60,000 training images" in text
     assert "Gain of l1 per timestep: 1.0000, 1.0000, 1.0000, 1.0000" in text
     assert "| 1 (chosen) | 1.0000 | 50.00 | 50.00 |" in text
     assert "spikeproof train" not in text  # there is no such recipe file
+
+
+def test_a_card_of_an_earlier_version_is_named_and_can_be_made_again(tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text('{"schema": 1, "name": "old", "test": {"accuracy": {"clean": 0.9}}}')
+    with pytest.raises(InputError, match="is not a card of this version") as caught:
+        load_card(path)
+    assert "python -m spikeproof_models.cards" in str(caught.value)

@@ -70,10 +70,37 @@ def test_numbers_stay_inside_the_drawing(make_report: Make) -> None:
 
 def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> None:
     charts = accuracy_curves(parse_report(make_report()).data("V7", AccuracyData).rows)
-    assert [c.caption for c in charts] == ["gaussian", "fgsm", "pgd-20"]
+    bound = "upper bound: weak attack"
+    assert [c.caption for c in charts] == ["gaussian", f"fgsm ({bound})", f"pgd-20 ({bound})"]
     for chart in charts:
         assert "at 0/255 trained 89.3 %" in chart.svg
         assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 4
+
+
+def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:
+    """Clean on 1 000 images joined with noise on the first 400 made noise seem to help."""
+    rows = [
+        AccuracyRow(perturbation="clean", strength=0, samples=1000, float_accuracy=0.80,
+                    chip_accuracy=0.80),
+        AccuracyRow(perturbation="gaussian", strength=8, samples=400, float_accuracy=0.85,
+                    chip_accuracy=0.85, clean_float_accuracy=0.87, clean_chip_accuracy=0.86,
+                    clean_float_ci=(0.84, 0.99), clean_chip_ci=(0.83, 0.90)),
+    ]  # fmt: skip
+    (chart,) = accuracy_curves(rows)
+    assert "at 0/255 trained 87.0 %, chip 86.0 %" in chart.svg
+    assert "80.0 %" not in chart.svg
+    for item in ElementTree.fromstring(chart.svg).iter("line"):
+        assert 0 <= float(item.get("y1", "0")) <= 228  # the clean interval is inside the axes
+
+
+@pytest.mark.parametrize(("samples", "starts"), [(1000, True), (400, False)])
+def test_an_older_report_joins_only_rows_of_equally_many_images(samples: int, starts: bool) -> None:
+    rows = [
+        AccuracyRow(perturbation=name, strength=s, samples=n, float_accuracy=a, chip_accuracy=a)
+        for name, s, n, a in (("clean", 0, 1000, 0.80), ("gaussian", 8, samples, 0.85))
+    ]
+    (chart,) = accuracy_curves(rows)
+    assert ("at 0/255" in chart.svg) == starts
 
 
 def test_only_clean_accuracy_still_gives_a_chart() -> None:

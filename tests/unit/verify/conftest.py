@@ -17,6 +17,7 @@ from spikeproof.passes.conversion import Conversion
 from spikeproof.passes.convert import ConvertOptions, convert_network
 from spikeproof.simulate.self_test import make_bundle
 from spikeproof.verify.config import VerifyConfig, load_config
+from spikeproof.verify.perturbations import Crafted
 from spikeproof.verify.stages import Stages, rebuild_stages
 
 SOURCE_HASH = "a" * 64
@@ -88,13 +89,13 @@ def config() -> VerifyConfig:
     )  # fmt: skip
 
 
-def noise(item: Any, network: Any, x: Any, y: Any, *, seed: int, progress: Any = None) -> Any:
+def noise(item: Any, network: Any, x: Any, y: Any, *, seed: int, compare: bool) -> Crafted:
     """Stand in for the attacks, without torch: noise of the given strength."""
     rng = np.random.default_rng(seed)
     step = rng.normal(0, item.strength, x.shape)
     if item.kind != "gaussian":
         step = np.sign(step) * item.strength
-    return np.clip(np.rint(x + step), 0, 255).astype(np.uint8)
+    return Crafted(np.clip(np.rint(x + step), 0, 255).astype(np.uint8))
 
 
 @pytest.fixture()

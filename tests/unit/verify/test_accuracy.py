@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_row, accuracy_rows
 from spikeproof.verify.checks import accuracy_check
 from spikeproof.verify.perturbations import Perturbation
 
-ITEM = Perturbation("pgd", 8, 1000, 20)
+ITEM = Perturbation("pgd", 8, 1000)
 
 
 def _row(only_float: int, only_chip: int, total: int = 1000, margin: float = 0.02) -> Any:
@@ -94,3 +95,64 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     rows = accuracy_rows({**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
                          [Perturbation("fgsm", 8, 400)], truth, config)  # fmt: skip
     assert accuracy_check(rows, [])["verdict"] == "pass"
+
+
+def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> None:
+    """Clean on 1 000 images beside noise on the first 400 made noise look like a help."""
+    wrong_late = [0] * 20 + [1] * 20
+    merged = {
+        "clean": {"float": wrong_late, "chip": wrong_late},
+        "gaussian 16/255": {"float": [0] * 20, "chip": [0] * 19 + [1]},
+    }
+    clean, noise = accuracy_rows(
+        merged, [Perturbation("gaussian", 16, 20)], np.zeros(40, int), config
+    )
+    assert (clean["float_accuracy"], clean["clean_float_accuracy"]) == (0.5, 0.5)
+    assert (noise["samples"], noise["float_accuracy"]) == (20, 1.0)
+    assert (noise["clean_float_accuracy"], noise["clean_chip_accuracy"]) == (1.0, 1.0)
+    assert noise["clean_float_ci"][0] < 1.0 <= noise["clean_float_ci"][1] + 1e-9
+
+
+def _attacked(config: Any, right: dict[str, int], chip_right: int = 50) -> Any:
+    """Return V7 for 100 images of which an attack leaves so many right, by estimator."""
+    merged = {
+        "clean": {"float": [0] * 100, "chip": [0] * 100},
+        "pgd-20 8/255": {"float": [0] * 50 + [1] * 50,
+                         "chip": [0] * chip_right + [1] * (100 - chip_right)},
+    }  # fmt: skip
+    shares = {name: [True] * n + [False] * (100 - n) for name, n in right.items()}
+    planned = [Perturbation("pgd", 8, 100)]
+    rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
+    return accuracy_check(rows, [])
+
+
+def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -> None:
+    found = _attacked(config, {"0.25 attached": 60, "0.25 detached": 50})
+    assert found["figures"]["masking_suspected"] is True
+    assert "Gradient masking suspected: under pgd-20 8/255" in found["summary"]
+    assert "60.0% (0.25 attached) and 50.0% (0.25 detached)" in found["summary"]
+    assert found["data"]["rows"][1]["estimators"] == {"0.25 attached": 0.6, "0.25 detached": 0.5}
+
+
+def test_masking_alone_does_not_change_the_verdict_on_equality(config: Any) -> None:
+    verdicts = [_attacked(config, {"a": n, "b": 50})["verdict"] for n in (50, 90)]
+    assert verdicts[0] == verdicts[1]
+
+
+def test_estimators_within_five_points_raise_no_suspicion(config: Any) -> None:
+    found = _attacked(config, {"0.25 attached": 55, "0.25 detached": 50})
+    assert found["figures"]["masking_suspected"] is False
+    assert "masking" not in found["summary"]
+
+
+def test_accuracy_under_attack_is_called_an_upper_bound_of_a_named_weak_attack(config: Any) -> None:
+    found = _attacked(config, {})
+    assert f"is an {WEAK.bound}" in found["summary"]
+    assert [row["bound"] for row in found["data"]["rows"]] == ["", WEAK.bound]
+    assert found["data"]["attack"] == WEAK.describe()
+
+
+def test_a_chip_ahead_under_attack_is_explained_as_transfer(config: Any) -> None:
+    ahead, behind = (_attacked(config, {}, chip_right=n)["summary"] for n in (55, 45))
+    assert TRANSFER in ahead and "Here: pgd-20 8/255." in ahead
+    assert "transfer" not in behind

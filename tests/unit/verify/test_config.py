@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError
-from spikeproof.verify.config import load_config
+from spikeproof.verify.config import SUITES, load_config
 
 
 @pytest.mark.parametrize("suite", ["quick", "full"])
@@ -68,9 +69,7 @@ def test_unknown_keys_are_named_with_a_suggestion(tmp_path: Path) -> None:
     ["alpha = 0.7", "[mppd]\nratio = [1.1, 1.2]", "lava_samples = 0", "[margins]\nfgsm = -1",
      "margins = 3", "not toml at all =", "[perturbations]\nfgsm = [0.5]",
      "[perturbations]\npgd = [2.5]", "[perturbations]\nfgsm = [0]",
-     "[perturbations]\nsurrogate_widths = [0.25, 0]",
-     "[perturbations]\nsurrogate_widths = [1e-9]",
-     "[perturbations]\nsurrogate_widths = [inf]", "[perturbations]\nsurrogate_widths = []"],
+     "[perturbations]\nsurrogate_widths = [0.25]", "[perturbations]\npgd_steps = 2"],
 )  # fmt: skip
 def test_impossible_settings_are_refused(tmp_path: Path, body: str) -> None:
     path = tmp_path / "mine.toml"
@@ -88,3 +87,11 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('engine = "lava"\n')
     assert load_config("quick", path, engine="fast", seed=None).engine == "fast"
+
+
+def test_suites_share_one_attack_which_no_setting_changes() -> None:
+    """Else two figures of one network under "PGD-20 at 8/255" need not agree."""
+    described = [load_config(suite).resolved()["attack"] for suite in SUITES]
+    assert all(found == WEAK.describe() for found in described)
+    assert (WEAK.members[0].width, WEAK.members[0].reset) == (WEAK.control.width, "detached")
+    assert WEAK.control.reset == "attached"

@@ -1,13 +1,20 @@
-"""Perturbed images: inside their ball, and as hard as the hardest surrogate makes them."""
+"""Perturbed images: inside their ball, and made by the one attack that suites and cards share."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.simulate.floats import run_float
-from spikeproof.verify.perturbations import Perturbation, check_images, perturb_with_torch
+from spikeproof.verify.perturbations import (
+    CHUNK,
+    Perturbation,
+    chunk_seed,
+    craft_chunk,
+    perturb_with_torch,
+)
 
 pytest.importorskip("torch")
 
@@ -15,56 +22,64 @@ pytest.importorskip("torch")
 @pytest.fixture
 def images(tiny_network: FloatNetwork) -> tuple[np.ndarray, np.ndarray]:
     """Random images and the network's own answers to them: all right when unperturbed."""
-    x = np.random.default_rng(0).integers(0, 256, (60, *tiny_network.input_shape))
+    x = np.random.default_rng(0).integers(0, 256, (CHUNK + 20, *tiny_network.input_shape))
     x = x.astype(np.uint8)
     return x, run_float(tiny_network, x).predictions
 
 
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
-def test_more_surrogates_never_make_an_attack_weaker(
+def test_an_attack_is_the_shared_one_with_all_its_members(
     tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray], kind: str
 ) -> None:
-    x, y = images
-    steps = 3 if kind == "pgd" else 0
-    one = Perturbation(kind, 12, len(x), steps, (2.0,))
-    many = Perturbation(kind, 12, len(x), steps, (2.0, 0.5, 0.1))
-    alone, together = (perturb_with_torch(p, tiny_network, x, y, seed=3) for p in (one, many))
-    for found, item in ((alone, one), (together, many)):
-        check_images(x, found, item)
-    fooled = run_float(tiny_network, alone).predictions != y
-    fooled_by_any = run_float(tiny_network, together).predictions != y
-    assert (fooled <= fooled_by_any).all() and fooled.any()
-    assert fooled_by_any.sum() > fooled.sum()
-    np.testing.assert_array_equal(alone[fooled], together[fooled])
+    from spikeproof.attacks import perturb_images, perturb_worst
+
+    x, y = (part[:60] for part in images)
+    item, attack = Perturbation(kind, 12, len(x)), WEAK.at(kind, 12 / 255)
+    found = perturb_with_torch(item, tiny_network, x, y, seed=3, compare=True)
+    expected, _ = perturb_worst(attack, tiny_network, x, y, seed=3, estimators=WEAK.members)
+    np.testing.assert_array_equal(found.images, expected)
+    assert list(found.right) == [WEAK.members[0].name, WEAK.control.name]
+    for estimator in (WEAK.members[0], WEAK.control):
+        alone = perturb_images(attack, tiny_network, x, y, seed=3, estimator=estimator)
+        right = run_float(tiny_network, alone).predictions == y
+        np.testing.assert_array_equal(found.right[estimator.name], right)
+    fooled = run_float(tiny_network, found.images).predictions != y
+    assert fooled.sum() >= (~found.right[WEAK.members[0].name]).sum() > 0
 
 
-def test_pgd_is_pgd_and_not_one_step(
+def test_pgd_is_stronger_than_one_step(
     tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    from spikeproof.attacks import PGD, perturb_images
+    x, y = (part[:60] for part in images)
+    by_steps, by_one = (
+        perturb_with_torch(Perturbation(kind, 12, len(x)), tiny_network, x, y, seed=3).images
+        for kind in ("pgd", "fgsm")
+    )
+    fooled, fooled_by_one = (
+        run_float(tiny_network, found).predictions != y for found in (by_steps, by_one)
+    )
+    assert fooled.sum() > fooled_by_one.sum()
 
+
+def test_a_chunk_is_the_same_however_many_images_follow(
+    tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """So a suite with fewer images shows the first of those that another suite or a card shows."""
     x, y = images
-    item = Perturbation("pgd", 12, len(x), 5, (0.5,))
-    found = perturb_with_torch(item, tiny_network, x, y, seed=3)
-    expected = perturb_images(
-        PGD(12 / 255, steps=5), tiny_network, x, y, seed=3, surrogate_width=0.5
-    )
-    np.testing.assert_array_equal(found, expected)
-    fgsm = perturb_with_torch(
-        Perturbation("fgsm", 12, len(x), 0, (0.5,)), tiny_network, x, y, seed=3
-    )
-    assert (fgsm != found).any()
-    fooled, by_one_step = (run_float(tiny_network, a).predictions != y for a in (found, fgsm))
-    assert fooled.sum() > by_one_step.sum()
+    few, many = (Perturbation("fgsm", 12, n) for n in (CHUNK, CHUNK + 20))
+    first, same = (craft_chunk(item, tiny_network, x, y, 0, seed=5).images for item in (few, many))
+    np.testing.assert_array_equal(first, same)
+    assert len(first) == CHUNK
+    assert craft_chunk(few, tiny_network, x, y, 0, seed=5).right  # the control is run on these only
+    assert not craft_chunk(many, tiny_network, x, y, CHUNK, seed=5).right
+    assert len(craft_chunk(many, tiny_network, x, y, CHUNK, seed=5).images) == 20
+    assert chunk_seed(5, few, 0) != chunk_seed(6, few, 0) != chunk_seed(6, few, CHUNK)
 
 
-def test_noise_does_not_depend_on_the_surrogates(
+def test_noise_has_no_estimators_and_changes_most_pixels(
     tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
 ) -> None:
     x, y = images
-    found = [
-        perturb_with_torch(Perturbation("gaussian", 8, len(x), 0, w), tiny_network, x, y, seed=1)
-        for w in ((1.0,), (0.25, 0.5))
-    ]
-    np.testing.assert_array_equal(*found)
-    assert (found[0] != x).mean() > 0.5
+    found = perturb_with_torch(Perturbation("gaussian", 8, len(x)), tiny_network, x, y, seed=1)
+    assert found.right == {}
+    assert (found.images != x).mean() > 0.5

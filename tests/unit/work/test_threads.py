@@ -29,15 +29,13 @@ def test_numpy_is_held_to_one_thread_and_let_go() -> None:
 def test_attacks_run_on_one_thread_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the last bit of a gradient, and with it an image, depends on the machine's cores."""
     torch = pytest.importorskip("torch")
-    from spikeproof.attacks import images
-
     seen = []
 
     def craft(attack: Any, network: Any, x: Any, y: Any, **_: Any) -> Any:
         seen.append(torch.get_num_threads())
         return x
 
-    monkeypatch.setattr(images, "perturb_images", craft)
+    monkeypatch.setattr(module, "perturb_images", craft)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

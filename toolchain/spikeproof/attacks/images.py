@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.base import Attack
+from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import InputError
 from spikeproof.extras import need
 from spikeproof.ir.floats import FloatNetwork
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-MIN_WIDTH = 0.01
-"""With a narrower surrogate hardly any neuron passes a gradient: the attack would be off."""
+DEFAULT = Estimator()
 
 
 def project_to_grid(found: NDArray[Any], original: Images, radius: float | None) -> Images:
@@ -47,7 +46,7 @@ def perturb_images(
     y: NDArray[Any],
     *,
     seed: int,
-    surrogate_width: float = 1.0,
+    estimator: Estimator = DEFAULT,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Images:
@@ -61,22 +60,21 @@ def perturb_images(
         x: uint8 (N, C, H, W).
         y: labels (N,).
         seed: of all random draws.
-        surrogate_width: half-width of the spike's surrogate slope the gradient is taken with, at
-            least ``MIN_WIDTH``.
+        estimator: how the gradient is taken.
         batch_size: images per step; it takes part in the order of the draws.
         progress: called with (images done, images in all).
 
     Raises:
         InputError: arrays of the wrong type or shape, a radius that is no whole number of grey
-            levels, an unusable width. MissingExtraError: torch is absent.
+            levels. MissingExtraError: torch is absent.
     """
     labels = np.asarray(y, np.int64)
     _check(network, x, labels)
-    _check_attack(attack, surrogate_width)
+    _check_attack(attack)
     need("torch", extra="torch", purpose="gradient attacks")
     import torch
 
-    module = _build(network, surrogate_width)
+    module = _build(network, estimator)
     generator = torch.Generator().manual_seed(seed)
     result = np.empty_like(x)
     radius = attack.strength if attack.bounded else None
@@ -97,32 +95,34 @@ def perturb_worst(
     y: NDArray[Any],
     *,
     seed: int,
-    surrogate_widths: Sequence[float],
+    estimators: Sequence[Estimator],
     batch_size: int = 256,
-    progress: Progress | None = None,
-) -> Images:
-    """Try a gradient attack with each surrogate width in turn on the images that still survive.
+) -> tuple[Images, NDArray[np.bool_]]:
+    """Try a gradient attack with each estimator in turn on the images that still survive.
 
-    A network can hide its gradient from one width; it must hide it from all. An image that
-    survives every width keeps its last version, which need not be the one of highest loss. Other
-    arguments as in :func:`perturb_images`.
+    A network can hide its gradient from one estimator; it must hide it from all. An image that
+    once fooled the network stays as it was then. One that survives all keeps its last version,
+    which need not be the one of highest loss. Images the network gets wrong unperturbed are
+    attacked like all others. Other arguments as in :func:`perturb_images`.
+
+    Returns:
+        The images, and bool (E, N): whether the network has withstood this estimator and all
+        before it. The first row is what the first estimator leaves alone.
     """
-    if not surrogate_widths:
-        raise InputError("no surrogate width: the attack would be off", where=attack.label)
-    for width in surrogate_widths:
-        _check_attack(attack, width)
-    found, left = x.copy(), np.arange(len(x))
-    for i, width in enumerate(surrogate_widths):
-        found[left] = perturb_images(
-            attack, network, x[left], y[left],
-            seed=seed + i, surrogate_width=width, batch_size=batch_size,
-        )  # fmt: skip
-        left = left[run_float(network, found[left]).predictions == y[left]]
-        if progress is not None:
-            progress(i + 1, len(surrogate_widths))
-        if not len(left):
-            break
-    return found
+    if not estimators:
+        raise InputError("no estimator: the attack would be off", where=attack.label)
+    found, survives = x.copy(), np.ones(len(x), np.bool_)
+    right = []
+    for i, estimator in enumerate(estimators):
+        left = np.flatnonzero(survives)
+        if len(left):
+            found[left] = perturb_images(
+                attack, network, x[left], y[left],
+                seed=seed + i, estimator=estimator, batch_size=batch_size,
+            )  # fmt: skip
+            survives[left] = run_float(network, found[left]).predictions == y[left]
+        right.append(survives.copy())
+    return found, np.stack(right)
 
 
 def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -134,7 +134,7 @@ def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:
         raise InputError(f"labels have shape {y.shape}, expected {x.shape[:1]}")
 
 
-def _check_attack(attack: Attack, width: float) -> None:
+def _check_attack(attack: Attack) -> None:
     levels = attack.strength * 255
     if attack.bounded and abs(levels - round(levels)) > 1e-6:
         raise InputError(
@@ -142,16 +142,12 @@ def _check_attack(attack: Attack, width: float) -> None:
             where=attack.label,
             hint="Images are 8-bit: a fraction of a level would not be used, though claimed.",
         )
-    if attack.bounded and not MIN_WIDTH <= width < math.inf:
-        raise InputError(
-            f"surrogate width is {width:g}, expected at least {MIN_WIDTH:g}",
-            where=attack.label,
-            hint="A narrower slope passes hardly any gradient, which switches the attack off.",
-        )
 
 
-def _build(network: FloatNetwork, width: float) -> nn.Module:
+def _build(network: FloatNetwork, estimator: Estimator) -> nn.Module:
     from spikeproof_models.networks import build_module
 
+    detach = estimator.reset == "detached"
     # Gradients are taken with respect to the image only.
-    return build_module(network, width=width).requires_grad_(False)
+    module = build_module(network, width=estimator.width, detach_reset=detach)
+    return module.requires_grad_(False)

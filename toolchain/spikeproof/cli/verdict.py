@@ -47,11 +47,12 @@ def _show_accuracy(console: Console, report: dict[str, Any]) -> None:
     if not rows:
         return
     console.table(
-        ["images", "perturbation", "trained", "chip", "difference", "verdict"],
+        ["images", "perturbation", "clean", "trained", "chip", "difference", "verdict"],
         [
             (
                 row["samples"],
                 _perturbation(row),
+                _percent(row["clean_float_accuracy"]),
                 _percent(row["float_accuracy"]),
                 _percent(row["chip_accuracy"]),
                 _percent(row["difference"], sign=True),
@@ -64,7 +65,8 @@ def _show_accuracy(console: Console, report: dict[str, Any]) -> None:
 
 def _perturbation(row: dict[str, Any]) -> str:
     strength = row.get("strength")
-    return f"{row['perturbation']} {strength:g}/255" if strength else str(row["perturbation"])
+    name = f"{row['perturbation']} {strength:g}/255" if strength else str(row["perturbation"])
+    return f"{name} ({row['bound']})" if row["bound"] else name
 
 
 def _percent(value: float | None, *, sign: bool = False) -> str:

@@ -10,7 +10,7 @@ from spikeproof.report.data import AccuracyData, AccuracyRow
 from spikeproof.report.facts import Fact
 from spikeproof.report.model import Report, as_report
 from spikeproof.report.summary import key_figures, kinds, warnings
-from spikeproof.report.tables import share_digits
+from spikeproof.report.tables import attack_name, share_digits
 from spikeproof.report.why import HELP, Explained, explain
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
@@ -78,7 +78,7 @@ def _accuracy(r: Report) -> str:
 
 def _row(row: AccuracyRow, digits: int) -> str:
     cells = (
-        _text(row.perturbation), n.anything(row.strength), n.integer(row.samples),
+        _text(attack_name(row)), n.anything(row.strength), n.integer(row.samples),
         n.percent(row.float_accuracy, digits), n.percent(row.chip_accuracy, digits),
         f"{n.points(row.difference)} {n.interval(row.ci, n.points)}", row.tost,
     )  # fmt: skip

@@ -30,20 +30,42 @@ class Chart:
 
 
 def accuracy_curves(rows: Sequence[AccuracyRow]) -> list[Chart]:
-    """Draw one panel per perturbation family, on shared axes, each starting at the clean point."""
+    """Draw one panel per perturbation family, on shared axes.
+
+    Each curve starts at the clean accuracy on the family's own images: families may use different
+    numbers of images, and a step between two sets of images would look like an effect.
+    """
     clean = [r for r in rows if r.perturbation.lower() == "clean"]
     families = list(dict.fromkeys(r.perturbation for r in rows if r not in clean))
     if not rows:
         return []
-    y = _accuracy_axis(rows)
+    curves: list[list[AccuracyRow]] = []
+    for family in families:
+        own = [r for r in rows if r.perturbation == family]
+        curves.append(_clean_start(clean, own) + own)
+    curves = curves or [clean]
+    y = _accuracy_axis([row for curve in curves for row in curve])
     reach = max((finite(r.strength) or 0.0 for r in rows), default=0.0) or 1.0
     x = Scale(-0.05 * reach, 1.04 * reach, 40, 314)
     charts = []
-    for index, family in enumerate(families or ["clean"]):
-        own = [r for r in rows if r.perturbation == family and r not in clean]
-        ordered = sorted(clean + own, key=lambda r: finite(r.strength) or 0.0)
+    for index, (family, curve) in enumerate(zip(families or ["clean"], curves, strict=True)):
+        ordered = sorted(curve, key=lambda r: finite(r.strength) or 0.0)
         charts.append(_accuracy_panel(f"accuracy-{index}", family, ordered, Plot(x, y)))
     return charts
+
+
+def _clean_start(clean: list[AccuracyRow], own: list[AccuracyRow]) -> list[AccuracyRow]:
+    """Return the clean point of a curve, measured on the same images as the rest of it."""
+    first = own[0]
+    if first.clean_float_accuracy is None and first.clean_chip_accuracy is None:
+        return [row for row in clean if row.samples == first.samples]
+    return [
+        AccuracyRow(
+            perturbation="clean", strength=0, samples=first.samples,
+            float_accuracy=first.clean_float_accuracy, float_ci=first.clean_float_ci,
+            chip_accuracy=first.clean_chip_accuracy, chip_ci=first.clean_chip_ci,
+        )
+    ]  # fmt: skip
 
 
 def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
@@ -80,7 +102,9 @@ def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Pl
         for r in rows
     )
     title = f"Accuracy under {family}: trained network and chip network"
-    return Chart(family, figure(key, title, told, (320, 228), Markup("").join(body)))
+    note = rows[-1].bound_note
+    caption = f"{family} ({note})" if note else family
+    return Chart(caption, figure(key, title, told, (320, 228), Markup("").join(body)))
 
 
 def _strength(row: AccuracyRow) -> str:

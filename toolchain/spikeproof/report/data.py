@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from spikeproof.attacks.weak import GRADIENT_KINDS
 from spikeproof.report.numbers import finite
 from spikeproof.text import clean_text
 
@@ -235,6 +236,17 @@ class AccuracyRow(Loose):
     only_chip: Count = None
     float_ci: Pair = None
     chip_ci: Pair = None
+    clean_float_accuracy: Number = None
+    clean_chip_accuracy: Number = None
+    clean_float_ci: Pair = None
+    clean_chip_ci: Pair = None
+    bound: Text = ""
+
+    @property
+    def bound_note(self) -> str:
+        """What an accuracy under attack is, and of which attack; empty for clean and noise."""
+        attacked = self.perturbation.lower().startswith(GRADIENT_KINDS)
+        return self.bound or ("upper bound: weak attack" if attacked else "")
 
 
 class View(Loose):

@@ -109,6 +109,7 @@ def _key_accuracy(report: Report) -> Fact | None:
         return None
     row = rows[found]
     name = row.perturbation + (f" {row.strength:g}/255" if row.strength else "")
+    name += f"; {row.bound_note}" if row.bound_note else ""
     return Fact(
         n.points(row.difference),
         f"largest change of accuracy ({name}){_allowed(row.margin, '±', 'points')}",

@@ -54,21 +54,27 @@ def share_digits(rows: Sequence[AccuracyRow]) -> int:
     return 2 if max((r.samples or 0 for r in rows), default=0) > 1000 else 1
 
 
+def attack_name(row: AccuracyRow) -> str:
+    """Return the perturbation, and beside an attack that its accuracy is no more than a bound."""
+    return f"{row.perturbation} ({row.bound_note})" if row.bound_note else row.perturbation
+
+
 def accuracy_table(report: Report) -> Table:
     """Compare accuracies before and after, one row per perturbation and strength."""
     rows = report.data("V7", AccuracyData).rows
     digits, scale = share_digits(rows), forest_scale(rows)
     head = (
         Head("perturbation", "name"), Head("strength", unit="1/255"), Head("images"),
-        Head("trained", unit="%"), Head("chip", unit="%"),
+        Head("trained, clean", unit="%"), Head("trained", unit="%"), Head("chip", unit="%"),
         Head("chip \N{MINUS SIGN} trained", unit="points"), Head("interval", unit="points"),
         Head("equivalence band", "plot"), Head("TOST", "verdict"),
         Head("McNemar p"), Head("right only trained / chip", unit="images"),
     )  # fmt: skip
     body = [
         (
-            r.perturbation, n.anything(r.strength), n.integer(r.samples),
-            n.percent(r.float_accuracy, digits), n.percent(r.chip_accuracy, digits),
+            attack_name(r), n.anything(r.strength), n.integer(r.samples),
+            *(n.percent(share, digits)
+              for share in (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)),
             n.points(r.difference), n.interval(r.ci, n.points), forest(f"forest-{i}", r, scale),
             r.tost, n.p_value(r.mcnemar_p), f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
         )

@@ -2,6 +2,7 @@
 
 Adversarial examples are crafted on the trained network and shown to both networks as the same
 8-bit images. Equality is claimed by TOST against a margin; McNemar's test stands beside it.
+Every row carries the clean accuracy on its own images, so that it shows what a perturbation costs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import CONVERSION, images_needed, more_images
@@ -21,13 +23,22 @@ from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
-ATTACKS = ("fgsm", "pgd")
+MASKED = 0.05
+"""Estimators whose accuracies differ by more than this tell that gradients mislead one of them."""
 
 
 def accuracy_rows(
-    merged: Json, planned: list[Perturbation], labels: NDArray[Any], config: VerifyConfig
+    merged: Json,
+    planned: list[Perturbation],
+    labels: NDArray[Any],
+    config: VerifyConfig,
+    estimators: Json | None = None,
 ) -> list[Json]:
-    """Return one row per perturbation, the clean images first."""
+    """Return one row per perturbation, the clean images first.
+
+    ``estimators`` tells by name of the perturbation and of the estimator which images the trained
+    network gets right (list of bool).
+    """
     shown = min(config.samples.accuracy, len(merged[CLEAN]["float"]))
     clean = Perturbation(CLEAN, 0, shown)
     rows = []
@@ -39,14 +50,36 @@ def accuracy_rows(
         right = {k: np.asarray(part[k][:count]) == truth for k in ("float", "chip")}
         margin = float(getattr(config.margins, item.kind))
         row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
-        unharmed = np.asarray(merged[CLEAN]["float"][: len(truth)]) == truth
-        harmed = right["float"][: len(unharmed)]
-        row["attack_helps"] = item.kind in ATTACKS and attack_helps(unharmed, harmed, config.alpha)
+        before = {k: np.asarray(merged[CLEAN][k][:count]) == truth for k in ("float", "chip")}
+        row |= _clean_figures(before)
+        row["bound"] = WEAK.bound if item.is_attack else ""
+        row["attack_helps"] = item.is_attack and attack_helps(
+            before["float"], right["float"], config.alpha
+        )
+        tried = (estimators or {}).get(item.name, {})
+        row["estimators"] = {name: float(np.mean(values)) for name, values in tried.items()}
+        row["compared"] = max((len(values) for values in tried.values()), default=0)
+        row["masking_suspected"] = _disagree(row["estimators"])
         row["part"] = "accuracy" if item is clean else item.kind
-        row["unattacked_accuracy"] = float(unharmed.mean())
         rows.append(row)
     adjusted = st.holm([row["mcnemar_p"] for row in rows])
     return [{**row, "mcnemar_p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _clean_figures(right: dict[str, NDArray[np.bool_]]) -> Json:
+    """Return the clean accuracy of both networks on a row's own images, with intervals."""
+    figures: Json = {}
+    for name, values in right.items():
+        figures[f"clean_{name}_accuracy"] = float(values.mean())
+        interval = st.wilson_interval(int(values.sum()), len(values))
+        figures[f"clean_{name}_ci"] = list(interval)
+    return figures
+
+
+def _disagree(shares: dict[str, float]) -> bool:
+    if len(shares) < 2:
+        return False
+    return round(max(shares.values()) - min(shares.values()), 9) > MASKED
 
 
 def attack_helps(clean: NDArray[np.bool_], attacked: NDArray[np.bool_], alpha: float) -> bool:
@@ -125,10 +158,10 @@ def _masked(row: Json) -> Reason:
     return Reason(
         verdict="inconclusive", criterion="accuracy of the trained network under attack",
         perturbation=row_name(row), value=100 * row["float_accuracy"], relation="at most",
-        limit=100 * row["unattacked_accuracy"], unit="%", images=row["samples"],
+        limit=100 * row["clean_float_accuracy"], unit="%", images=row["samples"],
         try_="An attack cannot help: the gradients it follows are masked, and accuracy under "
-        "attack shows nothing. Try other surrogate slopes (verify --set "
-        "perturbations.surrogate_widths='[0.25, 0.5, 1.0]').",
+        "attack shows nothing. Judge the robustness of this network with an attack that adapts to "
+        "it; docs/attacks.md says what this one does.",
     )  # fmt: skip
 
 

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.reasons import Reason, worst_first
 from spikeproof.verify.accuracy import row_name
 from spikeproof.verify.verdict import Verdict, combine
@@ -344,10 +347,10 @@ def _would_pass(rows: list[Json]) -> Json:
 
 def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None = None) -> Json:
     """V7: both networks are right equally often; ``shown``: predictions and examples."""
-    masked = [row_name(r) for r in rows if r["attack_helps"]]
+    helped = [row_name(r) for r in rows if r["attack_helps"]]
     equal = combine(row["tost"] for row in rows)
     believable = dict((shown or {}).get("plausibility", {})).get("believable", True)
-    doubted = masked or not believable
+    doubted = helped or not believable
     verdict = combine([equal, Verdict.INCONCLUSIVE]) if doubted else equal
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
@@ -358,16 +361,43 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
         f"{_percent(clean['chip_accuracy'])} after; the largest difference is "
         f"{100 * worst['difference']:+.2f} points "
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
-        + (f" {', '.join(masked)} made the trained network more accurate than it is on clean "
+        + (f" {', '.join(helped)} made the trained network more accurate than it is on clean "
            "images: its gradients are masked, and accuracy under attack shows nothing."
-           if masked else "")
+           if helped else "")
         + ("" if believable else " The trained network's own accuracy is not believable on these "
-           "images and labels, so that equality shows nothing."),
+           "images and labels, so that equality shows nothing.")
+        + _about_attacks(rows),
         {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
          "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
-         "largest_difference": worst["difference"]},
-        {"rows": rows, **(shown or {})}, reasons,
+         "largest_difference": worst["difference"],
+         "masking_suspected": any(row["masking_suspected"] for row in rows)},
+        {"rows": rows, "attack": WEAK.describe(), **(shown or {})}, reasons,
     )  # fmt: skip
+
+
+def _about_attacks(rows: list[Json]) -> str:
+    """Say what figures under attack do not show: robustness, and a more robust chip."""
+    attacked = [row for row in rows if row["bound"]]
+    text = ""
+    if attacked:
+        text += (
+            f" Accuracy under {' and '.join(dict.fromkeys(r['perturbation'] for r in attacked))} "
+            f"is an {attacked[0]['bound']}; stronger attacks leave less."
+        )
+    ahead = [row_name(row) for row in attacked if row["difference"] > 0]
+    if ahead:
+        text += f" {TRANSFER} Here: {', '.join(ahead)}."
+    masked = [row for row in attacked if row["masking_suspected"]]
+    if masked:
+        row = max(masked, key=lambda r: abs(np.subtract(*r["estimators"].values())))
+        shares = " and ".join(f"{v:.1%} ({k})" for k, v in row["estimators"].items())
+        text += (
+            f" Gradient masking suspected: under {row_name(row)}, on {row['compared']} images, the "
+            f"same attack leaves {shares}, depending on the reset in its backward pass. What "
+            "misleads one attack may mislead all of these, so the network may be far weaker than "
+            "the figures say."
+        )
+    return text
 
 
 def ranges_check(layers: list[Json]) -> Json:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
 
@@ -27,7 +28,6 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Grey = Annotated[float, Field(gt=0, le=255)]
 Levels = Annotated[int, Field(ge=1, le=255)]
-Width = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -52,7 +52,10 @@ class Samples(_Section):
 
 
 class Perturbations(_Section):
-    """Strengths in grey levels (1/255), and the steps of PGD."""
+    """Strengths in grey levels (1/255).
+
+    FGSM and PGD themselves are the same in all suites: :data:`spikeproof.attacks.weak.WEAK`.
+    """
 
     gaussian: tuple[Grey, ...]
     """Standard deviations of the noise."""
@@ -60,12 +63,6 @@ class Perturbations(_Section):
     """Whole numbers: the images are 8-bit, so a fraction of a level would not be used."""
     pgd: tuple[Levels, ...]
     """Whole numbers, as for FGSM."""
-    pgd_steps: Count
-    """Gradient steps of PGD."""
-    surrogate_widths: Annotated[tuple[Width, ...], Field(min_length=1)]
-    """Half-widths of the surrogate slope FGSM and PGD are tried with, one after the other on the
-    images still classified right; with one width alone a network can hide its gradient. Below
-    0.01 hardly any neuron passes a gradient, which would switch the attack off."""
 
 
 class Margins(_Section):
@@ -129,8 +126,8 @@ class VerifyConfig(_Section):
     stages: StageLimits
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings as plain JSON."""
-        return self.model_dump(mode="json")
+        """Return all settings as plain JSON, with the attack that all suites share."""
+        return {**self.model_dump(mode="json"), "attack": WEAK.describe()}
 
 
 def load_config(

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.base import GaussianNoise
+from spikeproof.attacks.images import perturb_images, perturb_worst
+from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.trace import Progress
+from spikeproof.simulate.floats import run_float
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.work.threads import inner_threads
 
-if TYPE_CHECKING:
-    from spikeproof.attacks import Attack
-
 Images = NDArray[np.uint8]
 CHUNK = 100
-"""Images are crafted and shown in chunks of this many, so that a killed run loses little."""
+"""Images are crafted and shown in chunks of this many, so that a killed run loses little. Random
+draws depend on it: who crafts in the same chunks with the same seed gets the same images."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,21 @@ class Perturbation:
     kind: str
     strength: float
     samples: int
-    steps: int = 0
-    surrogate_widths: tuple[float, ...] = (1.0,)
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether images are crafted with gradients, so that accuracy is an upper bound."""
+        return self.kind in GRADIENT_KINDS
+
+    @property
+    def gradients(self) -> int:
+        """Gradients per image with one estimator."""
+        return {"fgsm": 1, "pgd": WEAK.steps}.get(self.kind, 0)
 
     @property
     def row(self) -> str:
         """Name of the kind in reports: ``pgd-20``."""
-        return f"{self.kind}-{self.steps}" if self.steps else self.kind
+        return f"{self.kind}-{WEAK.steps}" if self.kind == "pgd" else self.kind
 
     @property
     def name(self) -> str:
@@ -47,18 +56,28 @@ class Perturbation:
         return f"{self.row} {self.strength:g}/255"
 
 
-Perturb = Callable[..., Images]
-"""Called as (perturbation, float network, x, y, seed=, progress=); returns uint8 images."""
+@dataclass(frozen=True, eq=False)
+class Crafted:
+    """Perturbed images, and how the attack's first estimator compares with the control.
+
+    ``right`` holds by name of either which images it leaves right, bool (N,); empty for noise and
+    for images that were not compared.
+    """
+
+    images: Images
+    right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+Perturb = Callable[..., Crafted]
+"""Called as (perturbation, float network, x, y, seed=, compare=); returns uint8 images."""
 
 
 def perturbations(config: VerifyConfig, available: int) -> list[Perturbation]:
     """List all perturbations of a suite, cut to the images there are."""
     found, strengths, counts = [], config.perturbations, config.samples
-    for kind in ("gaussian", "fgsm", "pgd"):
-        steps = strengths.pgd_steps if kind == "pgd" else 0
+    for kind in ("gaussian", *GRADIENT_KINDS):
         samples = min(getattr(counts, kind), available)
-        widths = strengths.surrogate_widths
-        found += [Perturbation(kind, s, samples, steps, widths) for s in getattr(strengths, kind)]
+        found += [Perturbation(kind, s, samples) for s in getattr(strengths, kind)]
     return found
 
 
@@ -69,40 +88,53 @@ def perturb_with_torch(
     y: NDArray[Any],
     *,
     seed: int,
-    progress: Progress | None = None,
-) -> Images:
-    """Craft perturbed images on the float network with spikeproof.attacks.
+    compare: bool = False,
+) -> Crafted:
+    """Craft perturbed images on the float network: noise, or the shared weak attack.
+
+    ``compare`` runs the attack's control as well, from the same random starts.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
-    from spikeproof.attacks.images import perturb_images, perturb_worst
-
-    attack = _attack(perturbation)
-    with inner_threads(1, load="torch"):
-        if perturbation.kind == "gaussian":
-            return perturb_images(attack, network, x, y, seed=seed, progress=progress)
-        return perturb_worst(
-            attack, network, x, y,
-            seed=seed, surrogate_widths=perturbation.surrogate_widths, progress=progress,
-        )  # fmt: skip
-
-
-def _attack(perturbation: Perturbation) -> Attack:
-    from spikeproof.attacks import FGSM, PGD, GaussianNoise
-
     strength = perturbation.strength / 255
-    if perturbation.kind == "gaussian":
-        return GaussianNoise(strength)
-    if perturbation.kind == "fgsm":
-        return FGSM(strength)
-    return PGD(strength, steps=perturbation.steps)
+    with inner_threads(1, load="torch"):
+        if not perturbation.is_attack:
+            return Crafted(perturb_images(GaussianNoise(strength), network, x, y, seed=seed))
+        attack = WEAK.at(perturbation.kind, strength)
+        images, right = perturb_worst(attack, network, x, y, seed=seed, estimators=WEAK.members)
+        if not compare:
+            return Crafted(images)
+        other = perturb_images(attack, network, x, y, seed=seed, estimator=WEAK.control)
+    withstood = run_float(network, other).predictions == y
+    return Crafted(images, {WEAK.members[0].name: right[0], WEAK.control.name: withstood})
 
 
-def chunk_seed(config: VerifyConfig, perturbation: Perturbation, start: int) -> int:
+def craft_chunk(
+    perturbation: Perturbation,
+    network: FloatNetwork,
+    x: Images,
+    y: NDArray[Any],
+    start: int,
+    *,
+    seed: int,
+    perturb: Perturb = perturb_with_torch,
+) -> Crafted:
+    """Craft the chunk that begins at image ``start`` of x and y; ``seed`` is that of the run.
+
+    The first chunk is also attacked with the control, which costs as much as a member.
+    """
+    part = slice(start, min(start + CHUNK, perturbation.samples))
+    chunk = chunk_seed(seed, perturbation, start)
+    crafted = perturb(perturbation, network, x[part], y[part], seed=chunk, compare=start == 0)
+    check_images(x[part], crafted.images, perturbation)
+    return crafted
+
+
+def chunk_seed(seed: int, perturbation: Perturbation, start: int) -> int:
     """Derive the seed of one chunk from everything that names it."""
-    kind = ("gaussian", "fgsm", "pgd").index(perturbation.kind)
-    parts = [config.seed, kind, round(perturbation.strength * 1000), start]
+    kind = ("gaussian", *GRADIENT_KINDS).index(perturbation.kind)
+    parts = [seed, kind, round(perturbation.strength * 1000), start]
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
@@ -144,7 +176,7 @@ def check_images(original: Images, found: Images, perturbation: Perturbation) ->
             f"returned {found.dtype} {found.shape}, expected uint8 {original.shape}",
             where=perturbation.name,
         )
-    if perturbation.kind != "gaussian":
+    if perturbation.is_attack:
         distance = int(np.abs(found.astype(np.int16) - original).max(initial=0))
         if distance > perturbation.strength:
             raise InputError(

@@ -184,7 +184,7 @@ def judge(
 ) -> list[Json]:
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
-    rows = accuracy_rows(items["responses"], planned, material.y, config)
+    rows = accuracy_rows(items["responses"], planned, material.y, config, items["estimators"])
     kinds, available = {p.name: p.kind for p in planned}, len(material.x)
     matches = judge_perturbations(items["responses"], kinds, config, available)
     stages, exact, rounding = items["stages"], items["exact"], items["rounding"]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
 from spikeproof.passes.ranges import certify_ranges
@@ -30,8 +31,7 @@ from spikeproof.verify.perturbations import (
     CHUNK,
     Perturb,
     Perturbation,
-    check_images,
-    chunk_seed,
+    craft_chunk,
     images_bytes,
     load_images,
     store_images,
@@ -79,13 +79,21 @@ class Material:
 
 def total_cost(material: Material) -> int:
     """Estimate all work in milliseconds."""
-    crafted = sum(p.samples * (p.steps + 1) * _MS_PER_GRADIENT for p in material.planned)
+    crafted = sum(p.samples * _cost_per_image(p) for p in material.planned)
     shown = material.config.samples.accuracy + sum(p.samples for p in material.planned)
     return sum(_COST.values()) + crafted + shown * _MS_PER_RESPONSE
 
 
+def _cost_per_image(item: Perturbation) -> int:
+    return (1 + item.gradients * len(WEAK.members)) * _MS_PER_GRADIENT
+
+
 def measure(material: Material, runner: Runner) -> Json:
-    """Do all work; returns the results by name, perturbation responses merged."""
+    """Do all work; returns the results by name, perturbation responses merged.
+
+    "estimators" holds, by name of the perturbation and of the estimator, which of the images they
+    are compared on the trained network gets right: list of bool.
+    """
     jobs = [Item(name, job, cost=_COST[name]) for name, job in _JOBS.items()]
     chunks = [c for p in material.planned for c in _chunks(material.folder, p)]
     by_name = {chunk.name: chunk for chunk in chunks}
@@ -100,6 +108,7 @@ def measure(material: Material, runner: Runner) -> Json:
     results = runner.do([*jobs, *(c.item() for c in chunks)], material, store, whole)
     items: Json = dict(zip(_JOBS, results, strict=False))
     crafted = list(zip(chunks, results[len(jobs) :], strict=True))
+    items["estimators"] = _estimators(crafted)
     items["responses"] = merge_batches(runner.do(_responses(material, crafted), material))
     items["examples"] = choose_examples(
         items["responses"], material.planned, material.x, material.y, partial(_fetch, crafted)
@@ -186,8 +195,8 @@ class _Chunk:
         return f"images {self.perturbation.name} {self.start}"
 
     def item(self) -> Item:
-        cost = (self.stop - self.start) * (self.perturbation.steps + 1) * _MS_PER_GRADIENT
-        return Item(self.name, _craft, (self.perturbation, self.start, self.stop), cost=cost)
+        cost = (self.stop - self.start) * _cost_per_image(self.perturbation)
+        return Item(self.name, _craft, (self.perturbation, self.start), cost=cost)
 
     def store(self, result: Json, arrays: Arrays) -> None:
         if store_images(self.path, arrays["images"]) != result["sha256"]:
@@ -207,13 +216,24 @@ def _chunks(folder: Path, item: Perturbation) -> list[_Chunk]:
     ]  # fmt: skip
 
 
-def _craft(material: Material, item: Perturbation, start: int, stop: int) -> tuple[Json, Arrays]:
+def _craft(material: Material, item: Perturbation, start: int) -> tuple[Json, Arrays]:
     """Make the perturbed images of one chunk; the result holds the hash of their file."""
-    x, y = material.x[start:stop], material.y[start:stop]
-    seed = chunk_seed(material.config, item, start)
-    found = material.perturb(item, material.stages.source, x, y, seed=seed)
-    check_images(x, found, item)
-    return {"sha256": sha256(images_bytes(found))}, {"images": found}
+    found = craft_chunk(
+        item, material.stages.source, material.x, material.y, start,
+        seed=material.config.seed, perturb=material.perturb,
+    )  # fmt: skip
+    right = {name: values.tolist() for name, values in found.right.items()}
+    return {"sha256": sha256(images_bytes(found.images)), "right": right}, {"images": found.images}
+
+
+def _estimators(crafted: list[tuple[_Chunk, Json]]) -> Json:
+    """Join which images withstand which estimator, by name of the perturbation."""
+    merged: Json = {}
+    for chunk, result in crafted:
+        part = merged.setdefault(chunk.perturbation.name, {})
+        for name, right in result["right"].items():
+            part.setdefault(name, []).extend(right)
+    return merged
 
 
 def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[Item]:

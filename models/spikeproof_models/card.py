@@ -1,0 +1,94 @@
+"""The card of a trained network as typed data: what NAME.json beside a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spikeproof.errors import InputError
+from spikeproof.io.files import read_bytes
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CardRow(_Section):
+    """How many images both networks get right under one perturbation; always the first ones."""
+
+    perturbation: str
+    """Kind and strength in grey levels: ``pgd-20 8/255``; ``clean``."""
+    images: int
+    float_right: int
+    chip_right: int
+    clean_float_right: int
+    """Right unperturbed, of the same images."""
+    clean_chip_right: int
+    bound: str = ""
+    """What an accuracy under attack is, and of which attack; empty for clean and noise."""
+    estimators: dict[str, int] = Field(default_factory=dict)
+    """How many of the first ``compared`` images the attack's first estimator and its control leave
+    right, each alone."""
+    compared: int = 0
+    first_chunk: str = ""
+    """Which of the first images the trained network gets right: bits, in hexadecimal."""
+
+    @property
+    def float_accuracy(self) -> float:
+        """Share of the images the trained network gets right."""
+        return self.float_right / self.images
+
+    @property
+    def chip_accuracy(self) -> float:
+        """Share of the images the chip network gets right."""
+        return self.chip_right / self.images
+
+
+class TestFigures(_Section):
+    """What was measured on the test images."""
+
+    __test__ = False  # pytest would take the name for a test
+
+    images: int
+    """Test images there are; rows may use the first of them only."""
+    sha256: str
+    seed: int
+    attack: dict[str, Any]
+    """The weak attack, as :meth:`spikeproof.attacks.weak.WeakAttack.describe` gives it."""
+    rows: list[CardRow]
+
+    def row(self, perturbation: str) -> CardRow:
+        """Return the row of a perturbation."""
+        return next(row for row in self.rows if row.perturbation == perturbation)
+
+
+class Card(_Section):
+    """The whole card."""
+
+    schema_version: Literal[2] = Field(alias="schema", default=2)
+    name: str
+    checkpoint: str
+    """SHA-256 of the checkpoint's content."""
+    parameters: int
+    timesteps: int
+    gains: dict[str, list[float]]
+    training: dict[str, Any]
+    test: TestFigures
+
+
+def load_card(path: Path) -> Card:
+    """Read a card's JSON.
+
+    Raises:
+        InputError: it cannot be read, or is not a card of this schema.
+    """
+    try:
+        return Card.model_validate_json(read_bytes(path))
+    except ValidationError as error:
+        raise InputError(
+            f"is not a card of this version: {error.error_count()} fields are missing or wrong",
+            where=str(path),
+            hint="Make it again with: python -m spikeproof_models.cards",
+        ) from error

@@ -1,0 +1,43 @@
+"""How an attack takes the gradient of a spiking network, whose spikes have none of their own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from spikeproof.errors import InputError
+
+Reset = Literal["attached", "detached"]
+MIN_WIDTH = 0.01
+"""With a narrower surrogate hardly any neuron passes a gradient: the attack would be off."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A stand-in for the spike's derivative; it changes the backward pass only.
+
+    Args:
+        width: half-width of the triangle around the threshold, at least ``MIN_WIDTH``.
+        reset: whether gradients flow through the spike that resets the membrane ("attached"), or
+            that spike counts as a constant ("detached").
+    """
+
+    width: float = 1.0
+    reset: Reset = "attached"
+
+    def __post_init__(self) -> None:
+        """Check both fields."""
+        if not MIN_WIDTH <= self.width < math.inf:
+            raise InputError(
+                f"surrogate width is {self.width:g}, expected at least {MIN_WIDTH:g}",
+                where="attack",
+                hint="A narrower slope passes hardly any gradient, which switches the attack off.",
+            )
+        if self.reset not in ("attached", "detached"):
+            raise InputError(f"reset is {self.reset!r}, expected 'attached' or 'detached'")
+
+    @property
+    def name(self) -> str:
+        """Half-width and reset: ``0.25 detached``."""
+        return f"{self.width:g} {self.reset}"

@@ -1,0 +1,72 @@
+"""The attack that suites and cards share: one definition, so that equal images give equal figures.
+
+It is a weak attack, and its name says so wherever a figure stands: it fixes its step size, its loss
+and its estimators beforehand, and an attack that adapts to the network lowers the figures further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spikeproof.attacks.base import Attack
+from spikeproof.attacks.estimators import Estimator
+from spikeproof.attacks.gradient import FGSM, PGD
+
+GRADIENT_KINDS = ("fgsm", "pgd")
+TRANSFER = (
+    "Where the chip is right more often under attack than the trained network, that is an artefact "
+    "of transfer, not robustness: the examples were crafted on the trained network, and some lose "
+    "their effect in the rounding to integers."
+)
+"""Stands wherever an accuracy under attack of the chip can be seen above the trained network's."""
+
+
+@dataclass(frozen=True)
+class WeakAttack:
+    """FGSM or PGD, tried with several estimators; one success is enough.
+
+    Args:
+        version: raised whenever figures may change.
+        steps: gradient steps of PGD.
+        members: tried in this order, each on the images that survive those before it.
+        control: the first member with the reset handled otherwise. It does not take part; on some
+            images it is run beside the first member, and where the two disagree, the network's
+            gradients mislead one of them.
+    """
+
+    version: int
+    steps: int
+    members: tuple[Estimator, ...]
+    control: Estimator
+
+    @property
+    def name(self) -> str:
+        """Name and version: ``weak-1``."""
+        return f"weak-{self.version}"
+
+    @property
+    def bound(self) -> str:
+        """What stands beside every figure made with it."""
+        return f"upper bound: weak attack {self.name}"
+
+    def at(self, kind: str, strength: float) -> Attack:
+        """Return the attack of a kind, "fgsm" or "pgd", with a radius in [0, 1] units."""
+        return FGSM(strength) if kind == "fgsm" else PGD(strength, steps=self.steps)
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that defines it as plain JSON."""
+        members = [asdict(member) for member in self.members]
+        return {
+            "name": self.name, "bound": self.bound, "steps": self.steps, "members": members,
+            "control": asdict(self.control),
+        }  # fmt: skip
+
+
+WEAK = WeakAttack(
+    version=1,
+    steps=20,
+    members=(Estimator(0.25, "detached"), Estimator(1.0, "detached")),
+    control=Estimator(0.25, "attached"),
+)
+"""Chosen by measurement on the shipped networks: ``python -m spikeproof_models.members``."""
