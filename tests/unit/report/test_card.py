@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spikeproof.report.card import render_card
+from spikeproof.report.html import render_html
 
 Make = Callable[..., dict[str, Any]]
 
@@ -17,7 +18,7 @@ def test_card_leads_with_the_verdict(make_report: Make, verdict: str) -> None:
     card = render_card(make_report(verdict))
     assert card.splitlines()[0].endswith(f": {verdict}")
     assert "**0** of 1,841,664 values differ between lava and the specification" in card
-    assert "| pgd-20 | 8 | 1,000 | 81.1 |" in card
+    assert r"| pgd-20 \(upper bound: weak attack\) | 8 | 1,000 | 81.1 |" in card
     assert "    spikeproof verify dlif.spk" in card
 
 
@@ -42,3 +43,24 @@ def test_empty_report_still_has_a_card(make_report: Make) -> None:
     card = render_card(raw)
     assert "No check ran" in card
     assert "\n\n\n" not in card
+
+
+def _attacked(report: dict[str, Any], ahead: float) -> dict[str, Any]:
+    """Set how far the chip is ahead under attack."""
+    for row in next(c for c in report["checks"] if c["id"] == "V7")["data"]["rows"]:
+        if row["perturbation"] in ("fgsm", "pgd-20"):
+            row["difference"] = ahead
+            row["chip_accuracy"] = row["float_accuracy"] + ahead
+    return report
+
+
+@pytest.mark.parametrize("render", [render_card, render_html])
+def test_attack_figures_are_upper_bounds_and_a_chip_ahead_is_no_more_robust(
+    make_report: Make, render: Callable[[dict[str, Any]], str]
+) -> None:
+    ahead, behind = (render(_attacked(make_report(), d)).replace("\\", "") for d in (0.01, -0.01))
+    for text in (ahead, behind):
+        assert text.count("pgd-20 (upper bound: weak attack)") >= 3
+        assert "gaussian (upper bound" not in text
+        assert "stronger attacks leave less" in text
+    assert "artefact of transfer" in ahead and "artefact of transfer" not in behind

@@ -123,7 +123,7 @@ def _attacked(config: Any, right: dict[str, int], chip_right: int = 50) -> Any:
     shares = {name: [True] * n + [False] * (100 - n) for name, n in right.items()}
     planned = [Perturbation("pgd", 8, 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
-    return accuracy_check(rows, [])
+    return accuracy_check(rows, accuracy_reasons(rows, config, 100))
 
 
 def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -> None:

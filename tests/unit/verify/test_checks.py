@@ -89,7 +89,7 @@ def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
         "clean": {"float": clean_float, "chip": clean_chip},
         "pgd-20 8/255": {"float": attacked, "chip": attacked},
     }
-    planned = [Perturbation("pgd", 8, len(attacked), 20)]
+    planned = [Perturbation("pgd", 8, len(attacked))]
     labels = np.ones(len(clean_float), np.int64)
     margins = config.margins.model_copy(update={"clean": 0.02, "pgd": 0.03})
     strict = config.model_copy(update={"margins": margins})
@@ -206,7 +206,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     ),
     "V7 masked": (
         lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c), "inconclusive",
-        ["pgd-20 8/255", "under attack 90 %", "at most 80 %"], "surrogate_widths",
+        ["pgd-20 8/255", "under attack 90 %", "at most 80 %"], "adapts to it",
     ),
     "V9": (
         lambda _: ck.ranges_check([_range(True), _range(False)]), "fail",

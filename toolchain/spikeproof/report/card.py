@@ -10,7 +10,7 @@ from spikeproof.report.data import AccuracyData, AccuracyRow
 from spikeproof.report.facts import Fact
 from spikeproof.report.model import Report, as_report
 from spikeproof.report.summary import key_figures, kinds, warnings
-from spikeproof.report.tables import attack_name, share_digits
+from spikeproof.report.tables import accuracy_notes, attack_name, share_digits
 from spikeproof.report.why import HELP, Explained, explain
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
@@ -73,7 +73,10 @@ def _accuracy(r: Report) -> str:
         "| perturbation | 1/255 | images | trained % | chip % | difference (points) | TOST |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
-    return "\n".join(head + [_row(row, digits) for row in rows]) if rows else ""
+    if not rows:
+        return ""
+    table = "\n".join(head + [_row(row, digits) for row in rows])
+    return "\n\n".join([table, *map(_text, accuracy_notes(rows))])
 
 
 def _row(row: AccuracyRow, digits: int) -> str:

@@ -125,6 +125,7 @@ def _facts(r: Report) -> dict[str, Any]:
         "warnings": summary.warnings(r),
         "synapses": sum(synapses) if synapses else None,
         "margin": _common_margin(rows),
+        "accuracy_notes": tables.accuracy_notes(rows),
         "forced_ties": r.data("V13", BoundaryData).forced_ties,
         "software": {k: n.anything(v) for k, v in software.items() if v is not None},
         "seeds": _flat(p.seeds),

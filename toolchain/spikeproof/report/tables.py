@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from spikeproof.attacks.weak import TRANSFER
 from spikeproof.report import numbers as n
 from spikeproof.report.charts import forest, forest_scale
 from spikeproof.report.data import AccuracyData, AccuracyRow, MatchData
@@ -57,6 +58,17 @@ def share_digits(rows: Sequence[AccuracyRow]) -> int:
 def attack_name(row: AccuracyRow) -> str:
     """Return the perturbation, and beside an attack that its accuracy is no more than a bound."""
     return f"{row.perturbation} ({row.bound_note})" if row.bound_note else row.perturbation
+
+
+def accuracy_notes(rows: Sequence[AccuracyRow]) -> list[str]:
+    """Say what accuracies under attack do not show: robustness, and a more robust chip."""
+    attacked = [r for r in rows if r.bound_note]
+    if not attacked:
+        return []
+    notes = [f"Accuracy under attack is an {attacked[0].bound_note}; stronger attacks leave less."]
+    if any((n.finite(r.difference) or 0.0) > 0 for r in attacked):
+        notes.append(TRANSFER)
+    return notes
 
 
 def accuracy_table(report: Report) -> Table:
