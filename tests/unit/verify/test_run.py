@@ -16,6 +16,7 @@ from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.report.model import parse_report
 from spikeproof.simulate.fast import FastEngine
+from spikeproof.verify.perturbations import Crafted
 from spikeproof.verify.run import verify
 from spikeproof.work.origin import hash_sources, source_hash
 
@@ -343,8 +344,8 @@ def test_attack_outside_its_ball_is_refused(
     strengths = config.perturbations.model_copy(update={"gaussian": (), "fgsm": (4,)})
     wanted = config.model_copy(update={"perturbations": strengths})
 
-    def cheat(item: Any, network: Any, x: Any, y: Any, **_: Any) -> Any:
-        return 255 - x
+    def cheat(item: Any, network: Any, x: Any, y: Any, **_: Any) -> Crafted:
+        return Crafted(255 - x)
 
     with pytest.raises(InputError, match="grey levels"):
         _verify(case, wanted, tmp_path, cheat)
