@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import __version__
+from spikeproof.cli.board import chip_fit_rows, show_limits
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import STIMULUS_SAMPLES
 from spikeproof.errors import RangeError, list_problems
@@ -171,10 +172,13 @@ def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
         [name.replace("_", " ") for name in COLUMNS],
         [[row[name] for name in COLUMNS] for row in rows],
     )
+    limits = chip_fit_rows(network)
+    show_limits(console, limits)
     warn(console, warnings)
     console.document({
         "schema": 1, "kind": "netx", "path": str(path), "name": network.name,
         "input_shape": list(network.input_shape), "coding": network.coding,
-        "timesteps": network.timesteps if says else None, "layers": rows, "warnings": warnings,
+        "timesteps": network.timesteps if says else None, "layers": rows, "chip_fit": limits,
+        "warnings": warnings,
     })  # fmt: skip
     return 0

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikeproof.cli.board import chip_fit_rows, show_cost, show_limits
 from spikeproof.cli.console import Console
 from spikeproof.errors import BundleError, InputError
 
@@ -172,7 +173,9 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
             for r in rows
         ],
     )  # fmt: skip
-    console.table(["chip", "resource", "needed", "available", "fits"], _fit_rows(fit))
+    if "profile_cost" in bundle.record:
+        show_cost(console, bundle.record["profile_cost"])
+    show_limits(console, fit)
     console.note(f"content {bundle.content_hash[:16]}, self-test on {len(bundle.stimulus)} samples")
     console.document(
         {
@@ -219,27 +222,6 @@ def _numbers(neuron: Any) -> Row:
 def _range(row: Row) -> str:
     low, high = row.get("v_low"), row.get("v_high")
     return "–" if low is None or high is None else f"{low:,} .. {high:,}"
-
-
-def chip_fit_rows(network: Any) -> list[Row]:
-    """Compare the network with the published limits of the chips."""
-    from spikeproof_lava.limits import chip_fit
-
-    return [
-        {
-            "chip": row.chip,
-            "resource": row.resource,
-            "needed": row.needed,
-            "available": row.available,
-            "fits": row.fits,
-            "source": row.source,
-        }
-        for row in chip_fit(network)
-    ]
-
-
-def _fit_rows(fit: list[Row]) -> list[tuple[object, ...]]:
-    return [(r["chip"], r["resource"], r["needed"], r["available"], r["fits"]) for r in fit]
 
 
 def _say_title(console: Console, kind: str, path: Path, network: Any) -> None:

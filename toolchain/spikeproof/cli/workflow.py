@@ -69,14 +69,37 @@ def convert_to_bundle(
 ) -> tuple[Conversion, Bundle]:
     """Convert a checkpoint and build the bundle (not yet written) with its record.
 
-    ``data``: the calibration images.
+    ``data``: the calibration images. A profile is converted next to the default, and the record
+    says what it costs.
+
+    Raises:
+        UnsupportedError: a profile's own checks refuse the result (and see convert_network).
     """
     from spikeproof.passes.convert import convert_network
     from spikeproof.simulate.self_test import make_bundle
 
-    conversion = convert_network(source.checkpoint.network, data.x, options, progress)
+    network, board = source.checkpoint.network, options.profile == "loihi"
+    counted = _of_two(progress) if board and progress else progress
+    conversion = convert_network(network, data.x, options, counted)
     record = conversion_record(conversion, source, data, options)
+    if board:
+        from spikeproof.cli.board import check_board_bundle, compare_with_default
+
+        check_board_bundle(conversion.chip)
+        cost = compare_with_default(conversion, data, options, counted)
+        record["profile_cost"] = cost.model_dump(mode="json")
     return conversion, make_bundle(conversion.chip, record, data.x[:STIMULUS_SAMPLES])
+
+
+def _of_two(progress: Progress) -> Progress:
+    """Count the layers of two conversions in a row as one piece of work."""
+    done = [0]
+
+    def count(_: int, layers: int) -> None:
+        done[0] += 1
+        progress(done[0], 2 * layers)
+
+    return count
 
 
 def conversion_record(

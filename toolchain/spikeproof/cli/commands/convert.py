@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spikeproof.cli.board import chip_fit_rows, show_cost, show_limits
 from spikeproof.cli.config import merged_options
 from spikeproof.cli.console import Console
 from spikeproof.cli.images import Images, load_images, show_data, warn
@@ -95,6 +96,8 @@ def run(
         written = write_bundle(target, bundle)
     _check_written(target, written)
     show_table(console, bundle.record["table"])
+    if "profile_cost" in bundle.record:
+        show_cost(console, bundle.record["profile_cost"])
     _show_result(console, target, written, warnings)
     return 0
 
@@ -151,6 +154,8 @@ def _refuse_options(names: list[str], what: str) -> None:
 def _show_result(
     console: Console, target: Path, written: Bundle, warnings: list[str] | None = None
 ) -> None:
+    limits = chip_fit_rows(written.network)
+    show_limits(console, limits)
     console.say(f"bundle: {target}")
     console.document(
         {
@@ -158,6 +163,8 @@ def _show_result(
             "bundle": str(target),
             "content_hash": written.content_hash,
             "layers": written.record["table"],
+            "profile_cost": written.record.get("profile_cost"),
+            "chip_fit": limits,
             "options": written.record["options"],
             "warnings": warnings or [],
             "calibration": written.record.get("calibration", {}).get("data"),

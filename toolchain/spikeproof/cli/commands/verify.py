@@ -126,7 +126,7 @@ def verify_into(
 ) -> dict[str, Any]:
     """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
     need("torch", extra="torch", purpose="verification (gradient attacks)")
-    from spikeproof.cli.show import chip_fit_rows
+    from spikeproof.cli.board import chip_fit_rows
     from spikeproof.report.html import write_html
     from spikeproof.verify.run import REPORT_HTML, input_warnings, verify
 
