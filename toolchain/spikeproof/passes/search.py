@@ -27,6 +27,9 @@ LOWEST, HIGHEST, COARSE = 0.35, 2.5, 17
 
 HOST_EXPONENTS = (7, 6, 5, 4, 3, 2, 1, 0)
 _HOST_HEADROOM = (1.0, 0.97, 0.9, 0.8)
+_FINE_HEADROOM = tuple(1 - k / 300 for k in range(24))
+"""With one exponent only, neighbouring thresholds are all there is to choose from; which of them
+lies well between the mantissas is chance, and worth half of the flips."""
 _COARSE_WORK = 3e8
 """Multiplications one candidate may cost in the coarse rounds; a state update counts as 150."""
 
@@ -116,10 +119,11 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
     if setting.forced is not None:
         builds = [builder(e) for e in reversed(exponents)]
         return _forced(layer, setting, "bias", builds)
+    headroom = _HOST_HEADROOM if only is None else _FINE_HEADROOM
     pool: list[Candidate] = []
     for exponent in exponents:
         most = largest_host_scale(layer, exponent)
-        steps = [most * h for h in (_HOST_HEADROOM if setting.search else (1.0, 0.9))]
+        steps = [most * h for h in (headroom if setting.search else (1.0, 0.9))]
         pool += _fitting(layer, setting, builder(exponent), steps)[: None if setting.search else 1]
         if len(pool) >= (12 if setting.search else 1):
             break
