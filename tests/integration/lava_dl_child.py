@@ -1,9 +1,10 @@
 """Run a .net file in lava-dl on Lava's CPU backend; called by test_lava_dl.py in its own process.
 
 Arguments: the .net file, an npz with ``x``, the npz to write. Spikes (N, T, C, H, W) are streamed
-back to back with lava-dl's own reset; a bias image (C, H, W) is one sample. Written: the spikes of
-every layer as (steps, ...) in lava-dl's axis order reversed, so (steps, C, H, W) or (steps, N), and
-``v`` of the last layer at the end. ``reset`` in the npz sets another interval than ``steps``.
+back to back with lava-dl's own reset, payloads of ``bits`` bits alike; a bias image (C, H, W) or
+vector (N,) is one sample. Written: the spikes of every layer as (steps, ...) in lava-dl's axis
+order reversed, so (steps, C, H, W) or (steps, N), and ``v`` of the last layer at the end.
+``reset`` in the npz sets another interval than ``steps``.
 
 With ``--weights`` instead of a .net file: x holds weight matrices (K, out, in); written is for each
 whether a dense layer of lava-dl ends up with exactly these integers ("kept").
@@ -27,14 +28,16 @@ def main(net_file: str, input_file: str, output_file: str) -> None:
     with np.load(input_file) as file:
         x, steps = file["x"], int(file["steps"])
         reset = int(file["reset"]) if "reset" in file else steps
-    pixels = x.ndim == 3
+        bits = int(file["bits"]) if "bits" in file else 0
+    pixels = x.ndim in (1, 3)
     net = netx.hdf5.Network(
-        net_config=net_file, reset_interval=reset, reset_offset=0 if pixels else 1
-    )
+        net_config=net_file, reset_interval=reset, reset_offset=0 if pixels else 1,
+        input_message_bits=bits,
+    )  # fmt: skip
     samples = 1 if pixels else len(x)
     total = samples * steps + len(net.layers) + 1
     if pixels:
-        net.in_layer.neuron.bias_mant.init = x.transpose(2, 1, 0).astype(np.int32)
+        net.in_layer.neuron.bias_mant.init = x.T.astype(np.int32)
     else:
         flat = x.reshape(samples * steps, *x.shape[2:])
         shaped = flat.reshape(len(flat), -1).T

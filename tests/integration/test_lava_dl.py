@@ -27,6 +27,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    HostCurrent,
     LifNeuron,
     ReadoutNeuron,
 )
@@ -145,6 +146,65 @@ def test_the_files_lava_dl_ships_are_read() -> None:
         network = load_netx(shipped[name], pixel_range=(-1, 1))
         assert len(network.layers) == layers
         assert isinstance(network.layers[-1].neuron, ReadoutNeuron) is (name != "tiny.net")
+
+
+def pixel_network(seed: int, first: str) -> ChipNetwork:
+    """A first layer for pixels, either the host's (conv, dense) or graded, and a dense one."""
+    rng = np.random.default_rng(seed)
+    image = (2, 6, 6)
+    weight = rng.integers(-3000, 3000, (4, 2, 3, 3)).astype(np.int32)
+    synapse: Any = ConvSynapse(weight, image, (2, 2), (1, 1))
+    shape: tuple[int, ...] = (4, 3, 3)
+    if first == "dense":
+        weight = rng.integers(-3000, 3000, (36, 72)).astype(np.int32)
+        synapse, shape = DenseSynapse(weight), (36,)
+    zero = (1,) * len(shape)
+    if first == "graded":
+        kernel = (2 * rng.integers(-60, 61, (4, 2, 3, 3))).astype(np.int16)
+        synapse = ConvSynapse(kernel, image, (2, 2), (1, 1))
+        bias = rng.integers(-500, 4000, (4, 1, 1)).astype(np.int32)
+    else:
+        offset = rng.integers(-9000, 9000, (shape[0], *zero[1:]))
+        synapse, bias = HostCurrent(synapse, offset, 10), np.zeros(zero, np.int32)
+    hidden = (2 * rng.integers(-40, 41, (10, 36))).astype(np.int16)
+    layers = (
+        ChipLayer("l1", synapse, LifNeuron(9000 if first == "graded" else 900, 41, bias, 6), shape),
+        ChipLayer("l2", DenseSynapse(hidden),
+                  LifNeuron(90, 41, rng.integers(-9, 20, 10).astype(np.int32), 6), (10,)),
+    )  # fmt: skip
+    return ChipNetwork("net", image, T, layers, "pixels")
+
+
+@pytest.mark.parametrize("first", ["conv", "dense"])
+def test_lava_dl_takes_the_hosts_current_as_its_input(first: str, tmp_path: Path) -> None:
+    from spikeproof_lava.jobs import host_mantissas
+
+    network = pixel_network(1, first)
+    save_netx(network, tmp_path / "net.net")
+    x = np.random.default_rng(2).integers(0, 256, (1, 2, 6, 6), dtype=np.uint8)
+    current = host_mantissas(network, x)[0].reshape(network.layers[0].shape)
+    found = in_lava_dl(tmp_path, str(tmp_path / "net.net"), {"x": current, "steps": T})
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    for index, trace in enumerate(traces.values()):
+        assert trace.s is not None and 0 < trace.s.sum() < trace.s.size
+        np.testing.assert_array_equal(found[str(index)][index : index + T], trace.s[0])
+
+
+def test_lava_dl_takes_pixels_as_graded_spikes(tmp_path: Path) -> None:
+    network = pixel_network(3, "graded")
+    save_netx(network, tmp_path / "net.net")
+    x = np.random.default_rng(4).integers(0, 256, (3, 2, 6, 6), dtype=np.uint8)
+    streamed = np.repeat(x[:, None], T, axis=1)
+    arrays = {"x": streamed, "steps": T, "bits": 8}
+    found = in_lava_dl(tmp_path, str(tmp_path / "net.net"), arrays)
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    for index, trace in enumerate(traces.values()):
+        assert trace.s is not None and 0 < trace.s.sum() < trace.s.size
+        expected = trace.s.reshape(-1, *trace.s.shape[2:])
+        start = index + 1
+        np.testing.assert_array_equal(found[str(index)][start : start + len(expected)], expected)
 
 
 def test_we_know_which_dense_weights_lava_dl_keeps(tmp_path: Path) -> None:

@@ -29,17 +29,17 @@ needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava is not i
 
 CHOICES = {
     "fmnist-dlif-adversarial-mppd": [(None, 7), (None, 4), (None, 0), (None, 0)],
-    "fmnist-lif-adversarial": [(1131, 7), (350, 4), (475, 0), (None, 0)],
+    "fmnist-lif-adversarial": [(1131, 7), (350, 3), (475, 0), (None, 0)],
     "fmnist-lif-natural": [(703, 7), (372, 4), (417, 0), (None, 0)],
 }
-"""Threshold (none for a table or readout) and bias exponent that each layer gets by default."""
+"""Threshold (none: a table or a readout) and bias exponent that each layer gets by default."""
 
 PLAIN = {
-    "fmnist-dlif-adversarial-mppd": "dbdbcb957d47c21905d3e499fabf76aa0f59a93e5bc1e96e126d5abebf5cec04",
-    "fmnist-lif-adversarial": "7bf8d1280097a35bbedc02e1d53a1bc9e7a9d05eff1c8649f05b06ee20f20002",
-    "fmnist-lif-natural": "b58089c1baa23b06041d2634e7a52ea1708a14c7e375a2ecedac78b4157231b1",
+    "fmnist-dlif-adversarial-mppd": "dbdbcb957d47c21905d3e499fabf76aa",
+    "fmnist-lif-adversarial": "7bf8d1280097a35bbedc02e1d53a1bc9",
+    "fmnist-lif-natural": "b58089c1baa23b06041d2634e7a52ea1",
 }
-"""SHA-256 of the integers at the scales that need no search, from the release before profiles."""
+"""Half a SHA-256 of the integers at scales that need no search, from before there were profiles."""
 
 
 @cache
@@ -62,7 +62,7 @@ def digest(network: ChipNetwork) -> str:
 def test_the_default_conversion_keeps_its_integers(name: str) -> None:
     """Without a search nothing depends on the order of a processor's sums: equal bit for bit."""
     plain = ConvertOptions(input_coding="bias", search=False, compensate=False)
-    assert digest(convert(name, plain)) == PLAIN[name]
+    assert digest(convert(name, plain))[:32] == PLAIN[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,7 +158,7 @@ def test_the_profile_loihi_lacks_nothing_but_the_board(name: str, coding: str) -
 def test_lava_runs_the_profile_loihi_like_the_reference(
     name: str, coding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In every state on the CPU backend; and the graph made for the board, which runs there, too."""
+    """In every state on the CPU backend, where the graph made for the board runs, too."""
     from spikeproof_lava import hardware
     from spikeproof_lava.run import Task, run_many
     from spikeproof_lava.target import LavaTarget
