@@ -50,7 +50,7 @@ def in_lava_dl(folder: Path, first: str, arrays: dict[str, Any]) -> dict[str, An
     paths = os.pathsep.join(str(ROOT / part) for part in ("toolchain", "deploy"))
     done = subprocess.run(
         [*command, str(folder / "in.npz"), str(folder / "out.npz")],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
         env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -165,10 +165,10 @@ def pixel_network(seed: int, first: str) -> ChipNetwork:
         bias = rng.integers(-500, 4000, (4, 1, 1)).astype(np.int32)
     else:
         offset = rng.integers(-9000, 9000, (shape[0], *zero[1:]))
-        synapse, bias = HostCurrent(synapse, offset, 10), np.zeros(zero, np.int32)
+        synapse, bias = HostCurrent(synapse, offset, 11), np.zeros(zero, np.int32)
     hidden = (2 * rng.integers(-40, 41, (10, 36))).astype(np.int16)
     layers = (
-        ChipLayer("l1", synapse, LifNeuron(9000 if first == "graded" else 900, 41, bias, 6), shape),
+        ChipLayer("l1", synapse, LifNeuron(9000 if first == "graded" else 450, 41, bias, 6), shape),
         ChipLayer("l2", DenseSynapse(hidden),
                   LifNeuron(90, 41, rng.integers(-9, 20, 10).astype(np.int32), 6), (10,)),
     )  # fmt: skip

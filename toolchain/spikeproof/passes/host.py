@@ -46,8 +46,14 @@ def largest_host_scale(layer: FloatLayer, exponent: int) -> float:
     return room / (V_UNITS * worst) if worst else room / V_UNITS
 
 
-def round_host_layer(layer: FloatLayer, scale: float, exponent: int) -> Candidate:
+def round_host_layer(
+    layer: FloatLayer, scale: float, exponent: int, lift: float = 0.0
+) -> Candidate:
     """Round the first layer to a host current at one scale and bias exponent.
+
+    ``lift`` is a share of a mantissa added to every current: a threshold that is a whole number of
+    mantissas is passed only half a mantissa above it, which a small lift makes up for over the
+    steps. It is for neurons that do not fire at equality; the others are raised anyway.
 
     The host's weights are as fine as 16 bits allow: K = units * 2**(shift - exponent) host units
     per unit of float current.
@@ -58,7 +64,8 @@ def round_host_layer(layer: FloatLayer, scale: float, exponent: int) -> Candidat
     finer = math.floor(math.log2(HOST_WEIGHT_MAX / largest)) if largest else 8
     shift = min(max(finer + exponent, 0), _SHIFT_MAX)
     per_unit = units * 2.0 ** (shift - exponent)
-    weight, offset = np.rint(layer.weight * per_unit), layer.bias * per_unit
+    weight = np.rint(layer.weight * per_unit)
+    offset = layer.bias * per_unit + lift * 2.0**shift
     problems = _fit_problems(weight, offset)
     offset = np.clip(offset, -_OFFSET_MAX, _OFFSET_MAX)
     whole = np.rint(offset).astype(np.int64)

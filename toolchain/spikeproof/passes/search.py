@@ -27,9 +27,11 @@ LOWEST, HIGHEST, COARSE = 0.35, 2.5, 17
 
 HOST_EXPONENTS = (7, 6, 5, 4, 3, 2, 1, 0)
 _HOST_HEADROOM = (1.0, 0.97, 0.9, 0.8)
-_FINE_HEADROOM = tuple(1 - k / 300 for k in range(24))
-"""With one exponent only, neighbouring thresholds are all there is to choose from; which of them
-lies well between the mantissas is chance, and worth half of the flips."""
+_FINE_HEADROOM = tuple(1 - k / 300 for k in range(16))
+_LIFTS = (0.0, 0.125, 0.25)
+"""With one exponent only, neighbouring thresholds and a lift of the current by less than half a
+mantissa are all there is to choose from; which of them lie well between the mantissas is chance,
+and worth half of the flips."""
 _COARSE_WORK = 3e8
 """Multiplications one candidate may cost in the coarse rounds; a state update counts as 150."""
 
@@ -111,10 +113,13 @@ def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> 
 
 
 def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
-    def builder(exponent: int) -> Build:
-        return lambda scale: round_host_layer(layer, scale, exponent)
+    def builder(exponent: int, lift: float = 0.0) -> Build:
+        return lambda scale: round_host_layer(layer, scale, exponent, lift)
 
     only = setting.bias_exponent
+    lifts = (
+        _LIFTS if only is not None and setting.search and not layer.fires_at_equality else (0.0,)
+    )
     exponents = HOST_EXPONENTS if only is None else (only,)
     if setting.forced is not None:
         builds = [builder(e) for e in reversed(exponents)]
@@ -124,7 +129,9 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
     for exponent in exponents:
         most = largest_host_scale(layer, exponent)
         steps = [most * h for h in (headroom if setting.search else (1.0, 0.9))]
-        pool += _fitting(layer, setting, builder(exponent), steps)[: None if setting.search else 1]
+        for lift in lifts:
+            found = _fitting(layer, setting, builder(exponent, lift), steps)
+            pool += found[: None if setting.search else 1]
         if len(pool) >= (12 if setting.search else 1):
             break
     if not pool:
