@@ -270,5 +270,5 @@ def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     for action in (lambda: save_netx(FITS["readout"], tmp_path / "a.net"),
                    lambda: netx_file.read_raw(tmp_path / "a.net")):  # fmt: skip
-        with pytest.raises(MissingExtraError, match=r"spikeproof\[netx\]"):
+        with pytest.raises(MissingExtraError, match="doctor --install netx"):
             action()

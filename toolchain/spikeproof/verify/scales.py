@@ -91,7 +91,7 @@ def _room(layer: Exact, built: chip.ChipLayer, bounds: Bounds, options: ConvertO
     step = weight_grid(layer.weight, options.weight_bits)[1]
     payload = 255 if layer.pixels else 1
     off = step / 2 * layer.weight[0].size * payload * layer.timesteps / SUM_TOP
-    return max(0.0, (1 - off) / (1 / min(factors) + off))
+    return max(0.0, float((1 - off) / (1 / min(factors) + off)))
 
 
 def _filling(layer: Exact, exponent: int) -> float:
