@@ -156,6 +156,7 @@ def test_a_linear_layer_swallows_the_convolution_in_front(seed: int) -> None:
 
 def test_a_convolution_behind_a_linear_layer_is_refused() -> None:
     linear, conv = Linear("l", np.ones((4, 4)), None), Conv2d("c", np.ones((1, 1, 1, 1)), None)
+    assert padding_problem(linear, conv, (4, 1, 1)) is None  # not a question of padding
     with pytest.raises(TypeError, match="cannot follow"):
         compose(linear, conv, (4, 1, 1))
 

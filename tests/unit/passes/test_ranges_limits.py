@@ -125,6 +125,11 @@ def test_a_neuron_exactly_on_its_threshold_has_not_fired() -> None:
 def test_a_neuron_that_must_fire_starts_again_at_zero_each_time() -> None:
     found = certify_ranges(_one(_table(4, 100, 200), [[2]], 4))[0]
     assert (found.v_low, found.v_high) == (200, 200 + 128)
+    # With half of u kept the second current is the larger one, on top of exactly 0.
+    rising = replace(_table(2, 100, 200), du=2047)
+    assert certify_ranges(_one(rising, [[2]], 2))[0].v_high == 0 + 200 + 128 + 64
+    falling = replace(_table(2, 100, 300), du=2047)
+    assert certify_ranges(_one(falling, [[-2]], 2))[0].v_low == 0 + 300 - 128 - 64
 
 
 @pytest.mark.parametrize(("weight", "reached"), [(10, 0), (12, 254 * 64)])
@@ -149,8 +154,10 @@ def test_bounds_need_not_hold_zero() -> None:
 def test_the_neuron_and_the_side_that_reach_furthest_decide() -> None:
     found = certify_ranges(_one(ReadoutNeuron(_bias(0)), [[-4, 2], [-20, 6], [8, -2]], 1))[0]
     assert (found.sum_bound, found.u_bound, found.worst_neuron) == (20, 20 * 64, (1,))
+    assert (found.v_low, found.v_high) == (-20 * 64, 8 * 64)
     found = certify_ranges(_one(ReadoutNeuron(_bias(0)), [[4, -2], [20, -6], [-8, 2]], 1))[0]
     assert (found.sum_bound, found.u_bound, found.worst_neuron) == (20, 20 * 64, (1,))
+    assert (found.v_low, found.v_high) == (-8 * 64, 20 * 64)
 
 
 def test_a_filter_adds_up_currents_of_either_sign() -> None:

@@ -41,8 +41,6 @@ def product(node: Map, unfolded: Array, weight: Array) -> Array:
 
 def to_neurons(rows: Array, shape: Shape) -> Array:
     """Arrange (N * positions, out) as (N, *shape) with shape (C, H, W) or (out,)."""
-    if len(shape) == 1:
-        return rows.reshape(-1, *shape)
     return np.moveaxis(rows.reshape(-1, *shape[1:], shape[0]), -1, 1)
 
 
