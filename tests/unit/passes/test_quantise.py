@@ -33,6 +33,8 @@ def _layer(weight: list[list[float]], lif: Lif | None = None) -> FloatLayer:
         ([-1.0, 2.0], 2, ("mixed", 128, -128, 128)),
         ([0.0, 2.0], 8, ("excitatory", 1, 0, 255)),
         ([0.0, -2.0], 8, ("inhibitory", 1, -255, 0)),
+        ([0.0, 0.01], 8, ("excitatory", 1, 0, 255)),
+        ([0.0, -0.01], 8, ("inhibitory", 1, -255, 0)),
         ([0.0, 0.0], 8, ("mixed", 2, -254, 254)),
     ],
 )

@@ -91,6 +91,7 @@ def test_a_readout_without_weights_has_one_as_its_yardstick() -> None:
 
 def test_no_weights_at_all_count_as_mixed() -> None:
     assert weight_grid(np.zeros((3, 0)), 8) == ("mixed", 2, -254, 254)
+    assert max_abs_scale(dense(np.zeros((3, 0))), 8) == 254
 
 
 def test_a_scale_settles_where_the_threshold_is_whole_and_never_at_zero() -> None:
@@ -159,6 +160,8 @@ def test_tables_hold_thresholds_from_one_to_the_largest_v() -> None:
 def test_a_threshold_computed_a_hair_below_a_whole_number_is_that_number() -> None:
     _, found = table(49 * (1 / 49), 10.0, (1.0, 1 / 49 * 49))  # 0.9999999999999999 in floats
     assert found.layer.neuron.threshold.tolist() == [640, 640]
+    _, found = table(1.0, 10.0, (1 / (1 - 7e-10), 1 / (1 - 2e-9)))
+    assert found.layer.neuron.threshold.tolist() == [640, 639]
 
 
 def test_a_table_is_read_back_as_the_gain_that_gives_its_thresholds() -> None:
@@ -194,6 +197,13 @@ def test_a_forced_exponent_is_the_only_one_tried() -> None:
     assert (found.bias.tolist(), found.bias_exponent) == ([10], 6)
 
 
+def test_only_rounding_errors_of_float64_count_as_whole() -> None:
+    """One part in 10^9, or 10^-9 near zero: a whole bias for equality is raised by one."""
+    bias = np.array([4000 - 3e-6, 4000 - 5e-6, -4000 - 3e-6, -8e-10, -2e-9])
+    mantissa, _, _ = round_bias(bias, True)
+    assert mantissa.tolist() == [4001, 4000, -3999, 1, 0]
+
+
 def test_a_layer_of_no_neurons_has_no_bias_to_complain_of() -> None:
     mantissa, exponent, problems = round_bias(np.zeros(0), True)
     assert (mantissa.shape, exponent, problems) == ((0,), 0, [])
@@ -218,8 +228,18 @@ def test_weights_and_biases_are_read_back_in_float_units(pixels: bool) -> None:
     assert linear.bias is not None and linear.name == "fc"
     np.testing.assert_allclose(linear.weight, [[0.5, -0.24], [1.0, 0.76]], rtol=0, atol=1e-12)
     np.testing.assert_allclose(linear.bias, [0.25, -0.125], rtol=1e-3)
+    rounded = dense(weight, [0.3001, 0.0])  # 1920.64 v-units
+    linear, _ = dequantise(rounded, round_layer(rounded, 100.0, 8))
+    np.testing.assert_allclose(linear.bias, [1921 / 6400, 0.0], rtol=1e-12)  # type: ignore[arg-type]
     quiet, _ = dequantise(dense(weight), round_layer(dense(weight), 100.0, 8))
     assert quiet.bias is None
+
+
+def test_a_bias_for_equality_reaches_every_channel() -> None:
+    layer = conv(None, replace(LIF, strict=False))
+    linear, _ = dequantise(layer, round_layer(layer, 1.0, 8))
+    assert linear.bias is not None
+    assert linear.bias.tolist() == [1 / 64, 1 / 64]
 
 
 @pytest.mark.parametrize("field", [False, True])

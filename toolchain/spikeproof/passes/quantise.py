@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
+from spikeproof.ir.floats import Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.affine import Affine
 from spikeproof.passes.gain import float_dynamics, leak_table
@@ -282,8 +282,8 @@ def _float_bias(bias: F64, layer: FloatLayer) -> F64 | None:
     if not bias.any():
         return None
     channels = len(layer.linear.weight)
-    if isinstance(layer.linear, Conv2d) and bias.shape[1:] == (1, 1):
-        return np.broadcast_to(bias[:, 0, 0], channels).copy()
+    if bias.shape[1:] == (1, 1):
+        return np.broadcast_to(bias.reshape(-1), channels).copy()
     return np.broadcast_to(bias, layer.shape).copy()
 
 
