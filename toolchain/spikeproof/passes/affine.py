@@ -104,7 +104,7 @@ def _compose_bias(first: Affine, second: Affine, middle: Shape) -> Array | None:
     field = first.bias.reshape(-1, 1, 1) if flat else bias_map(first.bias, middle)
     if flat and isinstance(second, Conv2d):  # the same sum everywhere: keep one bias per channel
         summed = second.weight.sum(axis=(2, 3))[:, :, None, None]
-        moved = apply(Conv2d("sum", summed, None, groups=second.groups), field[None])[0, :, 0, 0]
+        moved = apply(Conv2d("sum", summed, None, groups=second.groups), field[None]).reshape(-1)
     else:
         moved = apply(second, field[None])[0]
     if second.bias is None:
@@ -157,7 +157,7 @@ def _compose_convs(first: Conv2d, second: Conv2d, bias: Array | None) -> Conv2d:
     else:
         w1, w2, groups = dense_kernel(first), dense_kernel(second), 1
     point = w2.shape[2:] == (1, 1)
-    keep = point or (w1.shape[2:] == (1, 1) and first.stride == (1, 1))
+    keep = point or w1.shape[2:] == (1, 1)
     dilation = (first.dilation if point else second.dilation) if keep else (1, 1)
     if not keep:
         w1, w2 = _dilate(w1, first.dilation), _dilate(w2, second.dilation)
@@ -174,9 +174,8 @@ def _merge_taps(
     w1: Array, w2: Array, stride: tuple[int, int], second: Conv2d, first: Conv2d
 ) -> Array:
     (sh, sw), (h1, v1), (h2, v2) = stride, w1.shape[2:], w2.shape[2:]
-    per_tap = w1.shape[:2] if _is_depthwise(second) or _is_depthwise(first) else None
-    out = per_tap or (len(w2), w1.shape[1])
-    merged = np.zeros((*out, h1 + sh * (h2 - 1), v1 + sw * (v2 - 1)))
+    per_tap = _is_depthwise(second) or _is_depthwise(first)
+    merged = np.zeros((len(w2), w1.shape[1], h1 + sh * (h2 - 1), v1 + sw * (v2 - 1)))
     for i in range(h2):
         for j in range(v2):
             tap = w2[:, :, i, j]
