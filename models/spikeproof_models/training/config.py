@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,17 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise
 from spikeproof.errors import InputError, list_problems
-from spikeproof.io.files import read_bytes
+from spikeproof.io.toml import read_toml
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof_models import builders
 from spikeproof_models.datasets import DatasetName
 from spikeproof_models.neurons import DEFAULT_LEAK, GainForm, snap_leak
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
@@ -163,16 +156,13 @@ class Recipe(_Strict):
         )  # fmt: skip
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe.
 
     Raises:
         InputError: unreadable, not TOML, or wrong; every problem is listed with its key.
     """
-    try:
-        content = tomllib.loads(read_bytes(path, limit=1 << 20).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from error
+    content = read_toml(path)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

@@ -31,10 +31,10 @@ from spikeproof_models.training.steps import (
 
 
 def train(
-    recipe_path: Path,
-    output: Path,
+    recipe_path: Path | str,
+    output: Path | str,
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     resume: bool = True,
     device: str | None = None,
     progress: ProgressCallback | None = None,
@@ -64,7 +64,7 @@ def train(
     data = describe(images.x, images.y).used(recipe.data.limit)
     if note is not None:
         note(f"training data: {data.text()}")
-    run = _Run(recipe, images, data, _make_folder(output), _choose_device(device), progress)
+    run = _Run(recipe, images, data, _make_folder(output), _choose_device(device), progress, note)
     return run.complete(resume)
 
 
@@ -78,6 +78,7 @@ class _Run:
     output: Path
     device: torch.device
     callback: ProgressCallback | None
+    note: Callable[[str], None] | None
 
     def complete(self, resume: bool) -> Path:
         recipe = self.recipe
@@ -92,6 +93,7 @@ class _Run:
         standing = Progress(0, [], 0, {})
         if resume and state_path.exists():
             standing = load_state(state_path, identity, model, optimiser, self.device.type)
+            self._note_plans(standing)
         for epoch in range(standing.epoch, recipe.optimiser.epochs):
             loss = self._epoch(model, optimiser, part, epoch)
             figures = held_out_figures(model, held_out, recipe, epoch, self.device)
@@ -99,6 +101,21 @@ class _Run:
             save_state(state_path, identity, model, optimiser, standing, self.device.type)
             self._tell_epoch(standing, len(part))
         return self._write(model, identity, standing)
+
+    def _note_plans(self, standing: Progress) -> None:
+        """Say that a run goes on with another number of epochs, and what that does to it."""
+        if (
+            self.note is None
+            or len(standing.plans) < 2
+            or standing.plans[-1].from_epoch != (standing.epoch + 1)
+        ):
+            return
+        before, now = standing.plans[-2:]
+        self.note(
+            f"epochs changed from {before.epochs} to {now.epochs} after epoch {standing.epoch}: "
+            f"the learning rate up to here fell as for {before.epochs}, so the result is not that of "
+            "one run"
+        )
 
     def _epoch(
         self, model: SpikingNetwork, optimiser: torch.optim.Optimizer, part: ImageSet, epoch: int
@@ -140,6 +157,8 @@ class _Run:
             "history": standing.history,
             "torch": torch.__version__,
         }
+        if len(standing.plans) > 1:
+            record["plans"] = [plan.model_dump() for plan in standing.plans]
         path = self.output / f"{self.recipe.name}.ckpt"
         save_checkpoint(path, Checkpoint(model.export(), record))
         return path

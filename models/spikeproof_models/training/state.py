@@ -7,30 +7,78 @@ epoch needs no generator states: continuing from it gives the same bits as never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from spikeproof.errors import InputError
+from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
-from spikeproof.io.files import canonical_json, sha256
+from spikeproof.io.files import canonical_json
 
 KIND = "training-state"
 SCHEMA = 1
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Plan(BaseModel):
+    """How many epochs a run was to have from one epoch on: the learning rate depends on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_epoch: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+
+class Epoch(BaseModel):
+    """What one epoch gave; figures of the held-out images may stand beside these."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    epoch: int
+    loss: Finite
+    score: Finite
+
+
+class StateDocument(BaseModel):
+    """The part of a state that is no tensor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    identity: dict[str, Any]
+    epoch: int = Field(ge=1)
+    history: list[Epoch]
+    best_epoch: int = Field(ge=1)
+    optimiser: dict[str, Finite | None]
+    device: Literal["cpu", "cuda"]
+    plans: list[Plan] = []
+
+    @model_validator(mode="after")
+    def _agree(self) -> StateDocument:
+        if [entry.epoch for entry in self.history] != list(range(1, self.epoch + 1)):
+            raise ValueError(f"the history is not that of epochs 1 to {self.epoch}")
+        if self.best_epoch > self.epoch:
+            raise ValueError(f"the best epoch is {self.best_epoch} of {self.epoch}")
+        return self
+
 
 @dataclass
 class Progress:
-    """Where a run stands after ``epoch`` whole epochs."""
+    """Where a run stands after ``epoch`` whole epochs.
+
+    plans: the numbers of epochs it was to have, if that changed on the way.
+    """
 
     epoch: int
     history: list[dict[str, Any]]
     best_epoch: int
     best: dict[str, Tensor]
+    plans: list[Plan] = field(default_factory=list)
 
 
 def save_state(
@@ -47,12 +95,19 @@ def save_state(
                 tensors[f"optimiser/{index}/{key}"] = value
             else:
                 scalars[f"{index}/{key}"] = value
-    document = {
-        "identity": identity, "epoch": progress.epoch, "history": progress.history,
-        "best_epoch": progress.best_epoch, "optimiser": scalars, "device": device,
-    }  # fmt: skip
+    document = StateDocument.model_validate(
+        {
+            "identity": identity,
+            "epoch": progress.epoch,
+            "history": progress.history,
+            "best_epoch": progress.best_epoch,
+            "optimiser": scalars,
+            "device": device,
+            "plans": progress.plans,
+        }
+    )
     arrays = {k: v.detach().cpu().numpy() for k, v in tensors.items()}
-    container.write(path, KIND, SCHEMA, document, arrays)
+    container.write(path, KIND, SCHEMA, document.model_dump(mode="json"), arrays)
 
 
 def load_state(
@@ -61,29 +116,92 @@ def load_state(
 ) -> Progress:  # fmt: skip
     """Restore model and optimiser in place and return where the run stood.
 
+    A recipe that differs in nothing but its number of epochs goes on; the change is noted in
+    ``plans``, because the learning rate of the epochs before followed the other number.
+
     Raises:
-        BundleError: the file is damaged.
-        InputError: it belongs to another recipe, other data or another kind of device.
+        BundleError: the file is damaged, or holds what no run of this recipe can have left.
+        InputError: it belongs to another recipe, other data or another kind of device, or the
+            recipe ends before the epoch that was reached.
     """
-    document, arrays = container.read(path, KIND, SCHEMA)
-    if sha256(canonical_json(document["identity"])) != sha256(canonical_json(identity)):
-        odd = [k for k in identity if document["identity"].get(k) != identity[k]]
+    raw, arrays = container.read(path, KIND, SCHEMA)
+    try:
+        document = StateDocument.model_validate(raw)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise BundleError(list_problems(problems), where=str(path), hint=_AFRESH) from error
+    plans = _check_identity(path, document, identity)
+    if document.device != device:
+        raise InputError(
+            f"was begun on {document.device}, this is {device}: the bits would no longer be those "
+            "of one run",
+            where=str(path),
+            hint=f"Go on with --device {document.device}, or start afresh with --no-resume.",
+        )
+    _check_tensors(path, arrays, model)
+    try:
+        model.load_state_dict(_part(arrays, "model"))
+        _restore_optimiser(optimiser, _part(arrays, "optimiser"), document.optimiser)
+    except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BundleError(
+            f"does not fit the optimiser: {error}", where=str(path), hint=_AFRESH
+        ) from error
+    history = [entry.model_dump() for entry in document.history]
+    best = _part(arrays, "best")
+    return Progress(document.epoch, history, document.best_epoch, best, plans)
+
+
+_AFRESH = "Start afresh with --no-resume, or choose another output folder."
+
+
+def _check_identity(path: Path, document: StateDocument, identity: dict[str, Any]) -> list[Plan]:
+    """Compare with the run that is to go on, but for its number of epochs; return the plans."""
+    before, planned = _without_epochs(document.identity)
+    now, wanted = _without_epochs(identity)
+    if canonical_json(before) != canonical_json(now):
+        odd = [k for k in now if before.get(k) != now[k]]
         raise InputError(
             f"belongs to another run: {', '.join(odd) or 'identity'} differs",
             where=str(path),
             hint="Choose another output folder, or start afresh without resuming.",
         )
-    if (begun := document.get("device")) != device:
+    if not isinstance(planned, int) or wanted < document.epoch:
         raise InputError(
-            f"was begun on {begun}, this is {device}: the bits would no longer be those of one run",
+            f"stands after epoch {document.epoch}, the recipe ends at {wanted}",
             where=str(path),
-            hint=f"Go on with --device {begun}, or start afresh with --no-resume.",
+            hint=f"Set epochs to {document.epoch} or more, or start afresh with --no-resume.",
         )
-    model.load_state_dict(_part(arrays, "model"))
-    _restore_optimiser(optimiser, _part(arrays, "optimiser"), document["optimiser"])
-    return Progress(
-        document["epoch"], document["history"], document["best_epoch"], _part(arrays, "best")
-    )
+    plans = document.plans or [Plan(from_epoch=1, epochs=planned)]
+    changed = wanted != plans[-1].epochs
+    return [*plans, Plan(from_epoch=document.epoch + 1, epochs=wanted)] if changed else plans
+
+
+def _without_epochs(identity: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    recipe = dict(identity.get("recipe") or {})
+    optimiser = dict(recipe.get("optimiser") or {})
+    epochs = optimiser.pop("epochs", None)
+    return {**identity, "recipe": {**recipe, "optimiser": optimiser}}, epochs
+
+
+def _check_tensors(
+    path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], model: nn.Module
+) -> None:
+    """Check that both networks in the state are this one, and that every number is finite."""
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    problems = [
+        f"{name} holds values that are not finite"
+        for name, array in arrays.items()
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all()
+    ]
+    for part in ("model", "best"):
+        found = {k: tuple(v.shape) for k, v in _part(arrays, part).items()}
+        problems += [
+            f"{part}/{k} has shape {found.get(k)}, expected {expected.get(k)}"
+            for k in sorted(found.keys() | expected.keys())
+            if found.get(k) != expected.get(k)
+        ]
+    if problems:
+        raise BundleError(list_problems(problems), where=str(path), hint=_AFRESH)
 
 
 def _restore_optimiser(

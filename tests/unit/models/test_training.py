@@ -12,6 +12,7 @@ import torch
 
 from spikeproof.attacks import PGD
 from spikeproof.errors import BundleError, InputError
+from spikeproof.io import container
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.trained import trained_on
 from spikeproof.ir.floats import Lif
@@ -189,6 +190,63 @@ def test_a_state_of_another_recipe_is_refused_unless_starting_afresh(tmp_path, d
     with pytest.raises(InputError, match="belongs to another run: recipe differs"):
         train(other, tmp_path / "out", data_dir=data_dir)
     assert train(other, tmp_path / "out", data_dir=data_dir, resume=False).exists()
+
+
+def test_more_epochs_alone_go_on_where_the_run_stood_and_say_so(tmp_path, data_dir):
+    train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir)
+    longer, said = write_recipe(tmp_path, epochs="4"), []
+    made = train(longer, tmp_path / "out", data_dir=data_dir, note=said.append)
+    training = load_checkpoint(made).training
+    assert [entry["epoch"] for entry in training["history"]] == [1, 2, 3, 4]
+    assert training["plans"] == [
+        {"from_epoch": 1, "epochs": 3},
+        {"from_epoch": 4, "epochs": 4},
+    ]
+    assert "epochs changed from 3 to 4 after epoch 3" in said[-1]
+
+
+def test_fewer_epochs_than_were_run_are_refused_with_what_to_set(tmp_path, data_dir):
+    train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir)
+    shorter = write_recipe(tmp_path, epochs="2")
+    with pytest.raises(InputError, match="stands after epoch 3, the recipe ends at 2") as caught:
+        train(shorter, tmp_path / "out", data_dir=data_dir)
+    assert "Set epochs to 3 or more" in str(caught.value.hint)
+
+
+def rewrite_state(path, change):
+    """Change a state and seal it again, as somebody with bad intentions could."""
+    document, arrays = container.read(path, "training-state", 1)
+    change(document, arrays)
+    container.write(path, "training-state", 1, document, arrays)
+
+
+def poison(arrays, name):
+    arrays[name] = np.full_like(arrays[name], np.nan)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d, a: d.update(epoch=99), "not that of epochs 1 to 99"),
+        (lambda d, a: d.update(best_epoch=7), "best epoch is 7 of 3"),
+        (lambda d, a: d.pop("history"), "history: Field required"),
+        (lambda d, a: d.update(history=[{"epoch": "x"}]), "history"),
+        (lambda d, a: d.update(device="abacus"), "device"),
+        (lambda d, a: d.update(identity=[]), "identity"),
+        (lambda d, a: d.update(optimiser={"no number": 1.0}), "does not fit the optimiser"),
+        (lambda d, a: d.update(unknown=1), "unknown"),
+        (lambda d, a: poison(a, next(k for k in a if k.startswith("model/"))), "not finite"),
+        (lambda d, a: poison(a, next(k for k in a if k.startswith("best/"))), "not finite"),
+        (lambda d, a: a.pop(next(k for k in a if k.startswith("model/"))), "expected"),
+        (lambda d, a: a.update({"best/extra": np.zeros(3, np.float32)}), "best/extra"),
+    ],
+)
+def test_a_sealed_state_that_no_run_can_have_left_is_refused(tmp_path, data_dir, change, words):
+    recipe = write_recipe(tmp_path)
+    train(recipe, tmp_path / "out", data_dir=data_dir)
+    rewrite_state(tmp_path / "out/tiny.state", change)
+    with pytest.raises(BundleError, match=words):
+        train(recipe, tmp_path / "out", data_dir=data_dir)
 
 
 def test_a_damaged_state_is_refused(tmp_path, data_dir):

@@ -7,21 +7,42 @@ Exit codes: 0 pass, 1 verification failed, 2 usage or input error or interrupted
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import os
-import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
-from spikeproof.cli.console import ARGUMENTS
+from spikeproof.cli.commands import COMMANDS
+from spikeproof.cli.console import ARGUMENTS, printable
+from spikeproof.cli.streams import Watched, watched
 from spikeproof.errors import SpikeproofError
 
 INTERNAL = 4
 INTERRUPTED = 2
+CAUSES = {
+    errno.ENOSPC: (
+        "no space is left on the device",
+        "Free some, or set TMPDIR to a place with more; nothing half-written was left.",
+    ),
+    errno.EDQUOT: ("your quota of disk space is used up", "Free some, or choose another place."),
+    errno.EMFILE: (
+        "this process may open no more files",
+        "Raise the limit (`ulimit -n 4096`), or use fewer --workers.",
+    ),
+    errno.ENFILE: ("the system may open no more files", "Close other programs and try again."),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter one."),
+    errno.EROFS: ("the file system is read-only", "Choose another place with -o."),
+    errno.EACCES: ("permission is denied", "Check the rights of the file and of its folder."),
+    errno.ENOMEM: ("out of memory", "Try a smaller --limit or --batch."),
+    errno.EAGAIN: (
+        "the system may start no more processes",
+        "Raise the limit (`ulimit -u`), or use fewer --workers.",
+    ),
+}
+"""What the system may refuse: in words, and what to do."""
 _FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 
@@ -33,16 +54,29 @@ def main() -> None:
 def run(args: list[str]) -> int:
     """Run the command line and return the exit code; errors are reported, not raised."""
     ARGUMENTS.set(tuple(args))
-    try:
-        with _ended_like_ctrl_c():
-            code = _guarded(args)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError as error:
-        if not _silence_closed():
-            return _unexpected(args, error)  # a pipe of ours, not that of the output
-        return INTERNAL
-    return code
+    with watched() as (out, err):
+        try:
+            with _ended_like_ctrl_c():
+                code = _guarded(args)
+        except BrokenPipeError as error:
+            code = INTERNAL
+            if out.error is None:
+                code = _unexpected(args, error)  # a pipe of ours, not that of the output
+        return code if _was_seen(out, err) else INTERNAL
+
+
+def _was_seen(out: Watched, err: Watched) -> bool:
+    """Tell whether all output got out; if not, say so as far as possible and drop the rest."""
+    for stream in (out, err):
+        with contextlib.suppress(OSError):  # it is remembered
+            stream.flush()
+    if out.error is not None and not isinstance(out.error, BrokenPipeError):
+        reason = out.error.strerror or out.error
+        print(f"error: the result could not be written to stdout: {reason}", file=sys.stderr)
+    for stream in (out, err):
+        if stream.error is not None:
+            stream.silence()
+    return out.error is None
 
 
 @contextlib.contextmanager
@@ -80,37 +114,34 @@ def _guarded(args: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if error is getattr(sys.stdout, "error", None):
+            return INTERNAL  # nobody sees the output: said at the end
+        return _system_problem(args, error)
     except Exception as error:
         return _unexpected(args, error)
     return code
 
 
-def _silence_closed() -> bool:
-    """Send what is left for a closed pipe nowhere; return whether any was closed.
-
-    Otherwise the interpreter complains, and changes the exit code, when it ends.
-    """
-    closed = False
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # no file behind it: nothing to silence
-            handle = stream.fileno()
-            poll = select.poll()
-            poll.register(handle, select.POLLOUT)
-            if os.fstat(handle).st_rdev == Path(os.devnull).stat().st_rdev:
-                closed = True  # rich has done it already, before it gave up on a closed pipe
-            elif any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
-                closed = True
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, handle)
-                os.close(nowhere)
-    return closed
+def _system_problem(args: list[str], error: OSError) -> int:
+    """Report what the system refused by its cause; only one without a known cause is a bug."""
+    cause = CAUSES.get(error.errno or 0)
+    if cause is None:
+        return _unexpected(args, error)
+    what, hint = cause
+    place = "" if error.filename is None else f"{error.filename}: "
+    _report_error(args, f"{place}{what}\n  -> {hint}", type(error).__name__, 2)
+    return 2
 
 
 def _quick(args: list[str]) -> int | None:
-    """Answer ``inspect FILE`` at once: building the parser takes longer than the answer.
+    """Answer the top-level help and ``inspect FILE`` at once: the parser takes longer to build.
 
     Anything but a file and the common flags is left to the parser (None).
     """
+    if args in ([], ["-h"], ["--help"]):
+        _show_help()
+        return 0 if args else 2
     flags = set(args[2:])
     if args[:1] != ["inspect"] or len(args) < 2 or args[1].startswith("-") or flags - _FLAGS:
         return None
@@ -123,6 +154,15 @@ def _quick(args: list[str]) -> int | None:
         verbose=bool(flags & {"-v", "--verbose"}),
     )
     return show_file(console, args[1])
+
+
+def _show_help() -> None:
+    width = max(map(len, COMMANDS))
+    print("Usage: spikeproof COMMAND [ARGUMENTS] [OPTIONS]\n")
+    print("Turn trained spiking networks into chip integers, and show what happened to them.\n")
+    for name, line in COMMANDS.items():
+        print(f"  {name:<{width}}  {line}")
+    print("\n`spikeproof COMMAND -h` shows its options, `spikeproof --version` the version.")
 
 
 def _unexpected(args: list[str], error: Exception) -> int:
@@ -149,7 +189,8 @@ def _unexpected(args: list[str], error: Exception) -> int:
 def _report_error(args: list[str], text: str, kind: str, code: int) -> None:
     if "--debug" in args and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(text)}", file=sys.stderr)
     if "--json" in args:
         error = {"type": kind, "message": text, "exit_code": code}
-        print(json.dumps({"schema": 1, "error": error}))
+        with contextlib.suppress(OSError):  # the exit code still tells
+            print(json.dumps({"schema": 1, "error": error}))

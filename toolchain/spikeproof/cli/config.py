@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,12 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from spikeproof.errors import InputError, list_problems
-from spikeproof.io.files import read_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from spikeproof.io.toml import read_toml
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -34,18 +28,6 @@ def merged_options(model: type[ModelT], config: Path | None, given: dict[str, An
         raise InputError(
             list_problems(problems), where=str(config) if config else "options"
         ) from error
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        InputError: unreadable or not TOML.
-    """
-    try:
-        return tomllib.loads(read_bytes(path, limit=1 << 20).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from error
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:

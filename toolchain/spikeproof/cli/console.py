@@ -1,4 +1,7 @@
-"""What the user sees: human text on stderr, one JSON document on stdout, progress in between."""
+"""What the user sees: results on stdout, progress and remarks on stderr.
+
+With ``--json`` stdout holds one JSON document and nothing else; all human text goes to stderr.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import json
 import shlex
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -22,6 +26,8 @@ ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 
 _PLAIN_EVERY = 5.0
 _SHOW_AFTER = 2.0
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that steer instead of showing."""
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Console:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
-    _rich: RichConsole | None = field(default=None, init=False, repr=False)
+    _rich: dict[IO[str], RichConsole] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def command_line(self) -> str:
@@ -58,28 +64,50 @@ class Console:
 
         Rich obeys NO_COLOR; it is imported only here, because it costs a tenth of a second.
         """
-        if self._rich is None and sys.stderr.isatty():
+        return self._terminal(sys.stderr)
+
+    @property
+    def results(self) -> IO[str]:
+        """Return where results for people go: stdout, unless the JSON document goes there."""
+        return sys.stderr if self.json else sys.stdout
+
+    def _terminal(self, stream: IO[str]) -> RichConsole | None:
+        if not stream.isatty():
+            return None
+        if stream not in self._rich:
             from rich.console import Console as RichConsole
 
-            self._rich = RichConsole(stderr=True, highlight=False)
-        return self._rich
+            self._rich[stream] = RichConsole(file=stream, highlight=False)
+        return self._rich[stream]
 
     def say(self, text: str = "", style: str | None = None) -> None:
-        """Print a line that stays, also with ``-q``."""
-        if self.rich is None:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            self.rich.print(text, style=style, markup=False, soft_wrap=True)
+        """Print a line of the result; ``-q`` keeps it."""
+        self._line(self.results, text, style)
+
+    def warn(self, text: str) -> None:
+        """Print a remark that ``-q`` keeps, because who ignores it is misled."""
+        self._line(sys.stderr, f"warning: {text}", "yellow")
 
     def note(self, text: str, style: str | None = None) -> None:
-        """Print a line that ``-q`` suppresses."""
+        """Print a remark that ``-q`` suppresses."""
         if not self.quiet:
-            self.say(text, style)
+            self._line(sys.stderr, text, style)
 
     def detail(self, text: str) -> None:
-        """Print a line that only ``-v`` shows."""
+        """Print a remark that only ``-v`` shows."""
         if self.verbose:
-            self.say(text, "dim")
+            self._line(sys.stderr, text, "dim")
+
+    def progress(self, text: str) -> None:
+        """Print a line of progress, where no bar can be drawn."""
+        self._line(sys.stderr, text, None)
+
+    def _line(self, stream: IO[str], text: str, style: str | None) -> None:
+        terminal = self._terminal(stream)
+        if terminal is None:
+            print(printable(text), file=stream, flush=True)
+        else:
+            terminal.print(printable(text), style=style, markup=False, soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
@@ -88,10 +116,11 @@ class Console:
         if self.quiet:
             return
         numeric = [bool(rows) and all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
-        cells = [[show(value) for value in row] for row in rows]
+        cells = [[printable(show(value)) for value in row] for row in rows]
         if title:
             self.say(title)
-        if self.rich is None:
+        terminal = self._terminal(self.results)
+        if terminal is None:
             self.say(_plain_table(columns, cells, numeric))
             return
         from rich import box
@@ -103,7 +132,7 @@ class Console:
             table.add_column(name, justify="right" if right else "left")
         for row in cells:
             table.add_row(*map(Text, row))
-        self.rich.print(table)
+        terminal.print(table)
 
     def document(self, document: dict[str, Any]) -> None:
         """Print the one JSON document on stdout (only with ``--json``)."""
@@ -147,7 +176,9 @@ class _Watcher:
         now = time.monotonic()
         if now - self.last >= _PLAIN_EVERY:
             self.last = now
-            self.console.say(f"{self.title}: {self._done(done, total)}{self._left(done, total)}")
+            self.console.progress(
+                f"{self.title}: {self._done(done, total)}{self._left(done, total)}"
+            )
 
     def close(self) -> None:
         if self._bar is not None:
@@ -175,6 +206,18 @@ class _Watcher:
         )
         self._task = self._bar.add_task(self.title, total=None, visible=False, said="")
         self._bar.start()
+
+
+def printable(text: str) -> str:
+    """Return text in which control characters are spelled out: names come from files of others.
+
+    Escape sequences move the cursor, rename the window or hide what stands on the screen, and
+    format characters reverse what is read; line breaks and tabs stay.
+    """
+    return "".join(
+        f"\\x{ord(c):02x}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        for c in text
+    )
 
 
 def show(value: object) -> str:

@@ -167,7 +167,7 @@ def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
     warnings = [overflow.sentence for overflow in possible_overflows(network)] if says else []
     shape = "×".join(map(str, network.input_shape))
     steps = f"{network.timesteps} timesteps" if says else "timesteps not in the file"
-    console.note(f"{FORMAT} {path}: input {shape} ({network.coding}), {steps}")
+    console.say(f"{FORMAT} {path}: input {shape} ({network.coding}), {steps}")
     console.table(
         [name.replace("_", " ") for name in COLUMNS],
         [[row[name] for name in COLUMNS] for row in rows],

@@ -9,21 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from spikeproof import __version__
+from spikeproof.cli.commands import COMMANDS
 
-COMMANDS = {
-    "demo": "Convert, run and verify a shipped network in a minute.",
-    "train": "Train a network from a recipe; resumes when interrupted.",
-    "inspect": "Show what is in a checkpoint, recipe or bundle.",
-    "convert": "Turn a checkpoint into a bundle of chip integers.",
-    "run": "Run a bundle on images with one of the engines.",
-    "verify": "Compare a bundle with its checkpoint; write a report.",
-    "export": "Write a bundle in another format: ONNX, or Lava's .net.",
-    "fuzz": "Compare all engines on random networks; shrink what differs.",
-    "bench": "Measure the engines against each other and the machine.",
-    "report": "Make the HTML page and card of a run from its JSON.",
-    "doctor": "Tell what works on this machine, and what fixes gaps.",
-}
-
+HELP = {"help_option_names": ["-h", "--help"]}
 _INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
 
 
@@ -40,14 +28,20 @@ class LazyGroup(TyperGroup):
 def load_command(name: str) -> Any:
     """Import one command's module and build its parser."""
     module = importlib.import_module(f"spikeproof.cli.commands.{name}")
-    single = typer.Typer(add_completion=False)
-    single.command(name, help=module.__doc__, rich_help_panel=None)(module.build())
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, help=module.__doc__, context_settings=HELP)(module.build())
     return typer.main.get_command(single)
 
 
 def build_app() -> typer.Typer:
     """Return the application with one stub per command."""
-    app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True)
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings=HELP,
+    )
     app.callback()(_root)
     for name, line in COMMANDS.items():
         app.command(name, help=line)(_stub)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,21 @@ if TYPE_CHECKING:
     from spikeproof.io.checkpoint import Checkpoint
 
 Row = dict[str, Any]
+
+_RECIPE_KEYS = frozenset(
+    {
+        "name",
+        "description",
+        "seed",
+        "data",
+        "network",
+        "perturbation",
+        "objective",
+        "optimiser",
+        "selection",
+    }
+)
+"""Top-level keys of a recipe; its model imports torch, so a test compares the two."""
 
 
 def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | None = None) -> int:
@@ -31,7 +45,7 @@ def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | 
     if input_shape is not None:
         raise InputError("--input-shape is for lava-dl .net files", where=str(path))
     if path.suffix == ".toml":
-        _show_recipe(console, path)
+        _show_toml(console, path)
         return 0
     kind = sniff_kind(path)
     if kind == "checkpoint":
@@ -49,25 +63,50 @@ def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | 
     return 0
 
 
-def _show_recipe(console: Console, path: Path) -> None:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    from spikeproof.io.files import read_bytes
+def _show_toml(console: Console, path: Path) -> None:
+    """Show a TOML file as what its keys say it is: a recipe, or settings of a command."""
+    from spikeproof.io.toml import read_toml
 
-    try:
-        recipe: Row = tomllib.loads(read_bytes(path, limit=1 << 20).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from error
-    _check_plain(recipe, path)
+    content = read_toml(path)
+    kind = _toml_kind(content, path)
+    _check_plain(content, path)
     flat = [
         (key if section is None else f"{section}.{key}", value)
-        for section, part in _sections(recipe)
+        for section, part in _sections(content)
         for key, value in part.items()
     ]
-    console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"recipe {path.name}")
-    console.document({"schema": 1, "kind": "recipe", "path": str(path), "recipe": recipe})
+    console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"{kind} {path.name}")
+    console.document({"schema": 1, "kind": kind, "path": str(path), "recipe": content})
+
+
+def _toml_kind(content: Row, path: Path) -> str:
+    """Tell by its keys what a TOML file is.
+
+    Raises:
+        InputError: keys that belong together in no file of ours; they are named.
+    """
+    from spikeproof.passes.convert import ConvertOptions
+    from spikeproof.verify.config import VerifyConfig
+
+    known = {
+        "recipe": _RECIPE_KEYS,
+        "settings of verify": frozenset(VerifyConfig.model_fields),
+        "options of convert": frozenset(ConvertOptions.model_fields),
+    }
+    keys = frozenset(content)
+    for kind, names in known.items():
+        if keys and keys <= names:
+            return kind
+    nearest = max(known, key=lambda kind: len(keys & known[kind]))
+    odd = ", ".join(sorted(keys - known[nearest])[:8])
+    found = (
+        f"{nearest} but for {odd}" if keys & known[nearest] else f"none of ours: {odd or 'empty'}"
+    )
+    raise InputError(
+        f"is TOML, {found}",
+        where=str(path),
+        hint="A recipe of train, or a file for verify --config or convert --config, was expected.",
+    )
 
 
 def _check_plain(recipe: Row, path: Path) -> None:
@@ -99,7 +138,7 @@ def _show_checkpoint(console: Console, checkpoint: Checkpoint, path: Path) -> No
         ["layer", "kind", "output", "neurons", "parameters", "smallest", "largest", "details"],
         [tuple(row.values()) for row in rows],
     )
-    console.note(
+    console.say(
         f"{sum(r['neurons'] or 0 for r in rows):,} neurons, "
         f"{sum(r['parameters'] for r in rows):,} parameters"
     )
@@ -122,7 +161,7 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
     """Return one row per node of a trained network."""
     import numpy as np
 
-    from spikeproof.ir.floats import Lif
+    from spikeproof.ir.floats import Lif, Readout
     from spikeproof.ir.shapes import output_shape
 
     rows, shape = [], tuple(checkpoint.network.input_shape)
@@ -134,7 +173,7 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
                 "layer": node.name,
                 "kind": type(node).__name__,
                 "output": list(shape),
-                "neurons": int(np.prod(shape)) if isinstance(node, Lif) else None,
+                "neurons": int(np.prod(shape)) if isinstance(node, Lif | Readout) else None,
                 "parameters": sum(a.size for a in arrays),
                 "smallest": min((float(a.min()) for a in arrays), default=None),
                 "largest": max((float(a.max()) for a in arrays), default=None),
@@ -176,7 +215,10 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
     if "profile_cost" in bundle.record:
         show_cost(console, bundle.record["profile_cost"])
     show_limits(console, fit)
-    console.note(f"content {bundle.content_hash[:16]}, self-test on {len(bundle.stimulus)} samples")
+    console.say(
+        f"{sum(r['neurons'] for r in rows):,} neurons, {sum(r['weights'] for r in rows):,} weights"
+    )
+    console.say(f"content {bundle.content_hash[:16]}, self-test on {len(bundle.stimulus)} samples")
     console.document(
         {
             "schema": 1,
@@ -226,4 +268,4 @@ def _range(row: Row) -> str:
 
 def _say_title(console: Console, kind: str, path: Path, network: Any) -> None:
     shape = "×".join(map(str, network.input_shape))
-    console.note(f"{kind} {path}: {network.name}, input {shape}, {network.timesteps} timesteps")
+    console.say(f"{kind} {path}: {network.name}, input {shape}, {network.timesteps} timesteps")

@@ -94,7 +94,7 @@ def bundle_bytes(bundle: Bundle) -> bytes:
     return container.pack(KIND, SCHEMA, document, {**tensors, **extra, _STIMULUS: bundle.stimulus})
 
 
-def save_bundle(path: Path, bundle: Bundle) -> Bundle:
+def save_bundle(path: Path | str, bundle: Bundle) -> Bundle:
     """Write a bundle atomically and return it with its content hash."""
     data = bundle_bytes(bundle)
     write_atomic(path, data)
@@ -104,7 +104,7 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     )  # fmt: skip
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path | str) -> Bundle:
     """Read a bundle and check every byte, every shape and every bit width in it.
 
     Raises:

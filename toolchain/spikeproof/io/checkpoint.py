@@ -28,7 +28,7 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Check the network and write it atomically; the bytes depend only on the content."""
     check_float(checkpoint.network)
     network, tensors = network_to_parts(checkpoint.network)
@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     container.write(path, KIND, SCHEMA, document, tensors)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint and check the network in it.
 
     Raises:

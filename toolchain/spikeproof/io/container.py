@@ -68,17 +68,17 @@ def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tenso
     return document, tensors
 
 
-def write(path: Path, kind: str, schema: int, document: Json, tensors: Tensors) -> None:
+def write(path: Path | str, kind: str, schema: int, document: Json, tensors: Tensors) -> None:
     """Write a container atomically."""
     write_atomic(path, pack(kind, schema, document, tensors))
 
 
-def read(path: Path, kind: str, schema: int) -> tuple[Json, Tensors]:
+def read(path: Path | str, kind: str, schema: int) -> tuple[Json, Tensors]:
     """Read and check a container (see :func:`unpack`)."""
     return unpack(read_bytes(path), kind, schema, str(path))
 
 
-def sniff_kind(path: Path) -> str:
+def sniff_kind(path: Path | str) -> str:
     """Tell what kind of container a file is, without loading its tensors into a network."""
     return str(_read_sealed(read_bytes(path), str(path)).get("kind"))
 

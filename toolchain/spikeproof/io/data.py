@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def load_data(
-    path: Path, input_shape: tuple[int, ...], *, steps: int | None = None
+    path: Path | str, input_shape: tuple[int, ...], *, steps: int | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
     """Read ``x`` and, if present, labels ``y`` from an npz file.
 
@@ -33,6 +33,7 @@ def load_data(
     Raises:
         InputError: not an npz, x missing, wrong shape, type or range, y that does not match.
     """
+    path = Path(path)
     arrays = _read_arrays(path)
     if "x" not in arrays:
         raise InputError(f"holds {sorted(arrays)}, expected an array 'x'", where=str(path))
@@ -41,7 +42,7 @@ def load_data(
     return x, as_labels(arrays.get("y"), len(x), path)
 
 
-def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+def save_arrays(path: Path | str, arrays: dict[str, Array]) -> None:
     """Write a compressed npz atomically, with bytes that depend only on the content."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -29,14 +29,14 @@ _OWNER = re.compile(
 )
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path | str, data: bytes | str) -> None:
     """Write ``data`` to a temporary file beside ``path``, flush it to disk, then rename it.
 
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
     raw = data.encode() if isinstance(data, str) else data
-    with atomic_file(path, len(raw)) as file:
+    with atomic_file(Path(path), len(raw)) as file:
         file.write(raw)
 
 
@@ -159,23 +159,23 @@ def remove_temporary(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_bytes(path: Path, limit: int = 4 << 30) -> bytes:
+def read_bytes(path: Path | str, limit: int = 4 << 30) -> bytes:
     """Read a whole regular file; pipes and devices may have no end, so they are refused.
 
     Raises:
         InputError: missing, a folder, not a regular file, unreadable, or larger than ``limit``
             bytes.
     """
-    return _read_regular(path, limit, None)
+    return _read_regular(Path(path), limit, None)
 
 
-def read_start(path: Path, count: int) -> bytes:
+def read_start(path: Path | str, count: int) -> bytes:
     """Read the first ``count`` bytes of a regular file of any size.
 
     Raises:
         InputError: missing, a folder, not a regular file, or unreadable.
     """
-    return _read_regular(path, None, count)
+    return _read_regular(Path(path), None, count)
 
 
 def _read_regular(path: Path, limit: int | None, count: int | None) -> bytes:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from spikeproof.ir.floats import Lif
 from spikeproof.passes.affine import columns
@@ -119,5 +118,7 @@ def _factor(moments: F64) -> F64:
     power = float(np.trace(moments)) / len(moments)
     damped = moments + (_DAMPING * power or 1.0) * np.eye(len(moments))
     lower = np.linalg.cholesky(damped[::-1, ::-1])
+    from scipy.linalg import solve_triangular  # half a second, and --help needs the options only
+
     inverse: F64 = solve_triangular(lower, np.eye(len(lower)), lower=True)
     return np.ascontiguousarray(inverse[::-1, ::-1])

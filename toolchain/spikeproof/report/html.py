@@ -38,7 +38,7 @@ MOST_REASONS = 60
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_html(report: dict[str, Any] | Report, path: Path) -> None:
+def write_html(report: dict[str, Any] | Report, path: Path | str) -> None:
     """Write the page for ``report``; an existing file is replaced in one step.
 
     Raises:

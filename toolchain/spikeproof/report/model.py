@@ -167,7 +167,7 @@ def parse_report(value: object, *, where: str = "report") -> Report:
     return report
 
 
-def load_report(path: Path) -> Report:
+def load_report(path: Path | str) -> Report:
     """Read a report file.
 
     Raises:

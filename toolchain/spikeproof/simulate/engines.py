@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from spikeproof.errors import InputError
@@ -34,4 +35,10 @@ def get_engine(name: str) -> Engine:
         if entry.name == name:
             engine: Engine = entry.load()()
             return engine
-    raise InputError(f"no engine {name!r}; engines: {', '.join(engine_names())}", where="--engine")
+    near = get_close_matches(name, engine_names(), n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"no engine {name!r}{guess}",
+        where="--engine",
+        hint=f"Engines installed here: {', '.join(engine_names())}.",
+    )

@@ -5,7 +5,6 @@ Unknown keys are errors with a suggestion. The resolved settings travel inside t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.resources import files
@@ -16,12 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError, list_problems
-from spikeproof.io.files import read_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from spikeproof.io.toml import parse_toml, read_toml
 
 SUITES = ("quick", "full")
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -132,7 +126,7 @@ class VerifyConfig(_Section):
 
 def load_config(
     suite: str = "quick",
-    overrides: Path | None = None,
+    overrides: Path | str | None = None,
     changes: Sequence[str] = (),
     **options: Any,
 ) -> VerifyConfig:
@@ -146,10 +140,10 @@ def load_config(
     if suite not in SUITES:
         raise InputError(f"no suite {suite!r}; suites: {', '.join(SUITES)}", where="--suite")
     shipped = files("spikeproof.verify").joinpath("suites", f"{suite}.toml")
-    settings = tomllib.loads(shipped.read_text(encoding="utf-8"))
+    settings = read_toml(Path(str(shipped)))
     where = f"suite {suite}"
     if overrides is not None:
-        settings = _merge(settings, _read_toml(overrides))
+        settings = _merge(settings, read_toml(overrides))
         where = str(overrides)
     settings = _merge(settings, {k: v for k, v in options.items() if v is not None})
     for change in changes:
@@ -159,13 +153,6 @@ def load_config(
     except ValidationError as error:
         problems = [_explain(item) for item in error.errors()]
         raise InputError(list_problems(problems), where=where) from error
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from error
 
 
 def _parse_change(change: str) -> dict[str, Any]:
@@ -178,8 +165,8 @@ def _parse_change(change: str) -> dict[str, Any]:
             hint="For example --set samples.pgd=1000; `verify --dry-run` lists all settings.",
         )  # fmt: skip
     try:
-        nested: Any = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        nested: Any = parse_toml(f"value = {value.strip()}", "--set")["value"]
+    except InputError:
         nested = value.strip()
     for part in reversed(parts):
         nested = {part: nested}

@@ -55,7 +55,7 @@ def run(
 
     document = bench(_settings(nets, quick, threads, rounds, no_lava), console.stage)
     if (load := document["machine"]["load_before"]) > _QUIET_LOAD:
-        console.say(f"This machine was busy (load {load:.1f}): others' threads spoil the figures.")
+        console.warn(f"this machine was busy (load {load:.1f}): others' threads spoil the figures.")
     if first := document.get("first_use_seconds"):
         console.note(
             f"first result in a new process: {first['warm']:.2f} s from the cache, "

@@ -71,9 +71,9 @@ def run(
     others = (data, trace, limit, batch, workers, cluster, journal)
     if self_test and any(option is not None for option in others):
         raise InputError("--self-test takes no option but --engine", where="run")
+    chosen = get_engine(engine)  # a wrong name is found before anything is read
     _check_outputs(bundle, data, trace, journal, force=force)
     loaded = _load(bundle)
-    chosen = get_engine(engine)
     refuse(chosen, loaded)
     if data is None:
         if chosen.name == "fast":

@@ -89,17 +89,19 @@ def run(
     force: Force = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
-    from spikeproof.verify.run import check_origin
+    from spikeproof.simulate.engines import get_engine
+    from spikeproof.verify.run import check_identity
 
+    settings = load_config(suite, config, set_ or (), **given)
+    get_engine(settings.engine)  # a wrong name is found before anything is read
     checkpoint = resolve_model(against)
     folder = output or Path("runs") / bundle.stem
     shipped = None if data else zoo_images()
     inputs = [bundle, checkpoint, config, data, calibration, shipped]
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
     loaded = load_safe_bundle(bundle)
-    check_origin(loaded)
     source = load_source(checkpoint)
-    settings = load_config(suite, config, set_ or (), **given)
+    check_identity(loaded, source.content_hash)
     images = load_images(data, "test", source.checkpoint, "--data").first(limit)
     if dry_run:
         return _show_plan(console, settings, folder, images)
