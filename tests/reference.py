@@ -9,7 +9,7 @@ from typing import Any
 from spikeproof.cli.parser import COMMANDS, load_command
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
-COMMON = ("--json", "--quiet", "--verbose", "--debug", "--help")
+COMMON = ("--json", "--quiet", "--verbose", "--debug", "--help", "-h")
 HEAD = """# Commands
 
 Made from the parser by `python tests/reference.py`; a test compares the two.
@@ -22,11 +22,12 @@ Made from the parser by `python tests/reference.py`; a test compares the two.
 | 1 | verification failed |
 | 2 | usage or input error; or interrupted (the same command goes on where it was) |
 | 3 | inconclusive |
-| 4 | internal error; or the reader of a pipe went away |
+| 4 | internal error; or nobody could read the result: a pipe or stdout closed, a full disk |
 
-Every command takes `--json` (one document on stdout, also for an error), `-q`/`--quiet` (only the
-last lines and errors), `-v`/`--verbose` (details) and `--debug` (the traceback of an error). Human
-text goes to stderr; `NO_COLOR` is obeyed, and without a terminal all lines are plain.
+Results go to stdout; progress, remarks and errors to stderr. Every command takes `--json` (one
+document on stdout and nothing else, also for an error), `-q`/`--quiet` (only the last lines and
+errors), `-v`/`--verbose` (details), `--debug` (the traceback of an error) and `-h`/`--help`.
+`NO_COLOR` is obeyed, and without a terminal all lines are plain.
 """
 
 

@@ -113,8 +113,8 @@ class _Run:
         before, now = standing.plans[-2:]
         self.note(
             f"epochs changed from {before.epochs} to {now.epochs} after epoch {standing.epoch}: "
-            f"the learning rate up to here fell as for {before.epochs}, so the result is not that of "
-            "one run"
+            f"the learning rate up to here fell as for {before.epochs}, so this is not the result "
+            "of one run"
         )
 
     def _epoch(

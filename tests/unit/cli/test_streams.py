@@ -1,4 +1,4 @@
-"""Who sees what: results on stdout, remarks on stderr, and an exit code that claims nothing unseen."""
+"""Who sees what: results on stdout, remarks on stderr, exit codes that claim nothing unseen."""
 
 from __future__ import annotations
 

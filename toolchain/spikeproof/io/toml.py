@@ -36,6 +36,6 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise InputError("is nested too deeply to be read", where=where) from error
+        raise InputError("is TOML nested too deeply to be read", where=where) from error
     except ValueError as error:  # not TOML, or digits beyond what Python converts
         raise InputError(f"is not TOML: {error}", where=where) from error
