@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Control characters, lone surrogates and direction overrides can break a file or disguise a name.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that steer instead of showing."""
+
 
 def clean_text(text: str) -> str:
     """Replace characters that cannot be stored or that would disguise the text."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def spell_out(text: str) -> str:
+    """Return text in which control characters are spelled out: names come from files of others.
+
+    Escape sequences move the cursor, rename the window or hide what stands on the screen, and
+    format characters reverse what is read; line breaks and tabs stay.
+    """
+    return "".join(
+        f"\\x{ord(c):02x}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        for c in text
+    )

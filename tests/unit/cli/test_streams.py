@@ -13,11 +13,12 @@ import pytest
 
 from spikeproof.cli.app import run
 from spikeproof.cli.commands import COMMANDS
-from spikeproof.cli.console import Console, printable
+from spikeproof.cli.console import Console
 from spikeproof.cli.parser import load_command
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
 from spikeproof.io.data import load_data, save_arrays
+from spikeproof.text import spell_out
 
 
 def call(args: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
@@ -131,7 +132,7 @@ def test_progress_and_remarks_stay_off_stdout(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_no_name_steers_the_terminal(text: str, shown: str) -> None:
-    assert printable(text) == shown
+    assert spell_out(text) == shown
 
 
 def test_names_in_files_reach_terminal_and_errors_spelled_out(

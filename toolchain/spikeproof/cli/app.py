@@ -16,9 +16,10 @@ import traceback
 from collections.abc import Iterator
 
 from spikeproof.cli.commands import COMMANDS
-from spikeproof.cli.console import ARGUMENTS, printable
+from spikeproof.cli.console import ARGUMENTS
 from spikeproof.cli.streams import Watched, watched
 from spikeproof.errors import SpikeproofError
+from spikeproof.text import spell_out
 
 INTERNAL = 4
 INTERRUPTED = 2
@@ -189,7 +190,7 @@ def _unexpected(args: list[str], error: Exception) -> int:
 def _report_error(args: list[str], text: str, kind: str, code: int) -> None:
     if "--debug" in args and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    print(f"error: {printable(text)}", file=sys.stderr)
+    print(f"error: {spell_out(text)}", file=sys.stderr)
     if "--json" in args:
         error = {"type": kind, "message": text, "exit_code": code}
         with contextlib.suppress(OSError):  # the exit code still tells

@@ -10,11 +10,12 @@ import json
 import shlex
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
+
+from spikeproof.text import spell_out
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -26,8 +27,6 @@ ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 
 _PLAIN_EVERY = 5.0
 _SHOW_AFTER = 2.0
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that steer instead of showing."""
 
 
 @dataclass
@@ -105,9 +104,9 @@ class Console:
     def _line(self, stream: IO[str], text: str, style: str | None) -> None:
         terminal = self._terminal(stream)
         if terminal is None:
-            print(printable(text), file=stream, flush=True)
+            print(spell_out(text), file=stream, flush=True)
         else:
-            terminal.print(printable(text), style=style, markup=False, soft_wrap=True)
+            terminal.print(spell_out(text), style=style, markup=False, soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
@@ -116,7 +115,7 @@ class Console:
         if self.quiet:
             return
         numeric = [bool(rows) and all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
-        cells = [[printable(show(value)) for value in row] for row in rows]
+        cells = [[spell_out(show(value)) for value in row] for row in rows]
         if title:
             self.say(title)
         terminal = self._terminal(self.results)
@@ -206,18 +205,6 @@ class _Watcher:
         )
         self._task = self._bar.add_task(self.title, total=None, visible=False, said="")
         self._bar.start()
-
-
-def printable(text: str) -> str:
-    """Return text in which control characters are spelled out: names come from files of others.
-
-    Escape sequences move the cursor, rename the window or hide what stands on the screen, and
-    format characters reverse what is read; line breaks and tabs stay.
-    """
-    return "".join(
-        f"\\x{ord(c):02x}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
-        for c in text
-    )
 
 
 def show(value: object) -> str:

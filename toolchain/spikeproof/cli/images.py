@@ -85,7 +85,7 @@ def show_data(console: Console, record: DataRecord, what: str = "data") -> None:
 def warn(console: Console, warnings: list[str]) -> list[str]:
     """Print warnings, also with ``-q``, and return them."""
     for line in warnings:
-        console.say(f"warning: {line}", "yellow")
+        console.warn(line)
     return warnings
 
 

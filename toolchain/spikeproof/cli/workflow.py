@@ -182,6 +182,17 @@ def make_folder(path: Path) -> None:
         ) from error  # fmt: skip
 
 
+def warn_of_cluster(console: Console, address: str | None) -> None:
+    """Say that a scheduler on another machine is trusted with this process, if TLS is off."""
+    from spikeproof.work.cluster import is_exposed
+
+    if address is not None and is_exposed(address):
+        console.warn(
+            f"--cluster {address}: who controls or reaches this scheduler can execute code here "
+            "and on its workers; use tls:// between machines"
+        )
+
+
 def prepare_fast(console: Console, network: ChipNetwork, ahead: Ahead | None = None) -> None:
     """Load the fast engine's kernels; whoever waits because they are compiled is told so.
 

@@ -200,7 +200,7 @@ def _text(network: chip.ChipNetwork) -> str:
         f"Spiking network {network.name} in the integers of a neuromorphic chip, written by "
         f"spikeproof {__version__}. {INPUT}: {given}. {LOGITS}: the readout's membrane after the "
         f"last step, or spike counts; the prediction is the first of the largest. Trained for "
-        f"{network.timesteps} steps. Every value is exact: docs/onnx.md of spikeproof says why."
+        f"{network.timesteps} steps. Every value is exact."
     )
 
 

@@ -202,7 +202,7 @@ def _close(loop: _Loop, states: list[str], rows: dict[str, str]) -> dict[str, st
         loop.body.output(row, "bool" if what == "spikes" else "int32", shape)
     whats = [*["v_last", "u_last"][: len(states)], *rows]
     kind = type(loop.layer.neuron).__name__
-    body = loop.body.graph(f"{name}/step", f"One step of {kind} {name}, docs/semantics.md")
+    body = loop.body.graph(f"{name}/step", f"One step of {kind} {name} ('Integer semantics')")
     made = loop.g.node(
         "Scan", [*loop.initial, *loop.scanned], [f"{name}/{w}" for w in whats], f"{name}/steps",
         doc=f"All steps of {name}: {kind} on its own clock", body=body,

@@ -18,16 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from spikeproof.text import clean_text
+
 Labels = Literal["official", "other", "absent"]
 UNRECOGNISED = "unrecognised data"
 
 
-def printable(text: str) -> str:
-    """Replace what a terminal or a page would not show as one plain character."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-Plain = Annotated[str, AfterValidator(printable)]
+Plain = Annotated[str, AfterValidator(clean_text)]
 
 
 class _Record(BaseModel):

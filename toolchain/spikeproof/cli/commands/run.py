@@ -241,6 +241,7 @@ def _samples(bundle: Bundle, options: _Options) -> Samples:
 def _evaluate(
     console: Console, bundle: Bundle, subject: Subject, samples: Samples, options: _Options
 ) -> Evaluation:
+    from spikeproof.cli.workflow import warn_of_cluster
     from spikeproof.work.evaluate import evaluate, journal_base
     from spikeproof.work.journal import Journal
     from spikeproof.work.pool import Pool
@@ -248,13 +249,14 @@ def _evaluate(
     processes = 1 if subject.engine == "fast" or options.cluster else options.workers or 1
     if options.cluster is not None and options.workers is not None:
         raise InputError("takes no --workers: the cluster has its own", where="--cluster")
+    warn_of_cluster(console, options.cluster)
     with contextlib.ExitStack() as stack:
         journal = None
         if options.journal is not None:
             base = journal_base(subject, samples, bundle.content_hash, options.batch)
             journal = stack.enter_context(Journal(options.journal, base))
             for line in journal.notes:
-                console.say(line)
+                console.note(line)
         pool = stack.enter_context(Pool(processes, options.cluster))
         title = f"Running {len(samples):,} samples on {subject.engine}"
         progress = stack.enter_context(console.stage(title, "samples"))

@@ -25,6 +25,7 @@ from spikeproof.cli.workflow import (
     load_safe_bundle,
     load_source,
     prepare_fast,
+    warn_of_cluster,
 )
 from spikeproof.errors import InputError
 from spikeproof.extras import need
@@ -135,6 +136,7 @@ def verify_into(
     engine = get_engine(settings.engine)
     refuse(engine, bundle)
     announce_time(console, engine, bundle.network, settings.lava_samples)
+    warn_of_cluster(console, cluster)
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
     warn(console, input_warnings(bundle, images.record, trained))
