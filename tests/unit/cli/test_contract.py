@@ -200,4 +200,4 @@ def test_a_demo_whose_self_test_differs_still_reports_and_fails(
     monkeypatch.setattr("spikeproof.cli.commands.demo.verify_into", verify_into)
     assert run(["demo", "-o", str(tmp_path / "demo")]) == 1
     assert len(verified) == 1
-    assert "10 values compared on Lava, 1 differ" in capsys.readouterr().err
+    assert "10 values compared on Lava, 1 differ" in capsys.readouterr().out

@@ -54,6 +54,7 @@ def test_images_as_npy_and_in_a_folder(
     args[3] = str(tmp_path / "x.npy")
     found = document(capsys, args)
     assert found.pop("data")["labels"] == "absent"
+    first["warnings"] = []  # whether predictions are better than chance is not known
     assert found == {**first, "accuracy": None, "labels": None}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from spikeproof.errors import InputError
 from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
-    from spikeproof.extras import install_command
+    from spikeproof.extras import install_command, is_installed
 from spikeproof.io.bundle import Bundle
 
 _FORMAT_HELP = "onnx: standard operators, runs anywhere; net: Lava's netx."
@@ -82,7 +81,7 @@ def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | N
     with temporary_beside(path) as unproved:
         write_atomic(unproved, data)
         check_model(unproved)
-        if find_spec("onnxruntime") is not None:
+        if is_installed("onnxruntime"):
             with console.stage("Replaying the bundle's stimulus on ONNX Runtime"):
                 compared = replay(unproved, bundle.network, bundle.stimulus)
         unproved.replace(path)
