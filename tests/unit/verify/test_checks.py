@@ -190,6 +190,10 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         ["99th percentile of the relative difference 50 %", "at most 10 %"],
         "not even a million images",
     ),
+    "V5 nothing compared": (
+        lambda c: ck.match_check(*judge_perturbations({}, {}, c, 100)), "inconclusive",
+        ["perturbations compared in a spiking layer 0", "at least 1"], "--set perturbations",
+    ),
     "V5 all alike": (
         lambda c: _v5(np.ones(400), np.ones(400), c), "inconclusive",
         ["rank correlation over the images (limit: at least 0.95"], "differ more",

@@ -250,7 +250,7 @@ def judge_perturbations(
     for match, verdict in zip(flat, judge_matches(flat, config.alpha), strict=True):
         match.figures["verdict"] = str(verdict)
     family = sum(len(match.criteria) for match in flat)
-    reasons = []
+    reasons = [] if flat else [_nothing_compared()]
     for name, kind in kinds.items():
         for match in found[name]:
             where = {"layer": match.figures["name"], "perturbation": name}
@@ -264,6 +264,15 @@ def judge_perturbations(
                     reasons.append(told.model_copy(update=where))
     attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in kinds]
     return {"attacks": attacks, "limits": config.mppd.model_dump(mode="json")}, reasons
+
+
+def _nothing_compared() -> Reason:
+    return Reason(
+        verdict="inconclusive", criterion="perturbations compared in a spiking layer", value=0,
+        relation="at least", limit=1,
+        try_="Give at least one strength, for example verify --set perturbations.gaussian='[8]'; "
+        "a network without spiking layers cannot be compared.",
+    )  # fmt: skip
 
 
 def _missed(criterion: Criterion) -> Reason:
