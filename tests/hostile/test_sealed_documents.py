@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 from spikeproof.cli.app import run
 from spikeproof.errors import SpikeproofError
 from spikeproof.io import container
-from spikeproof.io.bundle import load_bundle
+from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.io.checkpoint import load_checkpoint
+from spikeproof.ir.chip import LifNeuron
+from spikeproof.simulate.self_test import make_bundle
 
 ABSURD: list[Any] = [None, True, -1, 1e308, 10**400, "\x1b[2J", [], {"a": {"b": [[1]]}}]
 Place = tuple[Any, ...]
@@ -110,3 +114,31 @@ def test_a_trained_checkpoint_with_an_absurd_training_record_is_refused(
             container.write(path, "checkpoint", 1, changed, arrays)
             if run(["inspect", str(path)]) != 0:
                 assert "record cannot be used" in capsys.readouterr().err, (key, value)
+
+
+def test_a_second_origin_does_not_get_round_the_proof_of_ranges(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, arrays = container.read(tiny_bundle, "bundle", 1)
+    document["record"]["netx"] = {"name": "x.net", "hash": "0" * 64, "format": "lava-dl .net"}
+    container.write(tiny_bundle, "bundle", 1, document, arrays)
+    assert run(["run", str(tiny_bundle), "--self-test"]) == 2
+    assert "a bundle comes from one of them" in capsys.readouterr().err
+
+
+def test_a_foreign_network_that_can_overflow_says_so_whenever_it_is_run(
+    tiny_bundle: Path, tiny_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = load_bundle(tiny_bundle)
+    first, layer, last = made.network.layers
+    assert isinstance(layer.neuron, LifNeuron)
+    bias = np.full_like(layer.neuron.bias, 4095)
+    neuron = replace(layer.neuron, dv=0, threshold=131_071, bias=bias, bias_exponent=7)
+    layers = (first, replace(layer, neuron=neuron), last)
+    network = replace(made.network, timesteps=40, layers=layers)
+    record = {"netx": {"name": "x.net", "hash": "0" * 64, "format": "lava-dl .net"}}
+    save_bundle(tiny_bundle, make_bundle(network, record, made.stimulus))
+    args = ["run", str(tiny_bundle), "--data", str(tiny_images), "--engine", "numpy", "--json"]
+    assert run(args) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert any("v could reach" in line and "saturates" in line for line in warnings)

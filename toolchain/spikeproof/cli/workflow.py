@@ -144,6 +144,18 @@ def load_safe_bundle(path: Path) -> Bundle:
     return bundle
 
 
+def overflow_warnings(bundle: Bundle) -> list[str]:
+    """Say where a bundle that was not converted by us leaves the chip's ranges for some input.
+
+    For a converted one that is excluded by proof (see :func:`load_safe_bundle`).
+    """
+    if "netx" not in bundle.record:
+        return []
+    from spikeproof.passes.overflow import possible_overflows
+
+    return [overflow.sentence for overflow in possible_overflows(bundle.network)]
+
+
 def write_bundle(path: Path, bundle: Bundle) -> Bundle:
     """Make the folder if it is missing and write the bundle in one step.
 

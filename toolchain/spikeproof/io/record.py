@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spikeproof.errors import BundleError, list_problems
+from spikeproof.io.known import DataRecord
 
 Text = Annotated[str, Field(max_length=4096)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,8 +66,20 @@ class TableRow(_Record):
     headroom_bits: Finite | None = None
 
 
+class CalibrationRecord(_Record):
+    """The images a bundle was calibrated with: the first ``samples`` of a file."""
+
+    hash: Text | None = None
+    samples: Whole = 0
+    data: DataRecord | None = None
+
+
 class BundleRecord(_Record):
-    """How a bundle was made: from a checkpoint, from a ``.net`` file, or neither (tests, fuzz)."""
+    """How a bundle was made: from a checkpoint, from a ``.net`` file, or neither (tests, fuzz).
+
+    Not both: what is read from a ``.net`` file may wrap and saturate, as its integers say, and what
+    was converted may not; no converted bundle gets round that by a second origin.
+    """
 
     checkpoint: Origin | None = None
     netx: NetxOrigin | None = None
@@ -75,6 +88,13 @@ class BundleRecord(_Record):
     table: list[TableRow] = []
     options: dict[Text, Any] = {}
     spikeproof: Text | None = None
+    calibration: CalibrationRecord | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> BundleRecord:
+        if self.checkpoint is not None and self.netx is not None:
+            raise ValueError("names a checkpoint and a .net file; a bundle comes from one of them")
+        return self
 
 
 class EpochRecord(_Record):

@@ -239,7 +239,7 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
 
 def is_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> bool:
     """Tell whether a bundle was calibrated with the first of these images."""
-    recorded = dict(bundle.record.get("calibration", {}))
+    recorded = bundle.record.get("calibration") or {}
     used = images[: int(recorded.get("samples", 0))]
     return len(used) > 0 and images_hash(used.shape, [used]) == recorded.get("hash")
 
@@ -250,7 +250,7 @@ def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.u
     Raises:
         InputError: these are others.
     """
-    recorded = dict(bundle.record.get("calibration", {}))
+    recorded = bundle.record.get("calibration") or {}
     if not is_calibration(bundle, images):
         raise InputError(
             f"the {len(images):,} images given do not start with the "

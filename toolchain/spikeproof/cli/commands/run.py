@@ -158,7 +158,7 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
     from spikeproof.cli.images import show_data, warn
-    from spikeproof.cli.workflow import announce_time, prepare_fast
+    from spikeproof.cli.workflow import announce_time, overflow_warnings, prepare_fast
     from spikeproof.verify.plausible import (
         chance_warnings,
         data_warnings,
@@ -169,7 +169,11 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     whole = _samples(bundle, options)
     data = whole.describe().used(options.limit)
     show_data(console, data)
-    warnings = [*recorded_calibration_warnings(bundle.record), *data_warnings(data)]
+    warnings = [
+        *overflow_warnings(bundle),
+        *recorded_calibration_warnings(bundle.record),
+        *data_warnings(data),
+    ]
     samples = whole.first(options.limit)
     announce_time(console, engine, bundle.network, len(samples))
     if options.engine == "fast" and options.cluster is None:

@@ -1,0 +1,50 @@
+"""A pipe has no end: every command that reads a file refuses one at once instead of waiting."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = {
+    "inspect": ["inspect", "{pipe}"],
+    "convert": ["convert", "{pipe}", "-o", "{out}"],
+    "convert calibration": ["convert", "{checkpoint}", "--calibration", "{pipe}", "-o", "{out}"],
+    "convert config": ["convert", "{checkpoint}", "--config", "{pipe}", "-o", "{out}"],
+    "run": ["run", "{pipe}", "--self-test"],
+    "run data": ["run", "{bundle}", "--data", "{pipe}", "--engine", "numpy"],
+    "verify": ["verify", "{pipe}", "--against", "{checkpoint}"],
+    "verify against": ["verify", "{bundle}", "--against", "{pipe}"],
+    "verify config": ["verify", "{bundle}", "--against", "{checkpoint}", "--config", "{pipe}"],
+    "export": ["export", "{pipe}", "-o", "{out}"],
+    "report": ["report", "{pipe}"],
+    "train": ["train", "{pipe}"],
+    "fuzz replay": ["fuzz", "--replay", "{pipe}", "--engine", "numpy"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("suffix", ["", ".net", ".npz", ".toml", ".ckpt"])
+def test_a_pipe_is_refused_at_once(
+    name: str, suffix: str, tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    if suffix and name not in ("inspect", "convert", "run data"):
+        return  # these look at the suffix
+    if name == "train":
+        pytest.importorskip("torch", reason="training needs torch")
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    places = {
+        "pipe": pipe, "checkpoint": tiny_checkpoint, "bundle": tiny_bundle,
+        "out": tmp_path / "out.spk",
+    }  # fmt: skip
+    words = [word.format(**places) for word in COMMANDS[name]]
+    done = subprocess.run(
+        [sys.executable, "-m", "spikeproof", *words],
+        capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "pipe" in done.stderr
