@@ -26,17 +26,21 @@ class Watched:
 
     def write(self, text: str, /) -> int:
         """Write, or fail as a file would: where the stream was closed at the start, too."""
-        with self._remembered():
+        try:
             if self._stream is None:
                 raise OSError(errno.EBADF, "it was closed before the program started")
             return self._stream.write(text)
-        return len(text)
+        except OSError as error:
+            self._remember(error)
+            return len(text)
 
     def flush(self) -> None:
         """Send out what was written."""
-        if self._stream is not None:
-            with self._remembered():
+        try:
+            if self._stream is not None:
                 self._stream.flush()
+        except OSError as error:
+            self._remember(error)
 
     def isatty(self) -> bool:
         """Tell whether this is a terminal."""
@@ -45,14 +49,10 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    @contextlib.contextmanager
-    def _remembered(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.error = self.error or error
-            if not self._forgiving:
-                raise
+    def _remember(self, error: OSError) -> None:
+        self.error = self.error or error
+        if not self._forgiving:
+            raise error
 
     def silence(self) -> None:
         """Send what is left nowhere.
