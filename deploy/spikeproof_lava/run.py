@@ -77,8 +77,10 @@ def estimate_seconds(task: Task) -> float:
     network = task.network
     steps = len(task.x) * network.timesteps + len(network.layers)
     synapses = count_all_synapses(network)
-    return _START_SECONDS + _BUILD_SECONDS * synapses + steps * (
-        _STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses
+    return (
+        _START_SECONDS
+        + _BUILD_SECONDS * synapses
+        + steps * (_STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses)
     )
 
 

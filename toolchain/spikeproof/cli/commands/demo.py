@@ -5,6 +5,7 @@ Takes about a minute on two cores and uses no network connection.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -84,8 +85,12 @@ def _self_test(console: Console, bundle: Bundle) -> bool:
 
     engine = get_engine(ENGINE)
     refuse(engine, bundle)
-    with console.stage("Running the bundle's self-test on Lava"):
-        result = self_test(bundle, engine)
+    title = "Running the bundle's self-test on Lava"
+    with console.stage(title), ThreadPoolExecutor(1) as thread:
+        testing = thread.submit(self_test, bundle, engine)
+        import torch  # noqa: F401  needed next: load it while Lava's processes start
+
+        result = testing.result()
     differ = sum(result.mismatches.values())
     line = f"self-test: {result.compared:,} values compared on Lava, {differ:,} differ"
     if result.passed:
