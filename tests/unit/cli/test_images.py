@@ -139,3 +139,25 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
     record = DataRecord.model_validate(json.loads(out)["data"])
     found = input_warnings(load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})))
     assert found == ["these are the images the bundle was calibrated on"]
+
+
+@pytest.mark.parametrize("form", ["npz", "folder", "npy"])
+def test_verify_takes_the_forms_of_data_that_run_takes(
+    form: str, tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with np.load(tiny_images) as arrays:
+        for name in "xy":
+            np.save(folder / f"{name}.npy", arrays[name])
+    path = {"npz": tiny_images, "folder": folder, "npy": folder / "x.npy"}[form]
+    args = ["verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--data", str(path)]
+    code = run([*args, "--engine", "numpy", "-o", str(tmp_path / "run"), "-q"])
+    said = "".join(capsys.readouterr())
+    if form == "npy":  # pixels alone: read, but there is nothing to judge accuracy by
+        assert code == 2
+        assert "found no labels for 24 images" in said and "x.npy and y.npy" in said
+    else:
+        assert code in (0, 1, 3)
+        assert (tmp_path / "run" / "report.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint
-from spikeproof.io.data import load_data
 from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
+from spikeproof.simulate.memory import check_fits
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
@@ -49,7 +51,8 @@ def load_images(
     """Read images for a network from ``path``, or the shipped ones if it was trained on their set.
 
     Args:
-        path: an npz file, or None.
+        path: npz with x and perhaps y, npy with x, or a folder with x.npy and perhaps y.npy;
+            or None.
         purpose: which of the shipped images would do.
         checkpoint: the trained network; its record says what it was trained on.
         option: how to name a file instead, for the message of an error; None: this command takes
@@ -70,11 +73,18 @@ def load_images(
                 where=checkpoint.network.name,
                 hint="Give your own: convert --calibration TRAIN.npz, then verify --data TEST.npz."
                 if option is None
-                else f"Give {option} FILE: npz with {wanted}.",
+                else f"Give {option} FILE: npz with {wanted}; or a folder with x.npy and y.npy.",
             )
     chosen = path or _FILES[purpose]()
-    x, y = load_data(chosen, shape)
-    return Images(x, y, chosen, describe(x, y, file=chosen.name))
+    samples = open_samples(chosen, shape)
+    check_fits(
+        math.prod(samples.x.shape),
+        f"holding {len(samples):,} images",
+        where=str(chosen),
+        hint="Give fewer: the first few thousand are enough for any check.",
+    )
+    x, y = samples.read(0, len(samples)), samples.labels
+    return Images(x, y, chosen, describe(x, y, file=chosen.resolve().name))
 
 
 def show_data(console: Console, record: DataRecord, what: str = "data") -> None:

@@ -295,7 +295,7 @@ def check_data(
         found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
         raise InputError(
             f"found {found} for {len(x)} images, expected integers ({len(x)},)",
-            where=source.name, hint="Give data with x and y.",
+            where=source.name, hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
         )  # fmt: skip
     _check_classes(source, y)
     return np.ascontiguousarray(x), y.astype(np.int64)

@@ -70,7 +70,8 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="npz with x and y; default: shipped ones, if it was trained on their set."
+            help="npz with x and y, or a folder with x.npy and y.npy; default: shipped ones, if "
+            "it was trained on their set."
         ),
     ] = None,
     calibration: Annotated[
