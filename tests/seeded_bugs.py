@@ -415,8 +415,8 @@ CODE = [
         "host",
         "l1",
         host,
-        "weight, offset = np.rint(layer.weight * per_unit), layer.bias * per_unit",
-        "weight, offset = np.floor(layer.weight * per_unit), layer.bias * per_unit",
+        "weight = np.rint(layer.weight * per_unit)",
+        "weight = np.floor(layer.weight * per_unit)",
     ),
     Code(
         "host: offset half a step too high",

@@ -34,18 +34,18 @@ _TAIL_CHARACTERS = 2000
 _READ_SIZE = 65536
 _NEEDED_SHARED = 1 << 20
 _REFUSALS = (
-    ("Errno 28", "no space is left on the device", "Free some, or set TMPDIR to another place."),
+    ("Errno 28]", "no space is left on the device", "Free some, or set TMPDIR to another place."),
     (
-        "Errno 24",
+        "Errno 24]",
         "this process may open no more files: Lava opens some for every connection",
         "Raise the limit: ulimit -n 4096.",
     ),
     (
-        "Errno 11",
+        "Errno 11]",
         "the system may start no more processes: Lava starts one for every layer",
         "Raise the limit: ulimit -u.",
     ),
-    ("Errno 12", "out of memory", "Run fewer samples, or without a trace."),
+    ("Errno 12]", "out of memory", "Run fewer samples, or without a trace."),
     ("MemoryError", "out of memory", "Run fewer samples, or without a trace."),
 )
 """What stands in an error's text, what it means, what to do."""
@@ -202,7 +202,7 @@ def _cause(text: str) -> tuple[str, str] | None:
     the place itself is looked at, too.
     """
     full = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < _NEEDED_SHARED
-    if full and ("Errno 28" in text or "SIGBUS" in text or "Bus error" in text or not text):
+    if full and ("Errno 28]" in text or "SIGBUS" in text or "Bus error" in text or not text):
         return (
             f"{SHARED_MEMORY} is full: Lava's processes talk through it",
             f"Remove what others left in {SHARED_MEMORY}, or make it larger (docker run "

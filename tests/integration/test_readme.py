@@ -80,6 +80,9 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
         "--all",
         "--nworkers",
         "--nthreads",
+        "--write",
+        "--before",
+        "--divisor",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | foreign

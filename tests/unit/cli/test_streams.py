@@ -37,7 +37,7 @@ def a_command_of_each_kind(checkpoint: Path, bundle: Path, images: Path, out: Pa
         ["run", str(bundle), "--data", str(images), "--engine", "numpy"],
         ["run", str(bundle), "--data", str(images), "--engine", "numpy", "--json"],
         ["run", str(bundle), "--self-test", "--engine", "reference"],
-        ["verify", str(bundle), "--against", str(checkpoint), "--dry-run"],
+        ["verify", str(bundle), "--against", str(checkpoint), "--data", str(images), "--dry-run"],
         ["doctor", "--json"],
         ["fuzz", "--nets", "1", "--engine", "numpy", "-o", str(out)],
     ]

@@ -226,9 +226,10 @@ def test_an_illegal_network_is_refused_before_anything_else() -> None:
 
 
 def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"spikeproof\[onnx\]"):
+    monkeypatch.setattr("spikeproof.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="not installed") as caught:
         onnx_graph.build_model(table_network("spikes", 2))
+    assert "doctor --install onnx" in str(caught.value.hint)
 
 
 def test_a_host_current_with_16_bit_weights_in_a_convolution_is_exact() -> None:

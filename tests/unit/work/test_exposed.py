@@ -18,6 +18,7 @@ from spikeproof.work.cluster import is_exposed
         ("tls://10.0.0.1:8786", False),
         ("tcp://10.0.0.1:8786", True),
         ("ws://cluster.example:8786", True),
+        ("127.0.0.1:8786", False),
         ("cluster.example:8786", True),
     ],
 )

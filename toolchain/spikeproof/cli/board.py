@@ -103,4 +103,4 @@ def show_limits(console: Console, limits: list[Row]) -> None:
     verdict = (
         f"beyond published limits: {'; '.join(over)}" if over else "no published limit exceeded"
     )
-    console.note(f"{verdict}; {LOWER_BOUNDS}")
+    console.say(f"{verdict}; {LOWER_BOUNDS}")

@@ -111,7 +111,7 @@ class Cluster:
 
 def is_exposed(address: str) -> bool:
     """Tell whether an address leads to another machine without encryption and certificates."""
-    scheme, _, rest = address.partition("://")
+    scheme, _, rest = address.rpartition("://")
     host = rest.rsplit(":", 1)[0].strip("[]")
     try:
         local = ipaddress.ip_address(host).is_loopback

@@ -11,11 +11,11 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.errors import InputError
+from spikeproof.extras import install_command, is_installed
 from spikeproof.io.kinds import Kind
 
 if TYPE_CHECKING:
-    from spikeproof.extras import install_command, is_installed
-from spikeproof.io.bundle import Bundle
+    from spikeproof.io.bundle import Bundle
 
 _FORMAT_HELP = "onnx: standard operators, runs anywhere; net: Lava's netx."
 Format = Annotated[Literal["onnx", "net"], typer.Option("--format", help=_FORMAT_HELP)]

@@ -32,6 +32,7 @@ from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.data import load_data
 from spikeproof.io.kinds import Kind
+from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
 from spikeproof.simulate.engines import get_engine
@@ -176,7 +177,8 @@ def find_calibration(bundle: Bundle, path: Path | None) -> NDArray[np.uint8] | N
 
     shape = bundle.network.input_shape
     if path is not None:
-        return load_data(path, shape)[0]
+        samples = open_samples(path, shape)
+        return samples.read(0, len(samples))
     try:
         images, _ = load_data(zoo_calibration(), shape)
     except InputError:  # not shipped with this installation, or of another shape
