@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import types
 import typing
@@ -20,7 +21,7 @@ from spikeproof.cli.outputs import Output, check_outputs
 from spikeproof.cli.parser import COMMANDS
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import save_bundle
-from spikeproof.io.kinds import is_kind
+from spikeproof.io.kinds import Kind, is_kind
 
 PLACES = {
     "convert": ({"output"}, {"calibration", "config"}),
@@ -241,6 +242,69 @@ def test_force_replaces_and_the_same_kind_needs_none(
     assert is_kind(trace, "trace")
     assert run(args) == 0
     assert not is_kind(place.inputs["data"], "trace")
+
+
+THEIRS: list[tuple[Kind, str]] = [
+    ("ONNX model", "import spikeproof\nprint(1)\n"),
+    ("ONNX model", '[project]\ndependencies = ["spikeproof"]\n'),
+    ("ONNX model", "\x08\x08\x12\x07pytorch\x1a\x05spikeproof"),
+    ("report page", "<!doctype html><h1>My thesis about spikeproof</h1>"),
+    ("report page", '<!doctype html><!-- <meta name="generator" content="spikeproof"> -->'),
+    ("report page", '<!doctype html><body>\n<meta name="generator" content="spikeproof">'),
+    ("card", "## my notes\nspikeproof is fine"),
+    ("drawing", '<svg xmlns="http://www.w3.org/2000/svg">mine</svg>'),
+    ("figures", '{"schema": 1, "series": []}'),
+    ("report", '{"schema": 1, "verdict": "guilty", "checks": []}'),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), THEIRS)
+def test_a_users_file_that_mentions_spikeproof_is_not_one_of_ours(
+    kind: Kind, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine"
+    path.write_text(text)
+    assert not is_kind(path, kind)
+    with pytest.raises(InputError, match="--force replaces it"):
+        check_outputs([Output(path, kind)], [])
+
+
+def test_what_export_and_report_wrote_is_replaced_and_notes_added_to_a_card_are_kept(
+    place: Place, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = json.loads((root / "tests/unit/report/real/report.json").read_text())
+    report, page, card = (place.root / name for name in ("report.json", "p.html", "card.md"))
+    report.write_text(json.dumps(given))
+    args = ["report", str(report), "-o", str(page), "--card", str(card)]
+    assert [run(args), run(args)] == [0, 0]
+    assert is_kind(page, "report page")
+    assert is_kind(report, "report")
+    card.write_text(card.read_text() + "\nmy own remarks\n")
+    assert run(args) == 2
+    pytest.importorskip("onnx")
+    out = place.root / "out.onnx"
+    args = ["export", str(place.inputs["bundle"]), "-o", str(out)]
+    assert [run(args), run(args)] == [0, 0], capsys.readouterr().err
+    assert is_kind(out, "ONNX model")
+
+
+def test_a_net_file_that_export_wrote_is_replaced(tiny_network: Any, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    from spikeproof.interop.netx_write import save_netx
+    from spikeproof.passes.convert import ConvertOptions, convert_network
+
+    x = np.random.default_rng(1).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8)
+    options = ConvertOptions(profile="loihi", search=False, compensate=False)
+    save_netx(convert_network(tiny_network, x, options).chip, tmp_path / "out.net")
+    assert is_kind(tmp_path / "out.net", ".net file")
+
+
+def test_a_net_file_of_lava_dl_is_not_replaced(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "trained.net"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layer/0/shape", data=[1])
+    assert not is_kind(path, ".net file")
 
 
 def test_outputs_of_one_command_are_different_files_and_never_folders_or_devices(

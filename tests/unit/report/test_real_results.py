@@ -127,7 +127,7 @@ def test_real_reports_of_every_version_are_drawn(name: str) -> None:
     text = render_html(load(name))
     assert not re.search(r">(nan|None|inf)<", text)
     assert "Pass" in text and len(text.encode()) < 600_000
-    assert render_card(load(name)).startswith("## fmnist")
+    assert render_card(load(name)).startswith("<!-- spikeproof card -->\n## fmnist")
 
 
 def test_a_report_of_version_0_1_says_what_it_does_not_hold() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from spikeproof.bench.nets import BenchNet, conv_net, mlp_net, random_spikes
 from spikeproof.errors import TargetError
 from spikeproof.io.files import write_atomic
+from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir import chip
 from spikeproof.simulate.fast import FastEngine
 
@@ -113,7 +114,7 @@ def measure_scaling(*, quick: bool = False, progress: Progress | None = None) ->
                 progress(done, total)
         found = [asdict(point) for point in points]
         series.append({"axis": axis, "fit": line(axis, found), "points": found})
-    return {"schema": 1, "samples_per_call": _SAMPLES, "series": series}
+    return {"schema": 1, "generator": GENERATOR, "samples_per_call": _SAMPLES, "series": series}
 
 
 def line(axis: str, points: list[dict[str, Any]]) -> dict[str, float]:

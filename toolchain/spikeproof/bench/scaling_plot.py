@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from spikeproof.io.kinds import DRAWING_MARK
 from spikeproof.report.svg import Plot, coordinate, element, figure, group, padded, path, text
 
 _WIDTH, _HEIGHT = 320, 240
@@ -38,7 +39,7 @@ def draw(document: dict[str, Any]) -> str:
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {_HEIGHT}",
         width=width, height=_HEIGHT,
     )  # fmt: skip
-    return str(svg) + "\n"
+    return f"{DRAWING_MARK}{svg}\n"
 
 
 def _panel(

@@ -21,6 +21,7 @@ from spikeproof.interop.netx_host import host_entries
 from spikeproof.interop.netx_pixels import RAW_PIXELS, PixelRange
 from spikeproof.interop.netx_rules import PIXEL_BITS, SILENT_THRESHOLD
 from spikeproof.io.files import write_atomic
+from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -73,6 +74,7 @@ def save_netx(network: ChipNetwork, path: Path, *, pixel_range: PixelRange = RAW
         for index, entries in enumerate(_blocks(form, pixel_range)):
             for key, value in entries.items():
                 file.create_dataset(f"layer/{index}/{key}", data=value)
+        file.attrs["generator"] = GENERATOR
         file.create_dataset("simulation/Ts", data=np.int64(1))
         file.create_dataset("simulation/tSample", data=np.int64(form.timesteps))
     write_atomic(path, buffer.getvalue())

@@ -1,4 +1,7 @@
-"""Tell from the first bytes of a file whether it is one of ours, and of which kind."""
+"""Tell whether a file is one of ours, and of which kind, by the mark that its writer leaves.
+
+A user's page, drawing, note or model is none, whatever it mentions: only the exact mark counts.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,19 @@ Kind = Literal[
     "report page", "card", "drawing", "figures", "journal",
 ]  # fmt: skip
 
+PAGE_MARK = '<meta name="generator" content="spikeproof">'
+"""Stands in the head of a report page."""
+CARD_MARK, CARD_END = "<!-- spikeproof card -->\n", "<!-- end of spikeproof card -->\n"
+"""First and last line of a card: with a user's words before or after them it is the user's."""
+DRAWING_MARK = "<!-- spikeproof drawing -->\n"
+GENERATOR = "spikeproof"
+"""What stands under "generator" in figures (JSON) and as an attribute of a .net file (HDF5)."""
+
+# ir_version (field 1, a small number), producer_name (field 2), producer_version (field 3): the
+# protobuf of a model starts so, for fields are written in the order of their numbers.
+_ONNX = re.compile(rb"\x08[\x01-\x7f]\x12\x0aspikeproof\x1a")
+_PAGE = re.compile(r"\s*<!doctype html>(?:(?!</head|<body|<script|<!--).)*?" + PAGE_MARK, re.S)
+_HEAD = 4096
 _MEMBER = re.compile(r"[^/]+/[suv]\.npy")
 _TEXT_LIMIT = 64 << 20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -26,7 +42,15 @@ def is_kind(path: Path, kind: Kind) -> bool:
     """Tell whether a file is of a kind; an empty file is of every kind, for it holds nothing."""
     try:
         return path.stat().st_size == 0 or _TESTS[kind](path)
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, SpikeproofError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        zipfile.BadZipFile,
+        SpikeproofError,
+    ):
         return False
 
 
@@ -41,11 +65,11 @@ def _is_trace(path: Path) -> bool:
 
 
 def _is_onnx(path: Path) -> bool:
-    return b"spikeproof" in _start(path, 256)  # the name of the producer comes second
+    return _ONNX.match(_start(path, 32)) is not None
 
 
 def _is_net(path: Path) -> bool:
-    """Tell whether it is HDF5 with layers; without h5py no .net can be written either."""
+    """Tell whether it is HDF5 with our mark; without h5py no .net can be written either."""
     if _start(path, len(_HDF5)) != _HDF5:
         return False
     try:
@@ -53,33 +77,39 @@ def _is_net(path: Path) -> bool:
     except ImportError:
         return False
     with h5py.File(path, "r") as file:
-        return "layer" in file
+        return "layer" in file and file.attrs.get("generator") == GENERATOR
 
 
 def _is_page(path: Path) -> bool:
-    text = _text(path)
-    return text.lstrip().lower().startswith("<!doctype html") and "spikeproof" in text
+    return _PAGE.match(_start(path, _HEAD).decode("utf-8", "replace")) is not None
 
 
 def _is_card(path: Path) -> bool:
     text = _text(path)
-    return text.startswith("## ") and "spikeproof" in text
+    return text.startswith(CARD_MARK) and text.endswith(CARD_END) and text.count(CARD_END) == 1
 
 
 def _is_drawing(path: Path) -> bool:
-    return _start(path, 4) == b"<svg"
+    mark = f"{DRAWING_MARK}<svg".encode()
+    return _start(path, len(mark)) == mark
 
 
 def _is_journal(path: Path) -> bool:
     return b'"format":"spikeproof journal"' in _start(path, 1 << 20).split(b"\n")[0]
 
 
-def _json_with(*keys: str) -> Callable[[Path], bool]:
-    def test(path: Path) -> bool:
-        found = json.loads(_text(path))
-        return isinstance(found, dict) and found.keys() >= {"schema", *keys}
+def _is_report(path: Path) -> bool:
+    found = json.loads(_text(path))
+    return (
+        isinstance(found, dict)
+        and found.keys() >= {"schema", "checks", "verdict"}
+        and "spikeproof" in found["provenance"]
+    )
 
-    return test
+
+def _are_figures(path: Path) -> bool:
+    found = json.loads(_text(path))
+    return isinstance(found, dict) and found.get("generator") == GENERATOR and "series" in found
 
 
 def _start(path: Path, count: int) -> bytes:
@@ -100,10 +130,10 @@ _TESTS: dict[Kind, Callable[[Path], bool]] = {
     "trace": _is_trace,
     "ONNX model": _is_onnx,
     ".net file": _is_net,
-    "report": _json_with("checks", "verdict"),
+    "report": _is_report,
     "report page": _is_page,
     "card": _is_card,
     "drawing": _is_drawing,
-    "figures": _json_with("series"),
+    "figures": _are_figures,
     "journal": _is_journal,
 }

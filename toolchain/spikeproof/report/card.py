@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from spikeproof.io.kinds import CARD_END, CARD_MARK
 from spikeproof.report import numbers as n
 from spikeproof.report.data import AccuracyData, AccuracyRow
 from spikeproof.report.facts import Fact
@@ -36,7 +37,7 @@ def render_card(report: dict[str, Any] | Report) -> str:
         _accuracy(r),
         _origin(r),
     ]
-    return "\n\n".join(p for p in parts if p) + "\n"
+    return CARD_MARK + "\n\n".join(p for p in parts if p) + f"\n\n{CARD_END}"
 
 
 def _text(value: str) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from spikeproof.io.files import write_atomic
+from spikeproof.io.kinds import PAGE_MARK
 from spikeproof.report import (
     charts,
     charts_membrane,
@@ -65,7 +67,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["groups"] = _groups
-    environment.globals.update(n=n, swatch=charts_membrane.swatch)
+    environment.globals.update(n=n, mark=Markup(PAGE_MARK), swatch=charts_membrane.swatch)
     return environment
 
 
