@@ -87,3 +87,43 @@ def test_the_json_says_try_and_reads_back() -> None:
     assert stored["try"] == "x" and "try_" not in stored
     assert Reason.model_validate(stored) == reason
     assert reason.allowed == "between 0.95 and 1.05"
+
+
+def test_a_headline_never_shows_a_value_that_meets_its_limit_as_the_reason() -> None:
+    median = Reason(
+        verdict="inconclusive", criterion="median of the relative difference", value=1.91, limit=2,
+        unit="%", interval=(None, 2.12), layer="l3", images=400, images_needed=1791, would="pass",
+    )  # fmt: skip
+    assert median.brief == (
+        "l3: median of the relative difference (shown so far: at most 2.12 %; limit: at most 2 %; "
+        "400 images used, about 1,791 needed to show a pass if the rest are like them)"
+    )
+    ranks = Reason(
+        verdict="inconclusive", criterion="rank correlation over the images", value=0.999,
+        relation="at least", limit=0.95, images=60, images_needed=100,
+    )  # fmt: skip
+    assert ranks.brief == (
+        "rank correlation over the images (limit: at least 0.95; 60 images used, about 100 needed)"
+    )
+    silent = Reason(verdict="inconclusive", criterion="energy", value=-1, relation="at least",
+                    limit=0)  # fmt: skip
+    assert silent.brief == "energy −1 (limit: at least 0)"
+
+
+def test_a_limit_is_rounded_too_but_never_onto_the_value() -> None:
+    def allowed(value: float) -> str:
+        return Reason(verdict="fail", criterion="c", value=value, limit=100 * 7 / 60).allowed
+
+    assert allowed(9.0) == "at most 11.67"
+    assert allowed(11.67) == "at most 11.667"
+
+
+def test_what_is_hardest_to_decide_leads_the_undecided() -> None:
+    def open_(needed: int | None, would: str | None = "pass") -> Reason:
+        return Reason.model_validate({"verdict": "inconclusive", "criterion": "c", "value": 1,
+                                      "limit": 2, "images_needed": needed,
+                                      "would": would})  # fmt: skip
+
+    few, many, failing, never = open_(299), open_(1791), open_(55_603, "fail"), open_(None, None)
+    ordered = worst_first([few, failing, many, never])
+    assert ordered[2:] == [many, few] and {r.would for r in ordered[:2]} == {"fail", None}

@@ -15,7 +15,7 @@ Relation = Literal["at most", "at least", "less than", "more than", "exactly", "
 HELP_PAGE = "My verification failed"
 """Title of the page of the documentation that explains every check's usual causes."""
 
-_MOST_DIGITS = 6
+_VALUE_DIGITS, _LIMIT_DIGITS, _MOST_DIGITS = 3, 4, 6
 
 
 def _finite(value: object) -> object:
@@ -73,7 +73,8 @@ class Reason(BaseModel):
     def allowed(self) -> str:
         """Return the limit with its direction: ``at most 10 %``."""
         limits = self.limits()
-        ends = [_digits(x, _MOST_DIGITS) for x in limits]
+        measured = () if self.value is None else (self.value,)
+        ends = [_distinct(x, measured, _LIMIT_DIGITS) for x in limits]
         told = f"between {ends[0]} and {ends[-1]}" if len(ends) > 1 else ""
         return self._with_unit(told or f"{self.relation} {ends[0]}") if limits else ""
 
@@ -105,9 +106,23 @@ class Reason(BaseModel):
 
     @property
     def brief(self) -> str:
-        """Say where, what, value and limit: enough for a headline."""
-        limit = f" (limit: {self.allowed})" if self.allowed else ""
-        return f"{self._start()}{limit}"
+        """Say where, what, value and limit: enough for a headline.
+
+        Of what is undecided it says what the images show and how many they are. The value is left
+        out where it meets its limit: read alone, it would look like a pass.
+        """
+        limit = f"limit: {self.allowed}" if self.allowed else ""
+        if self.verdict == "fail":
+            return self._start() + (f" ({limit})" if limit else "")
+        shown = f"shown so far: {self.shown}" if self.shown else ""
+        rest = "; ".join(x for x in (shown, limit, self.evidence) if x)
+        start = self._start(with_value=not (shown or self.meets_limit))
+        return start + (f" ({rest})" if rest else "")
+
+    @property
+    def meets_limit(self) -> bool:
+        """Tell whether the value itself is within its limit, shown or not."""
+        return self.value is not None and bool(self.limits()) and _excess(self) <= 0
 
     @property
     def sentence(self) -> str:
@@ -117,9 +132,16 @@ class Reason(BaseModel):
         rest = "; ".join(x for x in (limit, shown, self.evidence) if x)
         return self._start() + (f" ({rest})" if rest else "")
 
-    def _start(self) -> str:
+    @property
+    def decided_by(self) -> float:
+        """Return how many images lead to a pass; infinite where no number of them does."""
+        never = self.images_needed is None or self.would == "fail"
+        return math.inf if never else float(self.images_needed or 0)
+
+    def _start(self, *, with_value: bool = True) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{where}{self.criterion}" + (f" {self.measured}" if self.measured else "")
+        value = f" {self.measured}" if with_value and self.measured else ""
+        return f"{where}{self.criterion}{value}"
 
     def limits(self) -> tuple[float, ...]:
         """Return the limit as a tuple: of none, of one, or of the two ends of a range."""
@@ -135,8 +157,17 @@ class Reason(BaseModel):
 
 
 def worst_first(reasons: list[Reason]) -> list[Reason]:
-    """Sort failures before what is undecided, and the largest violation of its limit first."""
-    return sorted(reasons, key=lambda r: (r.verdict != "fail", -_excess(r)))
+    """Sort failures by how far they miss their limit, then what is undecided.
+
+    Of that, what takes the most images to decide stands first, and before it what no number of
+    images turns into a pass.
+    """
+
+    def key(reason: Reason) -> tuple[bool, float, float]:
+        undecided = reason.verdict != "fail"
+        return undecided, -reason.decided_by if undecided else 0.0, -_excess(reason)
+
+    return sorted(reasons, key=key)
 
 
 def _excess(reason: Reason) -> float:
@@ -149,16 +180,16 @@ def _excess(reason: Reason) -> float:
     return over.get(reason.relation, max(below, above))
 
 
-def _distinct(value: float, others: Sequence[float]) -> str:
+def _distinct(value: float, others: Sequence[float], fewest: int = _VALUE_DIGITS) -> str:
     """Format with three digits, or as many more as tell the value from the others."""
-    for digits in range(3, _MOST_DIGITS):
-        text = _digits(value, digits)
-        if value in others or text not in [_digits(x, digits) for x in others]:
+    for digits in range(fewest, _MOST_DIGITS):
+        text = rounded(value, digits)
+        if value in others or text not in [rounded(x, digits) for x in others]:
             return text
-    return _digits(value, _MOST_DIGITS)
+    return rounded(value, _MOST_DIGITS)
 
 
-def _digits(value: float, digits: int) -> str:
+def rounded(value: float, digits: int = _VALUE_DIGITS) -> str:
     """Format with so many significant digits, without trailing zeros."""
     if float(value).is_integer() and abs(value) < 1e15:
         return _signed(f"{int(value):,}")

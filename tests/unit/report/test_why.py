@@ -105,3 +105,26 @@ def test_a_report_without_reasons_still_renders(make_report: Make) -> None:
         del check["reasons"]
     assert 'class="why v-fail"' in render_html(raw)
     assert "Membrane" in render_card(raw) or "Perturbation response" in render_card(raw)
+
+
+def test_every_kind_of_perturbation_gets_its_number_and_only_the_largest() -> None:
+    def open_(kind: str, needed: int, would: str = "pass") -> Reason:
+        return Reason.model_validate(
+            {**_reason(9, "inconclusive", needed, f"--set samples.{kind}={needed}").model_dump(
+                by_alias=True), "perturbation": f"{kind} 8/255", "would": would}
+        )  # fmt: skip
+
+    reasons = [open_("gaussian", n) for n in (299, 1791, 1700, 1600)] + [open_("pgd", 445)]
+    (told,) = explain([_check("V5", "inconclusive", reasons)])
+    assert told.advice == ("--set samples.gaussian=1791", "--set samples.pgd=445")
+    shown = {r.images_needed for r in told.reasons}
+    assert {1791, 445} <= shown, "what is advised stands in the rows"
+
+
+def test_the_key_figure_of_what_is_undecided_is_what_is_shown(make_report: Make) -> None:
+    raw = make_report("inconclusive")
+    reason = next(c for c in raw["checks"] if c["id"] == "V5")["reasons"][0]
+    reason |= {"value": 1.91, "limit": 2.0, "interval": [None, 2.12]}
+    (told,) = [f for f in key_figures(parse_report(raw)) if f.source.startswith("V5")]
+    assert (told.value, told.unit, told.source) == ("2.12", "%", "V5.reasons.0.interval.1")
+    assert told.label.startswith("shown so far, at most: ")

@@ -9,6 +9,7 @@ import pytest
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_row, accuracy_rows
+from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks import accuracy_check
 from spikeproof.verify.perturbations import Perturbation
 
@@ -20,6 +21,11 @@ def _row(only_float: int, only_chip: int, total: int = 1000, margin: float = 0.0
     in_chip[:only_float] = False
     in_float[only_float : only_float + only_chip] = False
     return accuracy_row(ITEM, in_float, in_chip, margin, 0.05)
+
+
+def _supply(images: int) -> Supply:
+    parts = ("accuracy", "gaussian", "fgsm", "pgd")
+    return Supply(images, images, dict.fromkeys(parts, images))
 
 
 def test_row_has_both_directions() -> None:
@@ -88,7 +94,7 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     }
     rows = accuracy_rows(merged, [Perturbation("fgsm", 8, 400)], truth, config)
     assert [r["attack_helps"] for r in rows] == [False, True]
-    found = accuracy_check(rows, accuracy_reasons(rows, config, 400))
+    found = accuracy_check(rows, accuracy_reasons(rows, config, _supply(400)))
     (reason,) = found["reasons"]
     assert (reason["value"], reason["limit"], reason["images"]) == (95.0, 85.0, 400)
     assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
@@ -123,7 +129,7 @@ def _attacked(config: Any, right: dict[str, int], chip_right: int = 50) -> Any:
     shares = {name: [True] * n + [False] * (100 - n) for name, n in right.items()}
     planned = [Perturbation("pgd", 8, 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
-    return accuracy_check(rows, accuracy_reasons(rows, config, 100))
+    return accuracy_check(rows, accuracy_reasons(rows, config, _supply(100)))
 
 
 def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -> None:

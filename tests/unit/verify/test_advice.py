@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import images_needed
+from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
 from spikeproof.verify.verdict import Verdict
 
 
@@ -59,3 +59,31 @@ def test_equivalence_within_a_margin_agrees_with_the_textbook() -> None:
     needed = images_needed(at, used)
     assert needed is not None
     assert needed.images == pytest.approx(1.645**2 * 0.1 / margin**2, rel=0.05)
+
+
+PASSES = Needed(445, "pass")
+
+
+def test_images_that_only_show_a_failure_are_not_asked_for() -> None:
+    told = more_images(Needed(55_603, "fail"), Supply(1000, 1000, {"pgd": 300}), "pgd")
+    assert "point to a failure" in told and CONVERSION in told
+    assert "55" not in told and "--set" not in told
+
+
+def test_a_limit_of_ones_own_is_named_as_the_cause() -> None:
+    told = more_images(PASSES, Supply(300, 1000, {"fgsm": 1000}), "fgsm")
+    assert "--limit 445 (there were 300 because of --limit)" in told
+    assert "--data" not in told and "--set" not in told
+    narrow = more_images(PASSES, Supply(300, 1000, {"pgd": 300}), "pgd")
+    assert "--limit 445 --set samples.pgd=445" in narrow
+    short = more_images(Needed(1791, "pass"), Supply(300, 1000, {"pgd": 300}), "pgd")
+    assert "there were 300 of 1,000 because of --limit" in short
+
+
+def test_a_setting_that_would_not_grow_is_not_advised() -> None:
+    told = more_images(PASSES, Supply(300, 300, {"fgsm": 1000}), "fgsm")
+    assert told == "Give at least 445 images (verify --data; there were 300)."
+    both = more_images(PASSES, Supply(300, 300, {"pgd": 300}), "pgd")
+    assert both.endswith("and use them: verify --set samples.pgd=445.")
+    more = more_images(PASSES, Supply(1000, 1000, {"pgd": 300}), "pgd")
+    assert more == "Use more of the 1,000 images at hand: verify --set samples.pgd=445."

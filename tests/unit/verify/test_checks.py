@@ -12,6 +12,7 @@ import pytest
 from spikeproof.reasons import Reason
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.advice import Supply
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturbation
@@ -63,6 +64,10 @@ def _v2(row: Json, clean: str = "pass") -> Json:
     return ck.stages_check([row], _engine(0, 9, "pass"), clean, 200)
 
 
+def _supply(used: int, available: int) -> Supply:
+    return Supply(available, available, dict.fromkeys(("accuracy", "gaussian", "pgd"), used))
+
+
 def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json:
     sides = {"float": np.asarray(in_float, float), "chip": np.asarray(in_chip, float)}
     layer: Json = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
@@ -74,7 +79,9 @@ def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
     strict = config.model_copy(update={"mppd": limits})
     merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
     return ck.match_check(
-        *judge_perturbations(merged, dict.fromkeys(merged, "gaussian"), strict, available)
+        *judge_perturbations(
+            merged, dict.fromkeys(merged, "gaussian"), strict, _supply(len(in_float), available)
+        )
     )
 
 
@@ -97,7 +104,9 @@ def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
         update={"samples": config.samples.model_copy(update={"accuracy": len(clean_float)})}
     )
     rows = accuracy_rows(merged, planned, labels, strict)
-    return ck.accuracy_check(rows, accuracy_reasons(rows, strict, available))
+    return ck.accuracy_check(
+        rows, accuracy_reasons(rows, strict, _supply(len(clean_float), available))
+    )
 
 
 def _right(share: float, samples: int) -> Any:
@@ -191,7 +200,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "not even a million images",
     ),
     "V5 nothing compared": (
-        lambda c: ck.match_check(*judge_perturbations({}, {}, c, 100)), "inconclusive",
+        lambda c: ck.match_check(*judge_perturbations({}, {}, c, _supply(1, 100))), "inconclusive",
         ["perturbations compared in a spiking layer 0", "at least 1"], "--set perturbations",
     ),
     "V5 all alike": (
@@ -274,3 +283,27 @@ def _settings(resolved: Json, prefix: str = "") -> list[str]:
 def test_identity_is_no_check_that_can_fail() -> None:
     """V15: another checkpoint or altered bytes stop the verification before anything runs."""
     assert ck.provenance_check({"bundle_hash": "a"})["verdict"] == "pass"
+
+
+def test_v5_says_what_is_shown_and_never_an_impossible_cosine(config: Any) -> None:
+    energy = _energies(250)
+    summary = _v5(energy, energy, config)["summary"]
+    assert "0 of 1 comparisons (each perturbation in each layer) are shown to meet" in summary
+    assert "the median cosine is 1." in summary
+    assert "Hardest to decide: l2, gaussian 4/255" in summary
+    assert ck._at_least(0.99996) == "0.999 or more"
+
+
+def test_v5_gives_the_median_the_same_figure_everywhere(config: Any) -> None:
+    """The reason took the upper of two middle images, the table their mean: 1.91 and 1.90 %."""
+    energy = _energies(400)
+    made = _v5(energy, energy * np.where(np.arange(400) < 200, 1.05, 1.06), config)
+    (reason,) = [r for r in made["reasons"] if r["criterion"].startswith("median")]
+    assert reason["value"] == 100 * made["figures"]["largest_median_difference"]
+    shown = Reason.model_validate(reason).measured
+    assert f"the largest median difference is {shown};" in made["summary"]
+
+
+def test_v13_counts_forced_states_and_compared_states_apart() -> None:
+    summary = _v13()["summary"]
+    assert "force 3 more states onto it; 0 of the 9 states compared in these runs" in summary

@@ -10,6 +10,7 @@ import pytest
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif
 from spikeproof.reasons import Reason
+from spikeproof.verify.advice import Supply
 from spikeproof.verify.mppd import (
     chip_epsilon,
     chip_responses,
@@ -54,7 +55,7 @@ def test_first_layer_differs_by_rounding_alone(kind: str, request: Any, perturb:
     """The first layer sees pixels only, so its perturbation differs by rounding alone."""
     case = request.getfixturevalue(kind)
     item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
-    images = perturb(item, case.source, case.x, case.y, seed=0)
+    images = perturb(item, case.source, case.x, case.y, seed=0, compare=False).images
     found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
     layer = found["g"]["layers"]["l1"]
     assert layer["chip"]["sample"] == pytest.approx(layer["float"]["sample"], rel=0.03)
@@ -88,7 +89,9 @@ def _judged(merged: dict[str, Any], config: Any) -> dict[str, Any]:
 
 def _reasoned(merged: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[Reason]]:
     """Judge one layer; return its row and the reasons why it did not pass, 1,000 at hand."""
-    data, reasons = judge_perturbations(merged, {"g": "gaussian"}, _strict(config), 1000)
+    data, reasons = judge_perturbations(
+        merged, {"g": "gaussian"}, _strict(config), Supply(1000, 1000, {"gaussian": 1})
+    )
     return data["attacks"][0]["layers"][0], reasons
 
 
@@ -141,7 +144,7 @@ def test_direction_tells_equal_size_from_equal_perturbation() -> None:
 
 def test_measured_direction_of_a_good_conversion_is_nearly_one(case: Any, perturb: Any) -> None:
     item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
-    images = perturb(item, case.source, case.x, case.y, seed=0)
+    images = perturb(item, case.source, case.x, case.y, seed=0, compare=False).images
     found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
     cosines = np.array(found["g"]["layers"]["l1"]["direction"])
     assert cosines.shape == (len(case.x),)
@@ -185,7 +188,7 @@ def test_relative_difference_at_zero() -> None:
 
 def test_batches_merge_to_the_whole(case: Any, perturb: Any) -> None:
     item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
-    images = perturb(item, case.source, case.x, case.y, seed=0)
+    images = perturb(item, case.source, case.x, case.y, seed=0, compare=False).images
 
     def measure(part: slice) -> Any:
         return measure_batch(

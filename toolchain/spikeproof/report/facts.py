@@ -27,7 +27,7 @@ _SINGULAR = {
     "perturbations": "perturbation",
     "comparisons": "comparison",
     "states": "state",
-    "states forced to the threshold": "state forced to the threshold",
+    "states compared in runs that force ties": "state compared in runs that force ties",
 }
 
 _MAX_FIGURES = 3
@@ -194,7 +194,7 @@ def _boundary(report: Report, _: Check) -> list[Fact]:
         found += [
             Fact(
                 n.integer(ties.states),
-                "states forced to the threshold",
+                "states compared in runs that force ties",
                 "V13.data.forced_ties.states",
             ),
             Fact(

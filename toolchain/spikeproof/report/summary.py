@@ -124,9 +124,22 @@ def _key_reason(report: Report, identifier: str) -> Fact | None:
     reason = check.reasons[0] if check is not None and check.reasons else None
     if reason is None or reason.value is None:
         return None
-    value, _, unit = reason.measured.partition(" ")
+    source = f"{identifier}.reasons.0"
     label = f"{reason.criterion} ({reason.where}), limit {reason.allowed}"
-    return Fact(value, label, f"{identifier}.reasons.0.value", unit)
+    if reason.verdict == "fail":
+        value, _, unit = reason.measured.partition(" ")
+        return Fact(value, label, f"{source}.value", unit)
+    # A value that meets its limit would read as a pass: say what is shown.
+    low, high = reason.interval or (None, None)
+    if (low is None) != (high is None):
+        end = reason.shown.removeprefix("at most ").removeprefix("at least ")
+        value, _, unit = end.partition(" ")
+        lead = "shown so far, at most" if low is None else "shown so far, at least"
+        return Fact(value, f"{lead}: {label}", f"{source}.interval.{int(low is None)}", unit)
+    told = f"; shown so far {reason.shown}" if reason.shown else ""
+    told += f"; {reason.evidence}" if reason.evidence else ""
+    value, _, unit = reason.measured.partition(" ")
+    return Fact(value, f"not decided: {label}{told}", f"{source}.value", unit)
 
 
 def _key_mppd(report: Report) -> Fact | None:

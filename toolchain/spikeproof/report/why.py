@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Explained:
             (Head("limit", "text"), [r.allowed for r in self.reasons]),
             (Head("shown so far", "text"), [r.shown for r in self.reasons]),
             (Head("images used"), [_count(r.images) for r in self.reasons]),
-            (Head("images needed"), [_count(r.images_needed, "about ") for r in self.reasons]),
+            (Head("images needed"), [_needed(r) for r in self.reasons]),
         ]
         verdicts = [r.verdict for r in self.reasons]
         if set(verdicts) - {self.check.verdict}:
@@ -49,8 +50,14 @@ class Explained:
         return Table(f"Why {self.check.id} did not pass", heads, lines(rows))
 
 
-def _count(value: int | None, before: str = "") -> str:
-    return "" if value is None else f"{before}{value:,}"
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _needed(reason: Reason) -> str:
+    if reason.images_needed is None:
+        return ""
+    return f"about {reason.images_needed:,}" + (", to fail" if reason.would == "fail" else "")
 
 
 def explain(checks: Sequence[Check], most: int = MOST_LINES) -> list[Explained]:
@@ -61,16 +68,35 @@ def explain(checks: Sequence[Check], most: int = MOST_LINES) -> list[Explained]:
 
 def explain_check(check: Check, most: int = MOST_LINES) -> Explained:
     """Explain one check by at most ``most`` of its reasons, the worst first."""
-    ordered = worst_first(check.reasons)
+    ordered = _each_kind_first(worst_first(check.reasons))
     shown = tuple(ordered[:most])
-    return Explained(check, shown, len(ordered) - len(shown), _advice(ordered, shown))
+    return Explained(check, shown, len(ordered) - len(shown), _advice(shown))
 
 
-def _advice(reasons: Sequence[Reason], shown: Sequence[Reason]) -> tuple[str, ...]:
-    """Return each piece of advice once; of several numbers of images only the largest."""
-    hungry = [r for r in reasons if r.images_needed is not None]
-    largest = max(hungry, key=lambda r: r.images_needed or 0, default=None)
-    kept = [r.try_ for r in shown if r.images_needed is None]
-    if largest is not None:
-        kept.append(largest.try_)
+def _kind(reason: Reason) -> str:
+    """Return the perturbation without its strength: its images are set by one setting."""
+    return (reason.perturbation or "").partition(" ")[0]
+
+
+def _each_kind_first(reasons: Sequence[Reason]) -> list[Reason]:
+    """Put the first undecided reason of every kind of perturbation before the others.
+
+    Each kind has its own number of images, and all that are advised are then among those shown.
+    """
+    failed = [r for r in reasons if r.verdict == "fail"]
+    undecided = [r for r in reasons if r.verdict != "fail"]
+    first = {id(r) for r in {_kind(r): r for r in reversed(undecided)}.values()}
+    return failed + sorted(undecided, key=lambda r: id(r) not in first)
+
+
+def _advice(shown: Sequence[Reason]) -> tuple[str, ...]:
+    """Return each piece of advice once; of a kind's numbers of images only the largest."""
+    counted: set[str] = set()
+    kept = []
+    for reason in shown:
+        by_images = math.isfinite(reason.decided_by)
+        if not (by_images and _kind(reason) in counted):
+            kept.append(reason.try_)
+        if by_images:
+            counted.add(_kind(reason))
     return tuple(dict.fromkeys(text for text in kept if text))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikeproof.attacks.weak import WEAK
 from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, images_needed, more_images
+from spikeproof.verify.advice import CONVERSION, Supply, images_needed, more_images
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN
@@ -121,16 +121,13 @@ def accuracy_row(
     }
 
 
-def accuracy_reasons(rows: list[Json], config: VerifyConfig, available: int) -> list[Reason]:
-    """Give a reason for every row that is not equal, or not shown to be, or masked.
-
-    ``available``: images at hand.
-    """
-    unequal = [_unequal(r, config, available) for r in rows if r["tost"] != str(Verdict.PASS)]
+def accuracy_reasons(rows: list[Json], config: VerifyConfig, supply: Supply) -> list[Reason]:
+    """Give a reason for every row that is not equal, or not shown to be, or masked."""
+    unequal = [_unequal(r, config, supply) for r in rows if r["tost"] != str(Verdict.PASS)]
     return unequal + [_masked(row) for row in rows if row["attack_helps"]]
 
 
-def _unequal(row: Json, config: VerifyConfig, available: int) -> Reason:
+def _unequal(row: Json, config: VerifyConfig, supply: Supply) -> Reason:
     margin = 100 * row["margin"]
     told: Json = {
         "criterion": "accuracy of the chip network minus that of the trained network",
@@ -143,7 +140,7 @@ def _unequal(row: Json, config: VerifyConfig, available: int) -> Reason:
     needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row["samples"])
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
-    return Reason(verdict="inconclusive", try_=more_images(needed, available, row["part"]), **told)
+    return Reason(verdict="inconclusive", try_=more_images(needed, supply, row["part"]), **told)
 
 
 def _tost_at(images: int, row: Json, alpha: float) -> Verdict:

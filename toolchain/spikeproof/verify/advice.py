@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,20 +50,46 @@ def _narrow(at: Callable[[int], Verdict], undecided: int, decided: int) -> Neede
     return Needed(decided, "pass" if at(decided) is Verdict.PASS else "fail")
 
 
-def more_images(needed: Needed | None, available: int, part: str) -> str:
-    """Say which options give a comparison the images it needs.
+@dataclass(frozen=True)
+class Supply:
+    """The images a run has: those given to it, and those in the file they come from.
 
-    ``available``: images at hand; ``part``: the suite's name of the comparison, ``gaussian``.
+    Args:
+        given: images used at most, after ``--limit``.
+        held: images in the file.
+        asked: how many each part of the suite uses if there are as many, ``{"gaussian": 400}``.
+    """
+
+    given: int
+    held: int
+    asked: Mapping[str, int]
+
+
+def more_images(needed: Needed | None, supply: Supply, part: str) -> str:
+    """Say which options give a comparison the images it needs, naming only those that help.
+
+    ``part``: the suite's name of the comparison, ``gaussian``.
     """
     if needed is None:
         return (
             "This is so close to the limit that not even a million images like these would decide "
             "it. Change the conversion, or the limit (verify --set; verify --dry-run names it)."
         )
-    option = f"verify --set samples.{part}={needed.images}"
-    if needed.images <= available:
-        return f"Use more of the {available:,} images at hand: {option}."
-    return (
-        f"Give at least {needed.images:,} images (verify --data; there were {available:,}) and use "
-        f"them: {option}."
+    if needed.would == "fail":
+        return f"These images point to a failure, which more like them would show. {CONVERSION}."
+    option = f"--set samples.{part}={needed.images}"
+    wider = needed.images > supply.asked[part]
+    if needed.images <= supply.given:
+        return f"Use more of the {supply.given:,} images at hand: verify {option}."
+    if needed.images <= supply.held:
+        return (
+            f"Use at least {needed.images:,} of the {supply.held:,} images in the file: verify "
+            f"--limit {needed.images}{f' {option}' if wider else ''} (there were {supply.given:,} "
+            "because of --limit)."
+        )
+    there = f"there were {supply.given:,}"
+    if supply.given < supply.held:
+        there += f" of {supply.held:,} because of --limit"
+    return f"Give at least {needed.images:,} images (verify --data; {there})" + (
+        f" and use them: verify {option}." if wider else "."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
-from spikeproof.reasons import Reason, worst_first
+from spikeproof.reasons import Reason, rounded, worst_first
 from spikeproof.verify.accuracy import row_name
 from spikeproof.verify.verdict import Verdict, combine
 from spikeproof.work.journal import Audit
@@ -319,7 +319,7 @@ def match_check(data: Json, reasons: list[Reason]) -> Json:
     spread = f" (energy ratios {min(ratios):.3f} to {max(ratios):.3f})" if ratios else ""
     worst = max((x["median_rel_diff"] for _, x in rows), default=0.0)
     cosines = [x["direction"] for _, x in rows if x["direction"] is not None]
-    turned = f"; the median cosine is {min(cosines):.3f} or more" if cosines else ""
+    turned = f"; the median cosine is {_at_least(min(cosines))}" if cosines else ""
     figures = {
         "pairs": len(rows), "passed": passed, "largest_median_difference": worst,
         "smallest_ratio": min(ratios, default=None), "largest_ratio": max(ratios, default=None),
@@ -328,11 +328,25 @@ def match_check(data: Json, reasons: list[Reason]) -> Json:
     }  # fmt: skip
     return check(
         "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
-        f"{passed} of {len(rows)} comparisons (each perturbation in each layer) meet all "
-        f"limits{spread}; the largest median difference is {_percent(worst)}{turned}."
-        + (f" Farthest from its limit: {worst_first(reasons)[0].brief}." if reasons else ""),
+        f"{passed} of {len(rows)} comparisons (each perturbation in each layer) are shown to "
+        f"meet all limits{spread}; the largest median difference is {rounded(100 * worst)} %"
+        f"{turned}." + _worst_match(reasons),
         figures, data, reasons,
     )  # fmt: skip
+
+
+def _at_least(cosine: float) -> str:
+    """Say a lower bound of a cosine with three digits, rounded down."""
+    below = math.floor(1000 * cosine) / 1000
+    return "1" if below >= 1 else f"{below:.3f} or more"
+
+
+def _worst_match(reasons: list[Reason]) -> str:
+    if not reasons:
+        return ""
+    worst = worst_first(reasons)[0]
+    lead = "Farthest from its limit" if worst.verdict == "fail" else "Hardest to decide"
+    return f" {lead}: {worst.brief}."
 
 
 def _would_pass(rows: list[Json]) -> Json:
@@ -473,7 +487,8 @@ def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
     return check(
         "V13", "Membranes exactly at the threshold are decided the same way", "tested", verdict,
         f"In {on:,} of {total:,} states on real images the membrane equals the threshold. "
-        f"With {forced} such ties forced, {wrong:,} of {states:,} states differ between engines."
+        f"Small runs force {forced:,} more states onto it; {wrong:,} of the {states:,} states "
+        "compared in these runs, over all engines, differ from the reference."
         + (f" No ties were forced in {', '.join(absent)}." if absent else ""),
         {"samples": samples, "states": total, "on_threshold": on,
          "within_1_lsb": sum(x["within_1_lsb"] for x in layers), "forced_ties": forced,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, Needed, images_needed, more_images
+from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.verdict import Verdict, combine, judge_interval
 
@@ -93,8 +93,8 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     figures: Json = {
         "name": name,
         "samples": samples,
-        "median_rel_diff": float(np.median(relative)),
-        "p99_rel_diff": float(np.quantile(relative, 0.99, method="higher")),
+        "median_rel_diff": _median(relative),
+        "p99_rel_diff": _quantile(relative, 0.99),
         "spearman": ranks.rho,
         "direction": _median_direction(data["direction"]),
         "ratio": float(in_chip.sum()) / total if total > 0 else None,
@@ -126,6 +126,15 @@ def relative_difference(reference: F64, found: F64) -> F64:
     return result
 
 
+def _median(values: F64) -> float:
+    """Return the median; the same figure stands in tables and in reasons."""
+    return float(np.median(values))
+
+
+def _quantile(values: F64, share: float) -> float:
+    return float(np.quantile(values, share, method="higher"))
+
+
 def _silent(samples: int) -> Criterion:
     told = Reason(
         verdict="inconclusive", criterion="energy of the perturbation in the trained network",
@@ -145,12 +154,13 @@ def _quantile_criterion(
         established = st.share_below(count, images, share) <= alpha
         return established, st.share_above(count, images, share)
 
+    found = _median(relative) if share == 0.5 else _quantile(relative, 1 - share)
     bound = st.smallest_limit(relative, share, alpha)
     what = "median" if share == 0.5 else f"{100 * (1 - share):g}th percentile"
     told = Reason(
         verdict="inconclusive", criterion=f"{what} of the relative difference",
-        value=100 * float(np.quantile(relative, 1 - share, method="higher")), limit=100 * limit,
-        unit="%", interval=None if bound is None else (None, 100 * bound), images=samples,
+        value=100 * found, limit=100 * limit, unit="%",
+        interval=None if bound is None else (None, 100 * bound), images=samples,
     )  # fmt: skip
     return Criterion(name, *at(samples), told, at, f"{name}_difference")
 
@@ -234,13 +244,12 @@ def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
 
 
 def judge_perturbations(
-    merged: Json, kinds: dict[str, str], config: VerifyConfig, available: int
+    merged: Json, kinds: dict[str, str], config: VerifyConfig, supply: Supply
 ) -> tuple[Json, list[Reason]]:
     """Judge all perturbations and layers.
 
-    ``kinds`` gives the kind of each perturbation by name, ``available`` is the number of images
-    at hand. Returns {"attacks": [...], "limits": {...}}, each layer with a verdict, and a reason
-    for every criterion that did not pass.
+    ``kinds`` gives the kind of each perturbation by name. Returns {"attacks": [...], "limits":
+    {...}}, each layer with a verdict, and a reason for every criterion that did not pass.
     """
     found = {
         name: [match_layer(k, v, config) for k, v in merged[name]["layers"].items()]
@@ -260,7 +269,7 @@ def judge_perturbations(
                     reasons.append(_missed(criterion).model_copy(update=where))
                 elif judged is Verdict.INCONCLUSIVE:
                     needed = _needed(criterion, match.figures["samples"], family, config.alpha)
-                    told = _undecided(criterion, needed, available, kind)
+                    told = _undecided(criterion, needed, supply, kind)
                     reasons.append(told.model_copy(update=where))
     attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in kinds]
     return {"attacks": attacks, "limits": config.mppd.model_dump(mode="json")}, reasons
@@ -280,8 +289,8 @@ def _missed(criterion: Criterion) -> Reason:
     return criterion.measured.model_copy(update={"verdict": "fail", "try_": advice})
 
 
-def _undecided(criterion: Criterion, needed: Needed | None, available: int, kind: str) -> Reason:
-    told: Json = {"try_": criterion.measured.try_ or more_images(needed, available, kind)}
+def _undecided(criterion: Criterion, needed: Needed | None, supply: Supply, kind: str) -> Reason:
+    told: Json = {"try_": criterion.measured.try_ or more_images(needed, supply, kind)}
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
     return criterion.measured.model_copy(update=told)

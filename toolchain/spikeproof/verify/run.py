@@ -24,6 +24,7 @@ from spikeproof.simulate.floats import as_unit_images
 from spikeproof.simulate.trace import Engine, Progress
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.advice import Supply
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import joint_counts
 from spikeproof.verify.gates import overall, sentence
@@ -185,8 +186,10 @@ def judge(
     """Judge all items; cheap, so it is done anew each time."""
     config, planned = material.config, material.planned
     rows = accuracy_rows(items["responses"], planned, material.y, config, items["estimators"])
-    kinds, available = {p.name: p.kind for p in planned}, len(material.x)
-    matches = judge_perturbations(items["responses"], kinds, config, available)
+    kinds = {p.name: p.kind for p in planned}
+    held = max(len(material.x), expected.data.held)
+    supply = Supply(len(material.x), held, config.samples.model_dump())
+    matches = judge_perturbations(items["responses"], kinds, config, supply)
     stages, exact, rounding = items["stages"], items["exact"], items["rounding"]
     relations = [stages["relations"][0], rounding, *stages["relations"][1:]]
     target = exact["engines"][-1]["name"]
@@ -204,7 +207,7 @@ def judge(
         ck.divergence_check(pairs, stages, rounding),
         ck.errors_check(stages["errors"], stages["samples"]),
         ck.match_check(*matches),
-        ck.accuracy_check(rows, doubts + accuracy_reasons(rows, config, available), shown),
+        ck.accuracy_check(rows, doubts + accuracy_reasons(rows, config, supply), shown),
         ck.ranges_check(items["ranges"]["layers"]),
         ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
         ck.provenance_check(hashes),
