@@ -137,7 +137,9 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
     out, err = capsys.readouterr()
     assert "data: unrecognised data: images.npz, 24 samples" in err
     record = DataRecord.model_validate(json.loads(out)["data"])
-    found = input_warnings(load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})))
+    found = input_warnings(
+        load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})), fitted=True
+    )
     assert found == ["these are the images the bundle was calibrated on"]
 
 

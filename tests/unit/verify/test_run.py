@@ -22,9 +22,10 @@ from spikeproof.work.origin import hash_sources, source_hash
 
 
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
+    known = {"calibration": case.x[:32], **options}
     return verify(
         case.bundle, case.source, case.source_hash, case.x, case.y, config, folder,
-        perturb=perturb, **options,
+        perturb=perturb, **known,
     )  # fmt: skip
 
 
@@ -62,11 +63,22 @@ def test_report_has_the_form_the_renderer_reads(
     assert datetime.now(timezone.utc) - finished < timedelta(hours=1)
 
 
+def test_unknown_calibration_images_are_inconclusive_and_said(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    report = _verify(case, config, tmp_path, perturb, calibration=None)
+    assert report["verdict"] == "inconclusive"
+    reasons = next(c for c in report["checks"] if c["id"] == "V2")["reasons"]
+    assert all("verify --calibration FILE" in r["try"] for r in reasons)
+    (warning,) = [w for w in report["provenance"]["warnings"] if "--calibration" in w]
+    assert "are not known" in warning
+
+
 def test_reasons_of_the_writer_are_what_the_reader_reads(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
     few = replace(case, x=case.x[:10], y=case.y[:10])
-    report = _verify(few, config, tmp_path, perturb)
+    report = _verify(few, config, tmp_path, perturb, calibration=case.x[:32])
     by_id = {c.id: c for c in parse_report(report).checks}
     assert {key for key, check in by_id.items() if check.reasons} == {"V2", "V5", "V7"}
     needed = [r.images_needed for r in by_id["V7"].reasons]

@@ -6,6 +6,7 @@ at accuracy. The corpus is ``tests/seeded_bugs.py``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from seeded_bugs import (
     CODE,
     FOLDING,
     GAIN,
+    NUMBERS,
     ROUNDING,
     STATES,
     Code,
@@ -28,6 +30,9 @@ from seeded_bugs import (
 from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
 
 from spikeproof.passes.convert import ConvertOptions
+
+
+ANYWHERE = [b for b in NUMBERS if b.base == "plain" and not b.name.startswith("geometry")]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,52 @@ def test_seeded_bug_fails_v2_and_names_stage_and_layer(
 def _first_wrong(check: Any) -> str:
     wrong = {layer for _, layer in named(check)}
     return next(name for name in ("l1", "l2", "out") if name in wrong)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_seeded_bug_never_passes_where_the_calibration_images_are_unknown(
+    bug: Code | Numbers, bases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _seeded(bug, bases, monkeypatch)
+    assert judged(made, calibrated=False)["V2"]["verdict"] != "pass"
+
+
+@pytest.mark.parametrize("base", ["compensated", "found"])
+@pytest.mark.parametrize("bug", ANYWHERE, ids=lambda bug: bug.name)
+def test_bug_in_compensated_numbers_never_passes(
+    bug: Numbers, base: str, bases: dict[str, Any]
+) -> None:
+    made = bug.change(_base(bases, base))
+    assert judged(made)["V2"]["verdict"] == "fail"
+    assert judged(made, calibrated=False)["V2"]["verdict"] != "pass"
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_right_conversion_without_its_calibration_images_is_told_what_to_add(
+    base: str, bases: dict[str, Any]
+) -> None:
+    found = judged(_base(bases, base), calibrated=False)["V2"]
+    compensated = base in ("compensated", "found")  # "loihi" may be, but nothing is gained by it
+    assert found["verdict"] == ("inconclusive" if compensated else "pass")
+    for reason in found["reasons"]:
+        assert reason["criterion"].startswith(
+            "weights checked one by one: these were compared only"
+        )
+        assert "verify --calibration FILE" in reason["try"]
+        assert "--no-compensate" in reason["try"]
+
+
+def test_bias_moved_beyond_what_compensation_can_fails_on_any_images(bases: dict[str, Any]) -> None:
+    made = _base(bases, "compensated")
+    unit = 2 ** made.layer("l2").neuron.bias_exponent
+    for calibrated in (True, False):
+
+        def moved(neuron: Any) -> Any:
+            return replace(neuron, bias=neuron.bias + np.eye(16, dtype=np.int32)[3] * 4800 // unit)
+
+        found = judged(made.with_neuron("l2", moved), calibrated=calibrated)["V2"]
+        assert found["verdict"] == "fail"
+        assert any("bias [3]" in r["criterion"] for r in found["reasons"])
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -206,11 +206,8 @@ def rounding_reasons(row: Json) -> list[Reason]:
                     verdict="inconclusive",
                     stage=stage,
                     layer=layer["layer"],
-                    criterion=f"compensated weights: {layer['undecided']}",
-                    value=layer["error_ratio"],
-                    limit=2,
-                    try_="Give the images the bundle was calibrated with (--calibration): then "
-                    "every weight is checked.",
+                    criterion=f"weights checked one by one: these were {layer['undecided']}",
+                    try_=_KNOW_CALIBRATION,
                 )
             )
         elif not layer["values"] and not layer["outside"]:
@@ -229,6 +226,10 @@ def rounding_reasons(row: Json) -> list[Reason]:
     return reasons
 
 
+_KNOW_CALIBRATION = (
+    "Compensated rounding can be checked weight by weight only on the images it was fitted to: give "
+    "those that convert had (`verify --calibration FILE`), or convert with `--no-compensate`."
+)
 _CONVERT_AGAIN = (
     "The bundle's integers are not what this version makes of the checkpoint: convert it again and "
     "verify the new bundle. If that fails too, it is a defect of the conversion."

@@ -111,9 +111,13 @@ def targets(wanted: F64, found: F64, second: F64) -> Targets:
 
 def _root(moment: F64) -> F64:
     """Return the upper A with A A^T = H + damping: the inverse of U."""
-    power = float(np.trace(moment)) / len(moment)
-    damped = moment + (_DAMPING * power or 1.0) * np.eye(len(moment))
+    damped = moment + _damping(moment) * np.eye(len(moment))
     return np.asarray(np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1], np.float64)
+
+
+def _damping(moment: F64) -> float:
+    """Return what is added to the diagonal."""
+    return _DAMPING * float(np.trace(moment)) / len(moment) or 1.0
 
 
 def error_ratio(wanted: F64, found: F64, second: F64, grid: tuple[int, int, int]) -> F64:
@@ -136,6 +140,28 @@ def error_ratio(wanted: F64, found: F64, second: F64, grid: tuple[int, int, int]
         expected = step**2 / 12 * np.trace(inner)
         ratio[mine] = np.sqrt(left / np.maximum(plain, max(expected, 1e-300)))
     return ratio
+
+
+def mean_error(wanted: F64, found: F64, second: F64) -> tuple[F64, F64]:
+    """Return what each bias takes up of the error of its weights, and how far that may be off.
+
+    Compensated rounding moves a bias by the mean of the error on the calibration images. These
+    are others behind ``second``, and their mean may differ: by up to three times what the error
+    deviates from its mean here, from step to step and image to image, and by half of itself.
+    """
+    rows = (wanted - found).reshape(len(wanted), -1)
+    count = len(rows) // len(second)
+    mean, reach = np.empty(len(rows)), np.empty(len(rows))
+    for group, moment in enumerate(second):
+        mine = slice(group * count, (group + 1) * count)
+        damping = _damping(moment)
+        constant = moment[-1, -1]
+        inner = _centred(moment) + damping * np.eye(len(moment) - 1)
+        square = np.einsum("ni,ij,nj->n", rows[mine], inner, rows[mine], optimize=True)
+        mean[mine] = rows[mine] @ moment[:-1, -1] / (constant + damping)
+        deviation = np.sqrt(np.maximum(square, 0) * constant) / (constant + damping)
+        reach[mine] = 3 * deviation + np.abs(mean[mine]) / 2
+    return mean, reach
 
 
 def _centred(moment: F64) -> F64:

@@ -21,7 +21,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.convert import ConvertOptions
-from spikeproof.verify.compensated import WIDEST, error_ratio, moments, targets
+from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
 from spikeproof.verify.verdict import Verdict, combine
 
 F64 = NDArray[np.float64]
@@ -35,8 +35,11 @@ _ROUNDOFF = 1e-9
 _REPLAY = 0.005
 """Steps a compensated target may be off: the conversion measures its moments in float32."""
 
-_BROKEN, _DOUBTFUL = 4.0, 2.0
-"""Error of a neuron's sums, in times that of rounding to nearest, on images not calibrated with."""
+_BROKEN = 4.0
+"""Error of a neuron's sums, in times that of rounding to nearest, on images not calibrated with.
+
+More is wrong; less shows little, for small weights may all be wrong and leave no more.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Findings:
     undecided: str = ""
     error_ratio: float | None = None
     clipped_share: float | None = None
+    clipped_most: float | None = None
+    """Share of weights at the end of their range; where what was rounded is not known."""
 
     @property
     def verdict(self) -> Verdict:
@@ -330,14 +335,21 @@ def _chip_weights(
             found.rounding = "objective"
             _objective(wanted, held, (step, low, high), second, found)
     if found.rounding == "objective":
-        _loose_bias(layer, bias, wanted - held, built.neuron, only, found)
+        _likely_bias(bias, mean_error(wanted, held, second), built.neuron, only, found)
+        found.clipped_share = _beyond(targets(wanted, held, second).weight, low, high, room)
+        found.clipped_most = float(((held == low) | (held == high)).mean())
         return
     inside = np.clip(exact, low, high)
     found.compare("weight", held, inside - room, inside + room, expected=inside)
-    found.clipped_share = float(((exact < low - room) | (exact > high + room)).mean())
+    found.clipped_share = _beyond(exact, low, high, room)
     spread = moved.reshape(-1, *(1,) * (bias.ndim - 1))
     uncertain = _REPLAY * step if found.rounding == "compensated" else 0.0
     _bias(bias + spread, built.neuron, layer.above, only, found, uncertain)
+
+
+def _beyond(exact: F64, low: int, high: int, room: F64) -> float:
+    """Return the share of weights that rounding cuts off."""
+    return float(((exact < low - room) | (exact > high + room)).mean())
 
 
 def _legal(held: F64, step: int, low: int, high: int, found: Findings) -> None:
@@ -358,11 +370,10 @@ def _objective(
     found.compare(
         "error of the sums, in times that of rounding to nearest", ratio, 0.0, _BROKEN, expected=0.0
     )
-    found.values += held.size
-    if not found.outside and found.error_ratio > _DOUBTFUL:
-        found.undecided = (
-            f"the rounding leaves {found.error_ratio:.2g} times the error of rounding to nearest"
-        )
+    found.undecided = (
+        f"compared only by the error they leave in each neuron's sums ({found.error_ratio:.2g} "
+        "times that of rounding to nearest)"
+    )
 
 
 def _bias(
@@ -398,26 +409,18 @@ def _exponent(largest: float, neuron: chip.Neuron, only: int | None, found: Find
     return found.compare("bias exponent", neuron.bias_exponent, 0, smallest, expected=smallest)
 
 
-def _loose_bias(
-    layer: Exact,
-    bias: F64,
-    error: F64,
-    neuron: chip.Neuron,
-    only: int | None,
-    found: Findings,
+def _likely_bias(
+    bias: F64, taken: tuple[F64, F64], neuron: chip.Neuron, only: int | None, found: Findings
 ) -> None:
-    """Compare biases that took up what compensated rounding left, an unknown mean of its errors.
+    """Compare biases that took up what compensated rounding left, on images not calibrated with.
 
-    The mean payload of each input lies between none and the largest, so the part taken up lies
-    between the sums of the positive and of the negative errors.
+    ``taken``: :func:`mean_error` of the weights in chip units, and how far it may be off.
     """
-    payload = 255.0 if layer.pixels else 1.0
-    flat = error.reshape(len(error), -1)
-    sides = (np.minimum(flat, 0).sum(axis=1), np.maximum(flat, 0).sum(axis=1))
-    low, high = (64 * payload * s.reshape(-1, *(1,) * (bias.ndim - 1)) for s in sides)
+    mean, reach = (64 * x.reshape(-1, *(1,) * (bias.ndim - 1)) for x in taken)
     unit = 2.0**neuron.bias_exponent
     held = neuron.bias.astype(np.float64) * unit
-    found.compare("bias", held, 64 * bias + low - unit, 64 * bias + high + unit, expected=64 * bias)
+    exact = 64 * bias + mean
+    found.compare("bias", held, exact - reach - unit, exact + reach + unit, expected=exact)
     _exponent(float(np.abs(held).max(initial=0.0)) + unit, neuron, only, found)
 
 

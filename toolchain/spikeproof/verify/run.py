@@ -101,7 +101,8 @@ def verify(
         data: what the images are, if they are the first of a file; else they are looked at.
         trained: what the checkpoint records about its training data and accuracy.
         calibration: the images the bundle was calibrated with, in their order and perhaps more.
-            With them every compensated weight is checked, without only the error they leave.
+            With them every compensated weight is checked; without, only the error they leave,
+            and V2 is at best inconclusive where weights are compensated.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -148,7 +149,9 @@ def verify(
         "report": str(run_dir / REPORT_HTML),
         "provenance": {
             **provenance(hashes, found_data, config, command),
-            "warnings": input_warnings(bundle, expected.data, expected.trained),
+            "warnings": input_warnings(
+                bundle, expected.data, expected.trained, fitted=fitted is not None
+            ),
         },
         "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     }
@@ -170,9 +173,20 @@ def _open_journal(run_dir: Path, base: Json) -> Journal:
     return journal
 
 
-def input_warnings(bundle: Bundle, data: DataRecord, trained: Trained) -> list[str]:
-    """Return what is odd about bundle and data, as far as it shows before anything is run."""
+def input_warnings(
+    bundle: Bundle, data: DataRecord, trained: Trained, *, fitted: bool
+) -> list[str]:
+    """Return what is odd about bundle and data, as far as it shows before anything is run.
+
+    ``fitted`` tells whether the images the bundle was calibrated with are known.
+    """
     found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+    options = bundle.record.get("options")
+    if not fitted and (not isinstance(options, dict) or options.get("compensate", True)):
+        found.append(
+            "the images the bundle was calibrated with are not known (they are not the shipped "
+            "ones): compensated weights cannot be checked one by one without verify --calibration"
+        )
     calibration = bundle.record.get("calibration")
     used = calibration.get("data") if isinstance(calibration, dict) else None
     if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:

@@ -78,8 +78,8 @@ def run(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="npz with the images given to convert --calibration, to check every compensated "
-            "weight; the shipped ones are found."
+            help="npz with the images given to convert --calibration; without them compensated "
+            "weights are not shown to be right (inconclusive). The shipped ones are found."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
@@ -141,8 +141,8 @@ def verify_into(
     warn_of_cluster(console, cluster)
     show_data(console, images.record)
     trained = trained_on(source.checkpoint)
-    warn(console, input_warnings(bundle, images.record, trained))
     fitted = find_calibration(bundle, calibration)
+    warn(console, input_warnings(bundle, images.record, trained, fitted=fitted is not None))
     prepare_fast(console, bundle.network, ahead)
     with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
         report = verify(
