@@ -488,8 +488,8 @@ Made from the corpus by `python tests/seeded_bugs.py`; a test compares the two.
 Each of these {count} bugs is planted in a real conversion, in its code while it runs or in the
 numbers it made, one at a time. Each makes the step "folded to integers" of V2 fail and is named
 with its layer there and in V3 (`tests/unit/verify/test_seeded_bugs.py`), given the calibration
-images; without them none passes. Unsound range analyses,
-which V9 must fail, are planted in `tests/unit/verify/test_certificate.py`.
+images; without them none passes. Unsound range analyses, which V9 must fail, are planted in
+`tests/unit/verify/test_certificate.py`.
 
 | bug | planted in | layer |
 |---|---|---|

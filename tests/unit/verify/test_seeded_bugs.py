@@ -31,7 +31,6 @@ from seeding import Made, firing_at_equality, float_network, judged, make, mutat
 
 from spikeproof.passes.convert import ConvertOptions
 
-
 ANYWHERE = [b for b in NUMBERS if b.base == "plain" and not b.name.startswith("geometry")]
 
 

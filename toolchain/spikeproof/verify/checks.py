@@ -227,8 +227,8 @@ def rounding_reasons(row: Json) -> list[Reason]:
 
 
 _KNOW_CALIBRATION = (
-    "Compensated rounding can be checked weight by weight only on the images it was fitted to: give "
-    "those that convert had (`verify --calibration FILE`), or convert with `--no-compensate`."
+    "Compensated rounding can be checked weight by weight only on the images it was fitted to: "
+    "give those that convert had (`verify --calibration FILE`), or convert with `--no-compensate`."
 )
 _CONVERT_AGAIN = (
     "The bundle's integers are not what this version makes of the checkpoint: convert it again and "
