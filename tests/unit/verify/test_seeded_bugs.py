@@ -19,6 +19,7 @@ from seeded_bugs import (
     FOLDING,
     GAIN,
     NUMBERS,
+    PLAIN,
     ROUNDING,
     STATES,
     Code,
@@ -137,6 +138,31 @@ def test_right_conversion_passes_and_v3_names_no_layer(base: str, bases: dict[st
     assert "by more than rounding explains" in found["V3"]["summary"] or (
         "No two stages" in found["V3"]["summary"]
     )
+
+
+def _forced(base: Made, scale: float) -> Made:
+    options = ConvertOptions(**PLAIN, input_coding="graded", scale={"out": scale})
+    return make(base.source, base.x, options)
+
+
+def test_forced_scale_that_leaves_no_weight_fails(bases: dict[str, Any]) -> None:
+    found = judged(_forced(_base(bases, "plain"), 1e-3))["V2"]
+    assert found["verdict"] == "fail"
+    assert found["reasons"][0]["criterion"].startswith("number of weights that are not zero")
+    assert "scale {'out': 0.001}" in found["summary"]
+
+
+@pytest.mark.parametrize(("factor", "doubt"), [(0.01, "wastes"), (4.0, "cuts off")])
+def test_forced_scale_that_leaves_little_is_doubted(
+    factor: float, doubt: str, bases: dict[str, Any]
+) -> None:
+    plain = _base(bases, "plain")
+    usual = plain.record["units"]["out"] / 64
+    assert judged(_forced(plain, usual))["V2"]["verdict"] == "pass"
+    found = judged(_forced(plain, factor * usual))["V2"]
+    assert found["verdict"] == "inconclusive"
+    assert f"the forced scale {factor * usual:g} {doubt}" in found["reasons"][0]["criterion"]
+    assert "--scale" in found["reasons"][0]["try"]
 
 
 def test_the_page_lists_the_corpus(root: Path) -> None:

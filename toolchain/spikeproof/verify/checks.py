@@ -122,6 +122,9 @@ def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Jso
     summary = f"All {len(stages)} steps do what they declare."
     if broken:
         summary = f"Not shown for {len(broken)} of {len(stages)} steps: {', '.join(broken)}."
+    declared = [text for stage in stages for text in stage.get("options", [])]
+    if declared:
+        summary += f" The bundle declares options other than the defaults: {', '.join(declared)}."
     return check(
         "V2", "Each conversion step does what it declares", "tested", verdict,
         summary,
@@ -210,7 +213,19 @@ def rounding_reasons(row: Json) -> list[Reason]:
                     try_=_KNOW_CALIBRATION,
                 )
             )
-        elif not layer["values"] and not layer["outside"]:
+        reasons += [
+            Reason(
+                verdict="inconclusive",
+                stage=stage,
+                layer=layer["layer"],
+                criterion=doubt,
+                try_="Leave `convert --scale` out for this layer, or give a scale nearer to the "
+                "one that is then chosen.",
+            )
+            for doubt in layer.get("doubts", [])
+            if not layer["outside"]
+        ]
+        if not layer["values"] and not layer["outside"]:
             reasons.append(
                 Reason(
                     verdict="inconclusive",

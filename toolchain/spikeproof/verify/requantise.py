@@ -67,6 +67,8 @@ class Findings:
     """Largest distance of an integer from its exact value, in units of its bound."""
     violations: list[Violation] = field(default_factory=list)
     undecided: str = ""
+    doubts: list[str] = field(default_factory=list)
+    """What a declared option excuses, so that right numbers show little."""
     error_ratio: float | None = None
     clipped_share: float | None = None
     clipped_most: float | None = None
@@ -77,7 +79,8 @@ class Findings:
         """Return fail if a number is wrong, inconclusive if one could not be judged."""
         if self.outside:
             return Verdict.FAIL
-        return Verdict.INCONCLUSIVE if self.undecided or not self.values else Verdict.PASS
+        doubtful = self.undecided or self.doubts or not self.values
+        return Verdict.INCONCLUSIVE if doubtful else Verdict.PASS
 
     def compare(
         self, parameter: str, found: Any, low: Any, high: Any, *, expected: Any = None
@@ -119,6 +122,7 @@ class Findings:
             "outside": self.outside,
             "largest": self.largest,
             "undecided": self.undecided,
+            "doubts": list(self.doubts),
             "error_ratio": self.error_ratio,
             "clipped_share": self.clipped_share,
             "violations": [
@@ -436,7 +440,8 @@ def _host(
     found.rounding, found.clipped_share = "nearest", 0.0
     exponent, shift = built.neuron.bias_exponent, current.shift
     only = bias_exponent(options)
-    found.equal("bias exponent", exponent, exponent if only is None else only)
+    if only is not None:
+        found.equal("bias exponent", exponent, only)
     found.equal("sign mode", current.synapse.sign == "mixed", True)
     found.equal("bias beside a host current", built.neuron.bias, 0)
     units = 64 * scale

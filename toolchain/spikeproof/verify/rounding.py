@@ -42,7 +42,13 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Jso
             judge_scale(layer, built, scale, bounds[index], stages.options, found)
         _compare_claims(found, layer, scale, stages.claims.get(built.name, {}))
         findings.append(found)
-    return rows_json(findings)
+    return {**rows_json(findings), "options": _changed_options(stages)}
+
+
+def _changed_options(stages: Stages) -> list[str]:
+    """List the declared options that are not default: the limits follow from them."""
+    declared = stages.options.model_dump(exclude_defaults=True)
+    return [f"{name} {value}" for name, value in declared.items()]
 
 
 def _compare_claims(found: Findings, layer: Exact, scale: float, claims: Json) -> None:

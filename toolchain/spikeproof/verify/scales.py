@@ -25,6 +25,10 @@ _REFINED = (_HIGHEST / _LOWEST) ** (_BESIDE / _STEPS)
 _HOST_LOWEST = 0.8
 """Least scale tried for a host current, in times the one that fills its mantissa."""
 
+_WASTED, _CUT, _COARSE_HOST = 0.25, 0.05, 1 / 64
+"""A forced scale is doubted below this share of the least that is searched, above this share of
+weights cut off, and below this share of a host current's mantissa."""
+
 _FITTED = 1.05
 """The search for the largest scale that fits stops 1 % below it."""
 
@@ -38,10 +42,12 @@ def judge_scale(
     found: Findings,
 ) -> None:
     """Compare a scale with the range the conversion may choose it from."""
+    _require_weights(layer, built, found)
     step = _mantissa_step(layer)
     forced = (options.scale or {}).get(layer.end.name)
     if forced is not None:
         low, high = forced - step / 2, max(forced + step / 2, step)
+        _doubt_forced(layer, built, forced, bounds, options, found)
     elif isinstance(built.synapse, chip.HostCurrent):
         high = _filling(layer, built.neuron.bias_exponent)
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
@@ -53,6 +59,48 @@ def judge_scale(
         high = max((max(high, step) + step / 2) * refined + step / 2, step)
     slack = 1e-9 * scale
     found.compare("scale", scale, low - slack, high + slack, expected=min(max(scale, low), high))
+
+
+def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
+    """Fail a layer of zeros, whatever its scale, where the checkpoint has weights."""
+    if layer.weight.any() and not _weights(built).any():
+        count = int(np.count_nonzero(layer.weight))
+        found.compare("number of weights that are not zero", 0, 1, count, expected=count)
+
+
+def _weights(built: chip.ChipLayer) -> chip.Ints:
+    synapse = built.synapse
+    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    return inner.weight
+
+
+def _doubt_forced(
+    layer: Exact,
+    built: chip.ChipLayer,
+    forced: float,
+    bounds: Bounds,
+    options: ConvertOptions,
+    found: Findings,
+) -> None:
+    """Doubt a forced scale that leaves little of the weights, or cuts many off."""
+    if isinstance(built.synapse, chip.HostCurrent):
+        share = forced / _filling(layer, built.neuron.bias_exponent)
+        if share < _COARSE_HOST:
+            found.doubts.append(
+                f"the forced scale {forced:g} lets the currents fill {share:.2g} of their mantissa"
+            )
+        return
+    least, _ = _searched(layer, built, forced, bounds, options)
+    if forced < _WASTED * least:
+        found.doubts.append(
+            f"the forced scale {forced:g} wastes the bits of the weights: none below {least:.3g} "
+            "is ever chosen"
+        )
+    if (found.clipped_share or 0.0) > _CUT:
+        found.doubts.append(
+            f"the forced scale {forced:g} cuts off {100 * (found.clipped_share or 0.0):.3g} % of "
+            "the weights"
+        )
 
 
 def _mantissa_step(layer: Exact) -> float:
