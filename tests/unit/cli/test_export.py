@@ -99,6 +99,22 @@ def test_traces_give_every_layer_and_the_default_name_is_that_of_the_bundle(
     assert "0 differ" in capsys.readouterr().out
 
 
+def test_the_name_decides_the_format_and_may_not_contradict_the_option(
+    tiny_bundle: Path, tmp_path: Path, capsys: Text
+) -> None:
+    """``-o NAME.net`` alone wrote ONNX under that name."""
+    path = tmp_path / "a.onnx"
+    assert run(["export", str(tiny_bundle), "-o", str(path), "-q"]) == 0
+    assert onnx.load(path).graph.output
+    assert run(["export", str(tiny_bundle), "-o", str(tmp_path / "a.net"), "-q"]) == 2
+    assert ".net" in capsys.readouterr().err, "a host current with this bias has no place there"
+    for form, name in (("onnx", "b.net"), ("net", "b.onnx")):
+        words = ["export", str(tiny_bundle), "--format", form, "-o", str(tmp_path / name)]
+        assert run(words) == 2
+        assert f"--format {form} contradicts" in capsys.readouterr().err
+        assert not (tmp_path / name).exists()
+
+
 def test_the_same_bundle_gives_the_same_bytes(
     tiny_bundle: Path, tmp_path: Path, capsys: Text
 ) -> None:

@@ -22,6 +22,15 @@ def torch_zip() -> bytes:
     return buffer.getvalue()
 
 
+def torch_module() -> bytes:
+    """What ``torch.save(model)`` writes: a pickle that asks for the module's class."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02ctorch.nn.modules.container\nSequential\n.")
+        archive.writestr("model/version", b"3\n")
+    return buffer.getvalue()
+
+
 def npz() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=np.zeros(3, np.uint8))
@@ -51,6 +60,7 @@ def foreign_safetensors() -> bytes:
 
 CASES = {
     "new torch": ("net.pth", torch_zip, "is a PyTorch file"),
+    "torch module": ("net.pth", torch_module, "is a whole pickled PyTorch module"),
     "torch called otherwise": ("net.ckpt", torch_zip, "is a PyTorch file"),
     "old torch": ("net.pt", lambda: pickle.dumps({"w": 1}, 2), "is a PyTorch file"),
     "pickle": ("net.bin", lambda: pickle.dumps({"w": 1}, 4), "is a Python pickle"),
@@ -90,6 +100,23 @@ def test_a_missing_file_is_missing_whatever_the_options(
     error = capsys.readouterr().err
     assert "missing.net: cannot be read: No such file or directory" in error
     assert "--timesteps" not in error
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["tensors", "module"])
+def test_what_torch_writes_is_told_apart(whole: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    path = tmp_path / "net.pth"
+    torch.save(model if whole else {"epoch": 3, "model": model.state_dict()}, path)
+    found = foreign_kind(path.read_bytes(), path.name)
+    assert found is not None
+    assert ("without the network" in found[1]) is not whole
+    assert ("state_dict()" in found[1]) is whole
+
+
+def test_an_onnx_model_is_not_to_be_rebuilt_by_hand() -> None:
+    found = foreign_kind(b"", "net.onnx")
+    assert found is not None and "FloatNetwork" not in found[1]
 
 
 def test_the_way_to_go_exists() -> None:

@@ -94,7 +94,7 @@ def test_convert_names_the_data_and_warns_about_what_is_odd(
     assert run([*args, str(tmp_path / "one.npz")]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert "calibration: unrecognised data: one.npz, 1 samples" in err
+    assert "calibration: one.npz (unrecognised), 1 samples" in err
     assert any("calibrated on one image" in w for w in document["warnings"])
     assert any("better than guessing" in w for w in document["warnings"])
     assert "warning: calibrated on one image" in err
@@ -119,7 +119,7 @@ def test_run_names_the_data_and_warns_at_chance(
     assert run(["run", str(tiny_bundle), "--data", str(black), "--json", "--limit", "40"]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert "data: unrecognised data: black.npz, 50 samples" in err
+    assert "data: black.npz (unrecognised), 50 samples" in err
     assert "better than guessing" in document["warnings"][0]
     assert f"warning: {document['warnings'][0]}" in err
     assert (document["data"]["samples"], document["data"]["held"]) == (40, 50)
@@ -135,7 +135,7 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
     assert "Give --data FILE" in capsys.readouterr().err
     assert run([*args, "--data", str(tiny_images)]) == 0
     out, err = capsys.readouterr()
-    assert "data: unrecognised data: images.npz, 24 samples" in err
+    assert "data: images.npz (unrecognised), 24 samples" in err
     record = DataRecord.model_validate(json.loads(out)["data"])
     found = input_warnings(
         load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})), fitted=True

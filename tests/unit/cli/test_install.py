@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from spikeproof.cli import install
 from spikeproof.cli.app import run
-from spikeproof.errors import InputError, TargetError
+from spikeproof.errors import InputError
 
 Calls = list[list[str]]
 
@@ -99,9 +99,46 @@ def test_a_shim_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatc
 def test_without_pip_and_uv_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "is_installed", lambda _: False)
     monkeypatch.setattr(install, "_works", lambda _: False)
-    with pytest.raises(TargetError, match="no pip, and uv was not found") as caught:
+    with pytest.raises(InputError, match="no pip, and uv was not found") as caught:
         install.commands("onnx")
     assert "ensurepip" in str(caught.value.hint)
+    assert "`python3 -m uv run spikeproof doctor --install onnx`" in str(caught.value.hint)
+    assert caught.value.exit_code == 2
+
+
+def test_uv_is_found_beside_the_environment_at_home_and_in_the_python_it_was_made_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After ``source .venv/bin/activate``, python3 is one without uv, and no path leads to it."""
+    base, home = tmp_path / "base", tmp_path / "home"
+    base_python = base / "bin" / f"python3.{sys.version_info.minor}"
+    beside, at_home = tmp_path / ".uv" / "bin" / "uv", home / ".local" / "bin" / "uv"
+    for program in (base_python, beside, at_home):
+        program.parent.mkdir(parents=True)
+        program.touch()
+    monkeypatch.setattr(install.sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(install.sys, "base_prefix", str(base))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(install.shutil, "which", lambda _: None)
+    monkeypatch.setattr(install, "is_installed", lambda _: False)
+    for call in ([str(beside)], [str(at_home)], [str(base_python), "-m", "uv"]):
+        monkeypatch.setattr(install, "_works", lambda candidate, call=call: candidate == call)
+        (command,) = install.commands("onnx")
+        assert command[: len(call) + 2] == [*call, "pip", "install"]
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_a_dry_run_says_that_nothing_is_lacking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "everything of onnx is installed already"
+    monkeypatch.setattr(install, "version", lambda name: {"numpy": "2.0.0"}.get(name, "99"))
+    assert run(["doctor", "--install", "onnx", "--dry-run"]) == 0
+    assert said in capsys.readouterr().out
+    monkeypatch.setattr(install, "version", lambda name: "0.0.1")
+    assert run(["doctor", "--install", "onnx", "--dry-run"]) == 0
+    assert said not in capsys.readouterr().out
 
 
 def test_a_mistyped_extra_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from spikeproof.cli.app import run
 from spikeproof.cli.commands import COMMANDS
 from spikeproof.cli.console import Console
 from spikeproof.cli.parser import load_command
+from spikeproof.cli.verdict import show_verdict
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
 from spikeproof.io.data import load_data, save_arrays
@@ -295,3 +296,30 @@ def test_what_the_system_refuses_is_named(
     monkeypatch.setattr("spikeproof.cli.show.show_file", refuse)
     assert run(["inspect", "x.ckpt"]) == code
     assert words in capsys.readouterr().err
+
+
+def test_results_of_checks_fit_a_redirected_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A summary in a cell made the table, and the dashes below its head, 850 characters wide."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    summary = "accuracy is equal within a margin " * 25
+    check = {"id": "V7", "verdict": "pass", "kind": "tested", "title": "Accuracy",
+             "summary": summary, "data": {}}  # fmt: skip
+    report = {"checks": [check], "verdict": "pass", "sentence": "all is well", "report": "r.json"}
+    assert show_verdict(Console(), report) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    assert " ".join(summary.split()) in " ".join(out.split())
+
+
+def test_tables_and_help_fit_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run(["-h"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+    Console().table(["layer", "kind", "neurons"], [("l1", "convolution " * 9, 1234)])
+    out = capsys.readouterr().out
+    assert out.startswith("l1: kind convolution") and "neurons 1,234" in out
+    assert max(map(len, out.splitlines())) <= 60

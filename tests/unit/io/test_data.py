@@ -35,7 +35,7 @@ def test_same_arrays_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": np.zeros((1, *SHAPE), np.uint8)}, "expected an array 'x'"),
+        ({"images": np.zeros((1, *SHAPE), np.uint8)}, "holds 'images', expected an array 'x'"),
         ({"x": np.zeros((1, 1, 3, 4), np.uint8)}, "shape"),
         ({"x": np.zeros((0, *SHAPE), np.uint8)}, "shape"),
         ({"x": np.zeros((1, *SHAPE), np.int32)}, "int32"),

@@ -68,7 +68,8 @@ def test_one_changed_pixel_makes_them_unrecognised_data_with_name_and_hash() -> 
     digest = hashlib.sha256(b"[1000, 1, 28, 28]" + x.tobytes()).hexdigest()
     assert found.sha256 == digest
     assert digest[:16] in found.text()
-    assert "unrecognised data: own\N{REPLACEMENT CHARACTER}[2J.npz, 1,000 samples" in found.text()
+    assert "own\N{REPLACEMENT CHARACTER}[2J.npz (unrecognised), 1,000 samples" in found.text()
+    assert ", images SHA-256 " in found.text(), "labels are not in it"
 
 
 def test_a_training_hash_names_its_set() -> None:

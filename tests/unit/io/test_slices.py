@@ -179,3 +179,27 @@ def test_pipes_single_numbers_and_labels_that_would_wrap_are_refused(tmp_path: P
     np.savez(tmp_path / "y.npz", x=X, y=np.full(11, 2**64 - 1, np.uint64))
     with pytest.raises(InputError, match="labels >= 0"):
         open_samples(tmp_path / "y.npz", SHAPE)
+
+
+def test_a_value_out_of_range_is_counted_in_the_samples_that_were_read(tmp_path: Path) -> None:
+    """Opening looks at the first image only, and says so."""
+    x = np.zeros((4, 1, 2, 2))
+    x[0] = -1
+    np.savez(tmp_path / "first.npz", x=x)
+    with pytest.raises(InputError, match="has 4 of 4 values of the first sample that are NaN"):
+        open_samples(tmp_path / "first.npz", (1, 2, 2))
+    np.savez(tmp_path / "last.npz", x=x[::-1])
+    samples = open_samples(tmp_path / "last.npz", (1, 2, 2))
+    with pytest.raises(InputError, match="has 4 of 8 values of samples 3 to 4 that"):
+        samples.read(2, 4)
+    with pytest.raises(InputError, match="has 4 of 16 values that"):
+        samples.read(0, 4)
+
+
+def test_a_file_without_x_is_named_for_what_it_holds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{f"a{i}": np.zeros(1) for i in range(10)})
+    with pytest.raises(
+        InputError, match=r"holds 'a0', 'a1', .*'a7' and 2 more, expected"
+    ) as caught:
+        open_samples(tmp_path / "a.npz", (1, 2, 2))
+    assert "x=images" in str(caught.value.hint)

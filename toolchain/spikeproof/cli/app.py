@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 
 from spikeproof.cli.commands import COMMANDS
-from spikeproof.cli.console import ARGUMENTS
+from spikeproof.cli.console import ARGUMENTS, wrapped
 from spikeproof.cli.streams import Watched, watched
 from spikeproof.errors import SpikeproofError
 from spikeproof.text import spell_out
@@ -160,10 +160,18 @@ def _quick(args: list[str]) -> int | None:
 def _show_help() -> None:
     width = max(map(len, COMMANDS))
     print("Usage: spikeproof COMMAND [ARGUMENTS] [OPTIONS]\n")
-    print("Turn trained spiking networks into chip integers, and show what happened to them.\n")
+    print(
+        wrapped(
+            "Turn trained spiking networks into chip integers, and show what happened to them.", 0
+        )
+    )
+    print()
     for name, line in COMMANDS.items():
-        print(f"  {name:<{width}}  {line}")
-    print("\n`spikeproof COMMAND -h` shows its options, `spikeproof --version` the version.")
+        print(wrapped(f"  {name:<{width}}  {line}", indent=width + 4))
+    print()
+    print(
+        wrapped("`spikeproof COMMAND -h` shows its options, `spikeproof --version` the version.", 0)
+    )
 
 
 def _unexpected(args: list[str], error: Exception) -> int:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -91,6 +94,11 @@ class Console:
         """Print a remark that ``-q`` suppresses."""
         if not self.quiet:
             self._line(sys.stderr, text, style)
+
+    def paragraph(self, text: str) -> None:
+        """Print a result in lines that fit, the later ones indented; ``-q`` suppresses it."""
+        if not self.quiet:
+            self.say(wrapped(text))
 
     def detail(self, text: str) -> None:
         """Print a remark that only ``-v`` shows."""
@@ -207,6 +215,20 @@ class _Watcher:
         self._bar.start()
 
 
+def wrapped(text: str, indent: int = 4) -> str:
+    """Break a text into lines that fit the terminal, at most 100 wide; later ones are indented."""
+    width = max(20, min(100, shutil.get_terminal_size((100, 24)).columns))
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
 def show(value: object) -> str:
     """Format one cell: None as a dash, floats with four digits, integers with separators."""
     if value is None:
@@ -231,9 +253,19 @@ def duration(seconds: float) -> str:
 
 
 def _plain_table(columns: Sequence[str], cells: list[list[str]], numeric: list[bool]) -> str:
-    """Lay out a table in plain characters, as wide as its content."""
+    """Lay out a table in plain characters, as wide as its content.
+
+    Where COLUMNS says that this is too wide, each row becomes a paragraph instead.
+    """
     rows = [list(columns), *cells]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and sum(widths) + 2 * (len(widths) - 1) > int(given):
+        heads = [f"{name} " for name in columns]
+        return "\n".join(
+            wrapped(f"{row[0]}: " + ", ".join(map("".join, zip(heads[1:], row[1:], strict=True))))
+            for row in cells
+        )
     rows.insert(1, ["-" * width for width in widths])
     lines = (
         "  ".join(

@@ -9,17 +9,18 @@ metadata demands, its dependencies with bounds of ours.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib.metadata import metadata, requires
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from spikeproof.errors import InputError, TargetError
+from spikeproof.errors import InputError
 from spikeproof.extras import is_installed
 
 DISTRIBUTION = "spikeproof"
@@ -85,18 +86,31 @@ def commands(extra: str, *, upgrade: bool = False) -> list[list[str]]:
     """Return the one or two commands that install an extra here.
 
     Raises:
-        InputError: no such extra. TargetError: neither uv nor pip works here.
+        InputError: no such extra, or neither uv nor pip works here.
     """
     wanted = requirements(extra)
     uncapped = [UNCAPPED[name] for r in wanted if (name := Requirement(r).name) in UNCAPPED]
     checked = [r for r in wanted if Requirement(r).name not in UNCAPPED]
-    install, unchecked = _installer()
+    install, unchecked = _installer(extra)
     install += ["--upgrade"] if upgrade else []
     first = [[*install, *unchecked, *uncapped]] if uncapped else []
     return [*first, [*install, *checked]]
 
 
-def _installer() -> tuple[list[str], list[str]]:
+def is_complete(extra: str) -> bool:
+    """Tell whether everything an extra needs is installed, in versions that it takes."""
+    wanted = [Requirement(UNCAPPED.get(Requirement(r).name, r)) for r in requirements(extra)]
+    return all(_has(item) for item in wanted)
+
+
+def _has(item: Requirement) -> bool:
+    try:
+        return item.specifier.contains(version(item.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+def _installer(extra: str) -> tuple[list[str], list[str]]:
     """Return the installer's command, and its options to ignore a package's own demands."""
     pip = [sys.executable, "-m", "pip", "install"], ["--no-deps", "--ignore-requires-python"]
     if is_installed("pip") and not _made_by_uv():
@@ -106,10 +120,11 @@ def _installer() -> tuple[list[str], list[str]]:
             return [*candidate, "pip", "install", "--python", sys.executable], ["--no-deps"]
     if is_installed("pip"):
         return pip
-    raise TargetError(
+    raise InputError(
         "this environment has no pip, and uv was not found",
         where=sys.prefix,
-        hint="Install one: python3 -m ensurepip, or python3 -m pip install uv.",
+        hint="In a checkout: `deactivate`, then `python3 -m uv run spikeproof doctor --install "
+        f"{extra}`. Elsewhere: `{shlex.quote(sys.executable)} -m ensurepip`, then the same again.",
     )
 
 
@@ -127,7 +142,15 @@ def _uvs() -> Iterator[list[str]]:
         yield [given]
     if found := shutil.which("uv"):
         yield [found]
+    beside = Path(sys.prefix).parent / ".uv" / "bin" / "uv"  # where README makes one
+    for path in (beside, Path.home() / ".local" / "bin" / "uv"):
+        if path.is_file():
+            yield [str(path)]
     yield [sys.executable, "-m", "uv"]
+    # The Python that this environment was made from: `python3 -m pip install uv` put it there.
+    base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    if sys.base_prefix != sys.prefix and base.is_file():
+        yield [str(base), "-m", "uv"]
 
 
 def _works(candidate: list[str]) -> bool:

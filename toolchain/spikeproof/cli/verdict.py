@@ -12,8 +12,10 @@ _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yello
 
 def show_verdict(console: Console, report: dict[str, Any]) -> int:
     """Print a line per check, why some did not pass, verdict, path; return the exit code."""
-    rows = [(c["id"], c["verdict"], c["kind"], c["title"], c["summary"]) for c in report["checks"]]
-    console.table(["check", "verdict", "kind", "what", "result"], rows)
+    rows = [(c["id"], c["verdict"], c["kind"], c["title"]) for c in report["checks"]]
+    console.table(["check", "verdict", "kind", "what"], rows)
+    for check in report["checks"]:
+        console.paragraph(f"{check['id']}: {check['summary']}")
     _show_accuracy(console, report)
     _show_reasons(console, report)
     verdict = report["verdict"]

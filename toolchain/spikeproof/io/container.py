@@ -26,6 +26,13 @@ _KEY = "spikeproof"
 _HEADER_LIMIT = 64 << 20
 
 
+_WAYS = {
+    "checkpoint": "Give the trained network, as train or save_checkpoint writes it.",
+    "bundle": "Make one with convert.",
+}
+"""How to get a file of a kind."""
+
+
 def pack(kind: str, schema: int, document: Json, tensors: Tensors) -> bytes:
     """Serialise a document and its tensors to bytes that depend on nothing else."""
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
@@ -47,7 +54,11 @@ def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tenso
     """
     sealed = _read_sealed(data, where)
     if sealed.get("kind") != kind:
-        raise BundleError(f"is a {sealed.get('kind')!r} file, expected a {kind!r}", where=where)
+        raise BundleError(
+            f"is a {sealed.get('kind')!r} file, expected a {kind!r}",
+            where=where,
+            hint=_WAYS.get(kind, "Check which file is meant."),
+        )
     if sealed.get("schema") != schema:
         raise BundleError(
             f"has schema version {sealed.get('schema')!r}; this release reads version {schema}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes, write_atomic
 
 _LIMIT_BYTES = 8 << 30
+_SHOWN = 8
 Array = NDArray[Any]
 
 
@@ -35,8 +37,6 @@ def load_data(
     """
     path = Path(path)
     arrays = _read_arrays(path)
-    if "x" not in arrays:
-        raise InputError(f"holds {sorted(arrays)}, expected an array 'x'", where=str(path))
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
     x = as_uint8(arrays["x"], expected, path, spikes=steps is not None)
     return x, as_labels(arrays.get("y"), len(x), path)
@@ -65,6 +65,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
                 f"unpacks to {declared:,} bytes; the limit is {_LIMIT_BYTES:,}", where=str(path)
             )
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive_arrays:
+            check_names(archive_arrays.files, path)
             return {name: _as_array(archive_arrays[name]) for name in archive_arrays.files
                     if name in {"x", "y"}}  # fmt: skip
     except InputError:
@@ -78,6 +79,19 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         ) from error  # fmt: skip
 
 
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Raise InputError unless there is an array ``x`` among those of a file."""
+    if "x" in names:
+        return
+    held = ", ".join(map(repr, sorted(names)[:_SHOWN])) or "nothing"
+    if len(names) > _SHOWN:
+        held += f" and {len(names) - _SHOWN} more"
+    raise InputError(
+        f"holds {held}, expected an array 'x'", where=str(path),
+        hint="Write it with numpy.savez(path, x=images, y=labels).",
+    )  # fmt: skip
+
+
 def _as_array(member: Any) -> Array:
     """Pass an array on; NumPy returns the bare bytes of a member that is no npy file."""
     if not isinstance(member, np.ndarray):
@@ -85,8 +99,12 @@ def _as_array(member: Any) -> Array:
     return member
 
 
-def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -> NDArray[np.uint8]:
+def as_uint8(
+    x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool, which: str = ""
+) -> NDArray[np.uint8]:
     """Check samples and return them as uint8; floats are rounded to the 8-bit grid.
+
+    ``which`` says which samples of the file these are, where it is not all ("of the first image").
 
     Raises:
         InputError: wrong shape, type or range.
@@ -106,7 +124,8 @@ def as_uint8(x: Array, expected: tuple[int, ...], path: Path, *, spikes: bool) -
     outside = int((~((x >= 0) & (x <= 1))).sum())  # NaN counts as outside
     if outside:
         raise InputError(
-            f"has {outside} of {x.size} values that are NaN or outside 0..1", where=where,
+            f"has {outside:,} of {x.size:,} values{which} that are NaN or outside 0..1",
+            where=where,
             hint="Divide 0..255 images by 255, or store them as uint8.",
         )  # fmt: skip
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)

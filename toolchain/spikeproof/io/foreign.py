@@ -1,12 +1,15 @@
 """Tell what a file is that is none of ours, by its first bytes and its name, and the way to go.
 
-Nothing of the file is interpreted beyond a header: a zip archive's table of names at most.
+Nothing of the file is executed, and little interpreted: a header, a zip archive's table of names,
+the names that a pickle inside it asks for.
 """
 
 from __future__ import annotations
 
 import io
+import pickletools
 import zipfile
+import zlib
 from pathlib import PurePath
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -19,7 +22,22 @@ _TORCH = (
     "It holds tensors without the network around them. Read them with torch.load(..., "
     f"weights_only=True). {_REBUILD}.",
 )
-_ONNX = ("an ONNX model", f"ONNX is written (export --format onnx), not read. {_REBUILD}.")
+_MODULE = (
+    "a whole pickled PyTorch module",
+    "Reading one would execute what it holds, so nothing here does. Where it was trained, write "
+    "its tensors alone, torch.save(model.state_dict(), ...), and read them with torch.load(..., "
+    f"weights_only=True). {_REBUILD}.",
+)
+_ONNX = (
+    "an ONNX model",
+    "ONNX is written (export --format onnx), never read: give the bundle or the trained network "
+    "that it was made from.",
+)
+_TENSORS_ONLY = ("collections", "torch", "torch._utils", "torch._tensor", "torch.storage",
+                 "torch.serialization", "torch.nn.parameter", "_codecs", "builtins",
+                 "__builtin__")  # fmt: skip
+"""Modules that the pickle of mere tensors asks for; that of a module asks for its class, too."""
+_PICKLE_LIMIT = 16 << 20
 NIR = (
     "a NIR graph",
     "NIR is not read yet: it says neither the length of a step nor the reset nor any integers. "
@@ -89,12 +107,25 @@ def _zip(data: bytes) -> Foreign:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            pickles = [e for e in archive.infolist() if PurePath(e.filename).name == "data.pkl"]
+            if pickles:
+                return _MODULE if _asks_for_classes(archive, pickles[0]) else _TORCH
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, zlib.error, EOFError):
         return "a damaged zip archive", "Copy or create it again."
-    if any(PurePath(name).name == "data.pkl" for name in names):
-        return _TORCH
     if names and all(name.endswith(".npy") for name in names):
         return _DATA
     if "model.weights.h5" in names:
         return _KERAS
     return "a zip archive", "Unpack it first."
+
+
+def _asks_for_classes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Tell whether a pickle names anything but what tensors in containers need; it is not run."""
+    if entry.file_size > _PICKLE_LIMIT:
+        return False
+    asked = (
+        str(argument).split(" ")[0]
+        for code, argument, _ in pickletools.genops(archive.read(entry))
+        if code.name == "GLOBAL"
+    )
+    return any(not name.startswith("numpy") and name not in _TENSORS_ONLY for name in asked)

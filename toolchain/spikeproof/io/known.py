@@ -21,9 +21,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from spikeproof.text import clean_text
 
 Labels = Literal["official", "other", "absent"]
-UNRECOGNISED = "unrecognised data"
-
-
 Plain = Annotated[str, AfterValidator(clean_text)]
 
 
@@ -88,8 +85,8 @@ class DataRecord(_Record):
         if self.recognised:
             found = f"{self.name} {self.split}, {self.what} (recognised by content)"
         else:
-            digest = f", SHA-256 {self.sha256[:16]}…" if self.sha256 else ""
-            found = f"{UNRECOGNISED}: {self.file or 'images'}, {self.held:,} samples{digest}"
+            digest = f", images SHA-256 {self.sha256[:16]}…" if self.sha256 else ""
+            found = f"{self.file or 'images'} (unrecognised), {self.held:,} samples{digest}"
         if self.samples < self.held:
             found += f"; of these the first {self.samples:,}"
         if self.recognised and self.labels == "other":

@@ -24,7 +24,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
-from spikeproof.io.data import as_labels, as_uint8, check_shape
+from spikeproof.io.data import as_labels, as_uint8, check_names, check_shape
 from spikeproof.io.known import DataRecord, Labels, images_hash, record
 
 npy: Any = npy_format  # its functions have no types
@@ -65,8 +65,10 @@ class Samples:
         Raises:
             InputError: values out of range, or a file that has become shorter.
         """
-        found = as_uint8(np.array(self.x[start:stop]), self.input_shape, self.path,
-                         spikes=self.spikes)  # fmt: skip
+        found = as_uint8(
+            np.array(self.x[start:stop]), self.input_shape, self.path, spikes=self.spikes,
+            which=_which(start, stop, len(self)),
+        )  # fmt: skip
         if len(found) != stop - start:
             raise InputError(f"holds no samples {start} to {stop}", where=str(self.path))
         return found
@@ -110,8 +112,17 @@ def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None 
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
     x, y = _open(path, expected)
     check_shape(x.shape, expected, path)
-    as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None)
+    as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None, which=_which(0, 1, len(x)))
     return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
+
+
+def _which(start: int, stop: int, count: int) -> str:
+    """Say which samples of a file those from ``start`` to ``stop`` are; nothing for all of them."""
+    if start > 0:
+        return f" of samples {start + 1:,} to {stop:,}"
+    if stop >= count:
+        return ""
+    return " of the first sample" if stop == 1 else f" of the first {stop:,} samples"
 
 
 def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
@@ -153,8 +164,7 @@ def _map_npy(path: Path) -> Array:
 def _open_npz(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist())
-        if "x" not in names:
-            raise InputError(f"holds {names}, expected an array 'x'", where=str(path))
+        check_names(names, path)
         entry = archive.getinfo("x.npy")
         _check_member(archive, entry, expected, path)
         x = _map_member(archive, file, entry)

@@ -15,6 +15,7 @@ else:
     import tomli as tomllib
 
 LIMIT_BYTES = 1 << 20
+_HINT = 'Write one "key = value" a line, texts in quotes, and [sections] in brackets.'
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     try:
         return parse_toml(raw.decode(), str(path))
     except UnicodeDecodeError as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from error
+        raise InputError(f"is not TOML: {error}", where=str(path), hint=_HINT) from error
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -38,4 +39,4 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     except RecursionError as error:
         raise InputError("is TOML nested too deeply to be read", where=where) from error
     except ValueError as error:  # not TOML, or digits beyond what Python converts
-        raise InputError(f"is not TOML: {error}", where=where) from error
+        raise InputError(f"is not TOML: {error}", where=where, hint=_HINT) from error

@@ -33,6 +33,8 @@ _CLASSIFIED = 128
 """Calibration images the trained network classifies, to see whether it knows them at all."""
 COLUMNS = ("layer", "kind", "neuron", "neurons", "synapses", "weight_bits", "scale",
            "clipped_share", "flip_rate_calibration", "headroom_bits")  # fmt: skip
+_UNITS = {"clipped_share": ("clipped %", 100.0), "flip_rate_calibration": ("flips %", 100.0)}
+"""Head and factor of the columns that are shown in per cent, as the report does."""
 
 
 def build() -> Command:
@@ -176,8 +178,12 @@ def show_table(
     console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS
 ) -> None:
     """Print the conversion table."""
-    names = [name.replace("_", " ") for name in columns]
-    console.table(names, [[row.get(name) for name in columns] for row in rows])
+    names = [_UNITS.get(name, (name.replace("_", " "), 1.0))[0] for name in columns]
+    console.table(names, [[_in_unit(name, row.get(name)) for name in columns] for row in rows])
+
+
+def _in_unit(column: str, value: Any) -> Any:
+    return value * _UNITS[column][1] if column in _UNITS and isinstance(value, float) else value
 
 
 def _show_plan(

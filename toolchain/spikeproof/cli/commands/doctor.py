@@ -65,15 +65,19 @@ def run(
 
 def _install(console: Console, extra: str, *, upgrade: bool, dry_run: bool) -> int:
     """Install an extra with the installer of this environment, or show how."""
-    from spikeproof.cli.install import commands, install
+    from spikeproof.cli.install import commands, install, is_complete
 
+    complete = is_complete(extra)
     plan = commands(extra, upgrade=upgrade)
     for line in plan:
         console.say(shlex.join(line))
+    if dry_run and complete:
+        console.say(f"everything of {extra} is installed already")
     if not dry_run:
         install(plan)
         console.say(f"installed: {extra}")
-    console.document({"schema": 1, "extra": extra, "commands": plan, "installed": not dry_run})
+    installed = complete or not dry_run
+    console.document({"schema": 1, "extra": extra, "commands": plan, "installed": installed})
     return 0
 
 

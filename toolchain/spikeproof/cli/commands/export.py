@@ -17,8 +17,13 @@ from spikeproof.io.kinds import Kind
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
 
-_FORMAT_HELP = "onnx: standard operators, runs anywhere; net: Lava's netx."
-Format = Annotated[Literal["onnx", "net"], typer.Option("--format", help=_FORMAT_HELP)]
+_FORMAT_HELP = (
+    "onnx: standard operators, runs anywhere; net: Lava's netx. Default: what the name after -o "
+    "ends in, else onnx."
+)
+Name = Literal["onnx", "net"]
+Format = Annotated[Name | None, typer.Option("--format", help=_FORMAT_HELP)]
+_SUFFIXES: dict[str, Name] = {".onnx": "onnx", ".net": "net"}
 
 
 def build() -> Command:
@@ -29,7 +34,7 @@ def build() -> Command:
 def run(
     console: Console,
     bundle: Annotated[Path, typer.Argument(help="A bundle made by convert.")],
-    form: Format = "onnx",
+    wanted: Format = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="The file; default NAME.onnx or NAME.net here."),
@@ -42,6 +47,7 @@ def run(
     """Load the bundle, write the file beside its place, prove it, and put it there."""
     from spikeproof.cli.workflow import load_safe_bundle
 
+    form = _form(wanted, output)
     if traces and form != "onnx":
         raise InputError("--traces is for --format onnx", where="export")
     path = output or Path(f"{bundle.stem}.{form}")
@@ -65,6 +71,21 @@ def run(
     }
     console.document(document)
     return 0
+
+
+def _form(given: Name | None, output: Path | None) -> Name:
+    """Return the format, which the suffix of the output names where no option does.
+
+    Raises:
+        InputError: the two contradict each other.
+    """
+    named = _SUFFIXES.get(output.suffix.lower()) if output else None
+    if output and given and named and given != named:
+        raise InputError(
+            f"--format {given} contradicts the name {output}", where="export",
+            hint=f"Leave --format out, or call the file {output.with_suffix('.' + given)}.",
+        )  # fmt: skip
+    return given or named or "onnx"
 
 
 def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | None:
