@@ -4,8 +4,10 @@
     python tests/benchmarks/wide_convolutions.py --before /tmp/before
 
 Each checkout runs in a process of its own; they take turns in random order, and a ratio is made
-within a round, so that both see the same machine. Counted is processor time of one thread, which
-other programs disturb less than a clock. The integers of both must be equal.
+within a round, so that both see the same machine. Where a process's memory happens to lie is worth
+some per cent for its whole life, so several pairs of processes are started. Counted is processor
+time of one thread, which other programs disturb less than a clock. The integers of both must be
+equal.
 """
 
 from __future__ import annotations
@@ -80,15 +82,29 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def measure(before: Path, channels: int, size: int, rounds: int, samples: int) -> str:
+def measure(before: Path, channels: int, size: int, options: argparse.Namespace) -> str:
     """Return a row of the table: how long a sample takes before and after, and the ratio."""
-    both = [Checkout(root, channels, size, samples) for root in (before, ROOT)]
+    times = np.array([
+        turn for _ in range(options.pairs) for turn in _pair(before, channels, size, options)
+    ])  # fmt: skip
+    low, middle, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
+    old, new = np.median(times, axis=0) * 1e3
+    shape = f"{channels}x{size}x{size}"
+    return f"| {shape} | {old:.3g} | {new:.3g} | {middle:.2f} [{low:.2f}, {high:.2f}] |"
+
+
+def _pair(
+    before: Path, channels: int, size: int, options: argparse.Namespace
+) -> list[tuple[float, float]]:
+    """Return the seconds of both checkouts in every round."""
+    roots = [before, ROOT]
+    both = [Checkout(root, channels, size, options.samples) for root in roots]
     try:
         first, second = (checkout.read() for checkout in both)
         if first != second:
             raise SystemExit(f"{channels} channels: the integers differ")
         found = []
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             order = [0, 1]
             random.shuffle(order)
             turn = {k: both[k].seconds() for k in order}
@@ -96,24 +112,21 @@ def measure(before: Path, channels: int, size: int, rounds: int, samples: int) -
     finally:
         for checkout in both:
             checkout.close()
-    times = np.array(found)
-    low, middle, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
-    old, new = np.median(times, axis=0) * 1e3
-    shape = f"{channels}x{size}x{size}"
-    return f"| {shape} | {old:.3g} | {new:.3g} | {middle:.2f} [{low:.2f}, {high:.2f}] |"
+    return found
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--samples", type=int, default=4)
     options = parser.parse_args()
     sys.stdout.write("| map | before, ms a sample | after, ms a sample | times faster |\n")
     sys.stdout.write("|---|---:|---:|---:|\n")
     for channels, size in SHAPES:
-        row = measure(options.before, channels, size, options.rounds, options.samples)
+        row = measure(options.before, channels, size, options)
         sys.stdout.write(f"{row}\n")
         sys.stdout.flush()
 

@@ -226,8 +226,10 @@ def _run_two(
     empty = ln.zeros(biases, tag)
     change = Change(ln.fill(frame[3], empty), ln.fill(frame[4], empty), frame[5], frame[6],
                     ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty))  # fmt: skip
-    block0, place0 = first // places, first % places
-    block1, place1 = second // places, second % places
+    block0 = first // places
+    place0 = first - block0 * places
+    block1 = second // places
+    place1 = second - block1 * places
     lane0, lane1 = block0 * 16 * len(tag), block1 * 16 * len(tag)
     wide = blocks * 16 * len(tag)
     to0 = ln.fetch(_ints64(frame[14]), place0) + lane0 // 8
