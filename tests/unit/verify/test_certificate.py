@@ -246,7 +246,12 @@ def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
     assert ranges_check(judge_certificate(PLAIN, {"l1": honest}))["verdict"] == "pass"
     found = ranges_check(judge_certificate(PLAIN, {"l1": {**honest, key: value}}))
     assert found["verdict"] == "fail"
-    assert "the bundle's record" in found["reasons"][0]["criterion"]
+    assert (
+        "wrong figure in the bundle's record (not an overflow)" in found["reasons"][0]["criterion"]
+    )
+    assert not {"value", "limit"} & set(found["reasons"][0])
+    assert found["summary"].startswith("No input can leave the chip's ranges.")
+    assert found["summary"].endswith("But what the bundle's record says of l1 is wrong.")
 
 
 def test_certificate_that_leaves_a_layer_out_fails() -> None:

@@ -231,8 +231,8 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     ),
     "V9 unsound certificate": (
         lambda _: ck.ranges_check([_range(True, True, ("v reaches 7, claimed 5",))]), "fail",
-        ["l3, neuron [2, 5]: figures of the range certificate that are too small",
-         "v reaches 7, claimed 5", "exactly 0"], "defect of the analysis",
+        ["l3, neuron [2, 5]: the range certificate does not hold: v reaches 7, claimed 5"],
+        "which is a defect",
     ),
     "V2 declared bound too wide": (
         lambda _: _v2(_stage(declared_bound=1e30)), "fail",

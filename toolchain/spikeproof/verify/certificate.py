@@ -35,7 +35,8 @@ def judge_certificate(
 
     Returns:
         One row per layer: the certificate, ``independent`` and ``reached`` figures, ``unsound``
-        (a sentence for each figure that is too small; empty: it holds) and ``neuron``, where.
+        (a sentence for each figure that is too small; empty: it holds), ``overclaimed`` (the same
+        of the bundle's record, which no analysis relies on) and ``neuron``, where.
     """
     bounds = bound_network(network)
     certified = {row.name: row for row in certify(network)}
@@ -50,7 +51,6 @@ def judge_certificate(
         unsound = [f"no certificate for {layer.name}"] if found is None else _unsound(found, bound)
         if found is not None:
             unsound += _left(found, reached, "the certificate")
-        unsound += _overclaimed(claims.get(layer.name, {}), bound, reached)
         unsound += _left(_as_range(bound), reached, "the second bound")
         certificate = {"name": layer.name} if found is None else asdict(found)
         rows.append(
@@ -59,6 +59,7 @@ def judge_certificate(
                 "independent": _figures(bound),
                 "reached": asdict(reached),
                 "unsound": unsound,
+                "overclaimed": _overclaimed(claims.get(layer.name, {}), bound, reached),
                 "neuron": _where(bound, found),
             }
         )

@@ -433,8 +433,10 @@ def _about_attacks(rows: list[Json]) -> str:
 def ranges_check(layers: list[Json]) -> Json:
     """V9: no input can overflow the chip's numbers; the certificate stands up to other code."""
     unsound = [x for x in layers if x["unsound"]]
+    overclaimed = [x for x in layers if x.get("overclaimed")]
     overflows = [x for x in layers if not x.get("ok", True) or not x["independent"]["ok"]]
-    verdict = Verdict.PASS if layers and not unsound and not overflows else Verdict.FAIL
+    wrong = unsound or overclaimed or overflows
+    verdict = Verdict.PASS if layers and not wrong else Verdict.FAIL
     tightest = min(layers, key=lambda x: x["independent"]["headroom_bits"])
     bits = tightest["independent"]["headroom_bits"]
     proved = "No input can" if not overflows else "Some input might"
@@ -447,6 +449,11 @@ def ranges_check(layers: list[Json]) -> Json:
             f"The certificate of {', '.join(x['name'] for x in unsound)} does not hold: "
             f"{unsound[0]['unsound'][0]}."
         )
+    elif overclaimed:
+        summary += (
+            f" But what the bundle's record says of {', '.join(x['name'] for x in overclaimed)} "
+            "is wrong."
+        )
     runs = sum(x["reached"]["inputs"] for x in layers)
     return check(
         "V9",
@@ -455,18 +462,30 @@ def ranges_check(layers: list[Json]) -> Json:
         verdict,
         summary,
         {"layers": len(layers), "least_headroom_bits": bits, "extremal_inputs": runs},
-        {"layers": [{**x, "ok": not x["unsound"] and x not in overflows} for x in layers]},
-        [*(_overflow(x) for x in overflows), *(_unsound(x) for x in unsound)],
+        {"layers": [{**x, "ok": x not in unsound + overclaimed + overflows} for x in layers]},
+        [
+            *(_overflow(x) for x in overflows),
+            *(_unsound(x, text) for x in unsound for text in x["unsound"]),
+            *(_overclaimed(x, text) for x in overclaimed for text in x["overclaimed"]),
+        ],
     )
 
 
-def _unsound(layer: Json) -> Reason:
+def _unsound(layer: Json, finding: str) -> Reason:
     return Reason(
         verdict="fail", layer=layer["name"], neuron=tuple(layer["neuron"]),
-        criterion=f"figures of the range certificate that are too small: {layer['unsound'][0]}",
-        value=len(layer["unsound"]), relation="exactly", limit=0,
-        try_="The bundle's record, or the analysis behind it, is wrong: convert the checkpoint "
-        "again. If that fails too, it is a defect of the analysis.",
+        criterion=f"the range certificate does not hold: {finding}",
+        try_="The analysis behind the certificate is wrong, which is a defect: please report it "
+        "with the bundle.",
+    )  # fmt: skip
+
+
+def _overclaimed(layer: Json, finding: str) -> Reason:
+    return Reason(
+        verdict="fail", layer=layer["name"],
+        criterion=f"wrong figure in the bundle's record (not an overflow): {finding}",
+        try_="The record was changed, or written by another version: convert the checkpoint again. "
+        "If that fails too, it is a defect of the conversion.",
     )  # fmt: skip
 
 
