@@ -116,7 +116,7 @@ class Reason(BaseModel):
             return self._start() + (f" ({limit})" if limit else "")
         shown = f"shown so far: {self.shown}" if self.shown else ""
         rest = "; ".join(x for x in (shown, limit, self.evidence) if x)
-        start = self._start(with_value=not (shown or self.meets_limit))
+        start = self._start(with_value=not self.meets_limit)
         return start + (f" ({rest})" if rest else "")
 
     @property

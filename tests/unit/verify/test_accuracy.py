@@ -11,6 +11,7 @@ from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_row, accuracy_rows
 from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks import accuracy_check
+from spikeproof.verify.gates import MASKING, sentence
 from spikeproof.verify.perturbations import Perturbation
 
 ITEM = Perturbation("pgd", 8, 1000)
@@ -119,14 +120,14 @@ def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> 
     assert noise["clean_float_ci"][0] < 1.0 <= noise["clean_float_ci"][1] + 1e-9
 
 
-def _attacked(config: Any, right: dict[str, int], chip_right: int = 50) -> Any:
+def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared: int = 100) -> Any:
     """Return V7 for 100 images of which an attack leaves so many right, by estimator."""
     merged = {
         "clean": {"float": [0] * 100, "chip": [0] * 100},
         "pgd-20 8/255": {"float": [0] * 50 + [1] * 50,
                          "chip": [0] * chip_right + [1] * (100 - chip_right)},
     }  # fmt: skip
-    shares = {name: [True] * n + [False] * (100 - n) for name, n in right.items()}
+    shares = {name: [True] * n + [False] * (compared - n) for name, n in right.items()}
     planned = [Perturbation("pgd", 8, 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
     return accuracy_check(rows, accuracy_reasons(rows, config, _supply(100)))
@@ -136,7 +137,10 @@ def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -
     found = _attacked(config, {"0.25 attached": 60, "0.25 detached": 50})
     assert found["figures"]["masking_suspected"] is True
     assert "Gradient masking suspected: under pgd-20 8/255" in found["summary"]
-    assert "60.0% (0.25 attached) and 50.0% (0.25 detached)" in found["summary"]
+    assert (
+        "60.0% (slope half-width 0.25, gradient through the reset) and 50.0% (slope half-width "
+        "0.25, gradient not through the reset)" in found["summary"]
+    )
     assert found["data"]["rows"][1]["estimators"] == {"0.25 attached": 0.6, "0.25 detached": 0.5}
 
 
@@ -149,6 +153,23 @@ def test_estimators_within_five_points_raise_no_suspicion(config: Any) -> None:
     found = _attacked(config, {"0.25 attached": 55, "0.25 detached": 50})
     assert found["figures"]["masking_suspected"] is False
     assert "masking" not in found["summary"]
+
+
+@pytest.mark.parametrize(
+    ("right", "compared", "suspected"),
+    [((16, 15), 16, False), ((60, 54), 100, True), ((58, 53), 100, False)],
+)
+def test_masking_is_suspected_by_an_exact_test_of_pairs(
+    right: tuple[int, int], compared: int, suspected: bool, config: Any
+) -> None:
+    """16 of 16 against 15 of 16 are 6 points apart, and one image."""
+    given = {"0.25 attached": right[0], "0.25 detached": right[1]}
+    found = _attacked(config, given, compared=compared)
+    assert found["figures"]["masking_suspected"] is suspected
+    plain = [{**found, "verdict": "pass"},
+             {"id": "V1", "figures": {"samples": 20, "engine": "lava"},
+              "verdict": "pass"}]  # fmt: skip
+    assert (MASKING in sentence(plain)) is suspected
 
 
 def test_accuracy_under_attack_is_called_an_upper_bound_of_a_named_weak_attack(config: Any) -> None:

@@ -46,6 +46,12 @@ def test_single_settings_are_changed_by_name() -> None:
         ("samples.pgd=many", "samples.pgd: .*found 'many'"),
         ("samples=3", "samples: "),
         ("alpha.x=3", "alpha: "),
+        ("samples.pgd=true", "samples.pgd: .*valid integer"),
+        ("samples.pgd=300.0", "samples.pgd: .*valid integer"),
+        ("perturbations.gaussian=[true]", "perturbations.gaussian.0: .*valid number"),
+        ("suite=full", "suite cannot be changed"),
+        ("version=9", "version cannot be changed"),
+        ("samples.pgd=3\nalpha=0.4", "one line"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_explained(change: str, message: str) -> None:
@@ -95,3 +101,18 @@ def test_suites_share_one_attack_which_no_setting_changes() -> None:
     assert all(found == WEAK.describe() for found in described)
     assert (WEAK.members[0].width, WEAK.members[0].reset) == (WEAK.control.width, "detached")
     assert WEAK.control.reset == "attached"
+
+
+def test_a_file_cannot_take_the_name_of_a_shipped_suite(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('suite = "full"\nversion = 2\n')
+    with pytest.raises(InputError, match="suite and version cannot be changed") as caught:
+        load_config("quick", path)
+    assert "mine.toml" in str(caught.value)
+
+
+def test_a_suite_with_changed_settings_says_so() -> None:
+    assert [load_config(suite).resolved()["title"] for suite in SUITES] == list(SUITES)
+    found = load_config("quick", changes=["samples.pgd=1000", "mppd.ratio=[0.9, 1.1]"])
+    assert found.title == "quick, changed: samples.pgd=1000, mppd.ratio=[0.9, 1.1]"
+    assert load_config("quick", changes=["samples.pgd=300"]).title == "quick"

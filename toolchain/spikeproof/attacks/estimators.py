@@ -41,3 +41,9 @@ class Estimator:
     def name(self) -> str:
         """Half-width and reset: ``0.25 detached``."""
         return f"{self.width:g} {self.reset}"
+
+    @property
+    def told(self) -> str:
+        """Say it in words: ``slope half-width 0.25, gradient through the reset``."""
+        through = "through" if self.reset == "attached" else "not through"
+        return f"slope half-width {self.width:g}, gradient {through} the reset"

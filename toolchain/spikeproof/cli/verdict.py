@@ -18,6 +18,8 @@ def show_verdict(console: Console, report: dict[str, Any]) -> int:
         console.paragraph(f"{check['id']}: {check['summary']}")
     _show_accuracy(console, report)
     _show_reasons(console, report)
+    for warning in _result_warnings(report):
+        console.say(f"warning: {warning}", _STYLES["inconclusive"])
     verdict = report["verdict"]
     console.say(f"{verdict.upper()}: {report['sentence']}", _STYLES[verdict])
     console.say(f"report: {report['report']}")
@@ -40,6 +42,12 @@ def _show_reasons(console: Console, report: dict[str, Any]) -> None:
             console.say(f"  Try: {advice}")
     if explained:
         console.say(HELP)
+
+
+def _result_warnings(report: dict[str, Any]) -> list[str]:
+    """Return what the results say against the data; what was odd before is on the screen."""
+    found = [c["data"].get("plausibility", {}) for c in report["checks"] if c["id"] == "V7"]
+    return [f["warning"] for f in found if f.get("warning")]
 
 
 def _show_accuracy(console: Console, report: dict[str, Any]) -> None:

@@ -55,7 +55,10 @@ def about(report: Report) -> list[tuple[str, str]]:
         ("Date", date_text(report)),
         ("Data", ", ".join([*data, *([images] if images else [])])),
         ("Chip target", str(settings.get("engine") or "")),
-        ("Suite", str(settings.get("suite") or settings.get("name") or "")),
+        (
+            "Suite",
+            str(settings.get("title") or settings.get("suite") or settings.get("name") or ""),
+        ),
     ]
     return [(label, value) for label, value in known if value]
 

@@ -8,6 +8,7 @@ Every row carries the clean accuracy on its own images, so that it shows what a 
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
 MASKED = 0.05
-"""Estimators whose accuracies differ by more than this tell that gradients mislead one of them."""
+"""Estimators whose accuracies differ by more than this, and not by chance, mislead one another."""
 
 
 def accuracy_rows(
@@ -59,7 +60,7 @@ def accuracy_rows(
         tried = (estimators or {}).get(item.name, {})
         row["estimators"] = {name: float(np.mean(values)) for name, values in tried.items()}
         row["compared"] = max((len(values) for values in tried.values()), default=0)
-        row["masking_suspected"] = _disagree(row["estimators"])
+        row["masking_suspected"] = _disagree(tried, config.alpha)
         row["part"] = "accuracy" if item is clean else item.kind
         rows.append(row)
     adjusted = st.holm([row["mcnemar_p"] for row in rows])
@@ -76,10 +77,17 @@ def _clean_figures(right: dict[str, NDArray[np.bool_]]) -> Json:
     return figures
 
 
-def _disagree(shares: dict[str, float]) -> bool:
-    if len(shares) < 2:
-        return False
-    return round(max(shares.values()) - min(shares.values()), 9) > MASKED
+def _disagree(tried: dict[str, list[bool]], alpha: float) -> bool:
+    """Tell whether two estimators differ by more than :data:`MASKED`, and beyond chance.
+
+    They attack the same images, so McNemar's exact test of the pairs is the test for it.
+    """
+    for first, second in combinations([np.asarray(v, bool) for v in tried.values()], 2):
+        counts = st.paired_counts(first, second)
+        apart = round(abs(counts.difference), 9) > MASKED
+        if apart and st.mcnemar_exact(counts) <= alpha:
+            return True
+    return False
 
 
 def attack_helps(clean: NDArray[np.bool_], attacked: NDArray[np.bool_], alpha: float) -> bool:

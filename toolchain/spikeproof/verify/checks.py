@@ -420,10 +420,11 @@ def _about_attacks(rows: list[Json]) -> str:
     masked = [row for row in attacked if row["masking_suspected"]]
     if masked:
         row = max(masked, key=lambda r: abs(np.subtract(*r["estimators"].values())))
-        shares = " and ".join(f"{v:.1%} ({k})" for k, v in row["estimators"].items())
+        told = {e.name: e.told for e in (*WEAK.members, WEAK.control)}
+        shares = " and ".join(f"{v:.1%} ({told.get(k, k)})" for k, v in row["estimators"].items())
         text += (
             f" Gradient masking suspected: under {row_name(row)}, on {row['compared']} images, the "
-            f"same attack leaves {shares}, depending on the reset in its backward pass. What "
+            f"same attack leaves {shares} (McNemar's exact test). What "
             "misleads one attack may mislead all of these, so the network may be far weaker than "
             "the figures say."
         )

@@ -18,10 +18,12 @@ from spikeproof.errors import InputError, list_problems
 from spikeproof.io.toml import parse_toml, read_toml
 
 SUITES = ("quick", "full")
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Grey = Annotated[float, Field(gt=0, le=255)]
-Levels = Annotated[int, Field(ge=1, le=255)]
+# Strict: "true" is no number, and 300.0 no whole one.
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Grey = Annotated[float, Field(gt=0, le=255, strict=True)]
+Levels = Annotated[int, Field(ge=1, le=255, strict=True)]
+Bound = Annotated[float, Field(strict=True)]
 
 
 class _Section(BaseModel):
@@ -75,11 +77,11 @@ class MppdLimits(_Section):
     """Half of the samples differ relatively by at most this in the norm of the perturbation."""
     p99_difference: Share
     """99 % of the samples differ relatively by at most this."""
-    spearman: Annotated[float, Field(gt=-1, lt=1)]
+    spearman: Annotated[float, Field(gt=-1, lt=1, strict=True)]
     """Rank correlation of the size of the perturbation over the samples, at least this."""
-    ratio: tuple[float, float]
+    ratio: tuple[Bound, Bound]
     """Range of the ratio chip/float of the summed energy."""
-    resamples: Annotated[int, Field(ge=200)]
+    resamples: Annotated[int, Field(ge=200, strict=True)]
     """Bootstrap resamples behind the intervals of ratio and rank correlation."""
 
     @model_validator(mode="after")
@@ -107,11 +109,11 @@ class VerifyConfig(_Section):
     """Version of the suite."""
     engine: str
     """The target compared with the reference in V1."""
-    lava_samples: Annotated[int, Field(ge=1)]
+    lava_samples: Annotated[int, Field(ge=1, strict=True)]
     """Samples run on that target; 20 or more unless the data hold fewer."""
-    seed: Annotated[int, Field(ge=0, lt=1 << 32)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 32, strict=True)]
     """Seed of all noise, random starts and resampling."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    alpha: Annotated[float, Field(gt=0, lt=0.5, strict=True)]
     """Error rate of each statistical test."""
     samples: Samples
     perturbations: Perturbations
@@ -121,7 +123,35 @@ class VerifyConfig(_Section):
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain JSON, with the attack that all suites share."""
-        return {**self.model_dump(mode="json"), "attack": WEAK.describe()}
+        described = {"attack": WEAK.describe(), "title": self.title}
+        return {**self.model_dump(mode="json"), **described}
+
+    def changes(self) -> list[str]:
+        """Return every setting that is not the shipped suite's: ``samples.pgd=1000``."""
+        if self.suite not in SUITES:
+            return []
+        shipped = VerifyConfig.model_validate(_shipped(self.suite)).model_dump(mode="json")
+        return _differences(self.model_dump(mode="json"), shipped)
+
+    @property
+    def title(self) -> str:
+        """Name the suite and what was changed in it: ``quick, changed: samples.pgd=1000``."""
+        changes = self.changes()
+        return f"{self.suite}, changed: {', '.join(changes)}" if changes else self.suite
+
+
+def _differences(found: dict[str, Any], shipped: dict[str, Any], prefix: str = "") -> list[str]:
+    changes = []
+    for key, value in found.items():
+        if isinstance(value, dict):
+            changes += _differences(value, shipped[key], f"{prefix}{key}.")
+        elif value != shipped[key]:
+            changes.append(f"{prefix}{key}={value}")
+    return changes
+
+
+def _shipped(suite: str) -> dict[str, Any]:
+    return read_toml(Path(str(files("spikeproof.verify").joinpath("suites", f"{suite}.toml"))))
 
 
 def load_config(
@@ -139,15 +169,16 @@ def load_config(
     """
     if suite not in SUITES:
         raise InputError(f"no suite {suite!r}; suites: {', '.join(SUITES)}", where="--suite")
-    shipped = files("spikeproof.verify").joinpath("suites", f"{suite}.toml")
-    settings = read_toml(Path(str(shipped)))
-    where = f"suite {suite}"
+    settings, where = _shipped(suite), f"suite {suite}"
     if overrides is not None:
-        settings = _merge(settings, read_toml(overrides))
-        where = str(overrides)
+        settings, where = (
+            _merge(settings, _own(read_toml(overrides), str(overrides))),
+            str(overrides),
+        )
     settings = _merge(settings, {k: v for k, v in options.items() if v is not None})
     for change in changes:
-        settings, where = _merge(settings, _parse_change(change)), f"{where}, --set {change}"
+        own = _own(_parse_change(change), "--set")
+        settings, where = _merge(settings, own), f"{where}, --set {change}"
     try:
         return VerifyConfig.model_validate(settings)
     except ValidationError as error:
@@ -155,10 +186,30 @@ def load_config(
         raise InputError(list_problems(problems), where=where) from error
 
 
+def _own(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a user's settings.
+
+    Raises:
+        InputError: they name suite or version, under which others would take the result for theirs.
+    """
+    named = [key for key in ("suite", "version") if key in settings]
+    if named:
+        raise InputError(
+            f"{' and '.join(named)} cannot be changed: a suite is what ships under its name",
+            where=where, hint=f"Choose a suite with --suite ({', '.join(SUITES)}).",
+        )  # fmt: skip
+    return settings
+
+
 def _parse_change(change: str) -> dict[str, Any]:
     """Read one ``part.setting=value``; a value that is no TOML is text: ``engine=fast``."""
     key, equals, value = change.partition("=")
     parts = [part.strip() for part in key.split(".")]
+    if not change.isprintable():
+        raise InputError(
+            f"found {change!r}, expected one line without control characters", where="--set",
+            hint="Repeat --set for several settings.",
+        )  # fmt: skip
     if not equals or not all(parts):
         raise InputError(
             f"found {change!r}, expected SETTING=VALUE", where="--set",

@@ -15,9 +15,17 @@ def overall(checks: list[Json]) -> Verdict:
     return combine(c["verdict"] for c in checks)
 
 
+MASKING = "Accuracy under attack is not to be trusted: gradient masking suspected (V7)."
+
+
 def sentence(checks: list[Json]) -> str:
-    """Say in one plain sentence what was found."""
+    """Say in plain words what was found, and where a figure beside it is not to be trusted."""
     by_id = {c["id"]: c for c in checks}
+    masked = by_id["V7"]["figures"].get("masking_suspected", False)
+    return _found(checks, by_id) + (f" {MASKING}" if masked else "")
+
+
+def _found(checks: list[Json], by_id: dict[str, Json]) -> str:
     verdict = overall(checks)
     figures = by_id["V1"]["figures"]
     accuracy = by_id["V7"]["data"]["rows"]
@@ -43,4 +51,4 @@ def sentence(checks: list[Json]) -> str:
 def _named(check: Json) -> str:
     """Name a check and the worst of its reasons."""
     worst = Reason.model_validate(check["reasons"][0])
-    return f"{check['title']} ({check['id']}; {worst.brief})"
+    return f"{check['title']} ({check['id']}): {worst.brief}"

@@ -2,7 +2,8 @@
 
 Two networks that guess agree perfectly, and equality of their accuracies shows nothing. So V7 is
 inconclusive where the trained network is not better than chance on the clean images, or far from
-what its own checkpoint recorded, or, where nothing is recorded, hardly better than chance.
+what its own checkpoint recorded on the same set. Where nothing is recorded, an accuracy little
+above chance may be honest: that is a warning and no verdict.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Json = dict[str, Any]
 SLACK = 0.05
 """Accuracy on other images of a set may honestly be this much (a share) below the held-out one."""
 FLOOR = 0.25
-"""Without a record: this share of what chance gets wrong must be right (32.5 % of ten classes)."""
+"""Without a record: warn below this share of the way from chance to certainty (32.5 % of ten)."""
 FEW = 16
 """Fewer calibration images than this are warned about."""
 _CRITERION = "accuracy of the trained network on clean images"
@@ -83,15 +84,17 @@ def plausibility(
     floor = _floor(chance, expected)
     figures["floor"] = floor
     _, highest = st.wilson_interval(right, total, 1 - alpha)
-    low = right / total < floor if recorded is None else highest < floor
-    if low:
-        reasons.append(_too_low(right, total, floor, expected))
+    figures["warning"] = ""
+    if recorded is not None and highest < floor:
+        reasons.append(_too_low(right, total, floor, recorded, expected))
+    elif recorded is None and not reasons and right / total < floor:
+        figures["warning"] = _low_warning(right, total, floor, chance, expected)
     figures["believable"] = not reasons
     return figures, reasons
 
 
 def _floor(chance: float, expected: Expectation) -> float:
-    """Return the least believable accuracy."""
+    """Return the least believable accuracy, or without a record what to warn below."""
     if expected.recorded is not None:
         return max(0.0, expected.recorded - SLACK)
     some = chance + FLOOR * (1 - chance)
@@ -106,22 +109,47 @@ def _at_chance(
     needed = None
     if share > chance:
         needed = images_needed(lambda n: above_chance(int(share * n), n, chance, alpha), total)
+    least, _ = st.exact_interval(right, total, 1 - 2 * alpha)
     advice = _other_data(expected)
     if needed is not None:
         advice = f"Use more images (verify --set samples.accuracy={needed.images}), or: {advice}"
     return Reason(
-        verdict="inconclusive", criterion=f"{_CRITERION} (against guessing)", perturbation=CLEAN,
+        verdict="inconclusive", perturbation=CLEAN,
+        criterion=f"{_CRITERION} (against {_guess(chance, total, expected.classes)})",
         value=100 * share, relation="more than", limit=100 * chance, unit="%", images=total,
+        interval=(100 * least, None) if share > chance else None,
         images_needed=None if needed is None else needed.images,
         would=None if needed is None else needed.would, try_=advice,
     )  # fmt: skip
 
 
-def _too_low(right: int, total: int, floor: float, expected: Expectation) -> Reason:
-    if expected.recorded is not None:
-        against = f"on held-out images when trained it was {100 * expected.recorded:.1f} %"
-    else:
-        against = "for data of this kind nothing is recorded"
+def _guess(chance: float, total: int, classes: int) -> str:
+    """Say what kind of guessing is meant."""
+    if chance > 1 / max(classes, 1):
+        return f"always answering the most frequent label among these {total:,} images"
+    return f"guessing among {classes} classes"
+
+
+def _low_warning(right: int, total: int, floor: float, chance: float, expected: Expectation) -> str:
+    told = expected.trained.accuracy
+    rule = "a quarter of the way from there to 100 %"
+    if told is not None and told - SLACK <= floor:
+        rule = f"{100 * SLACK:g} points below the {told:.1%} recorded when it was trained"
+    return (
+        f"accuracy is {right / total:.1%} on {total:,} images, little above "
+        f"{_guess(chance, total, expected.classes)} ({chance:.1%}); nothing is recorded for these "
+        f"data, so this changes no verdict, but below {floor:.1%} ({rule}) check that images, "
+        "labels and their order are those the network was trained on"
+    )
+
+
+def _too_low(
+    right: int, total: int, floor: float, recorded: float, expected: Expectation
+) -> Reason:
+    against = (
+        f"when trained it was {100 * recorded:.1f} % on held-out images; {100 * SLACK:g} points "
+        "less are still believed"
+    )
     return Reason(
         verdict="inconclusive", criterion=f"{_CRITERION} ({against})", perturbation=CLEAN,
         value=100 * right / total, relation="at least", limit=100 * floor, unit="%",
@@ -177,7 +205,8 @@ def chance_warnings(
         return []
     return [
         f"accuracy{what} is {right / total:.1%} on {total:,} images: that is not shown to be "
-        f"better than guessing ({chance:.1%}); are these the data this network was trained for?"
+        f"better than {_guess(chance, total, classes)} ({chance:.1%}); are these the data this "
+        "network was trained for?"
     ]
 
 

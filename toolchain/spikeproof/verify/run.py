@@ -151,7 +151,8 @@ def verify(
             **provenance(hashes, found_data, config, command),
             "warnings": input_warnings(
                 bundle, expected.data, expected.trained, fitted=fitted is not None
-            ),
+            )
+            + result_warnings(found),
         },
         "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     }
@@ -192,6 +193,13 @@ def input_warnings(
     if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
         found.append("these are the images the bundle was calibrated on")
     return found
+
+
+def result_warnings(checks: list[Json]) -> list[str]:
+    """Return what is odd about the results without changing a verdict."""
+    (accuracy,) = [c for c in checks if c["id"] == "V7"]
+    told = accuracy["data"]["plausibility"]["warning"]
+    return [told] if told else []
 
 
 def judge(

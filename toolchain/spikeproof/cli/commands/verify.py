@@ -144,7 +144,7 @@ def verify_into(
     fitted = find_calibration(bundle, calibration)
     warn(console, input_warnings(bundle, images.record, trained, fitted=fitted is not None))
     prepare_fast(console, bundle.network, ahead)
-    with console.stage(f"Verifying {bundle.network.name} ({settings.suite})") as progress:
+    with console.stage(f"Verifying {bundle.network.name} ({settings.title})") as progress:
         report = verify(
             bundle,
             source.checkpoint.network,
