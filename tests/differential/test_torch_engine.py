@@ -298,6 +298,6 @@ def test_unusable_devices_are_named(device: str) -> None:
 
 
 def test_without_torch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_engine, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"spikeproof\[torch\]"):
+    monkeypatch.setattr("spikeproof.extras.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="doctor --install torch"):
         TorchEngine()

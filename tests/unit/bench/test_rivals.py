@@ -63,9 +63,8 @@ def test_simulators_that_are_not_installed_are_absent_with_the_way_to_get_them(
     net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    from spikeproof_models import baselines_snn
 
-    monkeypatch.setattr(baselines_snn, "find_spec", lambda name: None)
+    monkeypatch.setattr("spikeproof.extras.find_spec", lambda name: None)
     entered = line_up(net, 1, ["torch_snn"])
     assert entered.contenders == ()
     assert "doctor --install bench" in entered.absent["snntorch"]

@@ -114,8 +114,10 @@ def test_a_failure_inside_the_runtime_is_a_target_error(case: tuple[ChipNetwork,
 def test_without_the_runtime_the_extra_is_named(
     case: tuple[ChipNetwork, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"onnx and onnxruntime .*\n.*spikeproof\[onnx\]"):
+    monkeypatch.setattr("spikeproof.extras.find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtraError, match=r"onnx and onnxruntime .*\n.*doctor --install onnx"
+    ):
         OnnxEngine(1).run(*case)
 
 
