@@ -138,7 +138,57 @@ def test_a_foreign_network_that_can_overflow_says_so_whenever_it_is_run(
     network = replace(made.network, timesteps=40, layers=layers)
     record = {"netx": {"name": "x.net", "hash": "0" * 64, "format": "lava-dl .net"}}
     save_bundle(tiny_bundle, make_bundle(network, record, made.stimulus))
-    args = ["run", str(tiny_bundle), "--data", str(tiny_images), "--engine", "numpy", "--json"]
-    assert run(args) == 0
-    warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert any("v could reach" in line and "saturates" in line for line in warnings)
+    bundle, engine = str(tiny_bundle), ("--engine", "numpy", "--json")
+    for args in (
+        ["run", bundle, "--data", str(tiny_images), *engine],
+        ["run", bundle, "--self-test", *engine],
+        ["inspect", bundle, "--json"],
+        ["export", bundle, "-o", str(tiny_bundle.with_suffix(".onnx")), "--json"],
+    ):
+        assert run(args) == 0
+        shown = capsys.readouterr()
+        warnings = json.loads(shown.out)["warnings"]
+        lines = [line for line in warnings if "v could reach" in line and "saturates" in line]
+        assert lines and all(shown.err.count(line) == 1 for line in lines), args
+
+
+FEW: list[Any] = [None, "abc", [1], {"a": 1}, 1e308, -5]
+
+
+def test_absurd_costs_of_a_profile_are_refused_when_read(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, arrays = container.read(tiny_bundle, "bundle", 1)
+    shares = ("accuracy_trained", "accuracy_default", "accuracy", "agreement_default", "agreement")
+    cost: dict[str, Any] = {"profile": "loihi", "samples": 3, **dict.fromkeys(shares, 0.5)}
+    cost["layers"] = [{"layer": "l1", "flips_default": 0.1, "flips": 0.2}]
+    document["record"]["profile_cost"] = cost
+    container.write(tiny_bundle, "bundle", 1, document, arrays)
+    assert run(["inspect", str(tiny_bundle)]) == 0
+    here = ("record", "profile_cost")
+    for place in (here, *((*here, *inner) for inner in places(cost))):
+        for value in FEW:
+            container.write(tiny_bundle, "bundle", 1, with_value(document, place, value), arrays)
+            code = run(["inspect", str(tiny_bundle), "--json"])
+            assert code in (0, 2), (place, value, capsys.readouterr().err)
+            capsys.readouterr()
+    absurd = with_value(document, (*here, "accuracy_trained"), None)
+    container.write(tiny_bundle, "bundle", 1, absurd, arrays)
+    assert run(["inspect", str(tiny_bundle)]) == 2
+
+
+def test_absurd_options_of_a_net_file_are_refused_when_read(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("h5py")
+    document, arrays = container.read(tiny_bundle, "bundle", 1)
+    netx = {"name": "x.net", "hash": "0" * 64, "format": "lava-dl .net"}
+    record = {"netx": netx, "options": {"pixel_range": [0, 1], "skip_input": False}}
+    document["record"] = record
+    out = str(tiny_bundle.with_suffix(".net"))
+    for value in (*FEW, [1e300, -1e300], [True, None], ["a", "b"], [0, 0], [1, 0, 2]):
+        changed = with_value(document, ("record", "options", "pixel_range"), value)
+        container.write(tiny_bundle, "bundle", 1, changed, arrays)
+        assert run(["export", str(tiny_bundle), "--format", "net", "-o", out]) in (0, 2), value
+        shown = capsys.readouterr().err
+        assert value in (None, [0, 0]) or "options.pixel_range" in shown, (value, shown)

@@ -10,6 +10,10 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 
+_JOINERS = "\u200c\u200d\u00ad"
+"""Parts of words and of emoji that move nothing: ZWNJ, ZWJ, soft hyphen."""
+
+_KEPT = "\n\t" + _JOINERS
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that steer instead of showing."""
 
@@ -23,9 +27,18 @@ def spell_out(text: str) -> str:
     """Return text in which control characters are spelled out: names come from files of others.
 
     Escape sequences move the cursor, rename the window or hide what stands on the screen, and
-    format characters reverse what is read; line breaks and tabs stay.
+    format characters reverse what is read; line breaks, tabs and joiners stay.
     """
     return "".join(
-        f"\\x{ord(c):02x}" if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        _escape(ord(c)) if unicodedata.category(c) in _HIDDEN and c not in _KEPT else c
         for c in text
+    )
+
+
+def _escape(code: int) -> str:
+    """Write a character as Python would, so that it can be read back."""
+    return (
+        f"\\x{code:02x}"
+        if code < 1 << 8
+        else (f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}")
     )

@@ -14,9 +14,9 @@ pytest.importorskip("h5py", reason="h5py is not installed")
 from spikeproof.cli.app import run
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
+from spikeproof.io.record import ProfileCost
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron, ReadoutNeuron
 from spikeproof.ir.floats import FloatNetwork, Lif, Linear, Readout
-from spikeproof.passes.cost import ProfileCost
 from spikeproof_lava import hardware
 from spikeproof_lava.limits import LOWER_BOUNDS
 from spikeproof_lava.target import LavaTarget

@@ -128,12 +128,26 @@ def test_progress_and_remarks_stay_off_stdout(capsys: pytest.CaptureFixture[str]
         ("\x1b[2Jl1", r"\x1b[2Jl1"),
         ("a\rb", r"a\x0db"),
         ("\x9b31m", r"\x9b31m"),
-        ("a\u202eb", r"a\x202eb"),
+        ("a\u202eb", r"a\u202eb"),
+        ("\U000e0041", r"\U000e0041"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f469\u200d\U0001f467 a\u00adb", "\U0001f469\u200d\U0001f467 a\u00adb"),
         ("größe\n\tθ ≥ 1", "größe\n\tθ ≥ 1"),
     ],
 )
 def test_no_name_steers_the_terminal(text: str, shown: str) -> None:
     assert spell_out(text) == shown
+
+
+def test_a_terminal_of_few_characters_shows_the_rest_spelled_out(tmp_path: Path) -> None:
+    path = tmp_path / "gr\u00f6\u00dfe.ckpt"
+    path.write_bytes(b"nothing")
+    done = subprocess.run(
+        [sys.executable, "-m", "spikeproof", "inspect", path], capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert rb"gr\xf6\xdfe.ckpt" in done.stderr
 
 
 def test_names_in_files_reach_terminal_and_errors_spelled_out(

@@ -264,3 +264,14 @@ def test_hostile_tensor_entries_are_refused(entry: object) -> None:
     header = json.dumps({**header_of(sealed), "a": entry})
     with pytest.raises(BundleError):
         container.unpack(with_header(sealed, header) + bytes(4), "thing", 1, "f")
+
+
+def test_machines_of_one_name_are_told_apart_by_their_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from spikeproof.io import files
+
+    here = files._machine.__wrapped__()
+    assert here == files._machine.__wrapped__()
+    monkeypatch.setattr(files.Path, "read_text", lambda self, encoding: "another start\n")
+    assert files._machine.__wrapped__() != here

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
 
 import spikeproof
+from spikeproof.simulate.compiled import cache
 from spikeproof.simulate.compiled.cache import cache_folder, compiled_in, listening
 from spikeproof.simulate.fast import compiled
 
@@ -172,3 +173,24 @@ def test_the_engine_runs_all_the_same(settings: dict[str, str], tmp_path: Path) 
 def test_doctor_and_engine_ask_the_same_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert not compiled()
+
+
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_kernels_that_others_may_write_are_never_read(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o002)
+    try:
+        assert call_in_new_process_state(tmp_path) == 4
+    finally:
+        os.umask(before)
+    [path] = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(cache.pickle, "loads", lambda data: pytest.fail("it was unpickled"))
+    (tmp_path if place == "folder" else path).chmod(0o777)
+    assert call_in_new_process_state(tmp_path) == 4
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(cache.os, "geteuid", lambda: os.getuid() + 1)
+    assert call_in_new_process_state(tmp_path) == 4
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert cache_folder() is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 from spikeproof.errors import TargetError
+from spikeproof.io.child import child_python
 from spikeproof.io.files import temporary_folder
 
 _PROGRAM = """
@@ -38,7 +38,7 @@ def first_use() -> dict[str, float]:
 
 def _seconds(more: dict[str, str]) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        child_python(_PROGRAM),
         env={**os.environ, **more}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikeproof.errors import BundleError
+from spikeproof.io.child import child_python
 
 if TYPE_CHECKING:
     from spikeproof.ir.chip import ChipNetwork
@@ -41,7 +41,7 @@ def compiling_ahead(path: Path) -> Iterator[Ahead | None]:
         yield None
         return
     process = subprocess.Popen(
-        [sys.executable, "-c", _START, str(path.resolve())],
+        child_python(_START, str(path.resolve())),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

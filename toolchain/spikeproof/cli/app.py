@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import signal
 import sys
@@ -19,6 +20,7 @@ from spikeproof.cli.commands import COMMANDS
 from spikeproof.cli.console import ARGUMENTS, wrapped
 from spikeproof.cli.streams import Watched, watched
 from spikeproof.errors import SpikeproofError
+from spikeproof.io.child import guard_children
 from spikeproof.text import spell_out
 
 INTERNAL = 4
@@ -49,6 +51,10 @@ _FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 def main() -> None:
     """Run the command line and leave with the exit code of the result."""
+    guard_children()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a narrow encoding lacks is spelled out
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,10 +9,10 @@ from spikeproof.errors import UnsupportedError, list_problems
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
     from spikeproof.cli.images import Images
+    from spikeproof.io.record import ProfileCost
     from spikeproof.ir.chip import ChipNetwork
     from spikeproof.passes.conversion import Conversion
     from spikeproof.passes.convert import ConvertOptions, Progress
-    from spikeproof.passes.cost import ProfileCost
 
 Row = dict[str, Any]
 
@@ -51,7 +51,7 @@ def compare_with_default(
 
 def show_cost(console: Console, document: Row) -> None:
     """Print what a profile costs, from a bundle's record."""
-    from spikeproof.passes.cost import ProfileCost
+    from spikeproof.io.record import ProfileCost
 
     cost = ProfileCost.model_validate(document)
     console.table(

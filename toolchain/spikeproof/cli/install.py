@@ -26,6 +26,8 @@ from spikeproof.extras import is_installed
 DISTRIBUTION = "spikeproof"
 UNCAPPED = {"lava-nc": "lava-nc==0.10.0"}
 """Packages installed without what their metadata demands, as pinned there."""
+_NEUTRAL = sys.prefix
+# "python -m pip" would run a pip.py of the current folder, and uv reads settings that lie there.
 _NO_INSTALLER = (
     "Make an environment of its own and install spikeproof there: "
     "python3 -m venv .venv && . .venv/bin/activate"
@@ -155,7 +157,9 @@ def _uvs() -> Iterator[list[str]]:
 
 def _works(candidate: list[str]) -> bool:
     try:
-        done = subprocess.run([*candidate, "--version"], capture_output=True, check=False)
+        done = subprocess.run(
+            [*candidate, "--version"], cwd=_NEUTRAL, capture_output=True, check=False
+        )
     except OSError:
         return False
     return done.returncode == 0
@@ -168,7 +172,7 @@ def install(plan: list[list[str]]) -> None:
         InputError: the installer refused.
     """
     for command in plan:
-        done = subprocess.run(command, stdout=sys.stderr, check=False)
+        done = subprocess.run(command, cwd=_NEUTRAL, stdout=sys.stderr, check=False)
         if done.returncode:
             raise InputError(
                 f"{' '.join(command)} ended with code {done.returncode}; what it says stands above",

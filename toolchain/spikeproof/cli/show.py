@@ -199,6 +199,9 @@ def _details(node: Any) -> str:
 
 
 def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
+    from spikeproof.cli.images import warn
+    from spikeproof.cli.workflow import overflow_warnings
+
     network = bundle.network
     table = {row.get("layer"): row for row in bundle.record.get("table", [])}
     rows = [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers]
@@ -212,13 +215,14 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
             for r in rows
         ],
     )  # fmt: skip
-    if "profile_cost" in bundle.record:
+    if bundle.record.get("profile_cost") is not None:
         show_cost(console, bundle.record["profile_cost"])
     show_limits(console, fit)
     console.say(
         f"{sum(r['neurons'] for r in rows):,} neurons, {sum(r['weights'] for r in rows):,} weights"
     )
     console.say(f"content {bundle.content_hash[:16]}, self-test on {len(bundle.stimulus)} samples")
+    warnings = warn(console, overflow_warnings(bundle))
     console.document(
         {
             "schema": 1,
@@ -231,6 +235,7 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
             "chip_fit": fit,
             "content_hash": bundle.content_hash,
             "record": bundle.record,
+            "warnings": warnings,
         }
     )
 

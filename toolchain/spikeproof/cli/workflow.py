@@ -126,8 +126,11 @@ def conversion_record(
     }
 
 
-def load_safe_bundle(path: Path) -> Bundle:
+def load_safe_bundle(path: Path, console: Console) -> Bundle:
     """Read a bundle to run it (see load_bundle), and prove that no input can make it overflow.
+
+    One that says it was read from a ``.net`` file may overflow, as its integers say, and anyone can
+    write that into a bundle: where it can is printed as a warning.
 
     Raises:
         RangeError: some input could make a sum, u, v or host current leave the chip's ranges.
@@ -141,6 +144,8 @@ def load_safe_bundle(path: Path) -> Bundle:
         )  # fmt: skip
     bundle = load_bundle(path)
     _check_bundle_ranges(bundle)
+    for line in overflow_warnings(bundle):
+        console.warn(line)
     return bundle
 
 
@@ -149,7 +154,7 @@ def overflow_warnings(bundle: Bundle) -> list[str]:
 
     For a converted one that is excluded by proof (see :func:`load_safe_bundle`).
     """
-    if "netx" not in bundle.record:
+    if bundle.record.get("netx") is None:
         return []
     from spikeproof.passes.overflow import possible_overflows
 
@@ -169,7 +174,7 @@ def write_bundle(path: Path, bundle: Bundle) -> Bundle:
 
 def _check_bundle_ranges(bundle: Bundle) -> None:
     """Certify ranges; a network read from elsewhere may wrap u and saturate v, as written."""
-    if "netx" in bundle.record:
+    if bundle.record.get("netx") is not None:
         from spikeproof.cli.netx import check_foreign_ranges
 
         check_foreign_ranges(bundle.network)

@@ -221,11 +221,16 @@ def _create(path: Path) -> IO[bytes]:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Return a short name for everything that shares this process's numbers of processes."""
-    space = ""
+    """Return a short name for everything that shares this process's numbers of processes.
+
+    Machines of one name that share a folder differ in the start of their system, and whatever ran
+    before this one started is gone anyway, though its files then stay.
+    """
+    space = boot = ""
     with contextlib.suppress(OSError):  # not Linux
         space = str(Path("/proc/self/ns/pid").readlink())
-    return sha256(f"{platform.node()} {space}")[:8]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return sha256(f"{platform.node()} {space} {boot}")[:8]
 
 
 def _started(process: int) -> int:

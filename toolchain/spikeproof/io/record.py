@@ -16,6 +16,8 @@ from spikeproof.io.known import DataRecord
 Text = Annotated[str, Field(max_length=4096)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]  # sums of floats may exceed 1 by a hair
+Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
 Cell = Text | Finite | bool | None | list[Finite | Text]
 Json = dict[str, Any]
@@ -66,6 +68,48 @@ class TableRow(_Record):
     headroom_bits: Finite | None = None
 
 
+class LayerCost(BaseModel):
+    """Share of a layer's spikes that differ from the trained network's, 0..1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layer: Text
+    flips_default: Share
+    flips: Share
+
+
+class ProfileCost(BaseModel):
+    """A profile's conversion next to the default one, on the calibration images.
+
+    accuracy_*: share of images with the right class, None (all three) without labels;
+    agreement_*: share with the class the trained network gives.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Text
+    samples: Whole
+    accuracy_trained: Share | None
+    accuracy_default: Share | None
+    accuracy: Share | None
+    agreement_default: Share
+    agreement: Share
+    layers: list[LayerCost]
+
+    @model_validator(mode="after")
+    def _all_accuracies_or_none(self) -> ProfileCost:
+        known = {a is None for a in (self.accuracy_trained, self.accuracy_default, self.accuracy)}
+        if len(known) > 1:
+            raise ValueError("accuracies are known of all three networks or of none")
+        return self
+
+
+class NetxOptionsRecord(_Record):
+    """What was told about a ``.net`` file that it leaves open itself."""
+
+    pixel_range: tuple[Pixel, Pixel] | None = None
+
+
 class CalibrationRecord(_Record):
     """The images a bundle was calibrated with: the first ``samples`` of a file."""
 
@@ -89,12 +133,32 @@ class BundleRecord(_Record):
     options: dict[Text, Any] = {}
     spikeproof: Text | None = None
     calibration: CalibrationRecord | None = None
+    profile_cost: ProfileCost | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> BundleRecord:
         if self.checkpoint is not None and self.netx is not None:
             raise ValueError("names a checkpoint and a .net file; a bundle comes from one of them")
         return self
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """The values for pixel 0 and 255 that a ``.net`` file was read with, where given."""
+        return None if self.netx is None else _netx_options(self.options).pixel_range
+
+    @model_validator(mode="after")
+    def _options_of_a_net_file(self) -> BundleRecord:
+        if self.netx is not None:
+            _netx_options(self.options)
+        return self
+
+
+def _netx_options(options: dict[str, Any]) -> NetxOptionsRecord:
+    try:
+        return NetxOptionsRecord.model_validate(options)
+    except ValidationError as error:  # told with its place; a validator may only raise ValueError
+        found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ValueError(f"options.{'.'.join(map(str, found['loc']))}: {found['msg']}") from error
 
 
 class EpochRecord(_Record):

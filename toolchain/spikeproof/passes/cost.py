@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from spikeproof.io.record import LayerCost, ProfileCost
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.simulate.floats import run_float
@@ -18,35 +18,6 @@ from spikeproof.simulate.numpy_engine import NumpyEngine
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 _CHUNK = 64
-
-
-class LayerCost(BaseModel):
-    """Share of a layer's spikes that differ from the trained network's, 0..1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    layer: str
-    flips_default: float
-    flips: float
-
-
-class ProfileCost(BaseModel):
-    """A profile's conversion next to the default one, on the calibration images.
-
-    accuracy_*: share of images with the right class, None without labels; agreement_*: share
-    with the class the trained network gives.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    profile: str
-    samples: int
-    accuracy_trained: float | None
-    accuracy_default: float | None
-    accuracy: float | None
-    agreement_default: float
-    agreement: float
-    layers: list[LayerCost]
 
 
 def profile_cost(

@@ -5,8 +5,9 @@ Takes about a minute on two cores and uses no network connection.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -86,11 +87,11 @@ def _self_test(console: Console, bundle: Bundle) -> bool:
     engine = get_engine(ENGINE)
     refuse(engine, bundle)
     title = "Running the bundle's self-test on Lava"
-    with console.stage(title), ThreadPoolExecutor(1) as thread:
-        testing = thread.submit(self_test, bundle, engine)
-        import torch  # noqa: F401  needed next: load it while Lava's processes start
-
-        result = testing.result()
+    with console.stage(title):
+        # Needed next: load it while Lava's processes start. Lava stays in this thread, which Ctrl-C
+        # interrupts: it then ends its processes at once.
+        Thread(target=import_module, args=("torch",), daemon=True).start()
+        result = self_test(bundle, engine)
     differ = sum(result.mismatches.values())
     line = f"self-test: {result.compared:,} values compared on Lava, {differ:,} differ"
     if result.passed:

@@ -45,7 +45,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Load the bundle, write the file beside its place, prove it, and put it there."""
-    from spikeproof.cli.workflow import load_safe_bundle
+    from spikeproof.cli.workflow import load_safe_bundle, overflow_warnings
 
     form = _form(wanted, output)
     if traces and form != "onnx":
@@ -53,7 +53,7 @@ def run(
     path = output or Path(f"{bundle.stem}.{form}")
     kind: Kind = ".net file" if form == "net" else "ONNX model"
     check_outputs([Output(path, kind)], [bundle], force=force)
-    loaded = load_safe_bundle(bundle)
+    loaded = load_safe_bundle(bundle, console)
     compared = None
     if form == "net":
         _net(console, loaded, path)
@@ -67,6 +67,7 @@ def run(
         "bytes": path.stat().st_size,
         "content_hash": loaded.content_hash,
         "compared": compared,
+        "warnings": overflow_warnings(loaded),
         "mismatches": None if compared is None else 0,  # a mismatch is an error, and no file
     }
     console.document(document)
@@ -120,8 +121,9 @@ def _net(console: Console, bundle: Bundle, path: Path) -> None:
     """
     from spikeproof.interop.netx_pixels import RAW_PIXELS
     from spikeproof.interop.netx_write import save_netx
+    from spikeproof.io.record import BundleRecord, check_record
 
-    given = bundle.record.get("options", {}).get("pixel_range") if "netx" in bundle.record else None
+    given = check_record(BundleRecord, bundle.record, path.name).pixel_range
     low, high = given or RAW_PIXELS
     matters = save_netx(bundle.network, path, pixel_range=(low, high))
     if given and matters:

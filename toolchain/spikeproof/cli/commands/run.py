@@ -73,7 +73,7 @@ def run(
         raise InputError("--self-test takes no option but --engine", where="run")
     chosen = get_engine(engine)  # a wrong name is found before anything is read
     _check_outputs(bundle, data, trace, journal, force=force)
-    loaded = _load(bundle)
+    loaded = _load(bundle, console)
     refuse(chosen, loaded)
     if data is None:
         if chosen.name == "fast":
@@ -106,13 +106,13 @@ class _Options:
     journal: Path | None
 
 
-def _load(path: Path) -> Bundle:
+def _load(path: Path, console: Console) -> Bundle:
     """Read the bundle; one that does not fit in memory is an error with its size."""
     from spikeproof.cli.workflow import load_safe_bundle
     from spikeproof.simulate.memory import available_bytes, size_text
 
     try:
-        return load_safe_bundle(path)
+        return load_safe_bundle(path, console)
     except MemoryError as error:
         free = available_bytes()
         raise InputError(
@@ -132,6 +132,7 @@ def refuse(engine: Engine, bundle: Bundle) -> None:
 
 
 def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
+    from spikeproof.cli.workflow import overflow_warnings
     from spikeproof.simulate.self_test import self_test as test
 
     start = time.monotonic()
@@ -146,6 +147,7 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
         "mismatches": sum(result.mismatches.values()),
         "layers": result.mismatches,
         "seconds": round(time.monotonic() - start, 3),
+        "warnings": overflow_warnings(bundle),
     }
     console.table(["layer", "mismatches"], list(result.mismatches.items()))
     console.say(
@@ -170,7 +172,6 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     data = whole.describe().used(options.limit)
     show_data(console, data)
     warnings = [
-        *overflow_warnings(bundle),
         *recorded_calibration_warnings(bundle.record),
         *data_warnings(data),
     ]
@@ -192,7 +193,7 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
         "schema": 1,
         "engine": options.engine,
         "samples": len(found.predictions),
-        "warnings": warn(console, warnings),
+        "warnings": [*overflow_warnings(bundle), *warn(console, warnings)],
         "data": data.model_dump(mode="json"),
         "predictions": found.predictions.tolist(),
         "labels": None if labels is None else labels.tolist(),

@@ -102,7 +102,7 @@ def run(
     shipped = None if data else zoo_images()
     inputs = [bundle, checkpoint, config, data, calibration, shipped]
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
-    loaded = load_safe_bundle(bundle)
+    loaded = load_safe_bundle(bundle, console)
     source = load_source(checkpoint)
     check_identity(loaded, source.content_hash)
     images = load_images(data, "test", source.checkpoint, "--data").first(limit)

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import pickle
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from numba.core.serialize import dumps
 
 from spikeproof import fixedpoint
 from spikeproof.errors import InputError
-from spikeproof.io.files import remove_temporary, write_atomic
+from spikeproof.io.files import atomic_file, remove_temporary
 
 _log = logging.getLogger(__name__)
 _PREFIX, _SUFFIX = "kernels-", ".kernel"
@@ -64,11 +65,22 @@ def cache_folder() -> Path | None:
         folder = place / "spikeproof" / name
         with contextlib.suppress(OSError):
             if not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(mode=0o700, parents=True)
                 _remove_unused(folder.parent)
             with tempfile.TemporaryFile(dir=folder):
-                return folder
+                if _only_ours(folder):
+                    return folder
     return None
+
+
+def _only_ours(path: Path) -> bool:
+    """Tell whether this user owns a file or folder and nobody else may write to it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    found = path.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _remove_unused(parent: Path) -> None:
@@ -109,10 +121,13 @@ class KernelCache:
         target.refresh()
         path = self._path(signature, target.codegen())
         try:
+            # The seal keeps damage out, not intent: numba's results are pickled, and unpickling
+            # runs what the file says. So only this user may have written it or its folder.
+            if not (_only_ours(self._place) and _only_ours(path)):
+                raise ValueError("another user owns it or may write to it")
             sealed = path.read_bytes()
             if sha256(sealed[_SEAL:]).digest() != sealed[:_SEAL]:
                 raise ValueError("its content does not fit its hash")
-            # The seal keeps damage out. Who may write here may change this program's files, too.
             found = CompileResult._rebuild(target, *pickle.loads(sealed[_SEAL:]))
         except FileNotFoundError:
             found = None
@@ -132,7 +147,9 @@ class KernelCache:
         path = self._path(signature, result.codegen)
         data = dumps(result._reduce())
         try:
-            write_atomic(path, sha256(data).digest() + data)
+            with atomic_file(path, _SEAL + len(data)) as file:
+                os.fchmod(file.fileno(), 0o600)  # some umasks let a group write
+                file.write(sha256(data).digest() + data)
         except InputError as error:
             _log.warning("A compiled kernel could not be kept: %s", error)
 
