@@ -18,7 +18,7 @@ from spikeproof.io.known import DataRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import Reason
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import images_needed
+from spikeproof.verify.advice import Supply, images_needed, more_images
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict
 
@@ -61,7 +61,11 @@ def above_chance(right: int, total: int, chance: float, alpha: float = 0.05) -> 
 
 
 def plausibility(
-    right: int, labels: NDArray[Any], expected: Expectation, alpha: float
+    right: int,
+    labels: NDArray[Any],
+    expected: Expectation,
+    alpha: float,
+    supply: Supply | None = None,
 ) -> tuple[Json, list[Reason]]:
     """Judge the clean accuracy of the trained network.
 
@@ -70,17 +74,19 @@ def plausibility(
         labels: of the images shown, (N,).
         expected: what is known beforehand.
         alpha: error rate of each test.
+        supply: the images there are; None: those shown are all.
 
     Returns:
         The figures, shares in 0..1, and a reason for every criterion that is not met.
     """
     total = len(labels)
+    supply = supply or Supply(total, total, {"accuracy": total})
     chance = chance_level(labels, expected.classes)
     recorded = expected.recorded
     figures: Json = {"accuracy": right / total, "chance": chance, "recorded": recorded}
     reasons = []
     if above_chance(right, total, chance, alpha) is not Verdict.PASS:
-        reasons.append(_at_chance(right, total, chance, expected, alpha))
+        reasons.append(_at_chance(right, total, chance, expected, alpha, supply))
     floor = _floor(chance, expected)
     figures["floor"] = floor
     _, highest = st.wilson_interval(right, total, 1 - alpha)
@@ -103,7 +109,7 @@ def _floor(chance: float, expected: Expectation) -> float:
 
 
 def _at_chance(
-    right: int, total: int, chance: float, expected: Expectation, alpha: float
+    right: int, total: int, chance: float, expected: Expectation, alpha: float, supply: Supply
 ) -> Reason:
     share = right / total
     needed = None
@@ -112,7 +118,7 @@ def _at_chance(
     least, _ = st.exact_interval(right, total, 1 - 2 * alpha)
     advice = _other_data(expected)
     if needed is not None:
-        advice = f"Use more images (verify --set samples.accuracy={needed.images}), or: {advice}"
+        advice = f"{more_images(needed, supply, 'accuracy')} Or: {advice}"
     return Reason(
         verdict="inconclusive", perturbation=CLEAN,
         criterion=f"{_CRITERION} (against {_guess(chance, total, expected.classes)})",

@@ -219,7 +219,7 @@ def judge(
     predictions = joint_counts(items["responses"], material.y, rows[0]["samples"])
     truth = material.y[: rows[0]["samples"]]
     right = round(rows[0]["float_accuracy"] * len(truth))
-    believable, doubts = plausibility(right, truth, expected, config.alpha)
+    believable, doubts = plausibility(right, truth, expected, config.alpha, supply)
     shown = {
         "predictions": predictions, "examples": items["examples"], "plausibility": believable,
     }  # fmt: skip
