@@ -128,7 +128,7 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
     tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(b"\x08\x08\x12\x0aspikeproof, an older file")
+    path.write_bytes(b"\x08\x08\x12\x0aspikeproof\x1a, an older file")
     older = path.read_bytes()
     before = files(tmp_path)
 

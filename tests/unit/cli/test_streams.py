@@ -337,3 +337,25 @@ def test_tables_and_help_fit_a_narrow_terminal(
     out = capsys.readouterr().out
     assert out.startswith("l1: kind convolution") and "neurons 1,234" in out
     assert max(map(len, out.splitlines())) <= 60
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[margins]\nclaen = 0.1\n", "claen"), ("weight_bits = 99\n", "weight_bits")],
+)
+def test_inspect_refuses_settings_that_their_command_refuses(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    assert run(["inspect", str(path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_inspect_says_how_far_a_recipe_was_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "x"\n[optimiser]\nepocs = 2\n')
+    assert run(["inspect", str(path)]) == 0
+    assert "Only the names at the top level were checked" in capsys.readouterr().out

@@ -31,6 +31,9 @@ _RECIPE_KEYS = frozenset(
 """Top-level keys of a recipe; its model imports torch, so a test compares the two."""
 
 
+_UNCHECKED = "Only the names at the top level were checked; train checks all of a recipe."
+
+
 def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | None = None) -> int:
     """Find out what the file is and show it; only a ``.net`` needs an input shape, or takes one."""
     from spikeproof.interop.netx_file import is_netx
@@ -65,17 +68,26 @@ def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | 
 
 def _show_toml(console: Console, path: Path) -> None:
     """Show a TOML file as what its keys say it is: a recipe, or settings of a command."""
+    from spikeproof.cli.config import merged_options
     from spikeproof.io.toml import read_toml
+    from spikeproof.passes.convert import ConvertOptions
+    from spikeproof.verify.config import load_config
 
     content = read_toml(path)
     kind = _toml_kind(content, path)
     _check_plain(content, path)
+    if kind == "settings of verify":
+        load_config(overrides=path)
+    elif kind == "options of convert":
+        merged_options(ConvertOptions, path, {})
     flat = [
         (key if section is None else f"{section}.{key}", value)
         for section, part in _sections(content)
         for key, value in part.items()
     ]
     console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"{kind} {path.name}")
+    if kind == "recipe":
+        console.say(_UNCHECKED)
     console.document({"schema": 1, "kind": kind, "path": str(path), "recipe": content})
 
 
