@@ -7,12 +7,15 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
+from spikeproof.io.checkpoint import load_checkpoint
+from spikeproof.passes.convert import convert_network
 from spikeproof.reasons import HELP_PAGE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,3 +169,20 @@ def test_the_attack_of_the_documents_is_the_one_in_use() -> None:
     members = " and ".join(member.name for member in WEAK.members)
     assert f"| {WEAK.name}: {members} |" in page
     assert f"`{WEAK.name}`" in page and f"PGD-{WEAK.steps}" in page
+
+
+def test_the_example_of_bringing_a_network_makes_a_checkpoint_that_converts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    module = torch.nn.ModuleDict({
+        "conv1": torch.nn.Conv2d(1, 4, 3, 2, 1), "bn1": torch.nn.BatchNorm2d(4),
+        "fc": torch.nn.Linear(4 * 14 * 14, 10),
+    })  # fmt: skip
+    page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "FloatNet" in b)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "howto.md", "exec"), {"state": module.state_dict()})
+    images = np.random.default_rng(0).integers(0, 256, (16, 1, 28, 28), np.uint8)
+    network = load_checkpoint("mine.ckpt").network
+    assert convert_network(network, images).chip.layers[-1].name == "out"
