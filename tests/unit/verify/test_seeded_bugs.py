@@ -26,6 +26,7 @@ from seeded_bugs import (
     Numbers,
     declared_bound,
     flipped,
+    in_record,
     page,
 )
 from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
@@ -138,6 +139,36 @@ def test_right_conversion_passes_and_v3_names_no_layer(base: str, bases: dict[st
     assert "by more than rounding explains" in found["V3"]["summary"] or (
         "No two stages" in found["V3"]["summary"]
     )
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_clipped_share_of_the_record_is_checked_on_any_images(
+    calibrated: bool, bases: dict[str, Any]
+) -> None:
+    made = make(
+        _source("found"),
+        _images(),
+        ConvertOptions(search=False, input_coding="graded", scale={"l2": 900.0}),
+    )
+    rows = judged(made, calibrated=calibrated)["V2"]["data"]["stages"]
+    layer = next(r for r in rows if r["relation"] == "rounding")["layers"][1]
+    assert layer["rounding"] == ("compensated" if calibrated else "objective")
+    assert layer["clipped_share"] > 0.1
+    assert layer["outside"] == 0
+    for stated in (0.0, 0.9):
+        lying = in_record("clipped_share", "l2", lambda _, s=stated: s)(made)
+        found = judged(lying, calibrated=calibrated)["V2"]
+        assert found["verdict"] == "fail"
+        assert any(r["criterion"].startswith("clipped share") for r in found["reasons"])
+
+
+def test_free_bias_exponent_of_a_host_is_not_counted_as_compared(bases: dict[str, Any]) -> None:
+    def compared(base: str) -> int:
+        rows = judged(_base(bases, base))["V2"]["data"]["stages"]
+        stage = next(r for r in rows if r["relation"] == "rounding")
+        return int(stage["layers"][0]["values"])
+
+    assert compared("loihi") == compared("host") + 1
 
 
 def _forced(base: Made, scale: float) -> Made:

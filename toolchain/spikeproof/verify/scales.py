@@ -42,11 +42,11 @@ def judge_scale(
     found: Findings,
 ) -> None:
     """Compare a scale with the range the conversion may choose it from."""
-    _require_weights(layer, built, found)
     step = _mantissa_step(layer)
     forced = (options.scale or {}).get(layer.end.name)
     if forced is not None:
         low, high = forced - step / 2, max(forced + step / 2, step)
+        _require_weights(layer, built, found)
         _doubt_forced(layer, built, forced, bounds, options, found)
     elif isinstance(built.synapse, chip.HostCurrent):
         high = _filling(layer, built.neuron.bias_exponent)
@@ -62,7 +62,7 @@ def judge_scale(
 
 
 def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
-    """Fail a layer of zeros, whatever its scale, where the checkpoint has weights."""
+    """Fail a layer of zeros where the checkpoint has weights; ranges may force a searched one."""
     if layer.weight.any() and not _weights(built).any():
         count = int(np.count_nonzero(layer.weight))
         found.compare("number of weights that are not zero", 0, 1, count, expected=count)
