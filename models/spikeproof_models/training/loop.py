@@ -60,11 +60,13 @@ def train(
         TrainingError: the loss became NaN or infinite.
     """
     recipe = load_recipe(recipe_path)
-    images = load_dataset(recipe.data.dataset, "train", data_dir)
+    folder = None if data_dir is None else Path(data_dir)
+    images = load_dataset(recipe.data.dataset, "train", folder)
     data = describe(images.x, images.y).used(recipe.data.limit)
     if note is not None:
         note(f"training data: {data.text()}")
-    run = _Run(recipe, images, data, _make_folder(output), _choose_device(device), progress, note)
+    made = _make_folder(Path(output))
+    run = _Run(recipe, images, data, made, _choose_device(device), progress, note)
     return run.complete(resume)
 
 
