@@ -317,7 +317,7 @@ def test_too_few_images_are_inconclusive(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
     few = replace(case, x=case.x[:10], y=case.y[:10])
-    report = _verify(few, config, tmp_path, perturb)
+    report = _verify(few, config, tmp_path, perturb, calibration=case.x[:32])
     assert _checks(report)["V7"] == "inconclusive"
     assert report["verdict"] == "inconclusive"
     assert "Not yet shown" in report["sentence"]
