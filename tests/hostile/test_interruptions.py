@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_made(
     code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
                 "-o", str(tmp_path / "file" / "o.spk")])  # fmt: skip
     assert code == 2
-    assert "cannot be made" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 # --- signals -----------------------------------------------------------------------------------
