@@ -63,7 +63,7 @@ def test_one_per_cent_of_flipped_signs_fails_and_names_the_layer(calibrated: boo
     assert weight.size == 301_056
     row = _rounding(made.with_weights("l3", flipped(0.01)), calibrated=calibrated)
     assert row["verdict"] == "fail"
-    assert {r.layer for r in rounding_reasons(row)} == {"l3"}
+    assert {r.layer for r in rounding_reasons(row) if r.verdict == "fail"} == {"l3"}
 
 
 def test_smallest_signs_flipped_and_a_bias_moved_never_pass() -> None:
@@ -100,6 +100,6 @@ def test_an_all_zero_neuron_fails(calibrated: bool) -> None:
         return np.where(np.arange(len(w))[:, None] == 5, 0, w)
 
     row = _rounding(made.with_weights("l3", without_neuron_5), calibrated=calibrated)
-    assert {r.layer for r in rounding_reasons(row)} == {"l3"}
+    assert {r.layer for r in rounding_reasons(row) if r.verdict == "fail"} == {"l3"}
     found = next(layer for layer in row["layers"] if layer["layer"] == "l3")["violations"]
     assert all(v["index"][0] == 5 for v in found)

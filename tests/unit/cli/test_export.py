@@ -77,7 +77,7 @@ def test_export_writes_a_model_and_says_what_was_compared(
     assert document == {
         "schema": 1, "format": "onnx", "output": str(path), "bytes": path.stat().st_size,
         "content_hash": load_bundle(tiny_bundle).content_hash,
-        "compared": values, "mismatches": 0,
+        "compared": values, "mismatches": 0, "warnings": [],
     }  # fmt: skip
     assert f"{values:,} values compared, 0 differ" in err
     assert files(path.parent) == {"net.onnx"}

@@ -96,7 +96,7 @@ def test_convert_names_the_data_and_warns_about_what_is_odd(
     document = json.loads(out)
     assert "calibration: one.npz (unrecognised), 1 samples" in err
     assert any("calibrated on one image" in w for w in document["warnings"])
-    assert any("better than guessing" in w for w in document["warnings"])
+    assert any("not shown to be better than" in w for w in document["warnings"])
     assert "warning: calibrated on one image" in err
     assert document["calibration"]["recognised"] is False
 
