@@ -15,6 +15,7 @@ from spikeproof.bench.ceilings import (
     TABLE_LOADS,
     aligned,
     measure_peaks,
+    repeats,
     work_of,
 )
 from spikeproof.bench.nets import conv_net, mlp_net, zoo_net
@@ -88,6 +89,19 @@ def test_the_peaks_are_those_of_a_vector_unit() -> None:
     assert peaks[EVENT_ADDS] > 5e9
     assert peaks[EVENT_ADDS] > 2 * peaks[NEURON_UPDATES]  # 16 bits, one operation each
     assert peaks[TABLE_LOADS] > 1e8
+
+
+def test_slow_work_is_not_repeated_as_often_as_fast_work() -> None:
+    """An int8 product on a processor without instructions for it once took eight minutes."""
+    calls = 0
+
+    def work(thread: int, times: int) -> None:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.05)
+
+    assert 5 < repeats(work, threads=1, seconds=0.05) <= 20
+    assert calls <= 3
 
 
 def test_the_bare_loops_compute_what_they_claim() -> None:

@@ -121,7 +121,7 @@ def _row_peak(kernels: Any, lanes: int, threads: int, seconds: float) -> float:
     def work(thread: int, times: int) -> None:
         kernels.add_rows(table, picks[thread], blocks, outs[thread], tag, times)
 
-    return len(picks[0]) * 512 * _repeats(work, threads, seconds)
+    return len(picks[0]) * 512 * repeats(work, threads, seconds)
 
 
 def _table_peak(kernels: Any, threads: int, seconds: float) -> float:
@@ -134,7 +134,7 @@ def _table_peak(kernels: Any, threads: int, seconds: float) -> float:
     def work(thread: int, times: int) -> None:
         kernels.look_up(table, words[thread], outs[thread], _tag(32), times)
 
-    return 8 * len(words[0]) * _repeats(work, threads, seconds)
+    return 8 * len(words[0]) * repeats(work, threads, seconds)
 
 
 def _update_peaks(kernels: Any, threads: int, seconds: float) -> Iterator[float]:
@@ -149,7 +149,7 @@ def _update_peaks(kernels: Any, threads: int, seconds: float) -> Iterator[float]
     def rows(thread: int, times: int) -> None:
         kernels.update_rows(currents[thread], states[thread], spikes[thread], leak, limit, times)
 
-    yield steps * width * _repeats(rows, threads, seconds)
+    yield steps * width * repeats(rows, threads, seconds)
     for tag in (_tag(32), _tag(64), _tag(128)):
 
         def lanes(thread: int, times: int, tag: Any = tag) -> None:
@@ -157,7 +157,7 @@ def _update_peaks(kernels: Any, threads: int, seconds: float) -> Iterator[float]
                 currents[thread], states[thread], spikes[thread], leak, limit, tag, times
             )
 
-        yield steps * width * _repeats(lanes, threads, seconds)
+        yield steps * width * repeats(lanes, threads, seconds)
 
 
 def _tag(lanes: int) -> tuple[int, ...]:
@@ -176,7 +176,7 @@ def _product_peak(threads: int, seconds: float) -> float:
             for _ in range(times):
                 torch._int_mm(a, b)
 
-        return rows * depth * columns * _repeats(work, 1, seconds)
+        return rows * depth * columns * repeats(work, 1, seconds)
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -186,8 +186,12 @@ def _product_peak(threads: int, seconds: float) -> float:
         torch.set_num_threads(before)
 
 
-def _repeats(work: Callable[[int, int], None], threads: int, seconds: float) -> float:
-    """Return how often per second all threads together can do ``work``: the best of some turns."""
+def repeats(work: Callable[[int, int], None], threads: int, seconds: float) -> float:
+    """Return how often per second all threads together can do ``work``: the best of some turns.
+
+    The turns together take about ``seconds``; slow work gets fewer of them, as an int8 product
+    does where the processor has no instructions for it and one turn takes seconds.
+    """
     with ThreadPoolExecutor(threads) as pool:
 
         def turn(times: int) -> float:
@@ -201,7 +205,8 @@ def _repeats(work: Callable[[int, int], None], threads: int, seconds: float) -> 
         wanted = seconds / _TURNS
         while (elapsed := turn(times)) < wanted and times < 1 << 24:
             times = max(2 * times, int(times * wanted / max(elapsed, 1e-6)))
-        return threads * times / min(turn(times) for _ in range(_TURNS))
+        turns = min(_TURNS, int(seconds / elapsed))
+        return threads * times / min([elapsed, *(turn(times) for _ in range(turns))])
 
 
 def aligned(array: Any, boundary: int = 64) -> Any:
