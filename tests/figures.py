@@ -52,40 +52,58 @@ def bench_tables(document: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
-        f"{packages}. Load of the machine just before: {machine['load_before']:.2f}.", "",
+        f"{packages}. Load of the machine just before: {machine['load_before']:.2f}.",
+        "",
         "| network | spikes per neuron and step | fast, samples/s | torch float, samples/s | "
         "fast, batch 1 | torch float, batch 1 |",
         "|---|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
+    ]
     for net in document["nets"]:
         rates, batches = net["samples_per_second"], net["batches"]
         hidden = [rate for name, rate in net["activity"].items() if name != "input"]
         spread = f"{min(hidden):.2f} to {max(hidden):.2f}"
         cells = [
             f"{_number(rates[key])}" + (f" (batch {batches[key]})" if at_best else "")
-            for key, at_best in (("fast", True), ("torch_float", True), ("fast_batch1", False),
-                                 ("torch_float_batch1", False)) if key in rates
-        ]  # fmt: skip
+            for key, at_best in (
+                ("fast", True),
+                ("torch_float", True),
+                ("fast_batch1", False),
+                ("torch_float_batch1", False),
+            )
+            if key in rates
+        ]
         lines.append(f"| {net['net']} | {spread} | {' | '.join(cells)} |")
     lines += [
-        "", "How many times faster than it the engine `fast` is, median [quartiles]:", "",
-        "| network | " + " | ".join(RATIOS) + " |", "|---|" + "---:|" * len(RATIOS),
-    ]  # fmt: skip
+        "",
+        "How many times faster than it the engine `fast` is, median [quartiles]:",
+        "",
+        "| network | " + " | ".join(RATIOS) + " |",
+        "|---|" + "---:|" * len(RATIOS),
+    ]
     for net in document["nets"]:
         lines.append(f"| {net['net']} | {' | '.join(_ratio(net, k) for k in RATIOS.values())} |")
     if first:
-        lines += ["", f"First result in a new process: {first['warm']:.2f} s from the cache on "
-                  f"disk, {first['cold']:.1f} s where everything has to be compiled."]  # fmt: skip
+        lines += [
+            "",
+            f"First result in a new process: {first['warm']:.2f} s from the cache on "
+            f"disk, {first['cold']:.1f} s where everything has to be compiled.",
+        ]
     return "\n".join(lines)
 
 
 GOALS = (
-    ("mlp", "torch_float", 14), ("conv", "torch_float", 9), ("mlp", "torch_float_batch1", 60),
-    ("conv", "torch_float_batch1", 20), ("mlp", "lava", 1500), ("conv", "lava", 3000),
-    ("mlp", "torch_snn", 10), ("conv", "torch_snn", 10), ("fmnist-lif-natural", "torch_float", 5),
+    ("mlp", "torch_float", 14),
+    ("conv", "torch_float", 9),
+    ("mlp", "torch_float_batch1", 60),
+    ("conv", "torch_float_batch1", 20),
+    ("mlp", "lava", 1500),
+    ("conv", "lava", 3000),
+    ("mlp", "torch_snn", 10),
+    ("conv", "torch_snn", 10),
+    ("fmnist-lif-natural", "torch_float", 5),
     ("fmnist-lif-adversarial", "torch_float", 5),
     ("fmnist-dlif-adversarial-mppd", "torch_float", 5),
-)  # fmt: skip
+)
 
 
 def goal_table(document: dict[str, Any]) -> str:
@@ -107,17 +125,20 @@ def share_table(document: dict[str, Any]) -> str:
     one = document["peaks"]["threads_1"]
     peaks = ", ".join(f"{name.replace('_', ' ')} {rate / 1e9:.3g}" for name, rate in one.items())
     lines = [
-        f"Peaks of one thread, in 10⁹ per second: {peaks}.", "",
+        f"Peaks of one thread, in 10⁹ per second: {peaks}.",
+        "",
         "| network | layer | bound by | floor, µs | took, µs | share |",
         "|---|---|---|---:|---:|---:|",
-    ]  # fmt: skip
+    ]
     for net in document["nets"]:
         ceilings = net["ceilings"]
         rows = [(r["layer"], r["bound_by"].replace("_", " "), r) for r in ceilings["layers"]]
         for layer, bound, row in [*rows, ("all, on all threads", "", ceilings)]:
             floor, took, share = row["floor_seconds"], row["seconds"], row["share"]
-            lines.append(f"| {net['net']} | {layer} | {bound} | {_micro(floor)} | {_micro(took)} | "
-                         f"{'–' if share is None else f'{100 * share:.0f} %'} |")  # fmt: skip
+            lines.append(
+                f"| {net['net']} | {layer} | {bound} | {_micro(floor)} | {_micro(took)} | "
+                f"{'–' if share is None else f'{100 * share:.0f} %'} |"
+            )
     return "\n".join(lines)
 
 
@@ -163,8 +184,12 @@ def sweep(text: str, root: Path = ROOT) -> str:
 
 def performance(text: str, root: Path = ROOT) -> str:
     """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
-    parts = {"bench": (bench_tables, "bench"), "goals": (goal_table, "bench"),
-             "shares": (share_table, "bench"), "scaling": (scaling_table, "scaling")}  # fmt: skip
+    parts = {
+        "bench": (bench_tables, "bench"),
+        "goals": (goal_table, "bench"),
+        "shares": (share_table, "bench"),
+        "scaling": (scaling_table, "scaling"),
+    }
     for name, (render, source) in parts.items():
         path = root / "docs" / f"{source}.json"
         found = "Not measured yet."

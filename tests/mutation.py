@@ -44,7 +44,7 @@ TESTS = {
     "passes/affine": ["unit/passes/test_affine.py", "unit/passes/test_fold.py"],
     "passes/ranges": ["unit/passes/test_ranges.py", "unit/passes/test_ranges_limits.py"],
     "passes/quantise": ["unit/passes/test_quantise_limits.py", "unit/passes/test_quantise.py"],
-}  # fmt: skip
+}
 Key = tuple[str, int]
 
 
@@ -138,9 +138,10 @@ class Runner:
     def _apply(self, code: CodeType) -> None:
         """Give functions and constants the values they have in the mutated source."""
         fresh: dict[str, Any] = {
-            "__name__": self.module.__name__, "__file__": str(self.path),
+            "__name__": self.module.__name__,
+            "__file__": str(self.path),
             "__package__": self.module.__package__,
-        }  # fmt: skip
+        }
         exec(code, fresh)
         for key, function in _functions(fresh, self.path).items():
             old = self.functions[key]

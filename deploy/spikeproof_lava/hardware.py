@@ -106,8 +106,9 @@ def run(
     found = problems(network) + (["recording u, v and s needs the CPU backend"] if trace else [])
     if found:
         raise UnsupportedError(
-            list_problems(found), where=network.name,
+            list_problems(found),
+            where=network.name,
             hint="Bundles of `spikeproof convert --profile loihi` (plain LIF networks) run there; "
             "recordings need the CPU backend.",
-        )  # fmt: skip
+        )
     return run_many([Task(network, x, backend="loihi2")], timeout=timeout)[0]

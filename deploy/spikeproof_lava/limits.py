@@ -96,8 +96,11 @@ def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> lis
     rows = []
     for c in chips:
         cores = max(ceil(neurons / c.neurons_per_core), ceil(size / c.synapse_bytes_per_core))
-        needs = [("neurons", neurons, c.neurons), ("stored weights (at least)", weights,
-                 c.synapses), ("cores (at least)", cores, c.cores)]  # fmt: skip
+        needs = [
+            ("neurons", neurons, c.neurons),
+            ("stored weights (at least)", weights, c.synapses),
+            ("cores (at least)", cores, c.cores),
+        ]
         if c.fan_in is not None:
             needs.append(("inputs to one neuron", fan_in, c.fan_in))
         rows += [FitRow(c.name, name, need, limit, c.source) for name, need, limit in needs]

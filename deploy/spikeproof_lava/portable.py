@@ -103,9 +103,11 @@ def _carrier(layer: chip.ChipLayer) -> Sparse:
     size = int(np.prod(layer.shape))
     return Sparse(
         weights=identity(size, dtype=np.int32, format="csr") * unit,
-        weight_exp=0, num_weight_bits=8, sign_mode=SignMode.EXCITATORY,
+        weight_exp=0,
+        num_weight_bits=8,
+        sign_mode=SignMode.EXCITATORY,
         num_message_bits=_CURRENT_BITS,
-    )  # fmt: skip
+    )
 
 
 def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:
@@ -118,8 +120,12 @@ def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:
     else:
         raise TargetError(f"no standard process for {type(neuron).__name__}", where=layer.name)
     return LIFReset(
-        shape=(size,), du=np.array([du]), dv=np.array([dv]), vth=np.array([threshold]),
+        shape=(size,),
+        du=np.array([du]),
+        dv=np.array([dv]),
+        vth=np.array([threshold]),
         bias_mant=np.broadcast_to(neuron.bias, layer.shape).reshape(-1).astype(np.int16),
         bias_exp=np.full(size, neuron.bias_exponent, np.int16),
-        reset_interval=interval, reset_offset=offset,
-    )  # fmt: skip
+        reset_interval=interval,
+        reset_offset=offset,
+    )

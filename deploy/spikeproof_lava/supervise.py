@@ -91,11 +91,24 @@ def _start(folder: Path) -> Worker:
     try:
         paths = json.dumps([p for p in sys.path if p])
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, paths, str(folder), token, str(writer),
-             str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
-            cwd=folder, env=_environment(), pass_fds=(writer,), start_new_session=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                _START,
+                paths,
+                str(folder),
+                token,
+                str(writer),
+                str(os.getpid()),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            cwd=folder,
+            env=_environment(),
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
     except BaseException:
         os.close(reader)
         log.close()

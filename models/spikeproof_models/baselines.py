@@ -156,8 +156,11 @@ def make_stage(
         _current(inner, weight, shift if later is None else torch.zeros(1, dtype=dtype)),
         tuple(leak / fx.DECAY_ONE for _, leak, _ in constants),
         tuple(threshold / unit for _, _, threshold in constants),
-        keep, later, readout, weight,
-    )  # fmt: skip
+        keep,
+        later,
+        readout,
+        weight,
+    )
 
 
 def _current(synapse: chip.Synapse, weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:

@@ -48,9 +48,11 @@ def snntorch_forward(network: chip.ChipNetwork) -> Forward:
 
     def make(stage: Stage) -> Callable[[], Step]:
         neuron = snntorch.Leaky(
-            beta=stage.leak[0], threshold=stage.threshold[0],
-            reset_mechanism="zero", reset_delay=False,
-        ).eval()  # fmt: skip
+            beta=stage.leak[0],
+            threshold=stage.threshold[0],
+            reset_mechanism="zero",
+            reset_delay=False,
+        ).eval()
 
         def start() -> Step:
             held: list[Tensor | None] = [None]
@@ -79,12 +81,18 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
 
     stages = _stages(network)
     nodes = [
-        None if stage.readout or stage.leak[0] >= 1 else neuron.LIFNode(
-            tau=1 / (1 - stage.leak[0]), decay_input=False, v_threshold=stage.threshold[0],
-            v_reset=0.0, step_mode="m", detach_reset=True,
+        None
+        if stage.readout or stage.leak[0] >= 1
+        else neuron.LIFNode(
+            tau=1 / (1 - stage.leak[0]),
+            decay_input=False,
+            v_threshold=stage.threshold[0],
+            v_reset=0.0,
+            step_mode="m",
+            detach_reset=True,
         ).eval()
         for stage in stages
-    ]  # fmt: skip
+    ]
 
     @torch.inference_mode()
     def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
@@ -121,12 +129,17 @@ def slayer_forward(network: chip.ChipNetwork) -> Forward:
     slayer: Any = import_module("lava.lib.dl.slayer")
     stages = _stages(network)
     nodes = [
-        None if stage.readout else slayer.neuron.cuba.Neuron(
-            threshold=stage.threshold[0], current_decay=1.0, voltage_decay=1 - stage.leak[0],
-            persistent_state=False, requires_grad=False,
+        None
+        if stage.readout
+        else slayer.neuron.cuba.Neuron(
+            threshold=stage.threshold[0],
+            current_decay=1.0,
+            voltage_decay=1 - stage.leak[0],
+            persistent_state=False,
+            requires_grad=False,
         ).eval()
         for stage in stages
-    ]  # fmt: skip
+    ]
 
     @torch.inference_mode()
     def forward(x: NDArray[np.uint8]) -> NDArray[Any]:

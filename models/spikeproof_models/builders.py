@@ -59,8 +59,15 @@ class _Chain:
         n, channels = self.spiking, self.shape[0]
         weight = self.rng.normal(0, np.sqrt(2 / (9 * out)), (out, channels, 3, 3))
         zeros, ones = np.zeros(out, np.float32), np.ones(out, np.float32)
-        self.add(floats.Conv2d(f"conv{n}", weight.astype(np.float32), zeros if bias else None,
-                               (stride, stride), (1, 1)))  # fmt: skip
+        self.add(
+            floats.Conv2d(
+                f"conv{n}",
+                weight.astype(np.float32),
+                zeros if bias else None,
+                (stride, stride),
+                (1, 1),
+            )
+        )
         self.add(floats.BatchNorm2d(f"bn{n}", ones, zeros, zeros, ones))
         self.add(self.neuron.node(f"l{n}"))
 

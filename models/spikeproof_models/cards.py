@@ -88,10 +88,14 @@ def _perturbed_row(
     tried = {name: int(values.sum()) for name, values in found[0].right.items()}
     bits = np.packbits(right["float"][:CHUNK]).tobytes().hex()
     return _row(
-        item.name, right, {name: values[: item.samples] for name, values in clean.items()},
-        bound=WEAK.bound if item.is_attack else "", estimators=tried,
-        compared=len(found[0].images) if tried else 0, first_chunk=bits,
-    )  # fmt: skip
+        item.name,
+        right,
+        {name: values[: item.samples] for name, values in clean.items()},
+        bound=WEAK.bound if item.is_attack else "",
+        estimators=tried,
+        compared=len(found[0].images) if tried else 0,
+        first_chunk=bits,
+    )
 
 
 def _right(
@@ -107,11 +111,14 @@ def _right(
 
 def _row(name: str, right: Right, clean: Right, **more: Any) -> CardRow:
     return CardRow(
-        perturbation=name, images=len(right["float"]),
-        float_right=int(right["float"].sum()), chip_right=int(right["chip"].sum()),
-        clean_float_right=int(clean["float"].sum()), clean_chip_right=int(clean["chip"].sum()),
+        perturbation=name,
+        images=len(right["float"]),
+        float_right=int(right["float"].sum()),
+        chip_right=int(right["chip"].sum()),
+        clean_float_right=int(clean["float"].sum()),
+        clean_chip_right=int(clean["chip"].sum()),
         **more,
-    )  # fmt: skip
+    )
 
 
 def make_card(

@@ -116,8 +116,9 @@ def read_idx_folder(folder: Path, split: Split) -> ImageSet:
         InputError: files are missing, damaged or do not fit each other.
     """
     stem = "train" if split == "train" else "t10k"
-    images, labels = (_idx_file(folder, f"{stem}-{kind}") for kind in
-                      ("images-idx3-ubyte", "labels-idx1-ubyte"))  # fmt: skip
+    images, labels = (
+        _idx_file(folder, f"{stem}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
     x, y = read_idx(images), read_idx(labels)
     if x.shape[1:] != (28, 28) or y.shape != x.shape[:1]:
         raise InputError(f"images {x.shape} and labels {y.shape} do not fit", where=str(folder))
@@ -159,8 +160,11 @@ def load_cifar10(split: Split, data_dir: Path | None = None) -> ImageSet:
     for folder in (data_dir, data_dir / _TORCHVISION["cifar10"]):
         if (folder / names[0]).is_file():
             parts = [_read_cifar_batch(folder / name) for name in names]
-            return _checked(np.concatenate([x for x, _ in parts]),
-                            np.concatenate([y for _, y in parts]), str(folder))  # fmt: skip
+            return _checked(
+                np.concatenate([x for x, _ in parts]),
+                np.concatenate([y for _, y in parts]),
+                str(folder),
+            )
     raise InputError(f"{names[0]} was not found", where=str(data_dir), hint=_CIFAR_HINT)
 
 
@@ -227,8 +231,9 @@ def _idx_file(folder: Path, name: str) -> Path:
 def _has_idx(folder: Path) -> bool:
     return all(
         _idx_file(folder, f"{s}-{k}-ubyte").is_file()
-        for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")
-    )  # fmt: skip
+        for s in ("train", "t10k")
+        for k in ("images-idx3", "labels-idx1")
+    )
 
 
 def _read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

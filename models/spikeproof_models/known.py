@@ -37,8 +37,29 @@ CLASSES = {
         "Ankle boot",
     ),
 }
-PREFIXES = (100, 128, 200, 256, 300, 400, 500, 512, 600, 800, 1000, 1024, 2000, 2048, 4096, 5000,
-            10_000, 20_000, 30_000, 40_000, 50_000)  # fmt: skip
+PREFIXES = (
+    100,
+    128,
+    200,
+    256,
+    300,
+    400,
+    500,
+    512,
+    600,
+    800,
+    1000,
+    1024,
+    2000,
+    2048,
+    4096,
+    5000,
+    10_000,
+    20_000,
+    30_000,
+    40_000,
+    50_000,
+)
 
 
 def known_set(dataset: str, split: Literal["train", "test"], folder: Path) -> KnownSet:
@@ -53,9 +74,13 @@ def known_set(dataset: str, split: Literal["train", "test"], folder: Path) -> Kn
         parts.append(_part(f"{len(order)} images drawn for calibration", images.take(order)))
     shape = images.x.shape[1:]
     return KnownSet(
-        dataset=dataset, name=NAMES[dataset], split=split, shape=shape, classes=CLASSES[dataset],
+        dataset=dataset,
+        name=NAMES[dataset],
+        split=split,
+        shape=shape,
+        classes=CLASSES[dataset],
         parts=tuple(parts),
-    )  # fmt: skip
+    )
 
 
 def _part(what: str, images: ImageSet) -> KnownPart:

@@ -78,9 +78,15 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised maps; running statistics move in training mode only."""
         return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training, BN_MOMENTUM, self.eps,
-        )  # fmt: skip
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            BN_MOMENTUM,
+            self.eps,
+        )
 
 
 class Pool(nn.Module):
@@ -152,9 +158,13 @@ def export_node(node: floats.FloatNode, layer: nn.Module) -> floats.FloatNode:
         return replace(node, weight=_array(layer.weight), bias=bias)
     if isinstance(layer, Norm):
         return floats.BatchNorm2d(
-            node.name, gamma=_array(layer.weight), beta=_array(layer.bias),
-            mean=_array(layer.running_mean), var=_array(layer.running_var), eps=layer.eps,
-        )  # fmt: skip
+            node.name,
+            gamma=_array(layer.weight),
+            beta=_array(layer.bias),
+            mean=_array(layer.running_mean),
+            var=_array(layer.running_var),
+            eps=layer.eps,
+        )
     if isinstance(layer, LifLayer):
         gain = layer.gain()
         return replace(layer.node, gain=None if gain is None else _array(gain))

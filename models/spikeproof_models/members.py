@@ -47,8 +47,10 @@ def measure(network: FloatNetwork, x: NDArray[np.uint8], y: NDArray[np.int64]) -
 
 def table(measured: dict[str, Right]) -> str:
     """Return the Markdown table; one column per network."""
-    lines = ["| estimator (half-width, reset) | " + " | ".join(measured) + " |",
-             "|---|" + "---:|" * len(measured)]  # fmt: skip
+    lines = [
+        "| estimator (half-width, reset) | " + " | ".join(measured) + " |",
+        "|---|" + "---:|" * len(measured),
+    ]
     for estimator in ESTIMATORS:
         lines.append(_row(estimator.name, [right[estimator] for right in measured.values()]))
     for title, chosen in (
@@ -77,8 +79,9 @@ def _row(title: str, columns: list[NDArray[np.bool_]]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure the networks of the zoo and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m spikeproof_models.members",
-                                     description=__doc__)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m spikeproof_models.members", description=__doc__
+    )
     parser.add_argument("--images", type=int, default=IMAGES, help="images per network")
     given = parser.parse_args(arguments)
     measured: dict[str, Right] = {}

@@ -226,7 +226,12 @@ class LifLayer(nn.Module):
         """Return spikes and v before the reset, (T, B, ...), from current (1 or T, B, ...)."""
         node = self.node
         return lif_sequence(
-            current, self.timesteps, leak=node.leak, threshold=node.threshold,
-            gain=self.gain(), strict=node.strict, width=self.width,
+            current,
+            self.timesteps,
+            leak=node.leak,
+            threshold=node.threshold,
+            gain=self.gain(),
+            strict=node.strict,
+            width=self.width,
             detach_reset=self.detach_reset,
-        )  # fmt: skip
+        )

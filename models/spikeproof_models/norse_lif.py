@@ -72,9 +72,14 @@ def robust_lif_feed_forward_step(
     state = robust_lif_initial_state(input_tensor) if state is None else state
     gain = None if p.gain is None else p.gain[int(state.step)]
     out = lif_step(
-        input_tensor, state.v, leak=p.leak, threshold=p.v_th, gain=gain,
-        strict=p.strict, width=p.width,
-    )  # fmt: skip
+        input_tensor,
+        state.v,
+        leak=p.leak,
+        threshold=p.v_th,
+        gain=gain,
+        strict=p.strict,
+        width=p.width,
+    )
     return out.s, RobustLIFFeedForwardState(out.v_after, state.step + 1)
 
 

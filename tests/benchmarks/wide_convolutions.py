@@ -57,8 +57,10 @@ class Checkout:
         self._process = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(channels), str(size), str(samples)],
             env={**os.environ, "PYTHONPATH": packages},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def read(self) -> str:
         """Return the next line the process prints."""
@@ -84,9 +86,9 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def measure(before: Path, channels: int, size: int, options: argparse.Namespace) -> str:
     """Return a row of the table: how long a sample takes before and after, and the ratio."""
-    times = np.array([
-        turn for _ in range(options.pairs) for turn in _pair(before, channels, size, options)
-    ])  # fmt: skip
+    times = np.array(
+        [turn for _ in range(options.pairs) for turn in _pair(before, channels, size, options)]
+    )
     low, middle, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
     old, new = np.median(times, axis=0) * 1e3
     shape = f"{channels}x{size}x{size}"

@@ -131,8 +131,9 @@ def test_sums_beyond_single_precision_stay_exact() -> None:
 
 
 def at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:
-    synapse = DenseSynapse(np.array([weights, [-w - 2 for w in weights]], np.int16), "mixed",
-                           exponent)  # fmt: skip
+    synapse = DenseSynapse(
+        np.array([weights, [-w - 2 for w in weights]], np.int16), "mixed", exponent
+    )
     layer = ChipLayer("l1", synapse, neuron, (2,))
     return ChipNetwork("edge", (1, 1, len(weights)), steps, (layer,), "spikes")
 

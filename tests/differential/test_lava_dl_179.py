@@ -24,9 +24,12 @@ from spikeproof.simulate.trace import RunResult
 
 STEPS = 5
 CONVS = [  # out, in, kernel, stride, groups
-    (64, 1, 3, 2, 1), (128, 64, 3, 1, 64), (256, 128, 3, 2, 128), (256, 256, 1, 1, 256),
+    (64, 1, 3, 2, 1),
+    (128, 64, 3, 1, 64),
+    (256, 128, 3, 2, 128),
+    (256, 256, 1, 1, 256),
     (64, 256, 1, 2, 64),
-]  # fmt: skip
+]
 DENSES = [(100, 576), (10, 100)]
 
 
@@ -78,8 +81,14 @@ def expected(network: ChipNetwork, x: np.ndarray) -> RunResult:
 
 def test_shapes_are_those_of_the_issue(network: ChipNetwork, expected: RunResult) -> None:
     assert [layer.shape for layer in network.layers] == [
-        (64, 13, 13), (128, 11, 11), (256, 5, 5), (256, 5, 5), (64, 3, 3), (100,), (10,),
-    ]  # fmt: skip
+        (64, 13, 13),
+        (128, 11, 11),
+        (256, 5, 5),
+        (256, 5, 5),
+        (64, 3, 3),
+        (100,),
+        (10,),
+    ]
     assert expected.traces is not None
     for trace in expected.traces.values():
         assert trace.s is not None and 0 < trace.s.sum() < trace.s.size

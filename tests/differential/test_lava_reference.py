@@ -102,26 +102,36 @@ def _tables(leak: Any, threshold: Any, bias: int = 0, **options: Any) -> chip.Ta
 _HIGH = 2**23 - 1
 _CORNERS |= {
     "tables, growth into saturation on both sides": _dense(
-        _tables([16383] * 9, [_HIGH] * 9, 4095, bias_exponent=7), [[254, 254], [-256, -256]], 9,
+        _tables([16383] * 9, [_HIGH] * 9, 4095, bias_exponent=7),
+        [[254, 254], [-256, -256]],
+        9,
         exponent=7,
     ),
     "tables, growth and slow synapse": _dense(
         _tables([4097, 16383, 8191, 4095], [_HIGH, 1, _HIGH, 63], -7, bias_exponent=2, du=7),
-        [[254, 2], [-256, 14]], 4, exponent=3,
+        [[254, 2], [-256, 14]],
+        4,
+        exponent=3,
     ),
     "tables, all and nothing": _dense(
         _tables([0, 4096, 1, 0, 4095], [0, 0, 1, _HIGH, 65], 1), [[40, -2], [-80, 12]], 5
     ),
     "tables, a different clock per layer": chip.ChipNetwork(
-        "chain", (1, 1, 2), 3,
+        "chain",
+        (1, 1, 2),
+        3,
         tuple(
-            chip.ChipLayer(f"l{i}", chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16)),
-                           _tables([0, 9000, 2000], [640, 64 * i, 6400], 300), (2,))
+            chip.ChipLayer(
+                f"l{i}",
+                chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16)),
+                _tables([0, 9000, 2000], [640, 64 * i, 6400], 300),
+                (2,),
+            )
             for i in range(3)
         ),
         "spikes",
     ),
-}  # fmt: skip
+}
 
 
 def test_host_currents_with_ties() -> None:

@@ -131,8 +131,9 @@ def test_the_edges_of_the_wrap(u: int) -> None:
     assert (int(traces["l1"].u[0, 0, 0]) == 64 * sum(taps)) == inside
 
 
-@pytest.mark.parametrize(("sign", "low", "high"), [("mixed", -256, 254), ("excitatory", 0, 255),
-                                                   ("inhibitory", -255, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sign", "low", "high"), [("mixed", -256, 254), ("excitatory", 0, 255), ("inhibitory", -255, 0)]
+)
 def test_every_weight_of_every_sign_keeps_its_value(sign: Any, low: int, high: int) -> None:
     weight = np.arange(low, high + 1, 2 if sign == "mixed" else 1, dtype=np.int16)[:, None]
     readout = ReadoutNeuron(np.zeros(1, np.int32))

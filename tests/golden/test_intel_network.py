@@ -38,8 +38,10 @@ def test_all_layers_from_the_recorded_biases(engine: str) -> None:
     traces = get_engine(engine).run(network, x, trace=True).traces
     assert traces is not None
     for name, key, count in (
-        ("input0", "input", 6783), ("conv1", "layer1", 1633), ("conv2", "output", 92),
-    ):  # fmt: skip
+        ("input0", "input", 6783),
+        ("conv1", "layer1", 1633),
+        ("conv2", "output", 92),
+    ):
         expected = recorded(key)
         assert expected.sum() == count
         np.testing.assert_array_equal(traces[name].s, expected)

@@ -71,8 +71,9 @@ def test_missing_empty_and_truncated_checkpoints(
     data = tiny_checkpoint.read_bytes()
     for length in (0, 7, 8, 100, len(data) // 2, len(data) - 1):
         tiny_checkpoint.write_bytes(data[:length])
-        message = refused("convert", tiny_checkpoint, "--calibration", tiny_images,
-                          "-o", tmp_path / "o.spk")  # fmt: skip
+        message = refused(
+            "convert", tiny_checkpoint, "--calibration", tiny_images, "-o", tmp_path / "o.spk"
+        )
         assert "tiny.ckpt" in message
 
 
@@ -135,8 +136,9 @@ def test_pooling_after_spikes_is_mapped_or_refused_by_name(
     small = dataclasses.replace(tiny_network, nodes=nodes)
     small = with_node(small, "f2", weight=np.full((12, 4), 0.3, np.float32))
     path = write_unchecked(tmp_path / "pool.ckpt", small)
-    code = run(["convert", str(path), "--calibration", str(tiny_images),
-                "-o", str(tmp_path / "o.spk")])  # fmt: skip
+    code = run(
+        ["convert", str(path), "--calibration", str(tiny_images), "-o", str(tmp_path / "o.spk")]
+    )
     assert code in (0, 2)
     assert code == 0 or "pool" in capsys.readouterr().err
 
@@ -145,8 +147,16 @@ def test_a_network_that_would_leave_24_bits_is_refused(
     tiny_network: FloatNetwork, tiny_images: Path, refused: Refused, tmp_path: Path
 ) -> None:
     path = write_unchecked(tmp_path / "t.ckpt", tiny_network)
-    message = refused("convert", path, "--calibration", tiny_images, "--scale", "l2=100000000",
-                      "-o", tmp_path / "o.spk")  # fmt: skip
+    message = refused(
+        "convert",
+        path,
+        "--calibration",
+        tiny_images,
+        "--scale",
+        "l2=100000000",
+        "-o",
+        tmp_path / "o.spk",
+    )
     assert "l2" in message
 
 

@@ -238,5 +238,9 @@ def test_the_container_limit_counts(tmp_path: Any, monkeypatch: pytest.MonkeyPat
 def test_sizes_are_written_for_people() -> None:
     sizes = [999, 1 << 10, 3 << 19, 5 << 30, 9 << 40]
     assert [size_text(s) for s in sizes] == [
-        "999 bytes", "1.0 KiB", "1.5 MiB", "5.0 GiB", "9.0 TiB",
-    ]  # fmt: skip
+        "999 bytes",
+        "1.0 KiB",
+        "1.5 MiB",
+        "5.0 GiB",
+        "9.0 TiB",
+    ]

@@ -37,8 +37,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting needs root")
     done = subprocess.run(
         [mount, "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip("this machine allows no mounts")
     yield folder
@@ -91,8 +92,18 @@ def test_an_error_of_the_disk_keeps_the_old_bundle(
     monkeypatch.setattr(f"os.{step}", full)
     if step == "replace":  # Python 3.10's Path keeps a reference of its own
         monkeypatch.setattr(Path, "replace", full)
-    code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
-                "-o", str(tiny_bundle), "--weight-bits", "6"])  # fmt: skip
+    code = run(
+        [
+            "convert",
+            str(tiny_checkpoint),
+            "--calibration",
+            str(tiny_images),
+            "-o",
+            str(tiny_bundle),
+            "--weight-bits",
+            "6",
+        ]
+    )
     assert code == 2
     assert "No space left" in capsys.readouterr().err
     assert tiny_bundle.read_bytes() == old
@@ -103,8 +114,16 @@ def test_a_folder_that_cannot_be_made(
     tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    code = run(["convert", str(tiny_checkpoint), "--calibration", str(tiny_images),
-                "-o", str(tmp_path / "file" / "o.spk")])  # fmt: skip
+    code = run(
+        [
+            "convert",
+            str(tiny_checkpoint),
+            "--calibration",
+            str(tiny_images),
+            "-o",
+            str(tmp_path / "file" / "o.spk"),
+        ]
+    )
     assert code == 2
     assert "is not a folder" in capsys.readouterr().err
 
@@ -138,8 +157,11 @@ def interrupt(
     program = SLOWED.format(module=module, name=name)
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(mark), *map(str, args)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=mark.parent,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=mark.parent,
+    )
     deadline = time.monotonic() + 120
     while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -161,10 +183,16 @@ def test_ctrl_c_and_its_like_during_convert(
     sent: signal.Signals, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "o.spk"
-    args: list[object] = ["convert", tiny_checkpoint, "--calibration", tiny_images, "-o", target,
-                          "--json"]  # fmt: skip
-    code, out, err = interrupt("passes.convert", "quantise_network", args, tmp_path / "m",
-                               sent)  # fmt: skip
+    args: list[object] = [
+        "convert",
+        tiny_checkpoint,
+        "--calibration",
+        tiny_images,
+        "-o",
+        target,
+        "--json",
+    ]
+    code, out, err = interrupt("passes.convert", "quantise_network", args, tmp_path / "m", sent)
     assert code == 2
     assert "nothing half-written" in err
     assert json.loads(out)["error"]["exit_code"] == 2
@@ -178,8 +206,13 @@ def test_a_stopped_export_leaves_no_file_or_one_that_is_known_as_left_behind(
 ) -> None:
     pytest.importorskip("onnx")
     target = tmp_path / "o.onnx"
-    code, _, _ = interrupt("interop.onnx_check", "check_model",
-                           ["export", tiny_bundle, "-o", target], tmp_path / "m", sent)  # fmt: skip
+    code, _, _ = interrupt(
+        "interop.onnx_check",
+        "check_model",
+        ["export", tiny_bundle, "-o", target],
+        tmp_path / "m",
+        sent,
+    )
     assert not target.exists()
     left = temporary_files(tmp_path)
     if sent != signal.SIGKILL:
@@ -230,8 +263,21 @@ def verification(
     pytest.importorskip("torch")
     config = tmp_path / "small.toml"
     config.write_text(SETTINGS)
-    return ["verify", tiny_bundle, "--against", tiny_checkpoint, "--data", tiny_images,
-            "--config", config, "--engine", "fast", "-o", tmp_path / "run", "--json"]  # fmt: skip
+    return [
+        "verify",
+        tiny_bundle,
+        "--against",
+        tiny_checkpoint,
+        "--data",
+        tiny_images,
+        "--config",
+        config,
+        "--engine",
+        "fast",
+        "-o",
+        tmp_path / "run",
+        "--json",
+    ]
 
 
 def stable(document: str) -> dict[str, Any]:

@@ -139,9 +139,11 @@ def test_a_journal_serves_one_process_at_a_time(tmp_path: Path) -> None:
         journal.put("k", "item", "1", 0)
         before = journal.path.read_bytes()
         done = subprocess.run(
-            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True,
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
         assert "is in use by another process" in done.stderr
         assert journal.path.read_bytes() == before
     assert Journal(tmp_path, {}).earlier == 1

@@ -136,7 +136,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "negative": (replaced("weight", data=np.full((3, 8), -(2**63))), "weights span -9223372036"),
     "deep group": (lambda layer: layer.create_group("neuron/a/b") and None, "is no array"),
     "named type": (lambda layer: layer.__setitem__("odd", np.dtype("i8")), "is no array"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EDITS)

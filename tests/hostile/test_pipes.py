@@ -42,13 +42,19 @@ def test_a_pipe_is_refused_at_once(
     pipe = tmp_path / f"pipe{suffix}"
     os.mkfifo(pipe)
     places = {
-        "pipe": pipe, "checkpoint": tiny_checkpoint, "bundle": tiny_bundle,
+        "pipe": pipe,
+        "checkpoint": tiny_checkpoint,
+        "bundle": tiny_bundle,
         "out": tmp_path / "out.spk",
-    }  # fmt: skip
+    }
     words = [word.format(**places) for word in COMMANDS[name]]
     done = subprocess.run(
         [sys.executable, "-m", "spikeproof", *words],
-        capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 2, done.stderr
     assert "pipe" in done.stderr

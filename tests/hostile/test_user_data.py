@@ -53,10 +53,21 @@ def test_verification_into_a_folder_with_files_of_others_leaves_them_alone(
     pytest.importorskip("torch", reason="verification needs torch")
     folder = tmp_path / "out"
     before = fill(folder)
-    code = run([
-        "verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--data", str(tiny_images),
-        "--engine", "numpy", "-o", str(folder), "-q",
-    ])  # fmt: skip
+    code = run(
+        [
+            "verify",
+            str(tiny_bundle),
+            "--against",
+            str(tiny_checkpoint),
+            "--data",
+            str(tiny_images),
+            "--engine",
+            "numpy",
+            "-o",
+            str(folder),
+            "-q",
+        ]
+    )
     assert code in (0, 1, 3)
     assert (folder / "report.json").is_file()
     assert kept(folder, before)

@@ -31,9 +31,11 @@ def main(net_file: str, input_file: str, output_file: str) -> None:
         bits = int(file["bits"]) if "bits" in file else 0
     pixels = x.ndim in (1, 3)
     net = netx.hdf5.Network(
-        net_config=net_file, reset_interval=reset, reset_offset=0 if pixels else 1,
+        net_config=net_file,
+        reset_interval=reset,
+        reset_offset=0 if pixels else 1,
         input_message_bits=bits,
-    )  # fmt: skip
+    )
     samples = 1 if pixels else len(x)
     total = samples * steps + len(net.layers) + 1
     if pixels:

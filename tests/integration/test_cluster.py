@@ -52,8 +52,9 @@ def cluster() -> Iterator[Any]:
 def many_images(tmp_path: Path) -> Path:
     rng = np.random.default_rng(3)
     path = tmp_path / "many.npz"
-    np.savez(path, x=rng.integers(0, 256, (600, 1, 8, 8), dtype=np.uint8),
-             y=rng.integers(0, 10, 600))  # fmt: skip
+    np.savez(
+        path, x=rng.integers(0, 256, (600, 1, 8, 8), dtype=np.uint8), y=rng.integers(0, 10, 600)
+    )
     return path
 
 
@@ -112,14 +113,34 @@ NO_ATTACKS = "gaussian = []\nfgsm = []\npgd = []\n"
     ("attacks", "local"), [(ATTACKS, False), (NO_ATTACKS, True)], ids=["cluster", "two processes"]
 )
 def test_a_verification_is_the_same_wherever_it_is_done(
-    attacks: str, local: bool, cluster: Any, tiny_bundle: Path, tiny_checkpoint: Path,
-    tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    attacks: str,
+    local: bool,
+    cluster: Any,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("torch")
     config = tmp_path / "small.toml"
     config.write_text(f"{SAMPLES}[perturbations]\n{attacks}")
-    args = ["verify", tiny_bundle, "--against", tiny_checkpoint, "--data", tiny_images, "--config",
-            config, "--engine", "fast", "-o", tmp_path / "run", "--json", "-q"]  # fmt: skip
+    args = [
+        "verify",
+        tiny_bundle,
+        "--against",
+        tiny_checkpoint,
+        "--data",
+        tiny_images,
+        "--config",
+        config,
+        "--engine",
+        "fast",
+        "-o",
+        tmp_path / "run",
+        "--json",
+        "-q",
+    ]
     found = []
     for more in ([], ["--workers", "2"] if local else ["--cluster", cluster.scheduler_address]):
         capsys.readouterr()
@@ -143,10 +164,21 @@ def test_nobody_at_the_address(capsys: pytest.CaptureFixture[str]) -> None:
 def scheduler() -> Iterator[tuple[Any, str]]:
     """A scheduler without workers, in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
-         "--port", "0", "--dashboard-address", ":0"],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--dashboard-address",
+            ":0",
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stderr is not None
     line = next(line for line in process.stderr if "Scheduler at:" in line)
     yield process, line.split()[-1]
@@ -166,10 +198,21 @@ def test_a_scheduler_that_dies_in_the_middle(scheduler: tuple[Any, str]) -> None
     process, address = scheduler
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
-         "--no-nanny", "--no-dashboard", "--death-timeout", "5"],
-        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--death-timeout",
+            "5",
+        ],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
 
     def work(_: Any, i: int) -> Any:
         time.sleep(0.2)
@@ -193,8 +236,19 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
     tiny_bundle: Path, many_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Seeded, but the moments fall where the machine's load puts them."""
-    args = ["run", tiny_bundle, "--engine", "reference", "--data", many_images, "--batch", 8,
-            "--json", "--trace", tmp_path / "t.npz"]  # fmt: skip
+    args = [
+        "run",
+        tiny_bundle,
+        "--engine",
+        "reference",
+        "--data",
+        many_images,
+        "--batch",
+        8,
+        "--json",
+        "--trace",
+        tmp_path / "t.npz",
+    ]
     words = list(map(str, args))
     assert run(words) == 0
     alone, trace = documents(capsys.readouterr().out), (tmp_path / "t.npz").read_bytes()
@@ -205,8 +259,9 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_been(
     for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-m", "spikeproof", *words],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         more = sizes[-1] + rng.randrange(500, 4000)  # so many bytes further on
         while process.poll() is None and (not journal.exists() or journal.stat().st_size < more):
             time.sleep(0.002)

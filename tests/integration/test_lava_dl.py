@@ -50,9 +50,12 @@ def in_lava_dl(folder: Path, first: str, arrays: dict[str, Any]) -> dict[str, An
     paths = os.pathsep.join(str(ROOT / part) for part in ("toolchain", "deploy"))
     done = subprocess.run(
         [*command, str(folder / "in.npz"), str(folder / "out.npz")],
-        capture_output=True, text=True, timeout=900, check=False,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
         env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     with np.load(folder / "out.npz") as file:
         return dict(file)
@@ -73,13 +76,22 @@ def spiking_network(seed: int) -> ChipNetwork:
 
     layers = (
         ChipLayer("a", conv, LifNeuron(40, 512, bias(4, 4, 4), 6, 3000), (4, 4, 4)),
-        ChipLayer("b", DenseSynapse((2 * odd).astype(np.int16), "mixed", -1),
-                  LifNeuron(12, 100, bias(16), 6), (16,)),
-        ChipLayer("c", DenseSynapse(positive, "excitatory"),
-                  LifNeuron(700, 700, bias(12), 6, 2047), (12,)),
-        ChipLayer("d", DenseSynapse(negative, "inhibitory"),
-                  LifNeuron(150, 900, bias(5, low=250, high=400), 6), (5,)),
-    )  # fmt: skip
+        ChipLayer(
+            "b",
+            DenseSynapse((2 * odd).astype(np.int16), "mixed", -1),
+            LifNeuron(12, 100, bias(16), 6),
+            (16,),
+        ),
+        ChipLayer(
+            "c", DenseSynapse(positive, "excitatory"), LifNeuron(700, 700, bias(12), 6, 2047), (12,)
+        ),
+        ChipLayer(
+            "d",
+            DenseSynapse(negative, "inhibitory"),
+            LifNeuron(150, 900, bias(5, low=250, high=400), 6),
+            (5,),
+        ),
+    )
     return ChipNetwork("net", (2, 8, 8), T, layers, "spikes")
 
 
@@ -169,9 +181,13 @@ def pixel_network(seed: int, first: str) -> ChipNetwork:
     hidden = (2 * rng.integers(-40, 41, (10, 36))).astype(np.int16)
     layers = (
         ChipLayer("l1", synapse, LifNeuron(9000 if first == "graded" else 450, 41, bias, 6), shape),
-        ChipLayer("l2", DenseSynapse(hidden),
-                  LifNeuron(90, 41, rng.integers(-9, 20, 10).astype(np.int32), 6), (10,)),
-    )  # fmt: skip
+        ChipLayer(
+            "l2",
+            DenseSynapse(hidden),
+            LifNeuron(90, 41, rng.integers(-9, 20, 10).astype(np.int32), 6),
+            (10,),
+        ),
+    )
     return ChipNetwork("net", image, T, layers, "pixels")
 
 

@@ -71,8 +71,9 @@ def test_every_command_line_in_the_documents_can_be_parsed(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    known = {o for n in COMMANDS for p in load_command(n).params
-             for o in (*p.opts, *p.secondary_opts)} | {"--help"}  # fmt: skip
+    known = {
+        o for n in COMMANDS for p in load_command(n).params for o in (*p.opts, *p.secondary_opts)
+    } | {"--help"}
     foreign = {
         "--fix",
         "--wheel",
@@ -158,8 +159,11 @@ def test_every_attack_figure_of_the_readme_names_its_attack_and_is_called_an_upp
     for page in (README, (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")):
         told = " ".join(page.split())
         assert "independent evaluation" in told and "reproduces these three figures" in told
-        for share, name in (("4.5 %", "fmnist-lif-natural"), ("26 %", "fmnist-lif-adversarial"),
-                            ("59 %", "fmnist-dlif-adversarial-mppd")):  # fmt: skip
+        for share, name in (
+            ("4.5 %", "fmnist-lif-natural"),
+            ("26 %", "fmnist-lif-adversarial"),
+            ("59 %", "fmnist-dlif-adversarial-mppd"),
+        ):
             assert f"{share} of `{name}`" in told
     assert "artefact of transfer" in README.replace("\n", " ")
 
@@ -175,10 +179,13 @@ def test_the_example_of_bringing_a_network_makes_a_checkpoint_that_converts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    module = torch.nn.ModuleDict({
-        "conv1": torch.nn.Conv2d(1, 4, 3, 2, 1), "bn1": torch.nn.BatchNorm2d(4),
-        "fc": torch.nn.Linear(4 * 14 * 14, 10),
-    })  # fmt: skip
+    module = torch.nn.ModuleDict(
+        {
+            "conv1": torch.nn.Conv2d(1, 4, 3, 2, 1),
+            "bn1": torch.nn.BatchNorm2d(4),
+            "fc": torch.nn.Linear(4 * 14 * 14, 10),
+        }
+    )
     page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
     block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "FloatNet" in b)
     monkeypatch.chdir(tmp_path)

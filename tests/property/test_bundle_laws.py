@@ -18,11 +18,14 @@ from spikeproof.simulate.random_nasty import draw_case
 from spikeproof.simulate.self_test import make_bundle, self_test
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(max_size=20)
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @cache

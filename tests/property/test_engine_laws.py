@@ -259,10 +259,11 @@ def test_channels_in_another_order_permute_their_traces_only(engine: Engine, see
     layer = network.layers[index]
     order = np.random.default_rng(seed).permutation(layer.shape[0])
     moved = changed(
-        network, index,
+        network,
+        index,
         synapse=replace(inner(layer), weight=inner(layer).weight[order]),
         neuron=replace(layer.neuron, bias=full_bias(layer)[order]),
-    )  # fmt: skip
+    )
     if index + 1 < len(network.layers):
         following: Any = network.layers[index + 1].synapse
         channels = following.weight.reshape(len(following.weight), layer.shape[0], -1)[:, order]
@@ -293,8 +294,12 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
     form = (len(split), -1, *old.weight.shape[2:])
     layers = list(network.layers)
     shape = (layer.shape[0] + more, *layer.shape[1:])
-    layers[index] = replace(layer, synapse=replace(synapse, weight=grown), shape=shape,
-                            neuron=replace(layer.neuron, bias=silent))  # fmt: skip
+    layers[index] = replace(
+        layer,
+        synapse=replace(synapse, weight=grown),
+        shape=shape,
+        neuron=replace(layer.neuron, bias=silent),
+    )
     wired = replace(old, weight=weight.reshape(form))
     if isinstance(wired, ConvSynapse):
         wired = replace(wired, input_shape=(shape[0], shape[1], shape[2]))
@@ -340,8 +345,9 @@ def test_a_dense_layer_is_a_convolution_with_one_position(engine: Engine, seed: 
     assert isinstance(dense, DenseSynapse)
     shape = network.input_shape
     kernel = dense.weight.reshape(-1, *shape)
-    conv = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), sign=dense.sign,
-                       exponent=dense.exponent)  # fmt: skip
+    conv = ConvSynapse(
+        kernel, (shape[0], shape[1], shape[2]), sign=dense.sign, exponent=dense.exponent
+    )
     bias = full_bias(layer)
     alone = single(network, dense, layer.shape)
     other = single(network, conv, (*layer.shape, 1, 1))

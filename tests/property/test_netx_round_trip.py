@@ -106,8 +106,9 @@ def _synapse(rng: Rng, shape: tuple[int, ...]) -> ConvSynapse | DenseSynapse:
         stride, padding = (
             tuple(int(n) for n in rng.integers(a, b, 2)) for a, b in ((1, 3), (0, 2))
         )
-        return ConvSynapse(weight.astype(np.int16), shape, stride, padding, (1, 1), groups,
-                           sign, exponent)  # type: ignore[arg-type]  # fmt: skip
+        return ConvSynapse(
+            weight.astype(np.int16), shape, stride, padding, (1, 1), groups, sign, exponent
+        )  # type: ignore[arg-type]
     weight, sign, exponent = drawn((int(rng.integers(1, 6)), int(np.prod(shape))))
     return DenseSynapse(weight.astype(np.int16), sign, exponent)  # type: ignore[arg-type]
 

@@ -97,8 +97,9 @@ def test_convolution_bounds_know_the_border() -> None:
     weight = np.full((1, 1, 3, 3), 100, np.int16)
     synapse = ConvSynapse(weight, (1, 4, 4), padding=(1, 1), sign="excitatory")
     neuron = LifNeuron(1000, 41, np.zeros((1, 1, 1), np.int32))
-    network = ChipNetwork("border", (1, 4, 4), 2, (ChipLayer("l1", synapse, neuron, (1, 4, 4)),),
-                          "spikes")  # fmt: skip
+    network = ChipNetwork(
+        "border", (1, 4, 4), 2, (ChipLayer("l1", synapse, neuron, (1, 4, 4)),), "spikes"
+    )
     found = certify_ranges(network)[0]
     assert found.sum_bound == 900
     assert found.v_low == 0

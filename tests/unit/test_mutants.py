@@ -23,13 +23,21 @@ def f(x: int | None, y=0.5, *, z=True):
     return min(x, -y)
 '''
 EXPECTED = {
-    "3 -> 4", "3 -> 2", "0.5 -> 0.25", "True -> False",
+    "3 -> 4",
+    "3 -> 2",
+    "0.5 -> 0.25",
+    "True -> False",
     "x < LIMIT and (not z) -> x <= LIMIT and (not z)",
-    "x < LIMIT and (not z) -> x < LIMIT or not z", "x < LIMIT and (not z) -> not z",
-    "x < LIMIT and (not z) -> x < LIMIT", "x < LIMIT and (not z) -> x < LIMIT and z",
-    "g(x, key=abs(y)) -> pass", "g(x, key=abs(y)) -> g(x)", "key=abs(y) -> key=y",
-    "min(x, -y) -> max(x, -y)", "min(x, -y) -> min(x, y)",
-}  # fmt: skip
+    "x < LIMIT and (not z) -> x < LIMIT or not z",
+    "x < LIMIT and (not z) -> not z",
+    "x < LIMIT and (not z) -> x < LIMIT",
+    "x < LIMIT and (not z) -> x < LIMIT and z",
+    "g(x, key=abs(y)) -> pass",
+    "g(x, key=abs(y)) -> g(x)",
+    "key=abs(y) -> key=y",
+    "min(x, -y) -> max(x, -y)",
+    "min(x, -y) -> min(x, y)",
+}
 
 
 def test_every_fault_is_made_once_and_nothing_but_code_is_touched(tmp_path: Path) -> None:

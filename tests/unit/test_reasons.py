@@ -9,9 +9,15 @@ from spikeproof.reasons import Reason, worst_first
 
 def test_a_failure_in_one_sentence() -> None:
     reason = Reason(
-        verdict="fail", criterion="99th percentile of the relative difference", value=49.03,
-        limit=10.0, unit="%", layer="l2", perturbation="gaussian 4/255", images=400,
-    )  # fmt: skip
+        verdict="fail",
+        criterion="99th percentile of the relative difference",
+        value=49.03,
+        limit=10.0,
+        unit="%",
+        layer="l2",
+        perturbation="gaussian 4/255",
+        images=400,
+    )
     assert reason.sentence == (
         "l2, gaussian 4/255: 99th percentile of the relative difference 49 % "
         "(limit: at most 10 %; 400 images used)"
@@ -20,10 +26,17 @@ def test_a_failure_in_one_sentence() -> None:
 
 def test_an_open_question_says_what_is_shown_and_what_is_needed() -> None:
     reason = Reason(
-        verdict="inconclusive", criterion="rank correlation over the images", value=0.961,
-        relation="at least", limit=0.95, interval=(0.943, 0.972), layer="l1", images=320,
-        images_needed=1250, would="pass",
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="rank correlation over the images",
+        value=0.961,
+        relation="at least",
+        limit=0.95,
+        interval=(0.943, 0.972),
+        layer="l1",
+        images=320,
+        images_needed=1250,
+        would="pass",
+    )
     assert reason.sentence == (
         "l1: rank correlation over the images 0.961 (limit: at least 0.95; shown so far: 0.943 "
         "to 0.972; 320 images used, about 1,250 needed to show a pass if the rest are like them)"
@@ -57,8 +70,12 @@ def test_bounds_of_one_and_of_two_sides(
 
 def test_numbers_that_are_none_and_hostile_text_do_no_harm() -> None:
     reason = Reason(
-        verdict="fail", criterion="a\x1b[31mb", value=float("nan"), limit=1.0, layer="\u202el",
-    )  # fmt: skip
+        verdict="fail",
+        criterion="a\x1b[31mb",
+        value=float("nan"),
+        limit=1.0,
+        layer="\u202el",
+    )
     assert reason.value is None
     assert "\x1b" not in reason.sentence and "\u202e" not in reason.sentence
 
@@ -91,22 +108,36 @@ def test_the_json_says_try_and_reads_back() -> None:
 
 def test_a_headline_never_shows_a_value_that_meets_its_limit_as_the_reason() -> None:
     median = Reason(
-        verdict="inconclusive", criterion="median of the relative difference", value=1.91, limit=2,
-        unit="%", interval=(None, 2.12), layer="l3", images=400, images_needed=1791, would="pass",
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="median of the relative difference",
+        value=1.91,
+        limit=2,
+        unit="%",
+        interval=(None, 2.12),
+        layer="l3",
+        images=400,
+        images_needed=1791,
+        would="pass",
+    )
     assert median.brief == (
         "l3: median of the relative difference (shown so far: at most 2.12 %; limit: at most 2 %; "
         "400 images used, about 1,791 needed to show a pass if the rest are like them)"
     )
     ranks = Reason(
-        verdict="inconclusive", criterion="rank correlation over the images", value=0.999,
-        relation="at least", limit=0.95, images=60, images_needed=100,
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="rank correlation over the images",
+        value=0.999,
+        relation="at least",
+        limit=0.95,
+        images=60,
+        images_needed=100,
+    )
     assert ranks.brief == (
         "rank correlation over the images (limit: at least 0.95; 60 images used, about 100 needed)"
     )
-    silent = Reason(verdict="inconclusive", criterion="energy", value=-1, relation="at least",
-                    limit=0)  # fmt: skip
+    silent = Reason(
+        verdict="inconclusive", criterion="energy", value=-1, relation="at least", limit=0
+    )
     assert silent.brief == "energy −1 (limit: at least 0)"
 
 
@@ -120,9 +151,16 @@ def test_a_limit_is_rounded_too_but_never_onto_the_value() -> None:
 
 def test_what_is_hardest_to_decide_leads_the_undecided() -> None:
     def open_(needed: int | None, would: str | None = "pass") -> Reason:
-        return Reason.model_validate({"verdict": "inconclusive", "criterion": "c", "value": 1,
-                                      "limit": 2, "images_needed": needed,
-                                      "would": would})  # fmt: skip
+        return Reason.model_validate(
+            {
+                "verdict": "inconclusive",
+                "criterion": "c",
+                "value": 1,
+                "limit": 2,
+                "images_needed": needed,
+                "would": would,
+            }
+        )
 
     few, many, failing, never = open_(299), open_(1791), open_(55_603, "fail"), open_(None, None)
     ordered = worst_first([few, failing, many, never])

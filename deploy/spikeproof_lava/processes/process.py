@@ -47,15 +47,30 @@ class RecordedLif(LIFReset):
     """
 
     def __init__(
-        self, *, size: int, du: int, dv: int, vth: int, bias: Ints, bias_exponent: int,
-        interval: int, offset: int, tape: TapeSpec | None, sample_bias: Path | None,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        size: int,
+        du: int,
+        dv: int,
+        vth: int,
+        bias: Ints,
+        bias_exponent: int,
+        interval: int,
+        offset: int,
+        tape: TapeSpec | None,
+        sample_bias: Path | None,
+    ) -> None:
         # One-element arrays: a plain int becomes a float on Var.set and hangs the next Var.get.
         super().__init__(
-            shape=(size,), du=np.array([du]), dv=np.array([dv]), vth=np.array([vth]),
-            bias_mant=np.asarray(bias, np.int16), bias_exp=np.full(size, bias_exponent, np.int16),
-            reset_interval=interval, reset_offset=offset,
-        )  # fmt: skip
+            shape=(size,),
+            du=np.array([du]),
+            dv=np.array([dv]),
+            vth=np.array([vth]),
+            bias_mant=np.asarray(bias, np.int16),
+            bias_exp=np.full(size, bias_exponent, np.int16),
+            reset_interval=interval,
+            reset_offset=offset,
+        )
         self.proc_params["tape"] = tape
         self.proc_params["sample_bias"] = sample_bias
         self.proc_params["first_step"] = offset
@@ -72,12 +87,30 @@ class TableLif(RecordedLif):
     """
 
     def __init__(
-        self, *, size: int, du: int, leak: Ints, threshold: Ints, bias: Ints, bias_exponent: int,
-        interval: int, offset: int, tape: TapeSpec | None, sample_bias: Path | None,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        size: int,
+        du: int,
+        leak: Ints,
+        threshold: Ints,
+        bias: Ints,
+        bias_exponent: int,
+        interval: int,
+        offset: int,
+        tape: TapeSpec | None,
+        sample_bias: Path | None,
+    ) -> None:
         super().__init__(
-            size=size, du=du, dv=0, vth=0, bias=bias, bias_exponent=bias_exponent,
-            interval=interval, offset=offset, tape=tape, sample_bias=sample_bias,
-        )  # fmt: skip
+            size=size,
+            du=du,
+            dv=0,
+            vth=0,
+            bias=bias,
+            bias_exponent=bias_exponent,
+            interval=interval,
+            offset=offset,
+            tape=tape,
+            sample_bias=sample_bias,
+        )
         self.leak = Var(shape=(interval, size), init=np.asarray(leak, np.int32))
         self.threshold = Var(shape=(interval, size), init=np.asarray(threshold, np.int32))

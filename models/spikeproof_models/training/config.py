@@ -147,13 +147,21 @@ class Recipe(_Strict):
             )
         if net.architecture == "small-conv":
             return builders.small_conv(
-                self.name, input_shape=shape, channels=net.channels, hidden=net.hidden,
-                neuron=neuron, seed=self.seed,
-            )  # fmt: skip
+                self.name,
+                input_shape=shape,
+                channels=net.channels,
+                hidden=net.hidden,
+                neuron=neuron,
+                seed=self.seed,
+            )
         return builders.vgg(
-            int(net.architecture[3:]), self.name, input_shape=shape, neuron=neuron,
-            width_divisor=net.width_divisor, seed=self.seed,
-        )  # fmt: skip
+            int(net.architecture[3:]),
+            self.name,
+            input_shape=shape,
+            neuron=neuron,
+            width_divisor=net.width_divisor,
+            seed=self.seed,
+        )
 
 
 def load_recipe(path: Path | str) -> Recipe:
@@ -166,8 +174,9 @@ def load_recipe(path: Path | str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(".".join(map(str, e["loc"])), e["type"], e["msg"])
-                    for e in error.errors()]  # fmt: skip
+        problems = [
+            _explain(".".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors()
+        ]
         raise InputError(list_problems(problems), where=str(path)) from error
 
 

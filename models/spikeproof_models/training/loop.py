@@ -174,8 +174,10 @@ def make_optimiser(model: SpikingNetwork, config: OptimiserConfig) -> torch.opti
     for parameter in model.parameters():
         heavy = parameter.ndim > 1 and id(parameter) not in gains
         (decayed if heavy else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay},
-              {"params": plain, "weight_decay": 0.0}]  # fmt: skip
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     if config.kind == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.Adam(groups, lr=config.learning_rate)

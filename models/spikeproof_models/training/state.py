@@ -82,9 +82,13 @@ class Progress:
 
 
 def save_state(
-    path: Path, identity: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer,
-    progress: Progress, device: str,
-) -> None:  # fmt: skip
+    path: Path,
+    identity: dict[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    device: str,
+) -> None:
     """Write the state atomically; ``device`` is the kind the run computes on, cpu or cuda."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in progress.best.items()}
@@ -111,9 +115,12 @@ def save_state(
 
 
 def load_state(
-    path: Path, identity: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer,
+    path: Path,
+    identity: dict[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
     device: str,
-) -> Progress:  # fmt: skip
+) -> Progress:
     """Restore model and optimiser in place and return where the run stood.
 
     A recipe that differs in nothing but its number of epochs goes on; the change is noted in
@@ -217,5 +224,8 @@ def _restore_optimiser(
 
 def _part(arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, Tensor]:
     start = f"{prefix}/"
-    return {k[len(start) :]: torch.from_numpy(np.array(v))
-            for k, v in arrays.items() if k.startswith(start)}  # fmt: skip
+    return {
+        k[len(start) :]: torch.from_numpy(np.array(v))
+        for k, v in arrays.items()
+        if k.startswith(start)
+    }

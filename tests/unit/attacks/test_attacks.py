@@ -25,9 +25,13 @@ from spikeproof_models.networks import build_module
 
 EPS = 8 / 255
 ALL = [
-    GaussianNoise(EPS), FGSM(EPS), FGSM(EPS, random_start=True), PGD(EPS, steps=4),
-    PGD(EPS, steps=3, restarts=2), PGD(EPS, steps=3, random_start=False, step=4 / 255),
-]  # fmt: skip
+    GaussianNoise(EPS),
+    FGSM(EPS),
+    FGSM(EPS, random_start=True),
+    PGD(EPS, steps=4),
+    PGD(EPS, steps=3, restarts=2),
+    PGD(EPS, steps=3, random_start=False, step=4 / 255),
+]
 BOUNDED = [a for a in ALL if a.bounded]
 
 
@@ -173,8 +177,10 @@ def test_the_grid_projection_rounds_inside_the_ball(radius, expected):
 
 
 def test_the_surrogate_of_the_attack_can_be_chosen(network, case):
-    narrow, wide = (perturb_images(FGSM(EPS), network, *case, seed=0, estimator=Estimator(w))
-                    for w in (0.25, 2.0))  # fmt: skip
+    narrow, wide = (
+        perturb_images(FGSM(EPS), network, *case, seed=0, estimator=Estimator(w))
+        for w in (0.25, 2.0)
+    )
     assert not np.array_equal(narrow, wide)
 
 
@@ -198,14 +204,23 @@ def test_detaching_the_reset_changes_the_attack_and_never_the_network(network, c
 
 def test_progress_counts_images(network, case):
     ticks = []
-    perturb_images(GaussianNoise(EPS), network, *case, seed=0, batch_size=10,
-                   progress=lambda done, total: ticks.append((done, total)))  # fmt: skip
+    perturb_images(
+        GaussianNoise(EPS),
+        network,
+        *case,
+        seed=0,
+        batch_size=10,
+        progress=lambda done, total: ticks.append((done, total)),
+    )
     assert ticks == [(10, 24), (20, 24), (24, 24)]
 
 
 def test_labels_name_kind_and_grey_levels():
     assert [a.label for a in (GaussianNoise(2 / 255), FGSM(EPS), PGD(4 / 255))] == [
-        "gaussian 2/255", "fgsm 8/255", "pgd-20 4/255"]  # fmt: skip
+        "gaussian 2/255",
+        "fgsm 8/255",
+        "pgd-20 4/255",
+    ]
 
 
 def test_a_radius_of_a_fraction_of_a_level_is_refused(network, case):

@@ -64,8 +64,10 @@ def check_tables(document: dict) -> None:
     assert ratios.endswith("| – |")  # Lava
     assert f"{net['samples_per_second']['fast']:,.0f}" in speeds
     assert [line.split(" | ")[1] for line in shares.splitlines() if line.startswith("| mlp")] == [
-        "l1", "l2", "all, on all threads",
-    ]  # fmt: skip
+        "l1",
+        "l2",
+        "all, on all threads",
+    ]
 
 
 def test_names_of_networks_are_checked_before_anything_is_measured(

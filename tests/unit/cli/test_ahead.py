@@ -47,9 +47,11 @@ def test_kernels_of_a_network_being_converted_are_those_its_bundle_needs(
 
 
 def test_whoever_comes_before_the_kernels_are_ready_waits_and_is_told(
-    tiny_bundle: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch,
+    tiny_bundle: Path,
+    empty_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(ahead, "_START", "import time; time.sleep(0.5)")
     network = load_bundle(tiny_bundle).network
     start = time.monotonic()

@@ -125,8 +125,11 @@ def test_limits_of_the_chips_show_in_convert_inspect_and_for_net_files(
     assert {row["chip"] for row in wanted} == {"Loihi 1", "Loihi 2"}
     assert {"inputs to one neuron", "cores (at least)"} <= {row["resource"] for row in wanted}
     document(capsys, "export", bundle, "--format", "net", "-o", net)
-    for command in (["inspect", bundle], ["inspect", net],
-                    ["convert", net, "-o", tmp_path / "b.spk"]):  # fmt: skip
+    for command in (
+        ["inspect", bundle],
+        ["inspect", net],
+        ["convert", net, "-o", tmp_path / "b.spk"],
+    ):
         assert document(capsys, *command)["chip_fit"] == wanted
         assert run([*map(str, command)]) == 0
         lines = "".join(capsys.readouterr()).splitlines()
@@ -137,8 +140,9 @@ def test_the_line_names_what_exceeds_a_limit(tmp_path: Path, capsys: Text) -> No
     from spikeproof.interop.netx_write import save_netx
 
     weight = np.full((2, 5000), 2, np.int16)
-    layer = ChipLayer("wide", DenseSynapse(weight, "excitatory"),
-                      LifNeuron(9, 41, np.zeros(1, np.int32), 6), (2,))  # fmt: skip
+    layer = ChipLayer(
+        "wide", DenseSynapse(weight, "excitatory"), LifNeuron(9, 41, np.zeros(1, np.int32), 6), (2,)
+    )
     save_netx(ChipNetwork("wide", (5000, 1, 1), 4, (layer,), "spikes"), tmp_path / "wide.net")
     assert run(["inspect", str(tmp_path / "wide.net")]) == 0
     assert "beyond published limits: Loihi 1: inputs to one neuron" in "".join(capsys.readouterr())

@@ -121,8 +121,17 @@ def test_convert_is_deterministic_and_records_its_origin(
     (tmp_path / "a").mkdir()
     paths = [tmp_path / "a" / "one.spk", tmp_path / "two.spk"]
     for path in paths:
-        code = run(["convert", str(tiny_checkpoint), "-o", str(path), "--json",
-                    "--calibration", str(tiny_images)])  # fmt: skip
+        code = run(
+            [
+                "convert",
+                str(tiny_checkpoint),
+                "-o",
+                str(path),
+                "--json",
+                "--calibration",
+                str(tiny_images),
+            ]
+        )
         assert code == 0
     assert paths[0].read_bytes() == paths[1].read_bytes()
     first, _ = (json.loads(line) for line in capsys.readouterr().out.splitlines())
@@ -135,8 +144,18 @@ def test_convert_takes_options_from_a_file_and_the_command_line_wins(
 ) -> None:
     config = tmp_path / "convert.toml"
     config.write_text("weight_bits = 4\ncalibration_samples = 8\n")
-    args = ["convert", str(tiny_checkpoint), "--calibration", str(tiny_images), "--dry-run",
-            "--config", str(config), "--weight-bits", "6", "--json"]  # fmt: skip
+    args = [
+        "convert",
+        str(tiny_checkpoint),
+        "--calibration",
+        str(tiny_images),
+        "--dry-run",
+        "--config",
+        str(config),
+        "--weight-bits",
+        "6",
+        "--json",
+    ]
     assert run(args) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["weight_bits"], plan["calibration_samples"]) == (6, 8)
@@ -155,13 +174,28 @@ def test_run_prints_the_result_and_writes_the_trace(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     trace = tmp_path / "trace.npz"
-    code = run(["run", str(tiny_bundle), "--engine", engine, "--data", str(tiny_images),
-                "--limit", "5", "--trace", str(trace), "--json"])  # fmt: skip
+    code = run(
+        [
+            "run",
+            str(tiny_bundle),
+            "--engine",
+            engine,
+            "--data",
+            str(tiny_images),
+            "--limit",
+            "5",
+            "--trace",
+            str(trace),
+            "--json",
+        ]
+    )
     assert code == 0
     result = json.loads(capsys.readouterr().out)
     assert {k: result[k] for k in ("schema", "engine", "samples")} == {
-        "schema": 1, "engine": engine, "samples": 5,
-    }  # fmt: skip
+        "schema": 1,
+        "engine": engine,
+        "samples": 5,
+    }
     assert len(result["predictions"]) == 5
     assert 0 <= result["accuracy"] <= 1
     assert result["seconds"] >= 0
@@ -169,9 +203,14 @@ def test_run_prints_the_result_and_writes_the_trace(
         shapes = {name: arrays[name].shape for name in arrays.files}
     conv, dense = (5, 4, 4, 4, 4), (5, 4, 12)
     assert shapes == {
-        "l1/s": conv, "l1/u": conv, "l1/v": conv,
-        "l2/s": dense, "l2/u": dense, "l2/v": dense, "out/v": (5, 4, 10),
-    }  # fmt: skip
+        "l1/s": conv,
+        "l1/u": conv,
+        "l1/v": conv,
+        "l2/s": dense,
+        "l2/u": dense,
+        "l2/v": dense,
+        "out/v": (5, 4, 10),
+    }
 
 
 def test_run_without_labels_reports_no_accuracy(

@@ -17,8 +17,16 @@ from spikeproof.cli.app import run
 from spikeproof.cli.console import ARGUMENTS, Console
 
 
-@pytest.mark.parametrize("order", [("inspect", "{}", "--json"), ("inspect", "--json", "{}"),
-                                   ("inspect", "{}"), ("--help",), ("--version",)])  # fmt: skip
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("inspect", "{}", "--json"),
+        ("inspect", "--json", "{}"),
+        ("inspect", "{}"),
+        ("--help",),
+        ("--version",),
+    ],
+)
 def test_a_closed_pipe_ends_quietly_with_4_through_every_path(
     order: tuple[str, ...], tiny_checkpoint: Path
 ) -> None:
@@ -29,8 +37,11 @@ def test_a_closed_pipe_ends_quietly_with_4_through_every_path(
     with os.fdopen(open_end, "w") as pipe:
         done = subprocess.run(
             [sys.executable, "-m", "spikeproof", *args],
-            stdout=pipe, stderr=pipe if both else subprocess.PIPE, timeout=120, check=False,
-        )  # fmt: skip
+            stdout=pipe,
+            stderr=pipe if both else subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
     assert done.returncode == 4
     if not both:
         assert b"Traceback" not in done.stderr

@@ -102,9 +102,13 @@ def test_the_real_libraries_can_be_loaded_or_are_reported() -> None:
     ],
 )
 def test_the_device_of_the_torch_engine(
-    available: bool, smi: str | None, cuda: str | None, state: str, words: str,
+    available: bool,
+    smi: str | None,
+    cuda: str | None,
+    state: str,
+    words: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     torch: Any = pytest.importorskip("torch", reason="needs torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Card 9")

@@ -75,10 +75,15 @@ def test_export_writes_a_model_and_says_what_was_compared(
     # u, v and s of every neuron at 4 steps of 4 samples (a readout has no s), and 10 logits
     values = 4 * 4 * (3 * sum(neurons.values()) - neurons["out"]) + 4 * 10
     assert document == {
-        "schema": 1, "format": "onnx", "output": str(path), "bytes": path.stat().st_size,
+        "schema": 1,
+        "format": "onnx",
+        "output": str(path),
+        "bytes": path.stat().st_size,
         "content_hash": load_bundle(tiny_bundle).content_hash,
-        "compared": values, "mismatches": 0, "warnings": [],
-    }  # fmt: skip
+        "compared": values,
+        "mismatches": 0,
+        "warnings": [],
+    }
     assert f"{values:,} values compared, 0 differ" in err
     assert files(path.parent) == {"net.onnx"}
     model = onnx.load(path)
@@ -94,8 +99,16 @@ def test_traces_give_every_layer_and_the_default_name_is_that_of_the_bundle(
     assert run(["export", str(tiny_bundle), "--traces", "-q"]) == 0
     model = onnx.load(tmp_path / "tiny.onnx")
     assert [o.name for o in model.graph.output] == [
-        "l1/u", "l1/v", "l1/s", "l2/u", "l2/v", "l2/s", "out/u", "out/v", "logits",
-    ]  # fmt: skip
+        "l1/u",
+        "l1/v",
+        "l1/s",
+        "l2/u",
+        "l2/v",
+        "l2/s",
+        "out/u",
+        "out/v",
+        "logits",
+    ]
     assert "0 differ" in capsys.readouterr().out
 
 
@@ -156,8 +169,11 @@ def test_a_file_damaged_on_the_disk_is_an_error_and_no_file(
     from spikeproof.io import files as io_files
 
     write = io_files.write_atomic
-    spoil = {"cut": lambda d: d[: len(d) // 2], "garbage": lambda d: b"\xff" * 500,
-             "empty": lambda d: b""}[damage]  # fmt: skip
+    spoil = {
+        "cut": lambda d: d[: len(d) // 2],
+        "garbage": lambda d: b"\xff" * 500,
+        "empty": lambda d: b"",
+    }[damage]
     monkeypatch.setattr(io_files, "write_atomic", lambda path, data: write(path, spoil(data)))
     before = files(tmp_path)
     assert run(["export", str(tiny_bundle), "-o", str(tmp_path / "net.onnx")]) == 2
@@ -245,9 +261,13 @@ def test_arrays_of_another_form_differ_everywhere() -> None:
 
 
 def test_the_example_in_the_docs_runs_without_spikeproof(
-    tiny_bundle: Path, tiny_images: Path, tmp_path: Path, root: Path, capsys: Text,
+    tiny_bundle: Path,
+    tiny_images: Path,
+    tmp_path: Path,
+    root: Path,
+    capsys: Text,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     page = (root / "docs" / "onnx.md").read_text(encoding="utf-8")
     program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     assert "spikeproof" not in program.replace('"spikeproof.', "")

@@ -74,7 +74,7 @@ CASES = {
     "gzip": ("net.spk", lambda: b"\x1f\x8b" + bytes(40), "is a gzip archive"),
     "suffix only": ("net.onnx", lambda: bytes(100), "is an ONNX model"),
     "unknown": ("net.spk", lambda: bytes(100), "is no spikeproof file, or a truncated one"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("command", ["convert", "inspect"])

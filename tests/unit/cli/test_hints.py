@@ -12,9 +12,15 @@ import pytest
 from spikeproof.cli.parser import COMMANDS, load_command
 
 OTHERS = {  # options of pip, uv, docker, dask and HDF5's tools, in commands we tell people to run
-    "--no-deps", "--ignore-requires-python", "--upgrade", "--python", "--shm-size", "--nthreads",
-    "--version", "--help",
-}  # fmt: skip
+    "--no-deps",
+    "--ignore-requires-python",
+    "--upgrade",
+    "--python",
+    "--shm-size",
+    "--nthreads",
+    "--version",
+    "--help",
+}
 PROSE = set(
     [
         "a",
@@ -75,8 +81,12 @@ def options() -> dict[str, list[Any]]:
 def choices_of(parameter: Any) -> set[str]:
     """Return the words an option takes, empty if it takes any."""
     annotation = parameter.type_descriptor.annotation
-    words = [w for part in (annotation, *get_args(annotation)) for w in get_args(part)
-             if get_origin(part) is Literal]  # fmt: skip
+    words = [
+        w
+        for part in (annotation, *get_args(annotation))
+        for w in get_args(part)
+        if get_origin(part) is Literal
+    ]
     shown = parameter.metavar or ""
     return {*words, *(shown.split("|") if "|" in shown else ())}
 
@@ -138,8 +148,14 @@ def test_every_option_named_in_a_message_exists(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "word", "fine"),
-    [("--scale", "auto", False), ("--scale", "l1=3", True), ("--format", "net", True),
-     ("--format", "nir", False), ("--nosuch", None, False), ("--debug", "shows", True)],
-)  # fmt: skip
+    [
+        ("--scale", "auto", False),
+        ("--scale", "l1=3", True),
+        ("--format", "net", True),
+        ("--format", "nir", False),
+        ("--nosuch", None, False),
+        ("--debug", "shows", True),
+    ],
+)
 def test_the_check_itself_tells_them_apart(flag: str, word: str | None, fine: bool) -> None:
     assert (problem(flag, word, options()) is None) is fine

@@ -33,10 +33,18 @@ def network(seed: int = 0) -> FloatNetwork:
     def draw(*shape: int) -> Any:
         return rng.normal(0, 0.05, shape).astype(np.float32)
 
-    return FloatNetwork("mine", (1, 28, 28), 4, (
-        Flatten("flat"), Linear("f1", draw(32, 784), None), Lif("l1", 1 - 41 / 4096, 1.0),
-        Linear("f2", draw(10, 32), None), Readout("out"),
-    ))  # fmt: skip
+    return FloatNetwork(
+        "mine",
+        (1, 28, 28),
+        4,
+        (
+            Flatten("flat"),
+            Linear("f1", draw(32, 784), None),
+            Lif("l1", 1 - 41 / 4096, 1.0),
+            Linear("f2", draw(10, 32), None),
+            Readout("out"),
+        ),
+    )
 
 
 @pytest.fixture
@@ -89,8 +97,16 @@ def test_convert_names_the_data_and_warns_about_what_is_odd(
     with np.load(zoo_images()) as arrays:
         save_arrays(tmp_path / "one.npz", {"x": arrays["x"][:1], "y": arrays["y"][:1]})
         save_arrays(tmp_path / "odd.npz", {"x": arrays["x"], "y": (arrays["y"] + 1) % 10})
-    args = ["convert", str(checkpoint), "-o", str(tmp_path / "m.spk"), "--no-search",
-            "--no-compensate", "--json", "--calibration"]  # fmt: skip
+    args = [
+        "convert",
+        str(checkpoint),
+        "-o",
+        str(tmp_path / "m.spk"),
+        "--no-search",
+        "--no-compensate",
+        "--json",
+        "--calibration",
+    ]
     assert run([*args, str(tmp_path / "one.npz")]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
@@ -105,8 +121,10 @@ def test_convert_names_the_data_and_warns_about_what_is_odd(
     calibration = json.loads(out)["calibration"]
     assert "Fashion-MNIST test, first 1,000 images (recognised by content)" in err
     assert (calibration["name"], calibration["samples"], calibration["labels"]) == (
-        "Fashion-MNIST", 100, "other",
-    )  # fmt: skip
+        "Fashion-MNIST",
+        100,
+        "other",
+    )
     assert calibration["file"] is None  # equal images give equal bytes, whatever their file
     assert "the labels are not those of Fashion-MNIST" in err
 
@@ -126,9 +144,13 @@ def test_run_names_the_data_and_warns_at_chance(
 
 
 def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
-    tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     args = ["verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--dry-run", "--json"]
     assert run(args) == 2
@@ -145,9 +167,13 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
 
 @pytest.mark.parametrize("form", ["npz", "folder", "npy"])
 def test_verify_takes_the_forms_of_data_that_run_takes(
-    form: str, tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path,
+    form: str,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     with np.load(tiny_images) as arrays:

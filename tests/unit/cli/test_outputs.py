@@ -91,23 +91,30 @@ def place(tmp_path: Path, root: Path, tiny_network: Any, tiny_checkpoint: Path) 
 
 
 CASES = [
-    ("convert {checkpoint} --calibration {data} --config {config} -o OUT",
-     ["checkpoint", "data", "config"]),
+    (
+        "convert {checkpoint} --calibration {data} --config {config} -o OUT",
+        ["checkpoint", "data", "config"],
+    ),
     ("run {bundle} --data {data} --trace OUT", ["bundle", "data"]),
     ("export {bundle} -o OUT", ["bundle"]),
     ("export {bundle} --format net -o OUT", ["bundle"]),
     ("report {data} -o OUT", ["data"]),
     ("report {data} --card OUT", ["data"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("form", ["plain", "dotted", "relative", "symlink", "hard link"])
 @pytest.mark.parametrize(("line", "targets"), CASES)
 def test_no_output_is_an_input_whatever_it_is_called(
-    line: str, targets: list[str], form: str, forced: bool, place: Place,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    line: str,
+    targets: list[str],
+    form: str,
+    forced: bool,
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(place.root)
     before = place.snapshot()
     for target in targets:
@@ -207,9 +214,14 @@ def test_a_missing_folder_is_named_and_nothing_is_made(
 
 @pytest.mark.parametrize(
     "line",
-    ["verify {bundle} --against {checkpoint} -o OUT", "demo -o OUT", "train {recipe} -o OUT",
-     "fuzz -o OUT", "run {bundle} --data {data} --journal OUT"],
-)  # fmt: skip
+    [
+        "verify {bundle} --against {checkpoint} -o OUT",
+        "demo -o OUT",
+        "train {recipe} -o OUT",
+        "fuzz -o OUT",
+        "run {bundle} --data {data} --journal OUT",
+    ],
+)
 def test_a_folder_of_results_is_made_but_not_its_parents(
     line: str, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,15 +241,31 @@ def test_force_replaces_and_the_same_kind_needs_none(
 ) -> None:
     target = place.root / "out.spk"
     target.write_text("a note")
-    args = ["convert", str(place.inputs["checkpoint"]), "-o", str(target), "--no-search",
-            "--no-compensate", "--calibration", str(place.inputs["data"])]  # fmt: skip
+    args = [
+        "convert",
+        str(place.inputs["checkpoint"]),
+        "-o",
+        str(target),
+        "--no-search",
+        "--no-compensate",
+        "--calibration",
+        str(place.inputs["data"]),
+    ]
     assert run(args) == 2
     assert run([*args, "--force"]) == 0
     assert is_kind(target, "bundle")
     assert run(args) == 0
     trace = place.root / "t.npz"
-    args = ["run", str(place.inputs["bundle"]), "--data", str(place.inputs["data"]),
-            "--engine", "numpy", "--trace", str(trace)]  # fmt: skip
+    args = [
+        "run",
+        str(place.inputs["bundle"]),
+        "--data",
+        str(place.inputs["data"]),
+        "--engine",
+        "numpy",
+        "--trace",
+        str(trace),
+    ]
     assert run(args) == 0
     assert is_kind(trace, "trace")
     assert run(args) == 0
@@ -312,11 +340,13 @@ def test_outputs_of_one_command_are_different_files_and_never_folders_or_devices
 ) -> None:
     a = tmp_path / "a"
     for outputs, message in (
-        ([Output(a, "report page"), Output(tmp_path / "." / "a", "card", "--card")],
-         "is the place of the report page, too (-o)"),
+        (
+            [Output(a, "report page"), Output(tmp_path / "." / "a", "card", "--card")],
+            "is the place of the report page, too (-o)",
+        ),
         ([Output(tmp_path, "bundle")], "is a folder"),
         ([Output(Path(os.devnull), "bundle")], "is a pipe or a device"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(InputError, match=r"-o|--card") as error:
             check_outputs(outputs, [], force=True)
         assert message in str(error.value)

@@ -33,9 +33,12 @@ def test_all_ways_give_the_same_document(
     assert first["samples"] == 24 and first["accuracy"] is not None
     journal = ["--journal", str(tmp_path / "j")]
     for more in (
-        ["--workers", "2"], ["--batch", "5"], ["--engine", "numpy", "--workers", "2"], journal,
+        ["--workers", "2"],
+        ["--batch", "5"],
+        ["--engine", "numpy", "--workers", "2"],
+        journal,
         [*journal, "--workers", "2"],
-    ):  # fmt: skip
+    ):
         assert document(capsys, args + more) == first, more
 
 
@@ -98,9 +101,12 @@ def test_predictions_name_the_classes_of_data_that_are_known(
     ],
 )
 def test_a_journal_of_another_run_is_refused(
-    more: list[str], message: str, args: list[str], tmp_path: Path,
+    more: list[str],
+    message: str,
+    args: list[str],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     args += ["--journal", str(tmp_path / "j")]
     assert run([*args, "--batch", "5"]) == 0
     capsys.readouterr()

@@ -117,8 +117,11 @@ def test_progress_and_remarks_stay_off_stdout(capsys: pytest.CaptureFixture[str]
     out, err = capsys.readouterr()
     assert out == "a result\n"
     assert [line.split(":")[0] for line in err.splitlines()] == [
-        "a remark", "warning", "half", "Working",
-    ]  # fmt: skip
+        "a remark",
+        "warning",
+        "half",
+        "Working",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +146,11 @@ def test_a_terminal_of_few_characters_shows_the_rest_spelled_out(tmp_path: Path)
     path = tmp_path / "gr\u00f6\u00dfe.ckpt"
     path.write_bytes(b"nothing")
     done = subprocess.run(
-        [sys.executable, "-m", "spikeproof", "inspect", path], capture_output=True, check=False,
+        [sys.executable, "-m", "spikeproof", "inspect", path],
+        capture_output=True,
+        check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert rb"gr\xf6\xdfe.ckpt" in done.stderr
 
@@ -164,8 +169,11 @@ def test_names_in_files_reach_terminal_and_errors_spelled_out(
 def test_the_top_level_help_lists_every_command_without_the_parser() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "spikeproof", "-h"],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     assert all(
         f"  {name} " in done.stdout and line in done.stdout for name, line in COMMANDS.items()
     )
@@ -185,8 +193,10 @@ def test_the_help_of_a_command_is_never_cut(
     assert "<bool>" not in shown
     for param in load_command(name).params:
         if param.param_type_name == "option":
-            assert any(option in shown.split() or f"{option}," in shown.split() for option in
-                       [*param.opts, *param.secondary_opts]), param.opts  # fmt: skip
+            assert any(
+                option in shown.split() or f"{option}," in shown.split()
+                for option in [*param.opts, *param.secondary_opts]
+            ), param.opts
 
 
 @pytest.mark.parametrize("module", ["scipy", "torch", "numba", "rich", "jinja2", "lava"])
@@ -248,9 +258,13 @@ def test_the_keys_of_a_recipe_are_those_of_its_model() -> None:
 )
 @pytest.mark.parametrize("command", ["inspect", "convert"])
 def test_toml_that_is_none_of_ours_is_an_input_error(
-    content: str, words: str, command: str, tiny_checkpoint: Path, tmp_path: Path,
+    content: str,
+    words: str,
+    command: str,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     path = tmp_path / "p.toml"
     path.write_text(content)
     args = {
@@ -301,9 +315,12 @@ def test_verify_finds_another_checkpoint_before_the_data_are_read(
     ],
 )
 def test_what_the_system_refuses_is_named(
-    error: OSError, words: str, code: int, capsys: pytest.CaptureFixture[str],
+    error: OSError,
+    words: str,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def refuse(*_: object) -> None:
         raise error
 
@@ -318,8 +335,14 @@ def test_results_of_checks_fit_a_redirected_terminal(
     """A summary in a cell made the table, and the dashes below its head, 850 characters wide."""
     monkeypatch.delenv("COLUMNS", raising=False)
     summary = "accuracy is equal within a margin " * 25
-    check = {"id": "V7", "verdict": "pass", "kind": "tested", "title": "Accuracy",
-             "summary": summary, "data": {}}  # fmt: skip
+    check = {
+        "id": "V7",
+        "verdict": "pass",
+        "kind": "tested",
+        "title": "Accuracy",
+        "summary": summary,
+        "data": {},
+    }
     report = {"checks": [check], "verdict": "pass", "sentence": "all is well", "report": "r.json"}
     assert show_verdict(Console(), report) == 0
     out = capsys.readouterr().out

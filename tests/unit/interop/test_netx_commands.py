@@ -57,8 +57,11 @@ def test_spikes_of_a_file_run_on_every_engine(
     made = command("convert", tiny, "-o", bundle, "--skip-input", "--timesteps", 15)
     assert [row["layer"] for row in made["layers"]] == ["conv1", "conv2"]
     assert made["options"] == {
-        "timesteps": 15, "pixel_range": None, "skip_input": True, "input_shape": None,
-    }  # fmt: skip
+        "timesteps": 15,
+        "pixel_range": None,
+        "skip_input": True,
+        "input_shape": None,
+    }
     engines = ["reference", "fast"]
     for engine in engines:
         done = command("run", bundle, "--data", recorded, "--engine", engine)

@@ -123,8 +123,10 @@ def test_weights_keep_their_value(
     synapse = network.layers[0].synapse
     assert isinstance(synapse, DenseSynapse)
     assert (synapse.weight.ravel().tolist(), synapse.sign, synapse.exponent) == (
-        stored, sign, exponent,
-    )  # fmt: skip
+        stored,
+        sign,
+        exponent,
+    )
     x = np.eye(4, dtype=np.uint8).reshape(4, 1, 4, 1, 1).repeat(3, axis=1)
     traces = ReferenceEngine().run(network, x, trace=True).traces
     assert traces is not None
@@ -209,12 +211,16 @@ NO_NEURON: Layer = dict.fromkeys(neuron(), None)
         ([dense(2, 3, weight=np.zeros((2, 3, 2)))], "weight has shape (2, 3, 2)"),
         ([IMAGE, {**conv(3, 2, (3, 3, 2)), **NO_NEURON}], "layer 1 (conv): has no neuron"),
         ([{"type": "dense", "weight": np.ones((2, 3)), "bias": [1, 0]}], "no neuron but a bias"),
-        ([{"type": "dense", "weight": np.ones((2, 3))}, dense(2, 2)],
-         "layer 1 (dense): gets nothing: the layer before it never fires"),
+        (
+            [{"type": "dense", "weight": np.ones((2, 3))}, dense(2, 2)],
+            "layer 1 (dense): gets nothing: the layer before it never fires",
+        ),
         ([dense(2, 3, weight=np.ones(7))], "its 7 numbers cannot be cut into 2 rows"),
         ([dense(2, 3, **neuron(vThMant=1 << 60))], "vThMant holds 1152921504606846976 (beyond"),
-        ([dense(2, 3, **neuron(vThMant=1 << 40))],
-         "vThMant is 1099511627776, the chip takes 0..131071 (up to 262143 only for a readout"),
+        (
+            [dense(2, 3, **neuron(vThMant=1 << 40))],
+            "vThMant is 1099511627776, the chip takes 0..131071 (up to 262143 only for a readout",
+        ),
         ([dense(2, 3, bias=np.array([1.5, 0]))], "bias holds 1.5 at [0], 1 such of 2"),
         ([dense(2, 3, bias=np.array([4096, 0]))], "bias spans 0..4096"),
         ([dense(2, 3, bias=np.arange(3))], "bias has shape (3,), expected (2,)"),
@@ -233,7 +239,7 @@ NO_NEURON: Layer = dict.fromkeys(neuron(), None)
         ([source(2, 2, 2, weight=[1, 2], **neuron())], "weight differs between"),
         ([source(2, 2, 2, weight=3)], "does not know: weight"),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_layer_and_reason(net: Path, layers: list[Layer], expected: str) -> None:
     message = refusal(net, *layers)
     assert expected in message
@@ -242,11 +248,20 @@ def test_refusals_name_layer_and_reason(net: Path, layers: list[Layer], expected
 
 def test_all_problems_are_named_at_once(net: Path) -> None:
     message = refusal(
-        net, IMAGE, conv(3, 2, (3, 3, 2), delay=2), {"type": "pool", "shape": (3, 1, 1)}, FLAT,
+        net,
+        IMAGE,
+        conv(3, 2, (3, 3, 2), delay=2),
+        {"type": "pool", "shape": (3, 1, 1)},
+        FLAT,
         dense(2, 3, weight=np.full((2, 3), 0.25), **neuron(type="RF")),
-    )  # fmt: skip
-    for part in ("4 problems", "layer 1 (conv): delay", "layer 2 (pool)", "layer 4 (dense): weight",
-                 "layer 4 (dense): neurons of type 'RF'"):  # fmt: skip
+    )
+    for part in (
+        "4 problems",
+        "layer 1 (conv): delay",
+        "layer 2 (pool)",
+        "layer 4 (dense): weight",
+        "layer 4 (dense): neurons of type 'RF'",
+    ):
         assert part in message
 
 

@@ -14,9 +14,20 @@ from spikeproof.interop.netx_rules import dense_loads_unchanged, integers
 
 @pytest.mark.parametrize(
     "weights",
-    [[1, -1], [127, -128], [254, -256], [3, 255], [0, 127], [-3, -5], [-255, -1], [-127, 0],
-     [-254, 0], [2, -4, 6], [129, -1]],
-)  # fmt: skip
+    [
+        [1, -1],
+        [127, -128],
+        [254, -256],
+        [3, 255],
+        [0, 127],
+        [-3, -5],
+        [-255, -1],
+        [-127, 0],
+        [-254, 0],
+        [2, -4, 6],
+        [129, -1],
+    ],
+)
 def test_these_are_kept(weights: list[int]) -> None:
     assert dense_loads_unchanged(np.array([weights])) is None
 

@@ -80,9 +80,11 @@ def host_dense() -> ChipLayer:
 
 KERNEL = np.resize(np.array([2, -4, 6], np.int16), (4, 1, 3, 3))
 CONV = ChipLayer(
-    "c", ConvSynapse(KERNEL, (2, 3, 3), (1, 1), (1, 1), (1, 1), 2),
-    LifNeuron(7, 30, np.arange(36, dtype=np.int32).reshape(4, 3, 3), 6, 4095), (4, 3, 3),
-)  # fmt: skip
+    "c",
+    ConvSynapse(KERNEL, (2, 3, 3), (1, 1), (1, 1), (1, 1), 2),
+    LifNeuron(7, 30, np.arange(36, dtype=np.int32).reshape(4, 3, 3), 6, 4095),
+    (4, 3, 3),
+)
 
 
 def parts(given: ChipNetwork) -> Any:
@@ -92,17 +94,19 @@ def parts(given: ChipNetwork) -> Any:
 
 FITS = {
     "spikes": network(CONV, dense(np.resize([2, -6], (3, 36)))),
-    "pixels": network(host(3, -9), dense(np.resize([1, -3], (3, 18)) * 2, exponent=-1),
-                      coding="pixels"),
+    "pixels": network(
+        host(3, -9), dense(np.resize([1, -3], (3, 18)) * 2, exponent=-1), coding="pixels"
+    ),
     "half a pixel": network(host(1, 0, 1), dense(np.resize([2, -6], (3, 18))), coding="pixels"),
     "host convolution": network(host_conv(), dense(np.resize([2, -6], (3, 16))), coding="pixels"),
     "host dense": network(host_dense(), dense(np.resize([2, -6], (3, 5))), coding="pixels"),
     "graded pixels": network(CONV, dense(np.resize([2, -6], (3, 36))), coding="pixels"),
     "flat graded pixels": network(dense(np.resize([2, -6], (3, 18))), coding="pixels"),
     "readout": network(dense(np.resize([2, 7], (3, 18)), ReadoutNeuron(bias(3, value=2), 6))),
-    "exponents": network(dense(np.resize([2, -6], (3, 18)),
-                               LifNeuron(5, 1, bias(3, value=128), 1), exponent=3)),
-}  # fmt: skip
+    "exponents": network(
+        dense(np.resize([2, -6], (3, 18)), LifNeuron(5, 1, bias(3, value=128), 1), exponent=3)
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -153,9 +157,7 @@ def test_the_file_says_it_in_lava_dls_words(tmp_path: Path) -> None:
         assert file["simulation/tSample"][()] == STEPS
 
 
-TABLE = TableLifNeuron(
-    np.full(STEPS, 4000, np.int32), np.full(STEPS, 640, np.int32), bias(1), 6
-)  # fmt: skip
+TABLE = TableLifNeuron(np.full(STEPS, 4000, np.int32), np.full(STEPS, 640, np.int32), bias(1), 6)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +169,12 @@ TABLE = TableLifNeuron(
         (network(dense([[0] * 18])), "d: all weights are 0"),
         (network(dense([[2] * 18], LifNeuron(5, 1, bias(1, value=32), 0))), "no multiples of 64"),
         (network(dense([[2] * 18], LifNeuron(5, 1, bias(1, value=4095), 7))), "reaches 8190"),
-        (network(replace(host(1, 0), neuron=LifNeuron(9, 5, bias(1, 1, 1), 2)), coding="pixels"),
-         "in: the host writes biases with exponent 2"),
+        (
+            network(replace(host(1, 0), neuron=LifNeuron(9, 5, bias(1, 1, 1), 2)), coding="pixels"),
+            "in: the host writes biases with exponent 2",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named(given: ChipNetwork, expected: str, tmp_path: Path) -> None:
     (problem,) = netx_problems(given)
     assert expected in problem
@@ -257,7 +261,7 @@ def test_all_obstacles_are_named_at_once() -> None:
     given = network(
         replace(CONV, neuron=replace(TABLE, bias=bias(1, 1, 1))),
         dense([[0] * 36], LifNeuron(5, 1, bias(1, value=1))),
-    )  # fmt: skip
+    )
     assert len(netx_problems(given)) == 3
 
 
@@ -268,7 +272,9 @@ def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
 
 def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    for action in (lambda: save_netx(FITS["readout"], tmp_path / "a.net"),
-                   lambda: netx_file.read_raw(tmp_path / "a.net")):  # fmt: skip
+    for action in (
+        lambda: save_netx(FITS["readout"], tmp_path / "a.net"),
+        lambda: netx_file.read_raw(tmp_path / "a.net"),
+    ):
         with pytest.raises(MissingExtraError, match="doctor --install netx"):
             action()

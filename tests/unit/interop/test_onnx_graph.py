@@ -54,8 +54,15 @@ def test_models_are_valid_standard_and_named(seed: int) -> None:
     onnx.checker.check_model(model, full_check=True)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", onnx_graph.OPSET)]
     layers = {layer.name for layer in network.layers}
-    shared = {"batch_size", "time_size", "step_numbers", "input_by_time", "last_values",
-              "spike_counts", "logits"}  # fmt: skip
+    shared = {
+        "batch_size",
+        "time_size",
+        "step_numbers",
+        "input_by_time",
+        "last_values",
+        "spike_counts",
+        "logits",
+    }
     values = []
     for graph in graphs(model.graph):
         assert graph.name and graph.doc_string
@@ -219,8 +226,9 @@ def test_a_model_too_large_for_its_format_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_an_illegal_network_is_refused_before_anything_else() -> None:
-    layer = ChipLayer("l1", DenseSynapse(np.array([[3]], np.int16)),
-                      ReadoutNeuron(np.zeros(1, np.int32)), (1,))  # fmt: skip
+    layer = ChipLayer(
+        "l1", DenseSynapse(np.array([[3]], np.int16)), ReadoutNeuron(np.zeros(1, np.int32)), (1,)
+    )
     with pytest.raises(GraphError, match="must be even"):
         onnx_graph.build_model(ChipNetwork("odd", (1, 1, 1), 1, (layer,)))
 

@@ -46,9 +46,13 @@ class OffByOne(FastEngine):
     name = "broken"
 
     def run(
-        self, network: ChipNetwork, x: NDArray[np.uint8], *, trace: bool = False,
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        *,
+        trace: bool = False,
         progress: Progress | None = None,
-    ) -> RunResult:  # fmt: skip
+    ) -> RunResult:
         result = super().run(network, x, trace=trace, progress=progress)
         first = next(iter((result.traces or {}).values()))
         values: Any = first.v if first.s is None else first.s

@@ -129,8 +129,12 @@ def test_a_temporary_file_says_whether_its_process_is_gone(tmp_path: Path) -> No
     assert is_left_behind(tmp_path / again)
     elsewhere = re.sub(r"\.[0-9a-f]{8}-", ".00000000-", done.stdout)
     assert not is_left_behind(tmp_path / elsewhere)
-    for name in ("x.npz", f".x{TEMPORARY}", done.stdout + ".txt",
-                 re.sub(r"-\d+-", f"-{10**30}-", done.stdout)):  # fmt: skip
+    for name in (
+        "x.npz",
+        f".x{TEMPORARY}",
+        done.stdout + ".txt",
+        re.sub(r"-\d+-", f"-{10**30}-", done.stdout),
+    ):
         assert not is_left_behind(tmp_path / name)
 
 
@@ -205,8 +209,12 @@ def reordered(data: bytes) -> bytes:
 def spaced_description(data: bytes) -> bytes:
     header = header_of(data)
     sealed = json.loads(header["__metadata__"]["spikeproof"])
-    return with_header(data, json.dumps({**header, "__metadata__": {
-        "spikeproof": json.dumps(sealed)}}, separators=(",", ":")))  # fmt: skip
+    return with_header(
+        data,
+        json.dumps(
+            {**header, "__metadata__": {"spikeproof": json.dumps(sealed)}}, separators=(",", ":")
+        ),
+    )
 
 
 def second_description(data: bytes) -> bytes:

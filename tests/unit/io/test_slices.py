@@ -68,8 +68,10 @@ def test_spikes(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_of_the_samples_and_not_of_their_file(tmp_path: Path) -> None:
-    forms = {open_samples(write(f, tmp_path), SHAPE).content_hash()
-             for f in ("stored", "compressed", "folder")}  # fmt: skip
+    forms = {
+        open_samples(write(f, tmp_path), SHAPE).content_hash()
+        for f in ("stored", "compressed", "folder")
+    }
     assert len(forms) == 1
     other = X.copy()
     other[10, 0, 3, 4] ^= 1

@@ -27,7 +27,7 @@ from spikeproof.ir.floats import (
     Lif,
     Linear,
     Readout,
-)  # fmt: skip
+)
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 
 
@@ -38,7 +38,9 @@ def every_float_node() -> FloatNetwork:
         return rng.normal(size=shape).astype(np.float32)
 
     return FloatNetwork(
-        "all", (2, 8, 8), 3,
+        "all",
+        (2, 8, 8),
+        3,
         (
             InputScale("scale", draw(2), np.ones(2, np.float32)),
             Conv2d("c", draw(4, 1, 3, 3), draw(4), (1, 1), (1, 1), (1, 1), 2),
@@ -49,7 +51,7 @@ def every_float_node() -> FloatNetwork:
             Linear("fc", draw(5, 64), None),
             Readout("out"),
         ),
-    )  # fmt: skip
+    )
 
 
 def test_float_network_round_trip() -> None:
@@ -86,35 +88,51 @@ def test_altered_documents_are_refused(change: object, words: str) -> None:
 def test_all_problems_of_a_float_network_are_listed() -> None:
     nan = np.full((3, 5), np.nan, np.float32)
     network = FloatNetwork(
-        "bad", (1, 4, 4), 2,
+        "bad",
+        (1, 4, 4),
+        2,
         (
             Linear("a", nan, None),
             Lif("l", 1.5, -1.0, True, np.ones(3, np.float32)),
             Lif("l", 0.5, 1.0),
         ),
-    )  # fmt: skip
+    )
     with pytest.raises(GraphError) as error:
         check_float(network)
     for words in (
-        "15 value(s) that are NaN", "expects 5 inputs", "leak is 1.5", "threshold is -1",
-        "gain has shape (3,)", "used twice: l", "last node must be a Readout",
-    ):  # fmt: skip
+        "15 value(s) that are NaN",
+        "expects 5 inputs",
+        "leak is 1.5",
+        "threshold is -1",
+        "gain has shape (3,)",
+        "used twice: l",
+        "last node must be a Readout",
+    ):
         assert words in str(error.value)
 
 
 def test_all_problems_of_a_chip_network_are_listed() -> None:
     bias = np.array([5000], np.int32)
-    first = ChipLayer("a", DenseSynapse(np.array([[300] * 4], np.int16)),
-                      LifNeuron(-1, 41, bias, 9, 4096), (2,))  # fmt: skip
+    first = ChipLayer(
+        "a", DenseSynapse(np.array([[300] * 4], np.int16)), LifNeuron(-1, 41, bias, 9, 4096), (2,)
+    )
     host = HostCurrent(DenseSynapse(np.array([[1, 1]], np.int16)), np.zeros(1, np.int64), 40)
     second = ChipLayer("b", host, LifNeuron(5, 41, np.ones(1, np.int32)), (1,))
     with pytest.raises(GraphError) as error:
         check_chip(ChipNetwork("bad net", (1, 2, 2), 0, (first, second)))
     for words in (
-        "weight spans 300..300", "threshold is -1", "mantissa spans 5000", "bias exponent is 9",
-        "du is 4096", "declares shape (2,)", "host shift 40", "only feed the first layer",
-        "bias in the current's offset", "'bad net'", "timesteps is 0",
-    ):  # fmt: skip
+        "weight spans 300..300",
+        "threshold is -1",
+        "mantissa spans 5000",
+        "bias exponent is 9",
+        "du is 4096",
+        "declares shape (2,)",
+        "host shift 40",
+        "only feed the first layer",
+        "bias in the current's offset",
+        "'bad net'",
+        "timesteps is 0",
+    ):
         assert words in str(error.value), words
 
 

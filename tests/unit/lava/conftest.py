@@ -50,8 +50,11 @@ def lava_script() -> Callable[[str], str]:
         head = "from spikeproof_lava import compat\ncompat.prepare('spkptest')\n"
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", head + textwrap.dedent(code)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -115,8 +118,9 @@ def long_run(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     def start() -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, str(script), str(Path(__file__).parent)],
-            env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+        )
         started.append(process)
         end = time.monotonic() + 30
         while not _memory(process.pid):

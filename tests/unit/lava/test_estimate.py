@@ -94,8 +94,16 @@ def test_unrolling_uses_32_bit_indices_and_little_more_memory_than_the_matrix() 
 
 
 def test_the_documented_size_of_a_vgg_11_is_what_is_counted(root: Path) -> None:
-    plan = [(3, 64, 32), (64, 128, 16), (128, 256, 16), (256, 512, 8), (512, 512, 8),
-            (512, 512, 8), (512, 512, 4), (512, 512, 4)]  # fmt: skip
+    plan = [
+        (3, 64, 32),
+        (64, 128, 16),
+        (128, 256, 16),
+        (256, 512, 8),
+        (512, 512, 8),
+        (512, 512, 8),
+        (512, 512, 4),
+        (512, 512, 4),
+    ]
     convolutions = sum(
         unroll.count_synapses(
             chip.ConvSynapse(

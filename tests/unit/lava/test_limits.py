@@ -55,10 +55,19 @@ def test_a_shared_kernel_is_no_proof_of_not_fitting(tiny: chip.ChipNetwork) -> N
 
 @pytest.mark.parametrize(
     ("weights", "sign", "bits"),
-    [([254, -256, 0], "mixed", 8), ([126, -128], "mixed", 7), ([126, -130], "mixed", 8),
-     ([128, -2], "mixed", 8), ([2, -2], "mixed", 2), ([-2, 0], "mixed", 1), ([2, 2], "mixed", 2),
-     ([255, 1], "excitatory", 8), ([127, 0], "excitatory", 7), ([-1, -255], "inhibitory", 8)],
-)  # fmt: skip
+    [
+        ([254, -256, 0], "mixed", 8),
+        ([126, -128], "mixed", 7),
+        ([126, -130], "mixed", 8),
+        ([128, -2], "mixed", 8),
+        ([2, -2], "mixed", 2),
+        ([-2, 0], "mixed", 1),
+        ([2, 2], "mixed", 2),
+        ([255, 1], "excitatory", 8),
+        ([127, 0], "excitatory", 7),
+        ([-1, -255], "inhibitory", 8),
+    ],
+)
 def test_a_weight_takes_the_bits_its_layer_needs(
     weights: list[int], sign: chip.Sign, bits: int
 ) -> None:

@@ -135,9 +135,11 @@ def test_error_of_the_worker_keeps_its_type_and_hint(
 ) -> None:
     odd = chip.DenseSynapse(np.ones((3, 32), np.int16) * 3)
     broken = chip.ChipNetwork(
-        "odd", tiny.input_shape, 3, (tiny.layers[0], chip.ChipLayer(
-            "out", odd, tiny.layers[1].neuron, (3,))),
-    )  # fmt: skip
+        "odd",
+        tiny.input_shape,
+        3,
+        (tiny.layers[0], chip.ChipLayer("out", odd, tiny.layers[1].neuron, (3,))),
+    )
     place = private_temp / "job_000000"
     place.mkdir()
     write_job(place, broken, images(1), trace=False)

@@ -100,9 +100,15 @@ def hosted(tiny: chip.ChipNetwork, exponent: int, du: int = 4095) -> chip.ChipNe
     return replace(tiny, layers=(first, tiny.layers[1]))
 
 
-@pytest.mark.parametrize(("exponent", "du", "expected"), [
-    (6, 4095, None), (7, 4095, None), (5, 4095, "steps of 32"), (6, 4094, "synaptic filter"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("exponent", "du", "expected"),
+    [
+        (6, 4095, None),
+        (7, 4095, None),
+        (5, 4095, "steps of 32"),
+        (6, 4094, "synaptic filter"),
+    ],
+)
 def test_hardware_takes_host_currents_that_graded_spikes_can_carry(
     tiny: chip.ChipNetwork, exponent: int, du: int, expected: str | None
 ) -> None:

@@ -195,8 +195,10 @@ def test_host_currents_are_rounded_by_a_second_implementation(
 def test_the_folder_lava_executes_holds_only_processes() -> None:
     folder = Path(spikeproof_lava.__path__[0]) / "processes"
     assert {p.name for p in folder.iterdir() if p.name != "__pycache__"} == {
-        "__init__.py", "process.py", "models.py",
-    }  # fmt: skip
+        "__init__.py",
+        "process.py",
+        "models.py",
+    }
     allowed = (ast.Import, ast.ImportFrom, ast.ClassDef)
     for path in folder.glob("*.py"):
         for node in ast.parse(path.read_text()).body:

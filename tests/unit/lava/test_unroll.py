@@ -27,9 +27,14 @@ def _direct(conv: chip.ConvSynapse, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation", "groups"),
-    [((1, 1), (0, 0), (1, 1), 1), ((2, 1), (1, 2), (1, 1), 1), ((1, 2), (2, 0), (2, 1), 2),
-     ((3, 3), (1, 1), (1, 2), 4), ((1, 1), (3, 3), (1, 1), 2)],
-)  # fmt: skip
+    [
+        ((1, 1), (0, 0), (1, 1), 1),
+        ((2, 1), (1, 2), (1, 1), 1),
+        ((1, 2), (2, 0), (2, 1), 2),
+        ((3, 3), (1, 1), (1, 2), 4),
+        ((1, 1), (3, 3), (1, 1), 2),
+    ],
+)
 def test_unrolled_equals_direct(
     stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], groups: int
 ) -> None:

@@ -77,9 +77,10 @@ def test_a_synaptic_filter_is_followed_and_the_input_left_alone() -> None:
     weight = np.full((2, 4), 64, np.int16)
     bias = np.array([5, -3], np.int32)
     layers = (
-        chip.ChipLayer("l1", chip.DenseSynapse(weight), chip.LifNeuron(400, 100, bias, 2, 2000),
-                       (2,)),
-    )  # fmt: skip
+        chip.ChipLayer(
+            "l1", chip.DenseSynapse(weight), chip.LifNeuron(400, 100, bias, 2, 2000), (2,)
+        ),
+    )
     for coding in ("pixels", "spikes"):
         network = chip.ChipNetwork("filter", (1, 2, 2), 6, layers, coding)
         x = np.ones((1, 1, 2, 2) if coding == "pixels" else (1, 6, 1, 2, 2), np.uint8)
@@ -92,8 +93,11 @@ def test_a_synaptic_filter_is_followed_and_the_input_left_alone() -> None:
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_other_simulators_run_the_same_network(name: str) -> None:
-    modules = {"snntorch": "snntorch", "spikingjelly": "spikingjelly.activation_based",
-               "slayer": "lava.lib.dl.slayer"}  # fmt: skip
+    modules = {
+        "snntorch": "snntorch",
+        "spikingjelly": "spikingjelly.activation_based",
+        "slayer": "lava.lib.dl.slayer",
+    }
     pytest.importorskip(modules[name], reason=f"{name} is not installed: spikeproof[bench]")
     for net in (mlp_net(), zoo("fmnist-lif-natural")):
         x = net.draw(np.random.default_rng(4), 64)

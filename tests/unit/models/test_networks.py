@@ -123,10 +123,18 @@ def test_a_network_without_neurons_has_no_last_current():
 def test_the_zoo_architecture_has_the_expected_shapes():
     network = small_conv()
     weights = {n.name: n.weight.shape for n in network.nodes if hasattr(n, "weight")}
-    assert weights == {"conv1": (24, 1, 3, 3), "conv2": (48, 24, 3, 3),
-                       "fc3": (128, 48 * 49), "fc": (10, 128)}  # fmt: skip
+    assert weights == {
+        "conv1": (24, 1, 3, 3),
+        "conv2": (48, 24, 3, 3),
+        "fc3": (128, 48 * 49),
+        "fc": (10, 128),
+    }
     assert [n.name for n in network.nodes if isinstance(n, floats.Lif | floats.Readout)] == [
-        "l1", "l2", "l3", "out"]  # fmt: skip
+        "l1",
+        "l2",
+        "l3",
+        "out",
+    ]
 
 
 @pytest.mark.parametrize(("depth", "spiking"), [(5, 5), (11, 10)])

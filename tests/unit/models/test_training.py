@@ -125,8 +125,9 @@ def test_the_checkpoint_holds_network_recipe_and_history(tmp_path, data_dir):
 
 
 def test_training_learns(tmp_path, data_dir):
-    recipe = write_recipe(tmp_path, mode='"natural"', rho="0.0", epochs="25", crop_padding="0",
-                          learning_rate="5e-3")  # fmt: skip
+    recipe = write_recipe(
+        tmp_path, mode='"natural"', rho="0.0", epochs="25", crop_padding="0", learning_rate="5e-3"
+    )
     path = train(recipe, tmp_path / "out", data_dir=data_dir)
     history = load_checkpoint(path).training["history"]
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
@@ -139,9 +140,11 @@ def test_training_learns(tmp_path, data_dir):
 )
 def test_every_mode_trains_with_and_without_mppd(mode, rho):
     recipe = Recipe(
-        name="t", network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif"},
-        perturbation={"mode": mode, "steps": 2}, objective={"rho": rho},
-    )  # fmt: skip
+        name="t",
+        network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif"},
+        perturbation={"mode": mode, "steps": 2},
+        objective={"rho": rho},
+    )
     model = SpikingNetwork(recipe.build_network(), "positive")
     x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 3])
     loss = training_loss(model, x, y, recipe, recipe.perturbation.attack(), seeded(0, 0, 0))
@@ -152,8 +155,11 @@ def test_every_mode_trains_with_and_without_mppd(mode, rho):
 
 
 def test_mppd_adds_to_the_loss_what_the_definition_says():
-    setting = {"name": "t", "network": {"architecture": "mlp", "hidden": (8,)},
-               "perturbation": {"mode": "gaussian", "strength": 64}}  # fmt: skip
+    setting = {
+        "name": "t",
+        "network": {"architecture": "mlp", "hidden": (8,)},
+        "perturbation": {"mode": "gaussian", "strength": 64},
+    }
     x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 3])
     losses = []
     for rho in (0.0, 1.0, 2.0):
@@ -173,7 +179,8 @@ def test_weight_decay_leaves_gains_biases_and_norms_alone():
     assert all(p.ndim > 1 for p in decayed["params"])
     assert plain["weight_decay"] == 0
     assert {id(m.raw_gain) for m in model.layers if hasattr(m, "raw_gain")} <= {
-        id(p) for p in plain["params"]}  # fmt: skip
+        id(p) for p in plain["params"]
+    }
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path, data_dir):
@@ -315,8 +322,12 @@ def test_augmentation_shifts_and_flips_whole_images():
 
 
 def test_robust_recipes_are_selected_by_clean_and_attacked_accuracy():
-    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
-                    perturbation={"mode": "fgsm"}, selection={"pgd_steps": 1})  # fmt: skip
+    recipe = Recipe(
+        name="t",
+        network={"architecture": "mlp", "hidden": (8,)},
+        perturbation={"mode": "fgsm"},
+        selection={"pgd_steps": 1},
+    )
     model = SpikingNetwork(recipe.build_network())
     images = ImageSet(np.zeros((6, 1, 28, 28), np.uint8), np.zeros(6, np.int64))
     found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
@@ -339,9 +350,12 @@ def test_an_image_counts_as_robust_only_if_pgd_fails_with_every_width(monkeypatc
         return right
 
     monkeypatch.setattr(steps, "correct", correct)
-    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
-                    perturbation={"mode": "fgsm", "strength": 6},
-                    selection={"pgd_steps": 3, "surrogate_widths": (0.25, 0.5, 2.0)})  # fmt: skip
+    recipe = Recipe(
+        name="t",
+        network={"architecture": "mlp", "hidden": (8,)},
+        perturbation={"mode": "fgsm", "strength": 6},
+        selection={"pgd_steps": 3, "surrogate_widths": (0.25, 0.5, 2.0)},
+    )
     images = ImageSet(np.zeros((6, 1, 28, 28), np.uint8), np.zeros(6, np.int64))
     model = SpikingNetwork(recipe.build_network())
     found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
@@ -362,8 +376,11 @@ class _NotesWidth:
 
 
 def test_training_attacks_draw_from_the_widths_of_the_recipe_and_the_loss_keeps_its_own():
-    recipe = Recipe(name="t", network={"architecture": "mlp", "hidden": (8,)},
-                    perturbation={"mode": "pgd", "surrogate_widths": (0.25, 2.0)})  # fmt: skip
+    recipe = Recipe(
+        name="t",
+        network={"architecture": "mlp", "hidden": (8,)},
+        perturbation={"mode": "pgd", "surrogate_widths": (0.25, 2.0)},
+    )
     model, attack = SpikingNetwork(recipe.build_network()), _NotesWidth()
     x, y, generator = torch.rand(2, 1, 28, 28), torch.tensor([0, 1]), seeded(0, 0, 2)
     for _ in range(20):
@@ -383,10 +400,11 @@ def test_the_settings_of_the_objective_reach_the_mppd_loss(monkeypatch, detach, 
 
     monkeypatch.setattr(steps, "ms_mppd_loss", note)
     recipe = Recipe(
-        name="t", network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif", "leak": 0.5},
+        name="t",
+        network={"architecture": "mlp", "hidden": (8,), "neuron": "dlif", "leak": 0.5},
         perturbation={"mode": "gaussian", "strength": 64},
         objective={"rho": 1.0, "detach_clean": detach, "mppd_with_gain": with_gain},
-    )  # fmt: skip
+    )
     model = SpikingNetwork(recipe.build_network(), "positive")
     x, y = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
     attack = recipe.perturbation.attack()

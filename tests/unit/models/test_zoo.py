@@ -85,8 +85,10 @@ def test_the_cards_take_their_images_from_the_folder_named(tmp_path, capsys):
 
 def test_the_three_networks_are_there():
     assert {p.stem for p in CHECKPOINTS} >= {
-        "fmnist-lif-natural", "fmnist-lif-adversarial", "fmnist-dlif-adversarial-mppd",
-    }  # fmt: skip
+        "fmnist-lif-natural",
+        "fmnist-lif-adversarial",
+        "fmnist-dlif-adversarial-mppd",
+    }
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
@@ -155,9 +157,12 @@ def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(cards, "load_dataset", lambda name, split, data_dir: images)
     training = {
         "recipe": Recipe(name="tiny", description="A test").model_dump(mode="json"),
-        "training_images": 60_000, "training_data_sha256": "0" * 64, "selected_epoch": 1,
-        "history": [{"epoch": 1, "loss": 1.0, "clean": 0.5, "score": 0.5}], "torch": "2",
-    }  # fmt: skip
+        "training_images": 60_000,
+        "training_data_sha256": "0" * 64,
+        "selected_epoch": 1,
+        "history": [{"epoch": 1, "loss": 1.0, "clean": 0.5, "score": 0.5}],
+        "torch": "2",
+    }
     path = tmp_path / "tiny.ckpt"
     network = mlp("tiny", hidden=(6,), neuron=NeuronSpec("dlif"))
     save_checkpoint(path, Checkpoint(network, training))

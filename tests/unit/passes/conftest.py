@@ -28,15 +28,20 @@ def make_network() -> MakeNetwork:
         leak = 1 - 41 / 4096
         nodes = (
             Conv2d("conv1", rng.normal(0, 0.8, (6, 1, 3, 3)), None, (2, 2), (1, 1)),
-            BatchNorm2d("bn1", rng.uniform(0.5, 1.5, 6), rng.normal(0, 0.2, 6),
-                        rng.normal(0, 0.2, 6), rng.uniform(0.2, 1, 6)),
+            BatchNorm2d(
+                "bn1",
+                rng.uniform(0.5, 1.5, 6),
+                rng.normal(0, 0.2, 6),
+                rng.normal(0, 0.2, 6),
+                rng.uniform(0.2, 1, 6),
+            ),
             Lif("l1", leak, 1.0, strict, first),
             Flatten("flat"),
             Linear("fc1", rng.normal(0, 0.3, (20, 96)), rng.normal(0, 0.1, 20)),
             Lif("l2", leak, 1.0, strict, second),
             Linear("fc2", rng.normal(0, 0.5, (5, 20)), None),
             Readout("out"),
-        )  # fmt: skip
+        )
         return FloatNetwork("small", (1, 8, 8), 4, nodes)
 
     return build

@@ -76,8 +76,12 @@ def test_a_convolution_is_what_its_definition_says(seed: int) -> None:
     np.testing.assert_allclose(apply(first, x, 2 * first.weight), 2 * expected, atol=1e-12)
     synapse = chip.ConvSynapse(
         np.rint(8 * first.weight).astype(np.int16),
-        (shape[0], shape[1], shape[2]), first.stride, first.padding, first.dilation, first.groups,
-    )  # fmt: skip
+        (shape[0], shape[1], shape[2]),
+        first.stride,
+        first.padding,
+        first.dilation,
+        first.groups,
+    )
     np.testing.assert_array_equal(
         apply(synapse, x), apply(Conv2d("c", synapse.weight, None, *first_geometry(first)), x)
     )

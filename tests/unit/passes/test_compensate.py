@@ -29,8 +29,9 @@ def test_unseen_inputs_come_out_closer(end: Lif | Readout, bits: int) -> None:
         layer, inputs = dense(seed, end)
         rounding = compensation(layer, inputs[:200])
         nearest, fitted = (
-            round_layer(layer, 200.0, bits), round_layer(layer, 200.0, bits, rounding)
-        )  # fmt: skip
+            round_layer(layer, 200.0, bits),
+            round_layer(layer, 200.0, bits, rounding),
+        )
         plain, compensated = score(layer, inputs[200:], [nearest, fitted])
         better += compensated.error < 0.7 * plain.error
     assert better >= 5

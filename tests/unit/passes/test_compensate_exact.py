@@ -56,8 +56,10 @@ def test_blocks_change_nothing(fan_in: int, scale: float) -> None:
     assert clips > 0.1 if scale == 200.0 else clips == 0
 
 
-@pytest.mark.parametrize("end", [Lif("l1", 0.6, 1.0, True, np.array([1.0, 2.0, 0.7])),
-                                 Lif("l1", 0.6, 1.0), Readout("out")])  # fmt: skip
+@pytest.mark.parametrize(
+    "end",
+    [Lif("l1", 0.6, 1.0, True, np.array([1.0, 2.0, 0.7])), Lif("l1", 0.6, 1.0), Readout("out")],
+)
 def test_the_factor_comes_from_the_leaky_sums_of_the_inputs(end: Any) -> None:
     rng = np.random.default_rng(2)
     layer = FloatLayer(Linear("fc", rng.normal(size=(3, 9)), None), end, (9,), 3, False)
@@ -81,8 +83,9 @@ def test_the_factor_comes_from_the_leaky_sums_of_the_inputs(end: Any) -> None:
 
 def _with_a_bias_per_position(seed: int) -> tuple[FloatLayer, NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
-    linear = Conv2d("c", rng.normal(size=(5, 3, 3, 3)) / 4, rng.normal(size=(5, 6, 6)),
-                    (1, 1), (1, 1))  # fmt: skip
+    linear = Conv2d(
+        "c", rng.normal(size=(5, 3, 3, 3)) / 4, rng.normal(size=(5, 6, 6)), (1, 1), (1, 1)
+    )
     layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (3, 6, 6), 2, False)
     return layer, _spikes(rng, 120, 2, 3, 6, 6)
 
@@ -137,8 +140,10 @@ def test_the_images_that_judge_are_not_fitted_to() -> None:
     weight = rng.normal(size=(1, 40))
     layer = FloatLayer(Linear("fc", weight, None), Readout("out"), (40,), 1, False)
     inputs = _spikes(rng, 120, 1, 40)
-    halves = [round_layer(layer, _max_abs(weight), 4, compensation(layer, x)).layer.synapse
-              for x in (inputs[::2], inputs)]  # fmt: skip
+    halves = [
+        round_layer(layer, _max_abs(weight), 4, compensation(layer, x)).layer.synapse
+        for x in (inputs[::2], inputs)
+    ]
     setting = Setting(inputs, np.ones(40, np.int64), bits=4, search=False)
     best: Any = choose(layer, setting, "spikes").candidate.layer.synapse
     on_half, on_all = (np.asarray(getattr(h, "weight", None)) for h in halves)

@@ -201,9 +201,25 @@ def test_the_table_has_every_column(make_network: Any, images: Images) -> None:
     assert rows[0]["kind"] in {"conv", "host conv"}
     assert set(rows[0]["coding_flip_rates"]) == {"graded", "bias"}
     assert rows[0]["synapses"] == 6 * 11 * 11  # taps on the zero padding do not count
-    expected = {"layer", "kind", "neuron", "inputs", "neurons", "synapses", "weight_bits", "scale",
-                "clipped_share", "threshold", "dv", "bias_exponent", "flip_rate_calibration",
-                "sum_bound", "v_low", "v_high", "headroom_bits"}  # fmt: skip
+    expected = {
+        "layer",
+        "kind",
+        "neuron",
+        "inputs",
+        "neurons",
+        "synapses",
+        "weight_bits",
+        "scale",
+        "clipped_share",
+        "threshold",
+        "dv",
+        "bias_exponent",
+        "flip_rate_calibration",
+        "sum_bound",
+        "v_low",
+        "v_high",
+        "headroom_bits",
+    }
     assert all(expected <= set(row) for row in rows)
 
 

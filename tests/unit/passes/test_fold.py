@@ -94,8 +94,13 @@ def test_batch_norm_keeps_one_bias_per_channel(
     network = make_network()
     folded = apply_pass(FOLD, network)
     assert [type(n).__name__ for n in folded.nodes] == [
-        "Conv2d", "Lif", "Linear", "Lif", "Linear", "Readout",
-    ]  # fmt: skip
+        "Conv2d",
+        "Lif",
+        "Linear",
+        "Lif",
+        "Linear",
+        "Readout",
+    ]
     first: Any = folded.nodes[0]
     assert first.bias.shape == (6,)
     assert all(n.weight.dtype == np.float64 for n in folded.nodes[::2] if hasattr(n, "weight"))

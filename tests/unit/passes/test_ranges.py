@@ -52,8 +52,9 @@ def test_a_synaptic_filter_widens_u() -> None:
 
 
 def test_neurons_that_cannot_fire_send_nothing() -> None:
-    quiet = ChipLayer("quiet", DenseSynapse(np.array([[2]], np.int16)),
-                      LifNeuron(1000, 0, NO_BIAS), (1,))  # fmt: skip
+    quiet = ChipLayer(
+        "quiet", DenseSynapse(np.array([[2]], np.int16)), LifNeuron(1000, 0, NO_BIAS), (1,)
+    )
     last = ChipLayer("out", DenseSynapse(np.array([[254]], np.int16)), ReadoutNeuron(NO_BIAS), (1,))
     ranges = certify_ranges(ChipNetwork("n", (1, 1, 1), 3, (quiet, last), "spikes"))
     assert ranges[1].v_high == 0
@@ -70,8 +71,12 @@ def test_a_host_current_is_bounded_over_all_images() -> None:
 def test_every_overflowing_layer_is_listed() -> None:
     wide = np.full((1, 2000), 254, np.int16)
     first = ChipLayer("l1", DenseSynapse(wide), LifNeuron(1, 0, NO_BIAS), (1,))
-    last = ChipLayer("out", DenseSynapse(np.array([[254]], np.int16)),
-                     ReadoutNeuron(np.array([4095], np.int32), 7), (1,))  # fmt: skip
+    last = ChipLayer(
+        "out",
+        DenseSynapse(np.array([[254]], np.int16)),
+        ReadoutNeuron(np.array([4095], np.int32), 7),
+        (1,),
+    )
     with pytest.raises(RangeError) as caught:
         check_ranges(ChipNetwork("wide", (1, 1, 2000), 20, (first, last), "spikes"))
     text = str(caught.value)

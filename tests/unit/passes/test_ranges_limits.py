@@ -53,16 +53,22 @@ def _filtered(total: int, keep: int) -> ChipNetwork:
 
 
 CASES: dict[str, tuple[ChipNetwork, ChipNetwork]] = {
-    "synaptic sum": (_network(TOP, ReadoutNeuron(_bias(0))),
-                     _network(TOP + 1, ReadoutNeuron(_bias(-100)))),
+    "synaptic sum": (
+        _network(TOP, ReadoutNeuron(_bias(0))),
+        _network(TOP + 1, ReadoutNeuron(_bias(-100))),
+    ),
     "u": (_filtered(129_773, 41), _filtered(126_770, 139)),  # 2^23 - 1 and 2^23
     "v": (_network(TOP, LifNeuron(TOP, 0, _bias(63))), _network(TOP, LifNeuron(TOP, 0, _bias(64)))),
-    "v below": (_network(-TOP, LifNeuron(TOP, 0, _bias(-63))),
-                _network(-TOP, LifNeuron(TOP, 0, _bias(-64)))),
-    "v of a readout": (_network(TOP, ReadoutNeuron(_bias(0))),
-                       _network(TOP, ReadoutNeuron(_bias(1)))),
+    "v below": (
+        _network(-TOP, LifNeuron(TOP, 0, _bias(-63))),
+        _network(-TOP, LifNeuron(TOP, 0, _bias(-64))),
+    ),
+    "v of a readout": (
+        _network(TOP, ReadoutNeuron(_bias(0))),
+        _network(TOP, ReadoutNeuron(_bias(1))),
+    ),
     "host mantissa": (_host(15), _host(16)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("quantity", CASES)
@@ -136,10 +142,12 @@ def test_a_neuron_that_must_fire_starts_again_at_zero_each_time() -> None:
 def test_only_a_neuron_that_can_pass_its_threshold_feeds_the_next_layer(
     weight: int, reached: int
 ) -> None:
-    first = ChipLayer("l1", DenseSynapse(np.array([[weight]], np.int16)),
-                      LifNeuron(10, 4096, _bias(0)), (1,))  # fmt: skip
-    last = ChipLayer("out", DenseSynapse(np.array([[254]], np.int16)),
-                     ReadoutNeuron(_bias(0)), (1,))  # fmt: skip
+    first = ChipLayer(
+        "l1", DenseSynapse(np.array([[weight]], np.int16)), LifNeuron(10, 4096, _bias(0)), (1,)
+    )
+    last = ChipLayer(
+        "out", DenseSynapse(np.array([[254]], np.int16)), ReadoutNeuron(_bias(0)), (1,)
+    )
     network = ChipNetwork("chain", (1, 1, 1), 1, (first, last), "spikes")
     assert certify_ranges(network)[1].v_high == reached
 

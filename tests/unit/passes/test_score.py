@@ -20,8 +20,12 @@ def test_a_host_sum_beyond_24_bits_rounds_like_the_chip(exponent: int) -> None:
     half = (1 << (shift - 1)) - sum_ % (1 << shift)  # sum + half lies exactly between two mantissas
     offset = np.array([half - 1, half, half + 1])
     inner = DenseSynapse(np.full((3, 3), 32767, np.int32))
-    built = ChipLayer("l1", HostCurrent(inner, offset, shift),
-                      LifNeuron(2**17 - 1, 0, np.zeros(1, np.int32), exponent), (3,))  # fmt: skip
+    built = ChipLayer(
+        "l1",
+        HostCurrent(inner, offset, shift),
+        LifNeuron(2**17 - 1, 0, np.zeros(1, np.int32), exponent),
+        (3,),
+    )
     network = ChipNetwork("host", (1, 1, 3), 1, (built,))
     x = np.array([255, 255, 3], np.uint8).reshape(1, 1, 1, 3)
     traces = ReferenceEngine().run(network, x, trace=True).traces

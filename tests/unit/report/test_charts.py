@@ -80,12 +80,21 @@ def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> N
 def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:
     """Clean on 1 000 images joined with noise on the first 400 made noise seem to help."""
     rows = [
-        AccuracyRow(perturbation="clean", strength=0, samples=1000, float_accuracy=0.80,
-                    chip_accuracy=0.80),
-        AccuracyRow(perturbation="gaussian", strength=8, samples=400, float_accuracy=0.85,
-                    chip_accuracy=0.85, clean_float_accuracy=0.87, clean_chip_accuracy=0.86,
-                    clean_float_ci=(0.84, 0.99), clean_chip_ci=(0.83, 0.90)),
-    ]  # fmt: skip
+        AccuracyRow(
+            perturbation="clean", strength=0, samples=1000, float_accuracy=0.80, chip_accuracy=0.80
+        ),
+        AccuracyRow(
+            perturbation="gaussian",
+            strength=8,
+            samples=400,
+            float_accuracy=0.85,
+            chip_accuracy=0.85,
+            clean_float_accuracy=0.87,
+            clean_chip_accuracy=0.86,
+            clean_float_ci=(0.84, 0.99),
+            clean_chip_ci=(0.83, 0.90),
+        ),
+    ]
     (chart,) = accuracy_curves(rows)
     assert "at 0/255 trained 87.0 %, chip 86.0 %" in chart.svg
     assert "80.0 %" not in chart.svg

@@ -154,9 +154,16 @@ def test_many_classes_give_a_list_of_mistakes_instead_of_a_matrix(raw: Any) -> N
 
 @pytest.mark.parametrize(
     ("shape", "pixels"),
-    [([1, 2, 2], "AAA"), ([1, 2, 2], "AAAA"), ([2, 1, 1], "AAA="), ([1, 0, 4], ""), ([], ""),
-     ([1, 99999, 99999], "AAAA"), ([1, 2, 2], "<b>")],
-)  # fmt: skip
+    [
+        ([1, 2, 2], "AAA"),
+        ([1, 2, 2], "AAAA"),
+        ([2, 1, 1], "AAA="),
+        ([1, 0, 4], ""),
+        ([], ""),
+        ([1, 99999, 99999], "AAAA"),
+        ([1, 2, 2], "<b>"),
+    ],
+)
 def test_pixels_that_are_no_image_are_left_out(shape: list[int], pixels: str) -> None:
     assert png_uri(shape, pixels) == ""
 

@@ -22,10 +22,17 @@ Make = Callable[..., dict[str, Any]]
 def _reason(
     value: float, verdict: str = "fail", needed: int | None = None, try_: str = ""
 ) -> Reason:
-    return Reason.model_validate({
-        "verdict": verdict, "criterion": "c", "value": value, "limit": 10.0, "unit": "%",
-        "images_needed": needed, "try": try_ or "Convert anew.",
-    })  # fmt: skip
+    return Reason.model_validate(
+        {
+            "verdict": verdict,
+            "criterion": "c",
+            "value": value,
+            "limit": 10.0,
+            "unit": "%",
+            "images_needed": needed,
+            "try": try_ or "Convert anew.",
+        }
+    )
 
 
 def _check(identifier: str, verdict: str, reasons: list[Reason]) -> Check:
@@ -36,10 +43,11 @@ def _check(identifier: str, verdict: str, reasons: list[Reason]) -> Check:
 
 def test_failed_checks_come_first_and_what_passed_is_not_mentioned() -> None:
     checks = [
-        _check("V1", "pass", []), _check("V3", "info", []),
+        _check("V1", "pass", []),
+        _check("V3", "info", []),
         _check("V5", "inconclusive", [_reason(8, "inconclusive")]),
         _check("V7", "fail", [_reason(12)]),
-    ]  # fmt: skip
+    ]
     assert [e.check.id for e in explain(checks)] == ["V7", "V5"]
 
 
@@ -52,9 +60,7 @@ def test_many_reasons_are_counted_and_their_advice_is_said_once() -> None:
 
 def test_the_advice_names_the_images_that_decide_all_of_them() -> None:
     """The largest number counts, also where the reason that needs it is not among those shown."""
-    reasons = [
-        _reason(9, "inconclusive", n, f"--images {n}") for n in (299, 1200, 400, 320)
-    ]  # fmt: skip
+    reasons = [_reason(9, "inconclusive", n, f"--images {n}") for n in (299, 1200, 400, 320)]
     (told,) = explain([_check("V5", "inconclusive", reasons)], most=1)
     assert told.advice == ("--images 1200",)
 
@@ -110,9 +116,14 @@ def test_a_report_without_reasons_still_renders(make_report: Make) -> None:
 def test_every_kind_of_perturbation_gets_its_number_and_only_the_largest() -> None:
     def open_(kind: str, needed: int, would: str = "pass") -> Reason:
         return Reason.model_validate(
-            {**_reason(9, "inconclusive", needed, f"--set samples.{kind}={needed}").model_dump(
-                by_alias=True), "perturbation": f"{kind} 8/255", "would": would}
-        )  # fmt: skip
+            {
+                **_reason(9, "inconclusive", needed, f"--set samples.{kind}={needed}").model_dump(
+                    by_alias=True
+                ),
+                "perturbation": f"{kind} 8/255",
+                "would": would,
+            }
+        )
 
     reasons = [open_("gaussian", n) for n in (299, 1791, 1700, 1600)] + [open_("pgd", 445)]
     (told,) = explain([_check("V5", "inconclusive", reasons)])

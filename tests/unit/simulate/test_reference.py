@@ -14,7 +14,7 @@ from spikeproof.ir.chip import (
     Neuron,
     ReadoutNeuron,
     TableLifNeuron,
-)  # fmt: skip
+)
 from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.simulate.trace import LayerTrace
 
@@ -108,8 +108,9 @@ def test_convolution_is_cross_correlation_with_stride_and_padding() -> None:
 
 
 def test_samples_do_not_influence_each_other() -> None:
-    layer = ChipLayer("l1", DenseSynapse(np.array([[10]], np.int16)),
-                      LifNeuron(30, 41, NO_BIAS, du=100), (1,))  # fmt: skip
+    layer = ChipLayer(
+        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS, du=100), (1,)
+    )
     network = ChipNetwork("n", (1, 1, 1), 5, (layer,), "spikes")
     x = np.random.default_rng(0).integers(0, 2, (4, 5, 1, 1, 1)).astype(np.uint8)
     together = ReferenceEngine().run(network, x, trace=True).traces
@@ -129,8 +130,9 @@ def test_samples_do_not_influence_each_other() -> None:
     ],
 )
 def test_wrong_input_is_refused(x: np.ndarray, words: str) -> None:
-    layer = ChipLayer("l1", DenseSynapse(np.array([[10]], np.int16)),
-                      LifNeuron(30, 41, NO_BIAS), (1,))  # fmt: skip
+    layer = ChipLayer(
+        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS), (1,)
+    )
     network = ChipNetwork("n", (1, 1, 1), 5, (layer,))
     with pytest.raises(InputError, match=words):
         ReferenceEngine().run(network, x)

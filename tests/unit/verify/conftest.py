@@ -79,14 +79,26 @@ def table_case() -> Case:
 def config() -> VerifyConfig:
     """Return wide limits that a 6x6 network of 320 images can establish."""
     return load_config(
-        "quick", engine="fast", lava_samples=4,
-        samples={"accuracy": 320, "gaussian": 320, "fgsm": 320, "pgd": 320, "stages": 30,
-                 "boundary": 30},
+        "quick",
+        engine="fast",
+        lava_samples=4,
+        samples={
+            "accuracy": 320,
+            "gaussian": 320,
+            "fgsm": 320,
+            "pgd": 320,
+            "stages": 30,
+            "boundary": 30,
+        },
         perturbations={"gaussian": [48], "fgsm": [], "pgd": []},
         margins={"clean": 0.2, "gaussian": 0.2},
-        mppd={"median_difference": 0.2, "p99_difference": 0.9, "spearman": 0.5,
-              "ratio": [0.8, 1.25]},
-    )  # fmt: skip
+        mppd={
+            "median_difference": 0.2,
+            "p99_difference": 0.9,
+            "spearman": 0.5,
+            "ratio": [0.8, 1.25],
+        },
+    )
 
 
 def noise(item: Any, network: Any, x: Any, y: Any, *, seed: int, compare: bool) -> Crafted:
@@ -110,9 +122,10 @@ def with_layer() -> Any:
     def change(network: Any, name: str, part: str, **fields: Any) -> Any:
         layers = tuple(
             replace(layer, **{part: replace(getattr(layer, part), **fields)})
-            if layer.name == name else layer
+            if layer.name == name
+            else layer
             for layer in network.layers
-        )  # fmt: skip
+        )
         return replace(network, layers=layers)
 
     return change

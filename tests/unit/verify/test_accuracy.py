@@ -78,9 +78,11 @@ def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
         "fgsm 8/255": {"float": [0] * 30, "chip": [0] * 30},
     }
     rows = accuracy_rows(
-        merged, [Perturbation("fgsm", 8, 30)], np.zeros(30, int),
+        merged,
+        [Perturbation("fgsm", 8, 30)],
+        np.zeros(30, int),
         config.model_copy(update={"samples": samples}),
-    )  # fmt: skip
+    )
     assert [r["samples"] for r in rows] == [10, 30]
     assert rows[0]["chip_accuracy"] == 1.0
 
@@ -99,8 +101,12 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     (reason,) = found["reasons"]
     assert (reason["value"], reason["limit"], reason["images"]) == (95.0, 85.0, 400)
     assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
-    rows = accuracy_rows({**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
-                         [Perturbation("fgsm", 8, 400)], truth, config)  # fmt: skip
+    rows = accuracy_rows(
+        {**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
+        [Perturbation("fgsm", 8, 400)],
+        truth,
+        config,
+    )
     assert accuracy_check(rows, [])["verdict"] == "pass"
 
 
@@ -124,9 +130,11 @@ def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared
     """Return V7 for 100 images of which an attack leaves so many right, by estimator."""
     merged = {
         "clean": {"float": [0] * 100, "chip": [0] * 100},
-        "pgd-20 8/255": {"float": [0] * 50 + [1] * 50,
-                         "chip": [0] * chip_right + [1] * (100 - chip_right)},
-    }  # fmt: skip
+        "pgd-20 8/255": {
+            "float": [0] * 50 + [1] * 50,
+            "chip": [0] * chip_right + [1] * (100 - chip_right),
+        },
+    }
     shares = {name: [True] * n + [False] * (compared - n) for name, n in right.items()}
     planned = [Perturbation("pgd", 8, 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
@@ -166,9 +174,10 @@ def test_masking_is_suspected_by_an_exact_test_of_pairs(
     given = {"0.25 attached": right[0], "0.25 detached": right[1]}
     found = _attacked(config, given, compared=compared)
     assert found["figures"]["masking_suspected"] is suspected
-    plain = [{**found, "verdict": "pass"},
-             {"id": "V1", "figures": {"samples": 20, "engine": "lava"},
-              "verdict": "pass"}]  # fmt: skip
+    plain = [
+        {**found, "verdict": "pass"},
+        {"id": "V1", "figures": {"samples": 20, "engine": "lava"}, "verdict": "pass"},
+    ]
     assert (MASKING in sentence(plain)) is suspected
 
 

@@ -34,9 +34,13 @@ def test_a_check_that_did_not_pass_needs_a_reason(verdict: str) -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "reasons"),
-    [("pass", ["fail"]), ("info", ["fail"]), ("fail", ["inconclusive"]),
-     ("inconclusive", ["fail", "inconclusive"])],
-)  # fmt: skip
+    [
+        ("pass", ["fail"]),
+        ("info", ["fail"]),
+        ("fail", ["inconclusive"]),
+        ("inconclusive", ["fail", "inconclusive"]),
+    ],
+)
 def test_reasons_may_not_contradict_the_verdict(verdict: str, reasons: list[str]) -> None:
     with pytest.raises(ValueError, match="its reasons say"):
         ck.check("V1", "t", "tested", verdict, "", {}, {}, map(_reason, reasons))
@@ -55,9 +59,17 @@ def _engine(mismatches: int, values: int, verdict: str) -> Json:
 
 
 def _stage(**fields: Any) -> Json:
-    return {"from": "quantised", "to": "chip", "relation": "bounded", "bound": 1.0,
-            "unit": "v-units", "max_difference": 0.5, "unexcused_spikes": 0, "verdict": "fail",
-            **fields}  # fmt: skip
+    return {
+        "from": "quantised",
+        "to": "chip",
+        "relation": "bounded",
+        "bound": 1.0,
+        "unit": "v-units",
+        "max_difference": 0.5,
+        "unexcused_spikes": 0,
+        "verdict": "fail",
+        **fields,
+    }
 
 
 def _v2(row: Json, clean: str = "pass") -> Json:
@@ -73,9 +85,13 @@ def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
     layer: Json = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
     layer["direction"] = [1.0] * len(sides["float"])
     limits = config.mppd.model_copy(
-        update={"median_difference": 0.02, "p99_difference": 0.1, "spearman": 0.95,
-                "ratio": (0.95, 1.05)}
-    )  # fmt: skip
+        update={
+            "median_difference": 0.02,
+            "p99_difference": 0.1,
+            "spearman": 0.95,
+            "ratio": (0.95, 1.05),
+        }
+    )
     strict = config.model_copy(update={"mppd": limits})
     merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
     return ck.match_check(
@@ -114,84 +130,130 @@ def _right(share: float, samples: int) -> Any:
 
 
 def _v13(**fields: Any) -> Json:
-    row = {"name": "l1", "ties": 3, "expected": 3,
-           "engines": {"lava": {"states": 9, "mismatches": 0}}, **fields}  # fmt: skip
+    row = {
+        "name": "l1",
+        "ties": 3,
+        "expected": 3,
+        "engines": {"lava": {"states": 9, "mismatches": 0}},
+        **fields,
+    }
     layer = {"name": "l1", "states": 100, "on_threshold": 1, "within_1_lsb": 2}
     return ck.boundary_check([layer], {"engines": ["lava"], "layers": [row]}, 30)
 
 
 def _range(ok: bool, second: bool = True, unsound: tuple[str, ...] = ()) -> Json:
     """One layer: judged by its certificate, by the second bound, and the one by the other."""
-    return {"name": "l3", "ok": ok, "headroom_bits": 1.0 if ok else -0.41,
-            "independent": {"ok": second, "headroom_bits": 0.9 if second else -0.2},
-            "unsound": list(unsound), "neuron": [2, 5], "reached": {"inputs": 4}}  # fmt: skip
+    return {
+        "name": "l3",
+        "ok": ok,
+        "headroom_bits": 1.0 if ok else -0.41,
+        "independent": {"ok": second, "headroom_bits": 0.9 if second else -0.2},
+        "unsound": list(unsound),
+        "neuron": [2, 5],
+        "reached": {"inputs": 4},
+    }
 
 
 # Every way of every check to end in something else than a pass: verdict, words of the sentence,
 # words of the advice.
 WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V1 other integers": (
-        lambda _: ck.exact_check(_engine(7, 90, "fail"), "lava"), "fail",
+        lambda _: ck.exact_check(_engine(7, 90, "fail"), "lava"),
+        "fail",
         ["reference to lava, l1", "differ from the specification 7", "exactly 0", "20 images"],
         "--self-test --engine lava",
     ),
     "V1 nothing compared": (
-        lambda _: ck.exact_check(_engine(0, 0, "fail"), "lava"), "fail",
-        ["values compared with the specification 0", "more than 0"], "--engine",
+        lambda _: ck.exact_check(_engine(0, 0, "fail"), "lava"),
+        "fail",
+        ["values compared with the specification 0", "more than 0"],
+        "--engine",
     ),
     "V2 bound exceeded": (
-        lambda _: _v2(_stage(max_difference=3.2)), "fail",
-        ["quantised to chip: largest difference of a membrane 3.2 v-units", "at most 1 v-units",
-         "200 images"], "convert it again",
+        lambda _: _v2(_stage(max_difference=3.2)),
+        "fail",
+        [
+            "quantised to chip: largest difference of a membrane 3.2 v-units",
+            "at most 1 v-units",
+            "200 images",
+        ],
+        "convert it again",
     ),
     "V2 spikes clear of the threshold": (
-        lambda _: _v2(_stage(unexcused_spikes=4)), "fail",
-        ["clear of the threshold 4", "exactly 0"], "convert it again",
+        lambda _: _v2(_stage(unexcused_spikes=4)),
+        "fail",
+        ["clear of the threshold 4", "exactly 0"],
+        "convert it again",
     ),
     "V2 no bound": (
-        lambda _: _v2(_stage(bound=None, verdict="inconclusive")), "inconclusive",
-        ["declares no bound", "0.5 v-units"], "writes the bound",
+        lambda _: _v2(_stage(bound=None, verdict="inconclusive")),
+        "inconclusive",
+        ["declares no bound", "0.5 v-units"],
+        "writes the bound",
     ),
     "V2 rounding": (
-        lambda _: _v2(_stage(relation="exact", verdict="inconclusive", excused_share=0.2,
-                             excused_limit=0.01)), "inconclusive",
-        ["rounding alone", "20 %", "at most 1 %"], "--set stages.excused",
+        lambda _: _v2(
+            _stage(relation="exact", verdict="inconclusive", excused_share=0.2, excused_limit=0.01)
+        ),
+        "inconclusive",
+        ["rounding alone", "20 %", "at most 1 %"],
+        "--set stages.excused",
     ),
     "V2 behaviour": (
-        lambda _: _v2(_stage(relation="behavioural", bound=None), "inconclusive"), "inconclusive",
-        ["equal accuracy"], "V7",
+        lambda _: _v2(_stage(relation="behavioural", bound=None), "inconclusive"),
+        "inconclusive",
+        ["equal accuracy"],
+        "V7",
     ),
     "V5 99th percentile": (
-        lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 10, e, e * 2.25), c), "fail",
-        ["l2, gaussian 4/255", "99th percentile of the relative difference 50 %", "at most 10 %",
-         "400 images"], "--set mppd.p99_difference=LIMIT",
+        lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 10, e, e * 2.25), c),
+        "fail",
+        [
+            "l2, gaussian 4/255",
+            "99th percentile of the relative difference 50 %",
+            "at most 10 %",
+            "400 images",
+        ],
+        "--set mppd.p99_difference=LIMIT",
     ),
     "V5 ratio": (
-        lambda c: _v5(e := _energies(400), e * 1.3, c), "fail",
-        ["chip / trained 1.3 (limit: between 0.95 and 1.05"], "--set mppd.ratio",
+        lambda c: _v5(e := _energies(400), e * 1.3, c),
+        "fail",
+        ["chip / trained 1.3 (limit: between 0.95 and 1.05"],
+        "--set mppd.ratio",
     ),
     "V5 ranks": (
-        lambda c: _v5(e := _energies(400), e[::-1], c), "fail",
-        ["rank correlation", "at least 0.95"], "--set mppd.spearman",
+        lambda c: _v5(e := _energies(400), e[::-1], c),
+        "fail",
+        ["rank correlation", "at least 0.95"],
+        "--set mppd.spearman",
     ),
     "V5 few images": (
-        lambda c: _v5(e := _energies(250), e, c), "inconclusive",
-        ["99th percentile of the relative difference 0 %", "250 images used, about 299 needed to "
-         "show a pass"], "--set samples.gaussian=299",
+        lambda c: _v5(e := _energies(250), e, c),
+        "inconclusive",
+        [
+            "99th percentile of the relative difference 0 %",
+            "250 images used, about 299 needed to show a pass",
+        ],
+        "--set samples.gaussian=299",
     ),
     "V5 fewer images than it takes": (
-        lambda c: _v5(e := _energies(250), e, c, 250), "inconclusive",
+        lambda c: _v5(e := _energies(250), e, c, 250),
+        "inconclusive",
         ["about 299 needed to show a pass"],
         "Give at least 299 images (verify --data; there were 250)",
     ),
     "V5 too few to rank": (
-        lambda c: _v5(e := _energies(50), e, c), "inconclusive",
+        lambda c: _v5(e := _energies(50), e, c),
+        "inconclusive",
         ["rank correlation over the images 1", "50 images used, about 100 needed"],
         "--set samples.gaussian=100",
     ),
     "V5 silent layer": (
-        lambda c: _v5(np.zeros(400), np.zeros(400), c), "inconclusive",
-        ["energy of the perturbation in the trained network 0", "more than 0"], "stronger ones",
+        lambda c: _v5(np.zeros(400), np.zeros(400), c),
+        "inconclusive",
+        ["energy of the perturbation in the trained network 0", "more than 0"],
+        "stronger ones",
     ),
     "V5 on the limit": (
         lambda c: _v5(e := _energies(400), np.where(np.arange(400) % 100, e, e * 2.25), c),
@@ -200,63 +262,98 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "not even a million images",
     ),
     "V5 nothing compared": (
-        lambda c: ck.match_check(*judge_perturbations({}, {}, c, _supply(1, 100))), "inconclusive",
-        ["perturbations compared in a spiking layer 0", "at least 1"], "--set perturbations",
+        lambda c: ck.match_check(*judge_perturbations({}, {}, c, _supply(1, 100))),
+        "inconclusive",
+        ["perturbations compared in a spiking layer 0", "at least 1"],
+        "--set perturbations",
     ),
     "V5 all alike": (
-        lambda c: _v5(np.ones(400), np.ones(400), c), "inconclusive",
-        ["rank correlation over the images (limit: at least 0.95"], "differ more",
+        lambda c: _v5(np.ones(400), np.ones(400), c),
+        "inconclusive",
+        ["rank correlation over the images (limit: at least 0.95"],
+        "differ more",
     ),
     "V7 unequal": (
-        lambda c: _v7((_right(0.9, 1000), _right(0.8, 1000)), _right(0.5, 1000), c), "fail",
-        ["clean: accuracy of the chip network minus that of the trained network −10 points",
-         "between −2 and 2 points", "1,000 images"], "convert --calibration",
+        lambda c: _v7((_right(0.9, 1000), _right(0.8, 1000)), _right(0.5, 1000), c),
+        "fail",
+        [
+            "clean: accuracy of the chip network minus that of the trained network −10 points",
+            "between −2 and 2 points",
+            "1,000 images",
+        ],
+        "convert --calibration",
     ),
     "V7 few images": (
-        lambda c: _v7((_right(0.9, 60), _right(0.9, 60)), _right(0.5, 60), c), "inconclusive",
-        ["clean", "minus that of the trained network 0 points", "60 images used, about 133 needed "
-         "to show a pass"], "--set samples.accuracy=133",
+        lambda c: _v7((_right(0.9, 60), _right(0.9, 60)), _right(0.5, 60), c),
+        "inconclusive",
+        [
+            "clean",
+            "minus that of the trained network 0 points",
+            "60 images used, about 133 needed to show a pass",
+        ],
+        "--set samples.accuracy=133",
     ),
     "V7 masked": (
-        lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c), "inconclusive",
-        ["pgd-20 8/255", "under attack 90 %", "at most 80 %"], "adapts to it",
+        lambda c: _v7((_right(0.8, 1000), _right(0.8, 1000)), _right(0.9, 1000), c),
+        "inconclusive",
+        ["pgd-20 8/255", "under attack 90 %", "at most 80 %"],
+        "adapts to it",
     ),
     "V9": (
-        lambda _: ck.ranges_check([_range(True), _range(False)]), "fail",
-        ["l3: worst-case headroom over all inputs −0.41 bits", "at least 0 bits"], "--scale",
+        lambda _: ck.ranges_check([_range(True), _range(False)]),
+        "fail",
+        ["l3: worst-case headroom over all inputs −0.41 bits", "at least 0 bits"],
+        "--scale",
     ),
     "V9 second bound": (
-        lambda _: ck.ranges_check([_range(True, False)]), "fail",
-        ["l3: worst-case headroom over all inputs −0.2 bits", "at least 0 bits"], "--scale",
+        lambda _: ck.ranges_check([_range(True, False)]),
+        "fail",
+        ["l3: worst-case headroom over all inputs −0.2 bits", "at least 0 bits"],
+        "--scale",
     ),
     "V9 unsound certificate": (
-        lambda _: ck.ranges_check([_range(True, True, ("v reaches 7, claimed 5",))]), "fail",
+        lambda _: ck.ranges_check([_range(True, True, ("v reaches 7, claimed 5",))]),
+        "fail",
         ["l3, neuron [2, 5]: the range certificate does not hold: v reaches 7, claimed 5"],
         "which is a defect",
     ),
     "V2 declared bound too wide": (
-        lambda _: _v2(_stage(declared_bound=1e30)), "fail",
-        ["bound on a membrane that the bundle declares", "at most 1 v-units"], "convert it again",
+        lambda _: _v2(_stage(declared_bound=1e30)),
+        "fail",
+        ["bound on a membrane that the bundle declares", "at most 1 v-units"],
+        "convert it again",
     ),
     "V13 decided differently": (
-        lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}), "fail",
-        ["l1: states that lava decides differently 2", "exactly 0"], "fuzz",
+        lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}),
+        "fail",
+        ["l1: states that lava decides differently 2", "exactly 0"],
+        "fuzz",
     ),
     "V13 missed": (
-        lambda _: _v13(ties=2), "fail", ["forced onto the threshold 2", "at least 3"], "report it",
+        lambda _: _v13(ties=2),
+        "fail",
+        ["forced onto the threshold 2", "at least 3"],
+        "report it",
     ),
     "V13 none forced": (
-        lambda _: _v13(ties=0, expected=0), "inconclusive",
-        ["l1 (lava): states forced onto the threshold 0", "at least 1"], "--engine",
+        lambda _: _v13(ties=0, expected=0),
+        "inconclusive",
+        ["l1 (lava): states forced onto the threshold 0", "at least 1"],
+        "--engine",
     ),
     "V16": (
-        lambda _: ck.journal_check(Audit(12, 11, 1)), "fail",
-        ["whose record is whole 11", "exactly 12"], "fresh folder",
+        lambda _: ck.journal_check(Audit(12, 11, 1)),
+        "fail",
+        ["whose record is whole 11", "exactly 12"],
+        "fresh folder",
     ),
     "V16 no work": (
-        lambda _: ck.journal_check(Audit(0, 0, 0)), "fail", ["0 (limit: exactly 1)"], "disk",
+        lambda _: ck.journal_check(Audit(0, 0, 0)),
+        "fail",
+        ["0 (limit: exactly 1)"],
+        "disk",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

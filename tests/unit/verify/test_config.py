@@ -72,11 +72,20 @@ def test_unknown_keys_are_named_with_a_suggestion(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["alpha = 0.7", "[mppd]\nratio = [1.1, 1.2]", "lava_samples = 0", "[margins]\nfgsm = -1",
-     "margins = 3", "not toml at all =", "[perturbations]\nfgsm = [0.5]",
-     "[perturbations]\npgd = [2.5]", "[perturbations]\nfgsm = [0]",
-     "[perturbations]\nsurrogate_widths = [0.25]", "[perturbations]\npgd_steps = 2"],
-)  # fmt: skip
+    [
+        "alpha = 0.7",
+        "[mppd]\nratio = [1.1, 1.2]",
+        "lava_samples = 0",
+        "[margins]\nfgsm = -1",
+        "margins = 3",
+        "not toml at all =",
+        "[perturbations]\nfgsm = [0.5]",
+        "[perturbations]\npgd = [2.5]",
+        "[perturbations]\nfgsm = [0]",
+        "[perturbations]\nsurrogate_widths = [0.25]",
+        "[perturbations]\npgd_steps = 2",
+    ],
+)
 def test_impossible_settings_are_refused(tmp_path: Path, body: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(body + "\n")

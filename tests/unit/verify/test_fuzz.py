@@ -40,9 +40,13 @@ class Broken(NumpyEngine):
         self.patch = patch
 
     def run(
-        self, network: ChipNetwork, x: NDArray[np.uint8], *, trace: bool = False,
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        *,
+        trace: bool = False,
         progress: Progress | None = None,
-    ) -> RunResult:  # fmt: skip
+    ) -> RunResult:
         with self.patch():
             return super().run(network, x, trace=trace)
 

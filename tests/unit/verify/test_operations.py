@@ -19,10 +19,14 @@ def _one_by_one(synapse: ConvSynapse, arriving: Any) -> int:
     reach = [
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, p, d, k, s in zip(
-            (height, width), synapse.padding, synapse.dilation, (k_h, k_w), synapse.stride,
+            (height, width),
+            synapse.padding,
+            synapse.dilation,
+            (k_h, k_w),
+            synapse.stride,
             strict=True,
         )
-    ]  # fmt: skip
+    ]
     total = 0
     for o, y, x, c, i, j in np.ndindex(outputs, *reach, per_group, k_h, k_w):
         row = y * synapse.stride[0] - synapse.padding[0] + i * synapse.dilation[0]

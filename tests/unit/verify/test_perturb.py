@@ -77,9 +77,13 @@ def _merged(in_float: Any, in_chip: Any) -> dict[str, Any]:
 
 def _strict(config: Any) -> Any:
     limits = config.mppd.model_copy(
-        update={"median_difference": 0.02, "p99_difference": 0.1, "spearman": 0.99,
-                "ratio": (0.95, 1.05)}
-    )  # fmt: skip
+        update={
+            "median_difference": 0.02,
+            "p99_difference": 0.1,
+            "spearman": 0.99,
+            "ratio": (0.95, 1.05),
+        }
+    )
     return config.model_copy(update={"mppd": limits})
 
 

@@ -122,9 +122,10 @@ def test_warnings_say_what_is_odd() -> None:
         in chance_warnings(BALANCED, (BALANCED + 1) % 10, 10)[0]
     )
     mnist = replace_set(fashion(), "MNIST")
-    assert "trained on Fashion-MNIST, these images are MNIST" in data_warnings(
-        mnist, TRAINED_FASHION
-    )[0]  # fmt: skip
+    assert (
+        "trained on Fashion-MNIST, these images are MNIST"
+        in data_warnings(mnist, TRAINED_FASHION)[0]
+    )
     training = fashion().model_copy(update={"split": "train"})
     assert "which it was trained on" in data_warnings(training, TRAINED_FASHION)[0]
     assert data_warnings(training, TRAINED_FASHION, calibration=True) == []
@@ -138,8 +139,16 @@ def test_a_verification_with_shifted_labels_does_not_pass(
     case: Any, config: Any, perturb: Any, tmp_path: Path
 ) -> None:
     def run(y: Any, folder: str) -> Any:
-        report = verify(case.bundle, case.source, case.source_hash, case.x, y, config,
-                        tmp_path / folder, perturb=perturb)  # fmt: skip
+        report = verify(
+            case.bundle,
+            case.source,
+            case.source_hash,
+            case.x,
+            y,
+            config,
+            tmp_path / folder,
+            perturb=perturb,
+        )
         return next(c for c in report["checks"] if c["id"] == "V7"), report
 
     good, _ = run(case.y, "good")

@@ -24,9 +24,16 @@ from spikeproof.work.origin import hash_sources, source_hash
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
     known = {"calibration": case.x[:32], **options}
     return verify(
-        case.bundle, case.source, case.source_hash, case.x, case.y, config, folder,
-        perturb=perturb, **known,
-    )  # fmt: skip
+        case.bundle,
+        case.source,
+        case.source_hash,
+        case.x,
+        case.y,
+        config,
+        folder,
+        perturb=perturb,
+        **known,
+    )
 
 
 def _timeless(report: Any) -> str:
@@ -83,8 +90,10 @@ def test_reasons_of_the_writer_are_what_the_reader_reads(
     assert {key for key, check in by_id.items() if check.reasons} == {"V2", "V5", "V7"}
     needed = [r.images_needed for r in by_id["V7"].reasons]
     assert all(n is not None and n > 10 for n in needed)
-    old = {**report, "checks": [{k: v for k, v in c.items() if k != "reasons"}
-                                for c in report["checks"]]}  # fmt: skip
+    old = {
+        **report,
+        "checks": [{k: v for k, v in c.items() if k != "reasons"} for c in report["checks"]],
+    }
     assert parse_report(old).check("V7").reasons == []  # reports of version 0.1 hold none
 
 
@@ -200,10 +209,15 @@ def test_a_run_that_fails_keeps_the_report_of_the_last_one(
 
 @pytest.mark.parametrize(
     "change",
-    [{"sources": "other"}, {"python": "9.9"}, {"machine": ["x", "y"]}, {"packages": {"numpy": "9"}},
-     {"targets": {"lava": "other 2.0"}}],
+    [
+        {"sources": "other"},
+        {"python": "9.9"},
+        {"machine": ["x", "y"]},
+        {"packages": {"numpy": "9"}},
+        {"targets": {"lava": "other 2.0"}},
+    ],
     ids=lambda c: next(iter(c)),
-)  # fmt: skip
+)
 def test_other_code_makes_other_items(
     change: Any, case: Any, config: Any, tmp_path: Path, perturb: Any, monkeypatch: Any
 ) -> None:

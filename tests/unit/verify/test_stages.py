@@ -80,8 +80,9 @@ def test_undeclared_bound_is_inconclusive(case: Any) -> None:
 
 
 def _membrane(v: float, spike: int, samples: int) -> Membrane:
-    return Membrane("l", np.full((samples, 1, 1), v), np.full((samples, 1, 1), spike, np.uint8),
-                    np.ones(1))  # fmt: skip
+    return Membrane(
+        "l", np.full((samples, 1, 1), v), np.full((samples, 1, 1), spike, np.uint8), np.ones(1)
+    )
 
 
 def test_tie_by_rounding_is_excused_but_many_are_inconclusive() -> None:
@@ -100,8 +101,15 @@ def test_spike_flip_far_from_the_threshold_fails() -> None:
 
 def test_foreign_checkpoint_is_refused(case: Any) -> None:
     nodes = case.source.nodes
-    shorter = replace(case.source, nodes=(*nodes[:3], nodes[3], replace(
-        nodes[6], weight=np.ones((3, 36), np.float32)), nodes[7]))  # fmt: skip
+    shorter = replace(
+        case.source,
+        nodes=(
+            *nodes[:3],
+            nodes[3],
+            replace(nodes[6], weight=np.ones((3, 36), np.float32)),
+            nodes[7],
+        ),
+    )
     with pytest.raises(InputError, match="the bundle has layers"):
         rebuild_stages(case.bundle.network, shorter, case.bundle.record)
     with pytest.raises(InputError, match="no units for l1, l2, out"):

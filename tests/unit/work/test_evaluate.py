@@ -158,9 +158,13 @@ class Faulty:
     ],
 )
 def test_faults_of_an_engine_are_told(
-    fault: str, error: Any, message: str, network: ChipNetwork, samples: Samples,
+    fault: str,
+    error: Any,
+    message: str,
+    network: ChipNetwork,
+    samples: Samples,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(module, "get_engine", lambda name: Faulty(fault))
     with pytest.raises(error, match=message):
         evaluate(Subject(network, "faulty", None, trace=False), samples, Pool(), batch=5)

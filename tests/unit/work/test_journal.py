@@ -86,9 +86,11 @@ def test_a_result_depends_on_name_base_and_what_it_says_it_depends_on(tmp_path: 
     done: list[int] = []
     with Journal(tmp_path, BASE) as journal:
         for item in (
-            Item("a", work, (1,)), Item("a", work, (1,)), Item("a", work, (2,), depends=["x"]),
+            Item("a", work, (1,)),
+            Item("a", work, (1,)),
+            Item("a", work, (2,), depends=["x"]),
             Item("b", work, (3,)),
-        ):  # fmt: skip
+        ):
             Runner(Pool(), journal, 1).do([item], None)
     assert done == [1, 2, 3]
 

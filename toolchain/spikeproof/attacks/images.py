@@ -117,9 +117,14 @@ def perturb_worst(
         left = np.flatnonzero(survives)
         if len(left):
             found[left] = perturb_images(
-                attack, network, x[left], y[left],
-                seed=seed + i, estimator=estimator, batch_size=batch_size,
-            )  # fmt: skip
+                attack,
+                network,
+                x[left],
+                y[left],
+                seed=seed + i,
+                estimator=estimator,
+                batch_size=batch_size,
+            )
             survives[left] = run_float(network, found[left]).predictions == y[left]
         right.append(survives.copy())
     return found, np.stack(right)

@@ -58,9 +58,12 @@ class WeakAttack:
         """Return everything that defines it as plain JSON."""
         members = [asdict(member) for member in self.members]
         return {
-            "name": self.name, "bound": self.bound, "steps": self.steps, "members": members,
+            "name": self.name,
+            "bound": self.bound,
+            "steps": self.steps,
+            "members": members,
             "control": asdict(self.control),
-        }  # fmt: skip
+        }
 
 
 WEAK = WeakAttack(

@@ -141,8 +141,9 @@ def _update_peaks(kernels: Any, threads: int, seconds: float) -> Iterator[float]
     """Neuron updates per second of two forms of the loop, 512 neurons, 16 steps."""
     rng = np.random.default_rng(0)
     steps, width, leak, limit = 16, 512, 4055, 30000
-    currents = [aligned(rng.integers(-9000, 12000, steps * width).astype(np.int32))
-                for _ in range(threads)]  # fmt: skip
+    currents = [
+        aligned(rng.integers(-9000, 12000, steps * width).astype(np.int32)) for _ in range(threads)
+    ]
     states = [aligned(np.zeros(width, np.int32)) for _ in range(threads)]
     spikes = [aligned(np.zeros(steps * width, np.uint8)) for _ in range(threads)]
 

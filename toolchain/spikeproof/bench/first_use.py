@@ -39,8 +39,11 @@ def first_use() -> dict[str, float]:
 def _seconds(more: dict[str, str]) -> float:
     done = subprocess.run(
         child_python(_PROGRAM),
-        env={**os.environ, **more}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise TargetError(done.stderr[-2000:], where="bench, first use of the engine")
     return sum(map(float, done.stdout.split()))

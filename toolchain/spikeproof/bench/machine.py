@@ -10,8 +10,16 @@ from typing import Any
 
 from spikeproof import __version__
 
-_PACKAGES = ("numpy", "numba", "torch", "onnxruntime", "lava-nc", "lava-dl", "snntorch",
-             "spikingjelly")  # fmt: skip
+_PACKAGES = (
+    "numpy",
+    "numba",
+    "torch",
+    "onnxruntime",
+    "lava-nc",
+    "lava-dl",
+    "snntorch",
+    "spikingjelly",
+)
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -133,8 +133,9 @@ def fitted(
         if not RATE_LIMITS[0] <= net.activity[layer.name] <= RATE_LIMITS[1]:
             raise InputError(
                 f"fires at a rate of {net.activity[layer.name]:.3f}, expected {RATE_LIMITS}",
-                where=f"{name}, {layer.name}", hint="Choose another seed or larger layers.",
-            )  # fmt: skip
+                where=f"{name}, {layer.name}",
+                hint="Choose another seed or larger layers.",
+            )
     return net
 
 

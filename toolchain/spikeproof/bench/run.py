@@ -111,9 +111,10 @@ def net_names(wanted: Sequence[str]) -> list[str]:
     found = [n for name in wanted for n in (shipped if name == ZOO else [name])]
     if unknown := [name for name in found if name not in known]:
         raise InputError(
-            f"no network {', '.join(map(repr, unknown))}", where="bench --nets",
+            f"no network {', '.join(map(repr, unknown))}",
+            where="bench --nets",
             hint=f"Networks: {', '.join([*known, ZOO])}.",
-        )  # fmt: skip
+        )
     return list(dict.fromkeys(found))
 
 
@@ -143,9 +144,12 @@ def _bench_net(net: BenchNet, settings: Settings, stage: Stage) -> dict[str, Any
 
 
 def _figures(net: BenchNet, entered: LineUp, standing: Standing) -> dict[str, Any]:
-    groups = {FAST: [FAST], TORCH_FLOAT: entered.names(TORCH_FLOAT),
-              TORCH_TUNED: entered.names(TORCH_TUNED),
-              TORCH_SNN: entered.names(TORCH_SNN)}  # fmt: skip
+    groups = {
+        FAST: [FAST],
+        TORCH_FLOAT: entered.names(TORCH_FLOAT),
+        TORCH_TUNED: entered.names(TORCH_TUNED),
+        TORCH_SNN: entered.names(TORCH_SNN),
+    }
     groups |= {c.name: [c.name] for c in entered.contenders}
     rates: dict[str, float] = {}
     batches: dict[str, int] = {}
@@ -167,15 +171,16 @@ def _figures(net: BenchNet, entered: LineUp, standing: Standing) -> dict[str, An
         "neurons": sum(int(np.prod(layer.shape)) for layer in net.network.layers),
         "activity": net.activity,
         "samples_per_second": rates,
-        "ratios": {key: None for key in ("lava", TORCH_FLOAT, f"{TORCH_FLOAT}_batch1", "onnx",
-                                         TORCH_SNN)}
+        "ratios": {
+            key: None for key in ("lava", TORCH_FLOAT, f"{TORCH_FLOAT}_batch1", "onnx", TORCH_SNN)
+        }
         | {key: found.median for key, found in ratios.items()},
         "quartiles": {key: [found.low, found.high] for key, found in ratios.items()},
         "batches": batches,
         "winners": winners,
         "absent": dict(entered.absent),
         "turns": _turns(standing),
-    }  # fmt: skip
+    }
 
 
 def _turns(standing: Standing) -> dict[str, dict[str, list[float]]]:
@@ -196,9 +201,14 @@ def _add_lava(
     fast = next(c for c in entered.contenders if c.name == FAST)
     try:
         rates, beside = race_lava(
-            net, fast, result["batches"][FAST], rounds=settings.lava_rounds,
-            seconds=settings.lava_seconds, rng=rng, progress=progress,
-        )  # fmt: skip
+            net,
+            fast,
+            result["batches"][FAST],
+            rounds=settings.lava_rounds,
+            seconds=settings.lava_seconds,
+            rng=rng,
+            progress=progress,
+        )
     except (MissingExtraError, InputError) as error:
         result["absent"]["lava"] = f"{error.what}{f' -> {error.hint}' if error.hint else ''}"
         return

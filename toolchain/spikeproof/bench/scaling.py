@@ -33,8 +33,10 @@ _SIZES: dict[Axis, tuple[int, ...]] = {
     "synapses": (256, 512, 1024, 2048, 4096, 6144),
 }
 _QUICK: dict[Axis, tuple[int, ...]] = {
-    "timesteps": (8, 32), "neurons": (14, 28), "synapses": (256, 512),
-}  # fmt: skip
+    "timesteps": (8, 32),
+    "neurons": (14, 28),
+    "synapses": (256, 512),
+}
 
 
 _start_bytes = [0]
@@ -89,9 +91,13 @@ def measure_point(network: chip.ChipNetwork, seconds: float = _SECONDS) -> Point
     neurons = sum(int(np.prod(layer.shape)) for layer in network.layers)
     peak = _peak()
     return Point(
-        network.timesteps, neurons, count_synapses(network),
-        float(np.median(times[1:])) / _SAMPLES, peak, peak - _start_bytes[0],
-    )  # fmt: skip
+        network.timesteps,
+        neurons,
+        count_synapses(network),
+        float(np.median(times[1:])) / _SAMPLES,
+        peak,
+        peak - _start_bytes[0],
+    )
 
 
 def measure_scaling(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -128,8 +134,11 @@ def line(axis: str, points: list[dict[str, Any]]) -> dict[str, float]:
     columns = np.stack([np.ones_like(size), size], axis=1) / seconds[:, None]
     (fixed, slope), *_ = np.linalg.lstsq(columns, np.ones_like(size), rcond=None)
     deviation = np.abs((fixed + slope * size) / seconds - 1).max()
-    return {"fixed_seconds": float(fixed), "seconds_per_unit": float(slope),
-            "largest_deviation": float(deviation)}  # fmt: skip
+    return {
+        "fixed_seconds": float(fixed),
+        "seconds_per_unit": float(slope),
+        "largest_deviation": float(deviation),
+    }
 
 
 def write_scaling(document: dict[str, Any], path: Path) -> list[Path]:

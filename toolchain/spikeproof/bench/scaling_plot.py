@@ -35,10 +35,14 @@ def draw(document: dict[str, Any]) -> str:
     ]
     width = _WIDTH * len(panels)
     svg = element(
-        "svg", element("style", Markup(_STYLE)), Markup("").join(placed),
-        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {_HEIGHT}",
-        width=width, height=_HEIGHT,
-    )  # fmt: skip
+        "svg",
+        element("style", Markup(_STYLE)),
+        Markup("").join(placed),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width} {_HEIGHT}",
+        width=width,
+        height=_HEIGHT,
+    )
     return f"{DRAWING_MARK}{svg}\n"
 
 

@@ -42,8 +42,10 @@ def compiling_ahead(path: Path) -> Iterator[Ahead | None]:
         return
     process = subprocess.Popen(
         child_python(_START, str(path.resolve())),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield process
     finally:

@@ -29,9 +29,10 @@ def check_board_bundle(network: ChipNetwork) -> None:
     found = [*netx_problems(network), *problems(network)]
     if found:
         raise UnsupportedError(
-            list_problems(found), where=f"{network.name}, profile 'loihi'",
+            list_problems(found),
+            where=f"{network.name}, profile 'loihi'",
             hint="Nothing was written. Change these layers, or convert without --profile.",
-        )  # fmt: skip
+        )
 
 
 def compare_with_default(

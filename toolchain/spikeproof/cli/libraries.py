@@ -13,12 +13,22 @@ from spikeproof.extras import install_command
 
 _LIBRARIES = (
     ("Fast engine", "fast", ("numba",), "compiled kernels", "--engine fast runs on NumPy, slower"),
-    ("ONNX", "onnx", ("onnx", "onnxruntime"), "--engine onnx, export --format onnx",
-     "no --engine onnx, no export --format onnx"),
+    (
+        "ONNX",
+        "onnx",
+        ("onnx", "onnxruntime"),
+        "--engine onnx, export --format onnx",
+        "no --engine onnx, no export --format onnx",
+    ),
     ("Lava .net files", "netx", ("h5py",), "read and written", "none is read or written"),
-    ("Cluster", "cluster", ("dask", "distributed"), "work can be spread over machines",
-     "the cores of this machine do the work"),
-)  # fmt: skip
+    (
+        "Cluster",
+        "cluster",
+        ("dask", "distributed"),
+        "work can be spread over machines",
+        "the cores of this machine do the work",
+    ),
+)
 """What is looked at, the extra that brings it, its modules, what they give, what lacks without."""
 
 

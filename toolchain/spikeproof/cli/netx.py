@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from spikeproof.ir.chip import ChipNetwork
 
 FORMAT = "lava-dl .net"
-COLUMNS = ("layer", "kind", "neuron", "shape", "synapses", "weights", "iDecay", "vDecay",
-           "vThMant", "headroom_bits")  # fmt: skip
+COLUMNS = (
+    "layer",
+    "kind",
+    "neuron",
+    "shape",
+    "synapses",
+    "weights",
+    "iDecay",
+    "vDecay",
+    "vThMant",
+    "headroom_bits",
+)
 _SPIKE_RATE = 0.3
 
 Row = dict[str, Any]
@@ -121,9 +131,10 @@ def check_foreign_ranges(network: ChipNetwork) -> None:
             problems += [f"{found.name}: {problem}" for problem in found.problems]
     if problems:
         raise RangeError(
-            list_problems(problems), where=network.name,
+            list_problems(problems),
+            where=network.name,
             hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
-        )  # fmt: skip
+        )
 
 
 def netx_table(network: ChipNetwork) -> list[Row]:
@@ -136,20 +147,23 @@ def netx_table(network: ChipNetwork) -> list[Row]:
         host, neuron = isinstance(layer.synapse, HostCurrent), layer.neuron
         inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
         lif = neuron if isinstance(neuron, LifNeuron) else None
-        rows.append({
-            "layer": layer.name,
-            "kind": "host current" if host else type(layer.synapse).__name__,
-            "neuron": type(neuron).__name__,
-            "shape": list(layer.shape),
-            "neurons": int(np.prod(layer.shape)),
-            "synapses": int(inner.weight.size),
-            "weights": f"{inner.weight.min()}..{inner.weight.max()}",
-            "iDecay": None if lif is None else lif.du + 1,
-            "vDecay": None if lif is None else lif.dv,
-            "vThMant": None if lif is None else lif.threshold,
-            "v_low": found.v_low, "v_high": found.v_high,
-            "headroom_bits": found.headroom_bits,
-        })  # fmt: skip
+        rows.append(
+            {
+                "layer": layer.name,
+                "kind": "host current" if host else type(layer.synapse).__name__,
+                "neuron": type(neuron).__name__,
+                "shape": list(layer.shape),
+                "neurons": int(np.prod(layer.shape)),
+                "synapses": int(inner.weight.size),
+                "weights": f"{inner.weight.min()}..{inner.weight.max()}",
+                "iDecay": None if lif is None else lif.du + 1,
+                "vDecay": None if lif is None else lif.dv,
+                "vThMant": None if lif is None else lif.threshold,
+                "v_low": found.v_low,
+                "v_high": found.v_high,
+                "headroom_bits": found.headroom_bits,
+            }
+        )
     return rows
 
 
@@ -175,10 +189,18 @@ def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
     limits = chip_fit_rows(network)
     show_limits(console, limits)
     warn(console, warnings)
-    console.document({
-        "schema": 1, "kind": "netx", "path": str(path), "name": network.name,
-        "input_shape": list(network.input_shape), "coding": network.coding,
-        "timesteps": network.timesteps if says else None, "layers": rows, "chip_fit": limits,
-        "warnings": warnings,
-    })  # fmt: skip
+    console.document(
+        {
+            "schema": 1,
+            "kind": "netx",
+            "path": str(path),
+            "name": network.name,
+            "input_shape": list(network.input_shape),
+            "coding": network.coding,
+            "timesteps": network.timesteps if says else None,
+            "layers": rows,
+            "chip_fit": limits,
+            "warnings": warnings,
+        }
+    )
     return 0

@@ -107,9 +107,11 @@ def _missing_folder(output: Output, named: Path) -> str | None:
     if output.folder is not None and not os.path.lexists(folder):
         folder = folder.parent
     if folder.is_dir():
-        return None if os.access(folder, os.W_OK | os.X_OK) else (
-            f"{where}: its folder cannot be written to"
-        )  # fmt: skip
+        return (
+            None
+            if os.access(folder, os.W_OK | os.X_OK)
+            else (f"{where}: its folder cannot be written to")
+        )
     if folder.exists() or os.path.lexists(folder):
         return f"{where}: {folder} is not a folder"
     if _below_runs(folder):

@@ -129,9 +129,10 @@ def _check_plain(recipe: Row, path: Path) -> None:
         canonical_json(recipe)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"holds a value no recipe can have: {error}", where=str(path),
+            f"holds a value no recipe can have: {error}",
+            where=str(path),
             hint="Use finite numbers, strings, true and false; write dates as strings.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _sections(recipe: Row) -> list[tuple[str | None, Row]]:
@@ -222,11 +223,20 @@ def _show_bundle(console: Console, bundle: Bundle, path: Path) -> None:
     console.table(
         ["layer", "kind", "neuron", "shape", "neurons", "weights", "scale", "range", "headroom"],
         [
-            (r["layer"], r["kind"], r["neuron"], r["shape"], r["neurons"], r["weights"],
-             r.get("scale"), _range(r), r.get("headroom_bits"))
+            (
+                r["layer"],
+                r["kind"],
+                r["neuron"],
+                r["shape"],
+                r["neurons"],
+                r["weights"],
+                r.get("scale"),
+                _range(r),
+                r.get("headroom_bits"),
+            )
             for r in rows
         ],
-    )  # fmt: skip
+    )
     if bundle.record.get("profile_cost") is not None:
         show_cost(console, bundle.record["profile_cost"])
     show_limits(console, fit)

@@ -139,9 +139,10 @@ def load_safe_bundle(path: Path, console: Console) -> Bundle:
 
     if not path.exists() and str(path) in zoo_networks():
         raise InputError(
-            "is a trained network, not a bundle", where=str(path),
+            "is a trained network, not a bundle",
+            where=str(path),
             hint=f"First: spikeproof convert {path} -o {path}.spk",
-        )  # fmt: skip
+        )
     bundle = load_bundle(path)
     _check_bundle_ranges(bundle)
     for line in overflow_warnings(bundle):
@@ -194,9 +195,10 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot be made: {error.strerror or error}", where=str(path),
+            f"cannot be made: {error.strerror or error}",
+            where=str(path),
             hint="Choose another place.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def warn_of_cluster(console: Console, address: str | None) -> None:

@@ -41,8 +41,9 @@ def read_neuron(values: LayerValues, bias: Bias) -> LifNeuron | ReadoutNeuron | 
     if 0 <= threshold <= fx.THRESHOLD_MAX:
         return LifNeuron(threshold, membrane, bias, BIAS_EXPONENT, synaptic - 1)
     if fx.THRESHOLD_MAX < threshold <= SILENT_THRESHOLD and (synaptic, membrane) == (
-        fx.DECAY_ONE, 0,
-    ):  # fmt: skip
+        fx.DECAY_ONE,
+        0,
+    ):
         return ReadoutNeuron(bias, BIAS_EXPONENT)
     values.refuse(
         f"neuron/vThMant is {threshold}, the chip takes 0..{fx.THRESHOLD_MAX} (up to "

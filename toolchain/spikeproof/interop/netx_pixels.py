@@ -106,8 +106,11 @@ def file_numbers(given: list[int], pixels: PixelRange) -> tuple[int, int] | None
     least, most = _weights(given, step)
     if most - least > _MAX_CANDIDATES:  # nothing changes between the pixels: the bias says it all
         least, most = Fraction(0), Fraction(0)
-    fitting = [pair for w in range(ceil(least), floor(most) + 1)
-               if (pair := _with_bias(w, given, low, step)) is not None]  # fmt: skip
+    fitting = [
+        pair
+        for w in range(ceil(least), floor(most) + 1)
+        if (pair := _with_bias(w, given, low, step)) is not None
+    ]
     return fitting[len(fitting) // 2] if fitting else None
 
 

@@ -94,9 +94,12 @@ def load_netx(
     if chain.problems or steps is None or chain.input_shape is None:
         raise UnsupportedError(list_problems(chain.problems), where=str(path))
     network = ChipNetwork(
-        _name(path), chain.input_shape, steps, tuple(chain.layers),
+        _name(path),
+        chain.input_shape,
+        steps,
+        tuple(chain.layers),
         "pixels" if chain.pixels else "spikes",
-    )  # fmt: skip
+    )
     _check_size(network)
     check_analysis(network)
     check_chip(network)
@@ -110,8 +113,9 @@ def _check_size(network: ChipNetwork) -> None:
     if neurons > LIMIT_NEURONS:
         raise InputError(
             f"describes {neurons:,} neurons; the limit is {LIMIT_NEURONS:,}, sixteen Loihi 2 chips",
-            where=network.name, hint="Are the shapes in the file what they should be?",
-        )  # fmt: skip
+            where=network.name,
+            hint="Are the shapes in the file what they should be?",
+        )
 
 
 def _check_default_readout(network: ChipNetwork) -> None:
@@ -120,9 +124,10 @@ def _check_default_readout(network: ChipNetwork) -> None:
     if isinstance(network.layers[-1].neuron, ReadoutNeuron) and not found.ok:
         raise RangeError(
             f"{found.name}: has no neuron, and {'; '.join(found.problems)}; beyond it, lava-dl's "
-            "default neuron wraps", where=network.name,
+            "default neuron wraps",
+            where=network.name,
             hint="With fewer --timesteps the sum stays smaller.",
-        )  # fmt: skip
+        )
 
 
 def _steps(raw: RawNet) -> int | None:
@@ -150,9 +155,11 @@ class _Chain:
         self.pixels = self._flat = self._needs_flatten = False
         self._shape: Shape | None = None
         self._makers: dict[str, Callable[[LayerValues], None]] = {
-            "input": self._input, "conv": self._conv, "dense": self._dense,
+            "input": self._input,
+            "conv": self._conv,
+            "dense": self._dense,
             "flatten": self._flatten,
-        }  # fmt: skip
+        }
 
     def add(self, raw: RawLayer) -> None:
         """Append one layer of the file, or note why that is impossible."""

@@ -20,8 +20,10 @@ def integrates_to_the_top(layer: ChipLayer) -> bool:
     """Tell whether a layer has a regressor's parameters: highest threshold, no leak, no filter."""
     neuron = layer.neuron
     return isinstance(neuron, LifNeuron) and (neuron.threshold, neuron.dv, neuron.du) == (
-        fx.THRESHOLD_MAX, 0, fx.DECAY_ONE - 1,
-    )  # fmt: skip
+        fx.THRESHOLD_MAX,
+        0,
+        fx.DECAY_ONE - 1,
+    )
 
 
 def with_proved_readout(network: ChipNetwork) -> ChipNetwork:

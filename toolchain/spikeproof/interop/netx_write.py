@@ -64,10 +64,11 @@ def save_netx(network: ChipNetwork, path: Path, *, pixel_range: PixelRange = RAW
         form = netx_form(network, pixel_range)
     except FormProblem as found:
         raise UnsupportedError(
-            list_problems(found.problems), where=f"{network.name} as .net",
+            list_problems(found.problems),
+            where=f"{network.name} as .net",
             hint="Convert the checkpoint with --profile loihi: its bundles fit in a .net. Or "
             "export to onnx.",
-        ) from found  # fmt: skip
+        ) from found
     h5 = need_h5py(f"writing {path}")
     buffer = io.BytesIO()
     with h5.File(buffer, "w") as file:

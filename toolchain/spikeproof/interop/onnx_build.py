@@ -61,9 +61,15 @@ class GraphBuilder:
         return self.node(kind, inputs, [name], name, doc=doc, **attributes)[0]
 
     def node(
-        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], name: str, *,
-        doc: str = "", **attributes: Any,
-    ) -> list[str]:  # fmt: skip
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        name: str,
+        *,
+        doc: str = "",
+        **attributes: Any,
+    ) -> list[str]:
         """Add a node with several outputs."""
         from onnx import helper
 

@@ -69,9 +69,10 @@ def replay(path: Path, network: ChipNetwork, stimulus: NDArray[np.uint8]) -> int
     if any(wrong.values()):
         rows = ", ".join(f"{name}: {count:,}" for name, count in wrong.items() if count)
         raise TargetError(
-            f"{sum(wrong.values()):,} values differ from the reference ({rows})", where=str(path),
+            f"{sum(wrong.values()):,} values differ from the reference ({rows})",
+            where=str(path),
             hint="Please report it: every value must be equal.",
-        )  # fmt: skip
+        )
     return sum(int(a.size) for a in wanted.values())
 
 

@@ -142,9 +142,10 @@ def run_session(session: Any, x: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         values = session.run(names, {INPUT: x})
     except Exception as error:  # as above
         raise TargetError(
-            f"ONNX Runtime failed: {_first_line(error)}", where="engine onnx",
+            f"ONNX Runtime failed: {_first_line(error)}",
+            where="engine onnx",
             hint="Run fewer samples at a time if memory is short.",
-        ) from error  # fmt: skip
+        ) from error
     return dict(zip(names, values, strict=True))
 
 

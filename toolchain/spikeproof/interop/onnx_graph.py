@@ -72,9 +72,13 @@ def build_model(
         raise UnsupportedError(list_problems(problems), where=f"{network.name} as ONNX")
     graph = _graph(network, traces)
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-        producer_name="spikeproof", producer_version=__version__, doc_string=_text(network),
-    )  # fmt: skip
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="spikeproof",
+        producer_version=__version__,
+        doc_string=_text(network),
+    )
     helper.set_model_props(model, {**_facts(network), **(metadata or {})})
     return model
 

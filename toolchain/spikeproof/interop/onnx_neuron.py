@@ -204,8 +204,12 @@ def _close(loop: _Loop, states: list[str], rows: dict[str, str]) -> dict[str, st
     kind = type(loop.layer.neuron).__name__
     body = loop.body.graph(f"{name}/step", f"One step of {kind} {name} ('Integer semantics')")
     made = loop.g.node(
-        "Scan", [*loop.initial, *loop.scanned], [f"{name}/{w}" for w in whats], f"{name}/steps",
-        doc=f"All steps of {name}: {kind} on its own clock", body=body,
+        "Scan",
+        [*loop.initial, *loop.scanned],
+        [f"{name}/{w}" for w in whats],
+        f"{name}/steps",
+        doc=f"All steps of {name}: {kind} on its own clock",
+        body=body,
         num_scan_inputs=len(loop.scanned),
-    )  # fmt: skip
+    )
     return dict(zip(whats, made, strict=True))

@@ -133,12 +133,24 @@ def _float_current(
     # A power of two in the weights changes no mantissa, so the shift costs nothing.
     if synapse.exponent >= 0:
         scale = float(fx.shift_sum(unit, synapse.exponent))
-        sums = _product(g, synapse, floats, synapse.weight * scale, f"{name}/sum",
-                        "weights carry << (6 + weight exponent)")  # fmt: skip
+        sums = _product(
+            g,
+            synapse,
+            floats,
+            synapse.weight * scale,
+            f"{name}/sum",
+            "weights carry << (6 + weight exponent)",
+        )
     else:
         scale = 1 / float(fx.shift_sum(1, -synapse.exponent))
-        raw = _product(g, synapse, floats, synapse.weight * scale, f"{name}/sum",
-                       "weights carry the negative weight exponent")  # fmt: skip
+        raw = _product(
+            g,
+            synapse,
+            floats,
+            synapse.weight * scale,
+            f"{name}/sum",
+            "weights carry the negative weight exponent",
+        )
         floor = g.op("Floor", [raw], f"{name}/floor", doc="a right shift of the sum floors")
         sums = g.op("Mul", [floor, g.number(unit, "float32")], f"{name}/units")
     return g.cast(sums, "int32", f"{name}/current", doc="exact: the values are integers")
@@ -177,7 +189,13 @@ def _product(
         return g.op("MatMul", [floats, stored], name, doc=doc)
     stored = g.constant(f"{name}_weight", weight, "float32")
     return g.op(
-        "Conv", [floats, stored], name, doc=doc,
-        kernel_shape=weight.shape[2:], strides=synapse.stride, dilations=synapse.dilation,
-        pads=[*synapse.padding, *synapse.padding], group=synapse.groups,
-    )  # fmt: skip
+        "Conv",
+        [floats, stored],
+        name,
+        doc=doc,
+        kernel_shape=weight.shape[2:],
+        strides=synapse.stride,
+        dilations=synapse.dilation,
+        pads=[*synapse.padding, *synapse.padding],
+        group=synapse.groups,
+    )

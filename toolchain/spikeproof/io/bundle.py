@@ -99,9 +99,12 @@ def save_bundle(path: Path | str, bundle: Bundle) -> Bundle:
     data = bundle_bytes(bundle)
     write_atomic(path, data)
     return Bundle(
-        bundle.network, bundle.record, bundle.stimulus, bundle.expected,
+        bundle.network,
+        bundle.record,
+        bundle.stimulus,
+        bundle.expected,
         container.content_hash(data),
-    )  # fmt: skip
+    )
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -122,8 +125,11 @@ def load_bundle(path: Path | str) -> Bundle:
         raise BundleError("holds no network, no record or no reference stimulus", where=str(path))
     check_record(BundleRecord, record, str(path))
     bundle = Bundle(
-        network_from_parts(network, tensors, ChipNetwork), record, stimulus, expected,
+        network_from_parts(network, tensors, ChipNetwork),
+        record,
+        stimulus,
+        expected,
         container.content_hash(data),
-    )  # fmt: skip
+    )
     check_bundle(bundle)
     return bundle

@@ -66,17 +66,21 @@ def _read_arrays(path: Path) -> dict[str, Array]:
             )
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive_arrays:
             check_names(archive_arrays.files, path)
-            return {name: _as_array(archive_arrays[name]) for name in archive_arrays.files
-                    if name in {"x", "y"}}  # fmt: skip
+            return {
+                name: _as_array(archive_arrays[name])
+                for name in archive_arrays.files
+                if name in {"x", "y"}
+            }
     except InputError:
         raise
     except Exception as error:
         # Nothing but the parsing of an untrusted file happens here, and zipfile and NumPy raise
         # a dozen kinds of errors (MemoryError, for a header that promises too much, is one).
         raise InputError(
-            f"is not a usable .npz file: {error}", where=str(path),
+            f"is not a usable .npz file: {error}",
+            where=str(path),
             hint="Write it with numpy.savez(path, x=images, y=labels); objects are refused.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
@@ -87,9 +91,10 @@ def check_names(names: Sequence[str], path: Path) -> None:
     if len(names) > _SHOWN:
         held += f" and {len(names) - _SHOWN} more"
     raise InputError(
-        f"holds {held}, expected an array 'x'", where=str(path),
+        f"holds {held}, expected an array 'x'",
+        where=str(path),
         hint="Write it with numpy.savez(path, x=images, y=labels).",
-    )  # fmt: skip
+    )
 
 
 def _as_array(member: Any) -> Array:
@@ -127,7 +132,7 @@ def as_uint8(
             f"has {outside:,} of {x.size:,} values{which} that are NaN or outside 0..1",
             where=where,
             hint="Divide 0..255 images by 255, or store them as uint8.",
-        )  # fmt: skip
+        )
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
 
 

@@ -183,9 +183,10 @@ def _read_regular(path: Path, limit: int | None, count: int | None) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             raise InputError(
-                "cannot be read: it is a pipe or a device, not a file", where=str(path),
+                "cannot be read: it is a pipe or a device, not a file",
+                where=str(path),
                 hint="Write its content to a file first.",
-            )  # fmt: skip
+            )
         if limit is not None and found.st_size > limit:
             raise InputError(
                 f"has {found.st_size:,} bytes; the limit here is {limit:,}", where=str(path)

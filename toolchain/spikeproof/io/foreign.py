@@ -33,9 +33,18 @@ _ONNX = (
     "ONNX is written (export --format onnx), never read: give the bundle or the trained network "
     "that it was made from.",
 )
-_TENSORS_ONLY = ("collections", "torch", "torch._utils", "torch._tensor", "torch.storage",
-                 "torch.serialization", "torch.nn.parameter", "_codecs", "builtins",
-                 "__builtin__")  # fmt: skip
+_TENSORS_ONLY = (
+    "collections",
+    "torch",
+    "torch._utils",
+    "torch._tensor",
+    "torch.storage",
+    "torch.serialization",
+    "torch.nn.parameter",
+    "_codecs",
+    "builtins",
+    "__builtin__",
+)
 """Modules that the pickle of mere tensors asks for; that of a module asks for its class, too."""
 _PICKLE_LIMIT = 16 << 20
 NIR = (
@@ -60,10 +69,20 @@ _GZIP = ("a gzip archive", "Unpack it first.")
 
 Foreign = tuple[str, str]
 _BY_SUFFIX: dict[str, Foreign] = {
-    ".pth": _TORCH, ".pt": _TORCH, ".onnx": _ONNX, ".nir": NIR, ".h5": _HDF5, ".hdf5": _HDF5,
-    ".npz": _DATA, ".npy": _DATA, ".keras": _KERAS, ".tflite": _TFLITE, ".pkl": _PICKLE,
-    ".pickle": _PICKLE, ".safetensors": _SAFETENSORS,
-}  # fmt: skip
+    ".pth": _TORCH,
+    ".pt": _TORCH,
+    ".onnx": _ONNX,
+    ".nir": NIR,
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".npz": _DATA,
+    ".npy": _DATA,
+    ".keras": _KERAS,
+    ".tflite": _TFLITE,
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+    ".safetensors": _SAFETENSORS,
+}
 
 
 def foreign_kind(data: bytes, name: str) -> Foreign | None:

@@ -16,9 +16,19 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.io.container import header_kind
 
 Kind = Literal[
-    "bundle", "checkpoint", "training state", "trace", "ONNX model", ".net file", "report",
-    "report page", "card", "drawing", "figures", "journal",
-]  # fmt: skip
+    "bundle",
+    "checkpoint",
+    "training state",
+    "trace",
+    "ONNX model",
+    ".net file",
+    "report",
+    "report page",
+    "card",
+    "drawing",
+    "figures",
+    "journal",
+]
 
 PAGE_MARK = '<meta name="generator" content="spikeproof">'
 """Stands in the head of a report page."""

@@ -126,9 +126,17 @@ def record(
     if labels is not None and labels_hash(labels) == part.labels:
         state = "official"
     return DataRecord(
-        recognised=True, name=known.name, split=known.split, what=part.what, classes=known.classes,
-        file=file, samples=samples, held=samples, sha256=images, labels=state,
-    )  # fmt: skip
+        recognised=True,
+        name=known.name,
+        split=known.split,
+        what=part.what,
+        classes=known.classes,
+        file=file,
+        samples=samples,
+        held=samples,
+        sha256=images,
+        labels=state,
+    )
 
 
 def training_set(both: object) -> KnownSet | None:

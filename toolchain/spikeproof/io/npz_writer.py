@@ -149,6 +149,7 @@ class NpzWriter:
 
     def _failed(self, error: OSError) -> InputError:
         return InputError(
-            f"could not write arrays: {error.strerror or error}", where=str(self._folder),
+            f"could not write arrays: {error.strerror or error}",
+            where=str(self._folder),
             hint="Free space, or choose another place.",
-        )  # fmt: skip
+        )

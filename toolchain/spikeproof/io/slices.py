@@ -66,9 +66,12 @@ class Samples:
             InputError: values out of range, or a file that has become shorter.
         """
         found = as_uint8(
-            np.array(self.x[start:stop]), self.input_shape, self.path, spikes=self.spikes,
+            np.array(self.x[start:stop]),
+            self.input_shape,
+            self.path,
+            spikes=self.spikes,
             which=_which(start, stop, len(self)),
-        )  # fmt: skip
+        )
         if len(found) != stop - start:
             raise InputError(f"holds no samples {start} to {stop}", where=str(self.path))
         return found
@@ -141,8 +144,10 @@ def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             raise InputError(
                 f"cannot be mapped, its {path.stat().st_size:,} bytes are more than this process "
-                "may address", where=str(path), hint="Raise the limit (ulimit -v), or split it.",
-            ) from error  # fmt: skip
+                "may address",
+                where=str(path),
+                hint="Raise the limit (ulimit -v), or split it.",
+            ) from error
         # Nothing but the parsing of an untrusted file happens here; see io.data.
         raise InputError(
             f"is not a usable .npz or .npy file: {error}", where=str(path), hint=_HINT

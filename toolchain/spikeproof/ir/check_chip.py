@@ -13,8 +13,10 @@ from spikeproof.ir.problems import frame_problems, name_problems, next_shape, ra
 from spikeproof.ir.shapes import Shape
 
 WEIGHT_LIMITS: dict[str, tuple[int, int]] = {
-    "mixed": (-256, 254), "excitatory": (0, 255), "inhibitory": (-255, 0),
-}  # fmt: skip
+    "mixed": (-256, 254),
+    "excitatory": (0, 255),
+    "inhibitory": (-255, 0),
+}
 LEAK_MAX = (1 << 14) - 1
 HOST_WEIGHT_MAX = (1 << 15) - 1
 RAW_SUM_MAX = (1 << 31) - 1

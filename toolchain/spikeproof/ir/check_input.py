@@ -22,9 +22,10 @@ def check_input(network: ChipNetwork, x: NDArray[Any]) -> None:
     kind = getattr(x, "dtype", type(x).__name__)
     if kind != np.uint8:
         raise InputError(
-            f"input has type {kind}, expected uint8", where=network.name,
+            f"input has type {kind}, expected uint8",
+            where=network.name,
             hint="Images on the 8-bit grid 0..255; spikes 0 or 1.",
-        )  # fmt: skip
+        )
     if x.ndim != 1 + len(per_sample) or x.shape[1:] != tuple(per_sample):
         raise InputError(
             f"input has shape {x.shape}, expected {form} = (N, {str(tuple(per_sample))[1:]}",

@@ -103,8 +103,13 @@ class ReadoutNeuron:
 
 Neuron = LifNeuron | TableLifNeuron | ReadoutNeuron
 CHIP_PARTS: tuple[type[Any], ...] = (
-    DenseSynapse, ConvSynapse, HostCurrent, LifNeuron, TableLifNeuron, ReadoutNeuron,
-)  # fmt: skip
+    DenseSynapse,
+    ConvSynapse,
+    HostCurrent,
+    LifNeuron,
+    TableLifNeuron,
+    ReadoutNeuron,
+)
 
 
 @dataclass(frozen=True, eq=False)

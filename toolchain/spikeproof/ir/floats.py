@@ -99,8 +99,15 @@ class Readout:
 
 FloatNode = InputScale | Conv2d | Linear | BatchNorm2d | AvgPool2d | Flatten | Lif | Readout
 FLOAT_NODES: tuple[type[FloatNode], ...] = (
-    InputScale, Conv2d, Linear, BatchNorm2d, AvgPool2d, Flatten, Lif, Readout,
-)  # fmt: skip
+    InputScale,
+    Conv2d,
+    Linear,
+    BatchNorm2d,
+    AvgPool2d,
+    Flatten,
+    Lif,
+    Readout,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,8 +30,11 @@ def frame_problems(name: str, input_shape: Shape, timesteps: int) -> list[str]:
 
 def name_problems(names: list[str]) -> list[str]:
     """List node names that are malformed or used twice."""
-    problems = [f"node name {n!r} must be letters, digits, '_', '.', '-'"
-                for n in names if not _NAME.fullmatch(n)]  # fmt: skip
+    problems = [
+        f"node name {n!r} must be letters, digits, '_', '.', '-'"
+        for n in names
+        if not _NAME.fullmatch(n)
+    ]
     twice = sorted({n for n in names if names.count(n) > 1})
     return problems + ([f"node names are used twice: {', '.join(twice)}"] if twice else [])
 

@@ -162,12 +162,17 @@ def _compose_convs(first: Conv2d, second: Conv2d, bias: Array | None) -> Conv2d:
     if not keep:
         w1, w2 = _dilate(w1, first.dilation), _dilate(w2, second.dilation)
     return Conv2d(
-        second.name, _merge_taps(w1, w2, first.stride, second, first), bias,
+        second.name,
+        _merge_taps(w1, w2, first.stride, second, first),
+        bias,
         stride=(first.stride[0] * second.stride[0], first.stride[1] * second.stride[1]),
-        padding=(first.padding[0] + first.stride[0] * second.padding[0],
-                 first.padding[1] + first.stride[1] * second.padding[1]),
-        dilation=dilation, groups=groups,
-    )  # fmt: skip
+        padding=(
+            first.padding[0] + first.stride[0] * second.padding[0],
+            first.padding[1] + first.stride[1] * second.padding[1],
+        ),
+        dilation=dilation,
+        groups=groups,
+    )
 
 
 def _merge_taps(

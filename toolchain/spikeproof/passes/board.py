@@ -30,7 +30,8 @@ def check_for_board(folded: FloatNetwork) -> None:
     ]
     if problems:
         raise UnsupportedError(
-            list_problems(problems), where=f"{folded.name}, profile 'loihi'",
-            hint="Train with plain LIF neurons (neuron = \"lif\" in the recipe) or a gain that is "
+            list_problems(problems),
+            where=f"{folded.name}, profile 'loihi'",
+            hint='Train with plain LIF neurons (neuron = "lif" in the recipe) or a gain that is '
             "constant over time, or convert with the default profile for the CPU.",
-        )  # fmt: skip
+        )

@@ -163,9 +163,12 @@ def quantise_network(
         if progress:
             progress(i + 1, len(layers))
     network = ChipNetwork(
-        folded.name, folded.input_shape, folded.timesteps,
-        tuple(c.candidate.layer for c in chosen), "pixels",
-    )  # fmt: skip
+        folded.name,
+        folded.input_shape,
+        folded.timesteps,
+        tuple(c.candidate.layer for c in chosen),
+        "pixels",
+    )
     units = {c.candidate.layer.name: c.candidate.units for c in chosen}
     return Quantised(network, replace(folded, nodes=tuple(nodes)), units, table, bound)
 

@@ -27,7 +27,7 @@ from spikeproof.ir.floats import (
     Lif,
     Linear,
     Readout,
-)  # fmt: skip
+)
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.passes.affine import Affine, compose, padding_problem
 from spikeproof.passes.base import Condition, Pass

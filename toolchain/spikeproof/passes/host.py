@@ -24,7 +24,7 @@ from spikeproof.passes.quantise import (
     neuron_of,
     settle_scale,
     synapse_of,
-)  # fmt: skip
+)
 
 _SHIFT_MAX = 31
 _OFFSET_MAX = 2.0**40

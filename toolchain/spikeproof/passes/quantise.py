@@ -210,9 +210,14 @@ def synapse_of(layer: FloatLayer, weight: chip.Ints, sign: chip.Sign) -> chip.Sy
         return chip.DenseSynapse(weight, sign)
     channels, height, width = layer.input_shape
     return chip.ConvSynapse(
-        weight, (channels, height, width), linear.stride, linear.padding, linear.dilation,
-        linear.groups, sign,
-    )  # fmt: skip
+        weight,
+        (channels, height, width),
+        linear.stride,
+        linear.padding,
+        linear.dilation,
+        linear.groups,
+        sign,
+    )
 
 
 def neuron_of(

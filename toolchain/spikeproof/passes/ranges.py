@@ -109,10 +109,17 @@ def certify_layer(layer: ChipLayer, highest: Ints, timesteps: int) -> tuple[Laye
     )
     headroom = min(math.log2(top / max(bound, 1)) for bound, top in figures.values())
     found = LayerRange(
-        layer.name, figures["synaptic sum"][0], figures["u"][0], int(v_low.min()),
-        int(v_high.max()), headroom, not problems, tuple(map(int, widest)),
-        figures["host mantissa"][0], problems,
-    )  # fmt: skip
+        layer.name,
+        figures["synaptic sum"][0],
+        figures["u"][0],
+        int(v_low.min()),
+        int(v_high.max()),
+        headroom,
+        not problems,
+        tuple(map(int, widest)),
+        figures["host mantissa"][0],
+        problems,
+    )
     return found, fires.astype(np.int64)
 
 
@@ -125,8 +132,9 @@ def _drive(synapse: Synapse | HostCurrent, highest: Ints) -> Drive:
         return _host_drive(synapse, highest)
     low, high = _sums(synapse, highest)
     none = np.zeros_like(low)
-    return Drive((fx.shift_sum(low, synapse.exponent), fx.shift_sum(high, synapse.exponent)),
-                 (none, none))  # fmt: skip
+    return Drive(
+        (fx.shift_sum(low, synapse.exponent), fx.shift_sum(high, synapse.exponent)), (none, none)
+    )
 
 
 def _host_drive(synapse: HostCurrent, highest: Ints) -> Drive:

@@ -64,8 +64,10 @@ def _chunks(layer: FloatLayer, inputs: Inputs) -> list[Inputs]:
     fan_in = layer.linear.weight[0].size
     neurons = int(np.prod(layer.shape))
     spatial = int(np.prod(layer.shape[1:]))
-    per_sample = max(inputs.shape[1] * spatial * fan_in * getattr(layer.linear, "groups", 1),
-                     layer.timesteps * neurons)  # fmt: skip
+    per_sample = max(
+        inputs.shape[1] * spatial * fan_in * getattr(layer.linear, "groups", 1),
+        layer.timesteps * neurons,
+    )
     size = max(1, _CHUNK_VALUES // per_sample)
     return [inputs[i : i + size] for i in range(0, len(inputs), size)]
 

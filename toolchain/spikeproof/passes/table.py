@@ -55,8 +55,10 @@ def table_row(
 
 
 _NEURON_NAMES: dict[type[Any], str] = {
-    chip.LifNeuron: "LIF", chip.TableLifNeuron: "DLIF table", chip.ReadoutNeuron: "readout",
-}  # fmt: skip
+    chip.LifNeuron: "LIF",
+    chip.TableLifNeuron: "DLIF table",
+    chip.ReadoutNeuron: "readout",
+}
 
 
 def _neuron_figures(neuron: chip.Neuron) -> tuple[Any, Any]:

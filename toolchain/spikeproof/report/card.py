@@ -60,9 +60,11 @@ def _fact(fact: Fact) -> str:
 def _known(r: Report) -> str:
     rows = [
         f"| {c.title.lower()} | {_text(check.id)} {_text(check.title)} | {check.verdict} | "
-        + ", ".join(_fact(f) for f in counts) + " |"
-        for c in kinds(r) for check, counts in c.checks
-    ]  # fmt: skip
+        + ", ".join(_fact(f) for f in counts)
+        + " |"
+        for c in kinds(r)
+        for check, counts in c.checks
+    ]
     head = ["| kind | check | verdict | counts |", "|---|---|---|---|"]
     return "\n".join(head + rows) if rows else ""
 
@@ -82,10 +84,14 @@ def _accuracy(r: Report) -> str:
 
 def _row(row: AccuracyRow, digits: int) -> str:
     cells = (
-        _text(attack_name(row)), n.anything(row.strength), n.integer(row.samples),
-        n.percent(row.float_accuracy, digits), n.percent(row.chip_accuracy, digits),
-        f"{n.points(row.difference)} {n.interval(row.ci, n.points)}", row.tost,
-    )  # fmt: skip
+        _text(attack_name(row)),
+        n.anything(row.strength),
+        n.integer(row.samples),
+        n.percent(row.float_accuracy, digits),
+        n.percent(row.chip_accuracy, digits),
+        f"{n.points(row.difference)} {n.interval(row.ci, n.points)}",
+        row.tost,
+    )
     return "| " + " | ".join(cells) + " |"
 
 

@@ -61,11 +61,15 @@ def _clean_start(clean: list[AccuracyRow], own: list[AccuracyRow]) -> list[Accur
         return [row for row in clean if row.samples == first.samples]
     return [
         AccuracyRow(
-            perturbation="clean", strength=0, samples=first.samples,
-            float_accuracy=first.clean_float_accuracy, float_ci=first.clean_float_ci,
-            chip_accuracy=first.clean_chip_accuracy, chip_ci=first.clean_chip_ci,
+            perturbation="clean",
+            strength=0,
+            samples=first.samples,
+            float_accuracy=first.clean_float_accuracy,
+            float_ci=first.clean_float_ci,
+            chip_accuracy=first.clean_chip_accuracy,
+            chip_ci=first.clean_chip_ci,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:

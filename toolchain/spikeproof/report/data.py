@@ -336,6 +336,12 @@ class BoundaryData(Loose):
 
 
 DATA_TYPES: dict[str, type[Loose]] = {
-    "V1": ExactData, "V2": StageData, "V3": DivergenceData, "V4": ErrorData,
-    "V5": MatchData, "V7": AccuracyData, "V9": RangeData, "V13": BoundaryData,
-}  # fmt: skip
+    "V1": ExactData,
+    "V2": StageData,
+    "V3": DivergenceData,
+    "V4": ErrorData,
+    "V5": MatchData,
+    "V7": AccuracyData,
+    "V9": RangeData,
+    "V13": BoundaryData,
+}

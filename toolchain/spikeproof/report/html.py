@@ -63,9 +63,12 @@ def render_html(report: dict[str, Any] | Report) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["groups"] = _groups
     environment.globals.update(n=n, mark=Markup(PAGE_MARK), swatch=charts_membrane.swatch)
     return environment
@@ -77,16 +80,22 @@ def _groups(rows: tuple[tables.Line, ...]) -> list[tuple[str, list[tables.Line]]
 
 def _tables(r: Report) -> dict[str, tables.Table]:
     return {
-        "accuracy": tables.accuracy_table(r), "mppd": tables.mppd_table(r),
-        "energy": tables.energy_table(r), "exact": tables_layers.exact_table(r),
-        "stages": tables_layers.stage_table(r), "divergence": tables_layers.divergence_table(r),
-        "errors": tables_layers.error_table(r), "boundary": tables_layers.boundary_table(r),
-        "quantisation": tables_layers.quantisation_table(r), "ranges": tables_layers.range_table(r),
-        "every_check": tables.check_table(r), "fit": resources.fit_table(r),
+        "accuracy": tables.accuracy_table(r),
+        "mppd": tables.mppd_table(r),
+        "energy": tables.energy_table(r),
+        "exact": tables_layers.exact_table(r),
+        "stages": tables_layers.stage_table(r),
+        "divergence": tables_layers.divergence_table(r),
+        "errors": tables_layers.error_table(r),
+        "boundary": tables_layers.boundary_table(r),
+        "quantisation": tables_layers.quantisation_table(r),
+        "ranges": tables_layers.range_table(r),
+        "every_check": tables.check_table(r),
+        "fit": resources.fit_table(r),
         "operations": resources.operation_table(r),
         "disagreements": predictions.disagreement_table(r),
         "mistakes": predictions.mistake_table(r),
-    }  # fmt: skip
+    }
 
 
 def _charts(r: Report) -> dict[str, Any]:

@@ -179,13 +179,15 @@ def load_report(path: Path | str) -> Report:
     except UnicodeDecodeError as error:
         raise InputError(
             f"is not a text file (byte {error.start:,} is not UTF-8); expected report JSON",
-            where=str(path), hint="Give the .json file that `spikeproof verify` wrote.",
-        ) from error  # fmt: skip
+            where=str(path),
+            hint="Give the .json file that `spikeproof verify` wrote.",
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"is damaged or not JSON: {str(error)[:200]} ({len(raw):,} bytes)",
-            where=str(path), hint=_HINT,
-        ) from error  # fmt: skip
+            where=str(path),
+            hint=_HINT,
+        ) from error
     return parse_report(value, where=str(path))
 
 

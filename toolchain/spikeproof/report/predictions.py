@@ -190,9 +190,12 @@ def confusion(report: Report) -> Confusion | None:
 def disagreement_table(report: Report) -> Table:
     """List the clean images to which the two networks give different classes."""
     head = (
-        Head("true class", "name"), Head("trained network says", "text"),
-        Head("chip network says", "text"), Head("right is", "text"), Head("images"),
-    )  # fmt: skip
+        Head("true class", "name"),
+        Head("trained network says", "text"),
+        Head("chip network says", "text"),
+        Head("right is", "text"),
+        Head("images"),
+    )
     found = report.data("V7", AccuracyData).predictions
     differ = sorted((row for row in found if row[1] != row[2]), key=lambda row: (-row[3], row))
     images = sum(row[3] for row in found)
@@ -217,9 +220,11 @@ def mistake_table(report: Report) -> Table:
     if confusion(report) is not None:
         return Table("", (), ())
     head = (
-        Head("true class", "name"), Head("taken for", "text"), Head("by trained", unit="images"),
+        Head("true class", "name"),
+        Head("taken for", "text"),
+        Head("by trained", unit="images"),
         Head("by chip", unit="images"),
-    )  # fmt: skip
+    )
     in_trained: Counter[tuple[int, int]] = Counter()
     in_chip: Counter[tuple[int, int]] = Counter()
     for truth, trained, chip, count in report.data("V7", AccuracyData).predictions:

@@ -10,9 +10,12 @@ from spikeproof.report.tables import Head, Line, Table, lines
 def fit_table(report: Report) -> Table:
     """Compare what the network needs with the published limits of each chip."""
     head = (
-        Head("resource", "name"), Head("needed"), Head("available"), Head("used", unit="%"),
+        Head("resource", "name"),
+        Head("needed"),
+        Head("available"),
+        Head("used", unit="%"),
         Head("fits", "text"),
-    )  # fmt: skip
+    )
     rows = []
     for row in report.network.chip_fit:
         need, have = n.finite(row.needed), n.finite(row.available)
@@ -26,19 +29,29 @@ def fit_table(report: Report) -> Table:
 def operation_table(report: Report) -> Table:
     """List what one image costs in each layer, on average, and in all."""
     head = (
-        Head("layer", "name"), Head("neurons"), Head("synapses"), Head("spikes fired"),
-        Head("synaptic operations"), Head("of the most possible", unit="%"),
+        Head("layer", "name"),
+        Head("neurons"),
+        Head("synapses"),
+        Head("spikes fired"),
+        Head("synaptic operations"),
+        Head("of the most possible", unit="%"),
         Head("multiplications on the host"),
-    )  # fmt: skip
+    )
     converted = {row.layer: row for row in report.network.layers}
     rows: list[tuple[str, ...]] = []
     for row in report.network.operations:
         layer = converted.get(row.name)
         rows.append(
-            (row.name, n.anything(layer.neurons if layer else None),
-             n.integer(layer.synapses if layer else None), n.integer(row.spikes),
-             n.integer(row.synaptic), _share(row.synaptic, row.synaptic_most), n.integer(row.host))
-        )  # fmt: skip
+            (
+                row.name,
+                n.anything(layer.neurons if layer else None),
+                n.integer(layer.synapses if layer else None),
+                n.integer(row.spikes),
+                n.integer(row.synaptic),
+                _share(row.synaptic, row.synaptic_most),
+                n.integer(row.host),
+            )
+        )
     if len(rows) > 1:
         rows.append(_total(report))
     images = report.network.operations_samples
@@ -54,10 +67,14 @@ def _total(report: Report) -> tuple[str, ...]:
         _sum([getattr(row, key) for row in work]) for key in ("synaptic", "synaptic_most")
     )
     return (
-        "in all", n.integer(sum(neurons)), n.integer(sum(synapses)),
-        n.integer(_sum([row.spikes for row in work])), n.integer(done), _share(done, most),
+        "in all",
+        n.integer(sum(neurons)),
+        n.integer(sum(synapses)),
+        n.integer(_sum([row.spikes for row in work])),
+        n.integer(done),
+        _share(done, most),
         n.integer(_sum([row.host for row in work])),
-    )  # fmt: skip
+    )
 
 
 def _sum(values: list[float | None]) -> float:

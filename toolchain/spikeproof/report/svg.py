@@ -90,9 +90,13 @@ def figure(key: str, title: str, description: str, size: tuple[int, int], body: 
         element("title", title or " ", id=f"{key}-t"),
         element("desc", description or " ", id=f"{key}-d"),
         body,
-        viewBox=f"0 0 {width} {height}", width=width, height=height, role="img",
-        aria_labelledby=f"{key}-t {key}-d", class_="chart",
-    )  # fmt: skip
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        role="img",
+        aria_labelledby=f"{key}-t {key}-d",
+        class_="chart",
+    )
 
 
 @dataclass(frozen=True)

@@ -76,22 +76,37 @@ def accuracy_table(report: Report) -> Table:
     rows = report.data("V7", AccuracyData).rows
     digits, scale = share_digits(rows), forest_scale(rows)
     head = (
-        Head("perturbation", "name"), Head("strength", unit="1/255"), Head("images"),
-        Head("trained, clean", unit="%"), Head("trained", unit="%"), Head("chip", unit="%"),
-        Head("chip \N{MINUS SIGN} trained", unit="points"), Head("interval", unit="points"),
-        Head("equivalence band", "plot"), Head("TOST", "verdict"),
-        Head("McNemar p"), Head("right only trained / chip", unit="images"),
-    )  # fmt: skip
+        Head("perturbation", "name"),
+        Head("strength", unit="1/255"),
+        Head("images"),
+        Head("trained, clean", unit="%"),
+        Head("trained", unit="%"),
+        Head("chip", unit="%"),
+        Head("chip \N{MINUS SIGN} trained", unit="points"),
+        Head("interval", unit="points"),
+        Head("equivalence band", "plot"),
+        Head("TOST", "verdict"),
+        Head("McNemar p"),
+        Head("right only trained / chip", unit="images"),
+    )
     body = [
         (
-            attack_name(r), n.anything(r.strength), n.integer(r.samples),
-            *(n.percent(share, digits)
-              for share in (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)),
-            n.points(r.difference), n.interval(r.ci, n.points), forest(f"forest-{i}", r, scale),
-            r.tost, n.p_value(r.mcnemar_p), f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
+            attack_name(r),
+            n.anything(r.strength),
+            n.integer(r.samples),
+            *(
+                n.percent(share, digits)
+                for share in (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)
+            ),
+            n.points(r.difference),
+            n.interval(r.ci, n.points),
+            forest(f"forest-{i}", r, scale),
+            r.tost,
+            n.p_value(r.mcnemar_p),
+            f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
         )
         for i, r in enumerate(rows)
-    ]  # fmt: skip
+    ]
     return Table("Accuracy of the trained network and of the chip network", head, lines(body))
 
 
@@ -102,21 +117,34 @@ def mppd_table(report: Report) -> Table:
     ratio = f"{low:g} to {high:g}" if low is not None and high is not None else n.MISSING
     rank = n.MISSING if limits.spearman is None else f"{limits.spearman:g}"
     head = (
-        Head("layer", "name"), Head("images"),
+        Head("layer", "name"),
+        Head("images"),
         Head("median difference", unit=_limited("%", n.percent(limits.median_difference, 0), "≤")),
         Head("99th percentile", unit=_limited("%", n.percent(limits.p99_difference, 0), "≤")),
         Head("rank correlation", unit=_limited("", rank, "≥")),
         Head("energy, chip / trained", unit=_limited("", ratio, "")),
-        Head("interval"), Head("median cosine", unit="no limit"), Head("verdict", "verdict"),
-    )  # fmt: skip
+        Head("interval"),
+        Head("median cosine", unit="no limit"),
+        Head("verdict", "verdict"),
+    )
     rows = [
-        Line((
-            e.name, n.integer(e.samples), n.percent(e.median_rel_diff, 2),
-            n.percent(e.p99_rel_diff, 2), n.fixed(e.spearman, 4), n.fixed(e.ratio, 4),
-            n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)), n.fixed(e.direction, 4), e.verdict,
-        ), group=a.name)
-        for a in report.data("V5", MatchData).attacks for e in a.layers
-    ]  # fmt: skip
+        Line(
+            (
+                e.name,
+                n.integer(e.samples),
+                n.percent(e.median_rel_diff, 2),
+                n.percent(e.p99_rel_diff, 2),
+                n.fixed(e.spearman, 4),
+                n.fixed(e.ratio, 4),
+                n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)),
+                n.fixed(e.direction, 4),
+                e.verdict,
+            ),
+            group=a.name,
+        )
+        for a in report.data("V5", MatchData).attacks
+        for e in a.layers
+    ]
     caption = "MPPD of the chip network against the trained network, per perturbation and layer"
     return Table(caption, head, tuple(rows))
 
@@ -148,9 +176,13 @@ def energy_table(report: Report) -> Table:
 def check_table(report: Report) -> Table:
     """List every check with all its figures and its run time."""
     head = (
-        Head("id", "name"), Head("check", "text"), Head("kind", "text"), Head("figures", "text"),
-        Head("time", unit="s"), Head("verdict", "verdict"),
-    )  # fmt: skip
+        Head("id", "name"),
+        Head("check", "text"),
+        Head("kind", "text"),
+        Head("figures", "text"),
+        Head("time", unit="s"),
+        Head("verdict", "verdict"),
+    )
     rows = [
         (
             c.id,

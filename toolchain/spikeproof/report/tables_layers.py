@@ -25,26 +25,40 @@ def exact_table(report: Report) -> Table:
         Head("values compared"),
         Head("that differ", unit="limit 0"),
     )
-    rows = [(e.name, n.integer(e.values), n.integer(e.mismatches))
-            for e in report.data("V1", ExactData).layers]  # fmt: skip
+    rows = [
+        (e.name, n.integer(e.values), n.integer(e.mismatches))
+        for e in report.data("V1", ExactData).layers
+    ]
     return Table("Chip target against specification: every u, v and spike", head, lines(rows))
 
 
 def stage_table(report: Report) -> Table:
     """List every pass with the relation it promised and what was found (V2)."""
     head = (
-        Head("step", "name"), Head("declares to be", "text"), Head("largest difference"),
-        Head("limit"), Head("spikes that flip"), Head("same class", unit="% of images"),
+        Head("step", "name"),
+        Head("declares to be", "text"),
+        Head("largest difference"),
+        Head("limit"),
+        Head("spikes that flip"),
+        Head("same class", unit="% of images"),
         Head("verdict", "verdict"),
-    )  # fmt: skip
+    )
     rows = []
     for s in report.data("V2", StageData).stages:
         flips = n.integer(s.flipped_spikes)
         if s.spikes is not None:
             flips += f" of {n.integer(s.spikes)}"
-        rows.append((f"{s.source} → {s.target}", s.relation, _amount(s.max_difference, s.unit),
-                     _amount(s.bound, s.unit), flips, n.percent(s.agreement, 2),
-                     s.verdict))  # fmt: skip
+        rows.append(
+            (
+                f"{s.source} → {s.target}",
+                s.relation,
+                _amount(s.max_difference, s.unit),
+                _amount(s.bound, s.unit),
+                flips,
+                n.percent(s.agreement, 2),
+                s.verdict,
+            )
+        )
     return Table("What each step of the conversion declares, and what was found", head, lines(rows))
 
 
@@ -61,10 +75,14 @@ def _amount(value: float | None, unit: str) -> str:
 def divergence_table(report: Report) -> Table:
     """List the first state in which each pair of stages differs (V3)."""
     head = (
-        Head("stages", "name"), Head("first spike or value that differs", "text"), Head("image"),
-        Head("membrane in the first", unit="LSB"), Head("in the second", unit="LSB"),
-        Head("first to threshold", unit="θ"), Head("first to threshold", unit="LSB"),
-    )  # fmt: skip
+        Head("stages", "name"),
+        Head("first spike or value that differs", "text"),
+        Head("image"),
+        Head("membrane in the first", unit="LSB"),
+        Head("in the second", unit="LSB"),
+        Head("first to threshold", unit="θ"),
+        Head("first to threshold", unit="LSB"),
+    )
     rows = []
     for p in report.data("V3", DivergenceData).pairs:
         place = "none"
@@ -72,10 +90,17 @@ def divergence_table(report: Report) -> Table:
             spot = "" if p.neuron is None else f", neuron ({_plain(p.neuron)})"
             place = f"layer {p.layer or '?'}{spot}, step {n.integer(p.step)}"
         values = p.values or {}
-        rows.append((
-            f"{p.source} → {p.target}", place, n.integer(p.sample), _exact(values.get("from")),
-            _exact(values.get("to")), n.significant(p.margin), n.significant(p.margin_lsb),
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{p.source} → {p.target}",
+                place,
+                n.integer(p.sample),
+                _exact(values.get("from")),
+                _exact(values.get("to")),
+                n.significant(p.margin),
+                n.significant(p.margin_lsb),
+            )
+        )
     return Table(
         "Where two stages first differ (images and steps counted from 0)", head, lines(rows)
     )
@@ -92,15 +117,21 @@ def _plain(neuron: object) -> str:
 def error_table(report: Report) -> Table:
     """Compare errors of each layer alone and at the end of the chain (V4)."""
     head = (
-        Head("layer", "name"), Head("the layer receives", "text"),
-        Head("spikes that flip", unit="%"), Head("SQNR", unit="dB"), Head("|Δv| median", unit="θ"),
-        Head("99 %", unit="θ"), Head("largest", unit="θ"),
-    )  # fmt: skip
+        Head("layer", "name"),
+        Head("the layer receives", "text"),
+        Head("spikes that flip", unit="%"),
+        Head("SQNR", unit="dB"),
+        Head("|Δv| median", unit="θ"),
+        Head("99 %", unit="θ"),
+        Head("largest", unit="θ"),
+    )
     layers = report.data("V4", ErrorData).layers
     both = [e for layer in layers for e in (layer.local, layer.accumulated)]
     names = [layer.name for layer in layers for _ in range(2)]
-    inputs = ["spikes of the trained network (this layer alone)",
-              "spikes of the chip network (all layers)"] * len(layers)  # fmt: skip
+    inputs = [
+        "spikes of the trained network (this layer alone)",
+        "spikes of the chip network (all layers)",
+    ] * len(layers)
     flips = n.column([None if (v := n.finite(e.flip_rate)) is None else 100 * v for e in both])
     sizes = [n.column([getattr(e, key) for e in both]) for key in ("dv_p50", "dv_p99", "dv_max")]
     rows = list(zip(names, inputs, flips, map(_sqnr, both), *sizes, strict=True))
@@ -114,18 +145,24 @@ def _sqnr(e: ErrorFigures) -> str:
 def boundary_table(report: Report) -> Table:
     """Count the states beside the threshold in each layer (V13)."""
     head = (
-        Head("layer", "name"), Head("states"), Head("at the threshold"),
-        Head("within 1 LSB of it"), Head("within 1 LSB, trained"),
-        Head("distance, nearest 1 %", unit="θ"), Head("nearest 10 %", unit="θ"),
+        Head("layer", "name"),
+        Head("states"),
+        Head("at the threshold"),
+        Head("within 1 LSB of it"),
+        Head("within 1 LSB, trained"),
+        Head("distance, nearest 1 %", unit="θ"),
+        Head("nearest 10 %", unit="θ"),
         Head("median", unit="θ"),
-    )  # fmt: skip
+    )
     layers = report.data("V13", BoundaryData).layers
     counts = [
         (e.name, *map(n.integer, (e.states, e.on_threshold, e.within_1_lsb, e.float_within_1_lsb)))
         for e in layers
     ]
-    margins = zip(*(n.column([e.margin_quantiles.get(q) for e in layers])
-                    for q in ("p01", "p10", "p50")), strict=True)  # fmt: skip
+    margins = zip(
+        *(n.column([e.margin_quantiles.get(q) for e in layers]) for q in ("p01", "p10", "p50")),
+        strict=True,
+    )
     rows = [(*count, *margin) for count, margin in zip(counts, margins, strict=True)]
     return Table("How close membranes come to the threshold", head, lines(rows))
 
@@ -133,29 +170,52 @@ def boundary_table(report: Report) -> Table:
 def quantisation_table(report: Report) -> Table:
     """List what became of each layer's numbers."""
     head = (
-        Head("layer", "name"), Head("kind", "text"), Head("neuron", "text"), Head("inputs"),
-        Head("neurons"), Head("synapses"), Head("weight bits"), Head("scale"),
-        Head("clipped", unit="%"), Head("threshold"), Head("decay", unit="of 4096"),
-        Head("bias exponent"), Head("flips in calibration", unit="%"),
-    )  # fmt: skip
+        Head("layer", "name"),
+        Head("kind", "text"),
+        Head("neuron", "text"),
+        Head("inputs"),
+        Head("neurons"),
+        Head("synapses"),
+        Head("weight bits"),
+        Head("scale"),
+        Head("clipped", unit="%"),
+        Head("threshold"),
+        Head("decay", unit="of 4096"),
+        Head("bias exponent"),
+        Head("flips in calibration", unit="%"),
+    )
     rows = [
         (
-            r.layer, r.kind, r.neuron, n.anything(r.inputs), n.anything(r.neurons),
-            n.integer(r.synapses), n.anything(r.weight_bits), n.anything(r.scale),
-            n.rate(r.clipped_share), n.anything(r.threshold), n.anything(r.dv),
-            n.anything(r.bias_exponent), n.rate(r.flip_rate_calibration),
+            r.layer,
+            r.kind,
+            r.neuron,
+            n.anything(r.inputs),
+            n.anything(r.neurons),
+            n.integer(r.synapses),
+            n.anything(r.weight_bits),
+            n.anything(r.scale),
+            n.rate(r.clipped_share),
+            n.anything(r.threshold),
+            n.anything(r.dv),
+            n.anything(r.bias_exponent),
+            n.rate(r.flip_rate_calibration),
         )
         for r in report.network.layers
-    ]  # fmt: skip
+    ]
     return Table("From trained parameters to chip integers", head, lines(rows))
 
 
 def range_table(report: Report) -> Table:
     """List the worst-case range of each layer: proved (V9), else as converted."""
     head = (
-        Head("layer", "name"), Head("largest sum"), Head("largest |u|"), Head("lowest v"),
-        Head("highest v"), Head("range used", unit="%, limit 100"), Head("cannot overflow", "text"),
-    )  # fmt: skip
+        Head("layer", "name"),
+        Head("largest sum"),
+        Head("largest |u|"),
+        Head("lowest v"),
+        Head("highest v"),
+        Head("range used", unit="%, limit 100"),
+        Head("cannot overflow", "text"),
+    )
     words = {True: "proved", False: "not proved", None: n.MISSING}
     proved = [
         (
@@ -171,11 +231,17 @@ def range_table(report: Report) -> Table:
     ]
     converted = [
         (
-            r.layer, n.integer(r.sum_bound), n.MISSING, n.integer(r.v_low), n.integer(r.v_high),
-            _used(r.headroom_bits), n.MISSING,
+            r.layer,
+            n.integer(r.sum_bound),
+            n.MISSING,
+            n.integer(r.v_low),
+            n.integer(r.v_high),
+            _used(r.headroom_bits),
+            n.MISSING,
         )
-        for r in report.network.layers if r.v_high is not None or r.sum_bound is not None
-    ]  # fmt: skip
+        for r in report.network.layers
+        if r.v_high is not None or r.sum_bound is not None
+    ]
     return Table("Largest values any input could cause", head, lines(proved or converted))
 
 

@@ -13,8 +13,10 @@ from spikeproof.simulate.trace import Engine
 
 TARGET_GROUP = "spikeproof.targets"
 _BUILT_IN: dict[str, type[Engine]] = {
-    "reference": ReferenceEngine, "fast": FastEngine, "numpy": NumpyEngine,
-}  # fmt: skip
+    "reference": ReferenceEngine,
+    "fast": FastEngine,
+    "numpy": NumpyEngine,
+}
 
 
 def engine_names() -> list[str]:

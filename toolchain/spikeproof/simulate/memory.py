@@ -115,10 +115,11 @@ def check_analysis(network: ChipNetwork, samples: int = 0, *, available: int | N
     kept = samples * (prod(network.input_shape) * steps + neurons * network.timesteps)
     check_fits(
         max(analysis_bytes(network), sample_bytes(network) if samples else 0) + kept,
-        f"reading this network ({_largest(network)})", where=network.name,
+        f"reading this network ({_largest(network)})",
+        where=network.name,
         hint="Are its shapes what they should be? If so: fewer timesteps, or more memory.",
         available=available,
-    )  # fmt: skip
+    )
 
 
 def check_fits(
@@ -139,8 +140,9 @@ def check_fits(
     if free is not None and wanted > free:
         raise InputError(
             f"{what} needs {size_text(wanted)} of memory; {size_text(free)} are free",
-            where=where, hint=hint,
-        )  # fmt: skip
+            where=where,
+            hint=hint,
+        )
 
 
 def available_bytes() -> int | None:
@@ -175,9 +177,11 @@ def _layer_bytes(network: ChipNetwork, index: int) -> int:
     leaving = 0 if isinstance(layer.neuron, chip.ReadoutNeuron) else neurons * network.timesteps
     synapse = _inner(layer.synapse)
     total: int = (
-        inputs * steps_in + leaving
-        + 4 * (neurons * steps_in + windows_per_image(synapse, neurons)) + _STATE_BYTES * neurons
-    )  # fmt: skip
+        inputs * steps_in
+        + leaving
+        + 4 * (neurons * steps_in + windows_per_image(synapse, neurons))
+        + _STATE_BYTES * neurons
+    )
     return total
 
 

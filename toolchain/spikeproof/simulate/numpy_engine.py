@@ -141,9 +141,13 @@ def _(synapse: chip.DenseSynapse, x: Floats) -> Floats:
 @_product.register
 def _(synapse: chip.ConvSynapse, x: Floats) -> Floats:
     return correlate(
-        x, synapse.weight.astype(x.dtype),
-        synapse.stride, synapse.padding, synapse.dilation, synapse.groups,
-    )  # fmt: skip
+        x,
+        synapse.weight.astype(x.dtype),
+        synapse.stride,
+        synapse.padding,
+        synapse.dilation,
+        synapse.groups,
+    )
 
 
 def _run_neurons(

@@ -28,7 +28,7 @@ def edge_of_wrap(rng: Rng) -> Drawn:
         [254, 254, 254, 254, 6],
         [-256, -256, -256, -256, -2],
     ]
-    return _exact_rows(rng, rows, int(rng.integers(2, 6)))  # fmt: skip
+    return _exact_rows(rng, rows, int(rng.integers(2, 6)))
 
 
 def largest_sums(rng: Rng) -> Drawn:
@@ -51,9 +51,12 @@ def _exact_rows(rng: Rng, rows: Any, steps: int, du: int = NO_FILTER) -> Drawn:
     neuron: chip.Neuron
     if rng.random() < 0.5:
         neuron = chip.LifNeuron(
-            int(rng.choice([0, 1000, fx.THRESHOLD_MAX])), int(rng.choice([0, 41, 4096])), bias,
-            int(rng.integers(0, 8)), du,
-        )  # fmt: skip
+            int(rng.choice([0, 1000, fx.THRESHOLD_MAX])),
+            int(rng.choice([0, 41, 4096])),
+            bias,
+            int(rng.integers(0, 8)),
+            du,
+        )
     else:
         leak = rng.choice([0, 4055, LEAK_MAX], steps).astype(np.int32)
         threshold = rng.choice([0, 64, fx.STATE_MAX], steps).astype(np.int32)

@@ -35,9 +35,12 @@ def sources(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> 
 def layer_sums(synapse: chip.Synapse, source: Source) -> Ints:
     """Return the synaptic sums of a layer, exponent applied, (N, T, *neurons)."""
     return np.array(
-        [[drive(synapse, payload.astype(np.int64)).total for payload in sample]
-         for sample in source], np.int64,
-    )  # fmt: skip
+        [
+            [drive(synapse, payload.astype(np.int64)).total for payload in sample]
+            for sample in source
+        ],
+        np.int64,
+    )
 
 
 def count_ties(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
@@ -90,8 +93,10 @@ def count_largest(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Trace
     found = 0
     for layer, source in _with_synapses(network, x, traces):
         synapse, limit = _synapse(layer), sum_limit(layer.neuron)
-        if shifted_magnitude(largest_sum(synapse, int(source.max(initial=0))),
-                             synapse.exponent) == limit:  # fmt: skip
+        if (
+            shifted_magnitude(largest_sum(synapse, int(source.max(initial=0))), synapse.exponent)
+            == limit
+        ):
             found += int((np.abs(layer_sums(synapse, source)) == limit).sum())
     return found
 

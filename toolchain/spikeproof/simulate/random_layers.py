@@ -91,9 +91,15 @@ def _conv(
     per_group = max(1, draw_width(rng, max(1, 2000 // pixels)) // groups)
     form = (groups * per_group, channels // groups, *kernel)
     return chip.ConvSynapse(
-        draw_weights(rng, form, sign, limit, nasty), (shape[0], shape[1], shape[2]),
-        stride, padding, dilation, groups, sign, exponent,
-    )  # fmt: skip
+        draw_weights(rng, form, sign, limit, nasty),
+        (shape[0], shape[1], shape[2]),
+        stride,
+        padding,
+        dilation,
+        groups,
+        sign,
+        exponent,
+    )
 
 
 def _window(rng: Rng, size: Shape) -> tuple[tuple[int, int], ...]:

@@ -75,10 +75,11 @@ def _changed(network: chip.ChipNetwork, index: int, **fields: Any) -> chip.ChipN
 def _pick(rng: Rng, network: chip.ChipNetwork, *, chip_synapse: bool = False) -> int | None:
     """Pick a spiking layer, if wanted one whose sums the chip makes."""
     fitting = [
-        i for i, layer in enumerate(network.layers)
+        i
+        for i, layer in enumerate(network.layers)
         if isinstance(layer.neuron, _SPIKING)
         and not (chip_synapse and isinstance(layer.synapse, chip.HostCurrent))
-    ]  # fmt: skip
+    ]
     return int(rng.choice(fitting)) if fitting else None
 
 

@@ -38,9 +38,12 @@ class Case:
 
 
 def random_network(
-    rng: Rng, *, nasty: bool | None = None, steps: int | None = None,
+    rng: Rng,
+    *,
+    nasty: bool | None = None,
+    steps: int | None = None,
     coding: Literal["pixels", "spikes"] | None = None,
-) -> chip.ChipNetwork:  # fmt: skip
+) -> chip.ChipNetwork:
     """Draw a legal network of one to four layers; ``nasty=None`` makes 30 % of them nasty."""
     mean = rng.random() < _NASTY_SHARE if nasty is None else nasty
     drawn_steps = _steps(rng, mean)

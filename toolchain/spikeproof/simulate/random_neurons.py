@@ -34,9 +34,12 @@ def draw_neuron(
         grid = 64 if rng.random() < 0.5 else 1  # on the grid of the sums, ties are common
         raw = rng.integers(0, 128 * threshold // grid + 2, steps) * grid
         return chip.TableLifNeuron(
-            leak.astype(np.int32), np.minimum(raw, fx.STATE_MAX).astype(np.int32), bias,
-            exponent, du,
-        )  # fmt: skip
+            leak.astype(np.int32),
+            np.minimum(raw, fx.STATE_MAX).astype(np.int32),
+            bias,
+            exponent,
+            du,
+        )
     dv = int(rng.choice([*DECAYS, int(rng.integers(4097))]))
     return chip.LifNeuron(threshold, dv, bias, exponent, du)
 

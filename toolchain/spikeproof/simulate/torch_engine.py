@@ -173,8 +173,11 @@ def _device(name: str | None) -> Any:
     try:
         device = torch.device(chosen)
         if device.type not in _BATCH_VALUES:
-            raise InputError(f"device {chosen!r} is not supported", where="engine torch",
-                             hint="Use cpu, cuda or cuda:N.")  # fmt: skip
+            raise InputError(
+                f"device {chosen!r} is not supported",
+                where="engine torch",
+                hint="Use cpu, cuda or cuda:N.",
+            )
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise InputError(

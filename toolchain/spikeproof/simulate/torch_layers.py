@@ -108,9 +108,12 @@ def _host_bias(loaded: DeviceLayer, total: Tensor) -> Tensor:
 
 
 def _update(
-    loaded: DeviceLayer, drive: Tensor | None, bias: Tensor | None, full: tuple[int, ...],
+    loaded: DeviceLayer,
+    drive: Tensor | None,
+    bias: Tensor | None,
+    full: tuple[int, ...],
     trace: bool,
-) -> LayerRun:  # fmt: skip
+) -> LayerRun:
     """Update all neurons over T steps, in a handful of kernels per step."""
     neuron = loaded.layer.neuron
     v = loaded.weight.new_zeros(full[1:]).double()

@@ -71,9 +71,14 @@ def _load(layer: ChipLayer, payload: int, put: Put) -> DeviceLayer:
     # |u| <= arriving + |u| (4095 - du) / 4096, so this is what it can add up to.
     reach = arriving * fx.DECAY_ONE // (du + 1)
     return DeviceLayer(
-        layer, synapse, put(weight), put(bias) if bias.any() else None, offset,
-        filters=du < fx.DECAY_ONE - 1, wraps=reach >= fx.WRAP_LIMIT,
-    )  # fmt: skip
+        layer,
+        synapse,
+        put(weight),
+        put(bias) if bias.any() else None,
+        offset,
+        filters=du < fx.DECAY_ONE - 1,
+        wraps=reach >= fx.WRAP_LIMIT,
+    )
 
 
 def prove_products(put: Put, device: str) -> None:

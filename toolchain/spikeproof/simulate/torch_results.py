@@ -24,9 +24,10 @@ class TorchResults:
                 full = (samples, network.timesteps, *layer.shape)
                 spiking = not isinstance(layer.neuron, ReadoutNeuron)
                 self.traces[layer.name] = LayerTrace(
-                    np.empty(full, np.int32), np.empty(full, np.int32),
+                    np.empty(full, np.int32),
+                    np.empty(full, np.int32),
                     np.empty(full, np.uint8) if spiking else None,
-                )  # fmt: skip
+                )
 
     def take(self, name: str, start: int, done: LayerRun) -> None:
         """Keep a layer's trace of the batch that begins at sample ``start``."""

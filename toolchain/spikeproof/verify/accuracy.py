@@ -139,10 +139,14 @@ def _unequal(row: Json, config: VerifyConfig, supply: Supply) -> Reason:
     margin = 100 * row["margin"]
     told: Json = {
         "criterion": "accuracy of the chip network minus that of the trained network",
-        "perturbation": row_name(row), "value": 100 * row["difference"], "relation": "within",
-        "limit": (-margin, margin), "unit": "points",
-        "interval": tuple(100 * x for x in row["ci"]), "images": row["samples"],
-    }  # fmt: skip
+        "perturbation": row_name(row),
+        "value": 100 * row["difference"],
+        "relation": "within",
+        "limit": (-margin, margin),
+        "unit": "points",
+        "interval": tuple(100 * x for x in row["ci"]),
+        "images": row["samples"],
+    }
     if row["tost"] == str(Verdict.FAIL):
         return Reason(verdict="fail", try_=f"{CONVERSION}.", **told)
     needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row["samples"])
@@ -161,13 +165,18 @@ def _tost_at(images: int, row: Json, alpha: float) -> Verdict:
 
 def _masked(row: Json) -> Reason:
     return Reason(
-        verdict="inconclusive", criterion="accuracy of the trained network under attack",
-        perturbation=row_name(row), value=100 * row["float_accuracy"], relation="at most",
-        limit=100 * row["clean_float_accuracy"], unit="%", images=row["samples"],
+        verdict="inconclusive",
+        criterion="accuracy of the trained network under attack",
+        perturbation=row_name(row),
+        value=100 * row["float_accuracy"],
+        relation="at most",
+        limit=100 * row["clean_float_accuracy"],
+        unit="%",
+        images=row["samples"],
         try_="An attack cannot help: the gradients it follows are masked, and accuracy under "
         "attack shows nothing. Judge the robustness of this network with an attack that adapts to "
         "it; docs/attacks.md says what this one does.",
-    )  # fmt: skip
+    )
 
 
 def row_name(row: Json) -> str:

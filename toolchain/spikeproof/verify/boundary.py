@@ -15,7 +15,7 @@ from spikeproof.ir.chip import (
     DenseSynapse,
     Neuron,
     ReadoutNeuron,
-)  # fmt: skip
+)
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.stages import Membrane
@@ -99,13 +99,15 @@ def _tie_case(layer: ChipLayer, steps: int) -> TieCase | None:
     weight = np.stack([_spread(total, inputs) for _, _, (_, total) in found]).astype(np.int16)
     bias = np.array([bias for _, _, (bias, _) in found], np.int32)
     fields = {**vars(layer.neuron), "bias": bias, "bias_exponent": 0}
-    built = ChipLayer(layer.name, DenseSynapse(weight, "excitatory"), type(layer.neuron)(**fields),
-                      (len(found),))  # fmt: skip
+    built = ChipLayer(
+        layer.name, DenseSynapse(weight, "excitatory"), type(layer.neuron)(**fields), (len(found),)
+    )
     x = np.zeros((steps, steps, inputs, 1, 1), np.uint8)
     x[range(steps), range(steps)] = 1  # sample k: all inputs fire at step k
     expected = sum(offset == 0 for _, offset, _ in found)
-    return TieCase(layer.name, ChipNetwork("ties", (inputs, 1, 1), steps, (built,), "spikes"), x,
-                   expected)  # fmt: skip
+    return TieCase(
+        layer.name, ChipNetwork("ties", (inputs, 1, 1), steps, (built,), "spikes"), x, expected
+    )
 
 
 def _spread(total: int, inputs: int) -> NDArray[np.int64]:

@@ -18,9 +18,15 @@ Json = dict[str, Any]
 
 
 def check(
-    identifier: str, title: str, kind: str, verdict: Verdict | str, summary: str,
-    figures: Json, data: Json, reasons: Iterable[Reason] = (),
-) -> Json:  # fmt: skip
+    identifier: str,
+    title: str,
+    kind: str,
+    verdict: Verdict | str,
+    summary: str,
+    figures: Json,
+    data: Json,
+    reasons: Iterable[Reason] = (),
+) -> Json:
     """Write one check in the form of the report.
 
     Args:
@@ -42,10 +48,15 @@ def check(
     if given != {"pass": "none", "info": "none"}.get(str(verdict), str(verdict)):
         raise ValueError(f"check {identifier} is {verdict}, but its reasons say {given}")
     return {
-        "id": identifier, "title": title, "kind": kind, "verdict": str(verdict),
-        "summary": summary, "figures": figures, "data": data,
+        "id": identifier,
+        "title": title,
+        "kind": kind,
+        "verdict": str(verdict),
+        "summary": summary,
+        "figures": figures,
+        "data": data,
         "reasons": [r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in told],
-    }  # fmt: skip
+    }
 
 
 def _percent(share: float, digits: int = 2) -> str:
@@ -60,13 +71,21 @@ def exact_check(measured: Json, engine: str) -> Json:
     samples = measured["samples"]
     where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
     return check(
-        "V1", "The target computes the specification, bit for bit", "tested", row["verdict"],
+        "V1",
+        "The target computes the specification, bit for bit",
+        "tested",
+        row["verdict"],
         f"On {samples} images {engine} agrees with the reference simulator {where} of u, v and s.",
-        {"compared": compared, "mismatches": mismatches, "samples": samples, "engine": engine,
-         "reference": "reference"},
+        {
+            "compared": compared,
+            "mismatches": mismatches,
+            "samples": samples,
+            "engine": engine,
+            "reference": "reference",
+        },
         {"layers": row["layers"]},
         _unequal_layers(row, samples),
-    )  # fmt: skip
+    )
 
 
 def _unequal_layers(row: Json, samples: int) -> list[Reason]:
@@ -74,24 +93,37 @@ def _unequal_layers(row: Json, samples: int) -> list[Reason]:
     engine = row["name"]
     reasons = [
         Reason(
-            verdict="fail", criterion=f"values of {engine} that differ from the specification",
-            stage=f"reference to {engine}", layer=layer["name"], value=layer["mismatches"],
-            relation="exactly", limit=0, images=samples,
+            verdict="fail",
+            criterion=f"values of {engine} that differ from the specification",
+            stage=f"reference to {engine}",
+            layer=layer["name"],
+            value=layer["mismatches"],
+            relation="exactly",
+            limit=0,
+            images=samples,
             try_=f"Run `spikeproof run BUNDLE --self-test --engine {engine}`, and `spikeproof "
             "doctor` to see whether the engine is one this version supports. The first difference "
             "is listed under V3.",
         )
-        for layer in row["layers"] if layer["mismatches"]
-    ]  # fmt: skip
+        for layer in row["layers"]
+        if layer["mismatches"]
+    ]
     missing = [layer["name"] for layer in row["layers"] if not layer["values"]]
     if missing or not row["layers"]:
-        reasons.append(Reason(
-            verdict="fail", criterion="values compared with the specification",
-            stage=f"reference to {engine}", layer=", ".join(missing) or None, value=0,
-            relation="more than", limit=0, images=samples,
-            try_=f"{engine} gave no traces, so nothing was compared: give images (--data, "
-            "--limit), or compare another engine (--engine).",
-        ))  # fmt: skip
+        reasons.append(
+            Reason(
+                verdict="fail",
+                criterion="values compared with the specification",
+                stage=f"reference to {engine}",
+                layer=", ".join(missing) or None,
+                value=0,
+                relation="more than",
+                limit=0,
+                images=samples,
+                try_=f"{engine} gave no traces, so nothing was compared: give images (--data, "
+                "--limit), or compare another engine (--engine).",
+            )
+        )
     return reasons
 
 
@@ -111,10 +143,19 @@ def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Jso
     for row in exact["engines"]:
         mismatches = sum(layer["mismatches"] for layer in row["layers"])
         stages.append(
-            {"from": "chip", "to": row["name"], "relation": "exact", "bound": 0,
-             "unit": "values that differ", "max_difference": mismatches, "flipped_spikes": None,
-             "spikes": None, "agreement": None, "verdict": row["verdict"]}
-        )  # fmt: skip
+            {
+                "from": "chip",
+                "to": row["name"],
+                "relation": "exact",
+                "bound": 0,
+                "unit": "values that differ",
+                "max_difference": mismatches,
+                "flipped_spikes": None,
+                "spikes": None,
+                "agreement": None,
+                "verdict": row["verdict"],
+            }
+        )
         if row["verdict"] != str(Verdict.PASS):
             reasons += _unequal_layers(row, exact["samples"])
     verdict = combine(stage["verdict"] for stage in stages)
@@ -126,38 +167,50 @@ def stages_check(rows: list[Json], exact: Json, clean: str, samples: int) -> Jso
     if declared:
         summary += f" The bundle declares options other than the defaults: {', '.join(declared)}."
     return check(
-        "V2", "Each conversion step does what it declares", "tested", verdict,
+        "V2",
+        "Each conversion step does what it declares",
+        "tested",
+        verdict,
         summary,
         {"stages": len(stages), "kept": len(stages) - len(broken)},
         {"stages": stages},
         reasons,
-    )  # fmt: skip
+    )
 
 
 def _broken_stage(row: Json, samples: int) -> Reason:
     told: Json = {
-        "verdict": row["verdict"], "stage": f"{row['from']} to {row['to']}", "images": samples,
+        "verdict": row["verdict"],
+        "stage": f"{row['from']} to {row['to']}",
+        "images": samples,
         "layer": row.get("layer"),
-    }  # fmt: skip
+    }
     if row["relation"] == "behavioural":
         return Reason(
             criterion="equal accuracy on clean images, which V7 judges",
-            try_="See the reasons of V7.", **told,
-        )  # fmt: skip
+            try_="See the reasons of V7.",
+            **told,
+        )
     if row["bound"] is None:
         return Reason(
             criterion="largest difference of a membrane; the bundle declares no bound for it",
-            value=row["max_difference"], unit=row["unit"],
-            try_="Convert the checkpoint again: `spikeproof convert` writes the bound.", **told,
-        )  # fmt: skip
+            value=row["max_difference"],
+            unit=row["unit"],
+            try_="Convert the checkpoint again: `spikeproof convert` writes the bound.",
+            **told,
+        )
     if row["verdict"] == str(Verdict.INCONCLUSIVE):
         return Reason(
             criterion="images whose spikes part by rounding alone, so that what follows is not "
-            "comparable", value=100 * row["excused_share"], limit=100 * row["excused_limit"],
-            unit="%", try_="Give images whose membranes are not exactly on the threshold (--data), "
+            "comparable",
+            value=100 * row["excused_share"],
+            limit=100 * row["excused_limit"],
+            unit="%",
+            try_="Give images whose membranes are not exactly on the threshold (--data), "
             "or "
-            "verify --set stages.excused=SHARE.", **told,
-        )  # fmt: skip
+            "verify --set stages.excused=SHARE.",
+            **told,
+        )
     if row.get("declared_bound") is not None:
         return Reason(
             criterion="bound on a membrane that the bundle declares; what its numbers give is less",
@@ -169,13 +222,21 @@ def _broken_stage(row: Json, samples: int) -> Reason:
         )
     if row["max_difference"] > row["bound"]:
         return Reason(
-            criterion="largest difference of a membrane", value=row["max_difference"],
-            limit=row["bound"], unit=row["unit"], try_=_CONVERT_AGAIN, **told,
-        )  # fmt: skip
+            criterion="largest difference of a membrane",
+            value=row["max_difference"],
+            limit=row["bound"],
+            unit=row["unit"],
+            try_=_CONVERT_AGAIN,
+            **told,
+        )
     return Reason(
         criterion="spikes that differ though their membranes are clear of the threshold",
-        value=row["unexcused_spikes"], relation="exactly", limit=0, try_=_CONVERT_AGAIN, **told,
-    )  # fmt: skip
+        value=row["unexcused_spikes"],
+        relation="exactly",
+        limit=0,
+        try_=_CONVERT_AGAIN,
+        **told,
+    )
 
 
 def rounding_reasons(row: Json) -> list[Reason]:
@@ -277,9 +338,12 @@ def divergence_check(pairs: list[Json], stages: Json, rounding: Json) -> Json:
             "No layer departs from the stage before it by more than rounding explains. The first "
             f"spike that rounding changes is in layer {flip['layer']}, at step {flip['step']} of "
             f"image {flip['sample']} (counted from 0)"
-            + (f"; that membrane was {100 * flip['margin']:.2g} % of the threshold from firing."
-               if flip["margin"] is not None else ".")
-        )  # fmt: skip
+            + (
+                f"; that membrane was {100 * flip['margin']:.2g} % of the threshold from firing."
+                if flip["margin"] is not None
+                else "."
+            )
+        )
     else:
         summary = "No two stages ever differ."
     figures = {"pairs": len(pairs), "diverging": len(found), "layer": first}
@@ -315,15 +379,21 @@ def errors_check(layers: list[Json], samples: int) -> Json:
     spiking = layers[:-1] or layers
     worst = max(spiking, key=lambda row: row["accumulated"]["flip_rate"])
     return check(
-        "V4", "Conversion error, layer by layer", "measured", Verdict.INFO,
+        "V4",
+        "Conversion error, layer by layer",
+        "measured",
+        Verdict.INFO,
         f"Spikes change most often in {worst['name']}: in "
         f"{_percent(worst['accumulated']['flip_rate'], 3)} of its states when the whole chip "
         f"network runs, and in {_percent(worst['local']['flip_rate'], 3)} when only this layer is "
         "converted.",
-        {"samples": samples, "worst_layer": worst["name"],
-         "worst_flip_rate": worst["accumulated"]["flip_rate"]},
+        {
+            "samples": samples,
+            "worst_layer": worst["name"],
+            "worst_flip_rate": worst["accumulated"]["flip_rate"],
+        },
         {"layers": layers},
-    )  # fmt: skip
+    )
 
 
 def match_check(data: Json, reasons: list[Reason]) -> Json:
@@ -337,18 +407,26 @@ def match_check(data: Json, reasons: list[Reason]) -> Json:
     cosines = [x["direction"] for _, x in rows if x["direction"] is not None]
     turned = f"; the median cosine is {_at_least(min(cosines))}" if cosines else ""
     figures = {
-        "pairs": len(rows), "passed": passed, "largest_median_difference": worst,
-        "smallest_ratio": min(ratios, default=None), "largest_ratio": max(ratios, default=None),
+        "pairs": len(rows),
+        "passed": passed,
+        "largest_median_difference": worst,
+        "smallest_ratio": min(ratios, default=None),
+        "largest_ratio": max(ratios, default=None),
         "smallest_median_cosine": min(cosines, default=None),
         **_would_pass([x["would_pass"] for _, x in rows]),
-    }  # fmt: skip
+    }
     return check(
-        "V5", "Membranes react to perturbations as strongly as before", "tested", verdict,
+        "V5",
+        "Membranes react to perturbations as strongly as before",
+        "tested",
+        verdict,
         f"{passed} of {len(rows)} comparisons (each perturbation in each layer) are shown to "
         f"meet all limits{spread}; the largest median difference is {rounded(100 * worst)} %"
         f"{turned}." + _worst_match(reasons),
-        figures, data, reasons,
-    )  # fmt: skip
+        figures,
+        data,
+        reasons,
+    )
 
 
 def _at_least(cosine: float) -> str:
@@ -385,24 +463,38 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
     worst = max(rows, key=lambda row: abs(row["difference"]))
     clean = rows[0]
     return check(
-        "V7", "Accuracy is the same, on clean and on perturbed images", "tested",
+        "V7",
+        "Accuracy is the same, on clean and on perturbed images",
+        "tested",
         verdict,
         f"Clean accuracy {_percent(clean['float_accuracy'])} before and "
         f"{_percent(clean['chip_accuracy'])} after; the largest difference is "
         f"{100 * worst['difference']:+.2f} points "
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
-        + (f" {', '.join(helped)} made the trained network more accurate than it is on clean "
-           "images: its gradients are masked, and accuracy under attack shows nothing."
-           if helped else "")
-        + ("" if believable else " The trained network's own accuracy is not believable on these "
-           "images and labels, so that equality shows nothing.")
+        + (
+            f" {', '.join(helped)} made the trained network more accurate than it is on clean "
+            "images: its gradients are masked, and accuracy under attack shows nothing."
+            if helped
+            else ""
+        )
+        + (
+            ""
+            if believable
+            else " The trained network's own accuracy is not believable on these "
+            "images and labels, so that equality shows nothing."
+        )
         + _about_attacks(rows),
-        {"rows": len(rows), "established": sum(row["tost"] == "pass" for row in rows),
-         "clean_float": clean["float_accuracy"], "clean_chip": clean["chip_accuracy"],
-         "largest_difference": worst["difference"],
-         "masking_suspected": any(row["masking_suspected"] for row in rows)},
-        {"rows": rows, "attack": WEAK.describe(), **(shown or {})}, reasons,
-    )  # fmt: skip
+        {
+            "rows": len(rows),
+            "established": sum(row["tost"] == "pass" for row in rows),
+            "clean_float": clean["float_accuracy"],
+            "clean_chip": clean["chip_accuracy"],
+            "largest_difference": worst["difference"],
+            "masking_suspected": any(row["masking_suspected"] for row in rows),
+        },
+        {"rows": rows, "attack": WEAK.describe(), **(shown or {})},
+        reasons,
+    )
 
 
 def _about_attacks(rows: list[Json]) -> str:
@@ -474,30 +566,37 @@ def ranges_check(layers: list[Json]) -> Json:
 
 def _unsound(layer: Json, finding: str) -> Reason:
     return Reason(
-        verdict="fail", layer=layer["name"], neuron=tuple(layer["neuron"]),
+        verdict="fail",
+        layer=layer["name"],
+        neuron=tuple(layer["neuron"]),
         criterion=f"the range certificate does not hold: {finding}",
         try_="The analysis behind the certificate is wrong, which is a defect: please report it "
         "with the bundle.",
-    )  # fmt: skip
+    )
 
 
 def _overclaimed(layer: Json, finding: str) -> Reason:
     return Reason(
-        verdict="fail", layer=layer["name"],
+        verdict="fail",
+        layer=layer["name"],
         criterion=f"wrong figure in the bundle's record (not an overflow): {finding}",
         try_="The record was changed, or written by another version: convert the checkpoint again. "
         "If that fails too, it is a defect of the conversion.",
-    )  # fmt: skip
+    )
 
 
 def _overflow(layer: Json) -> Reason:
     return Reason(
-        verdict="fail", criterion="worst-case headroom over all inputs", layer=layer["name"],
+        verdict="fail",
+        criterion="worst-case headroom over all inputs",
+        layer=layer["name"],
         value=min(layer["independent"]["headroom_bits"], layer.get("headroom_bits", math.inf)),
-        relation="at least", limit=0, unit="bits",
+        relation="at least",
+        limit=0,
+        unit="bits",
         try_="Convert the checkpoint again: `spikeproof convert` chooses scales that cannot "
         "overflow. With a scale of your own (convert --scale), give a smaller one for this layer.",
-    )  # fmt: skip
+    )
 
 
 def _filled(headroom_bits: float) -> str:
@@ -521,18 +620,28 @@ def boundary_check(layers: list[Json], ties: Json, samples: int) -> Json:
     total = sum(x["states"] for x in layers)
     forced = sum(row["ties"] for row in ties["layers"])
     return check(
-        "V13", "Membranes exactly at the threshold are decided the same way", "tested", verdict,
+        "V13",
+        "Membranes exactly at the threshold are decided the same way",
+        "tested",
+        verdict,
         f"In {on:,} of {total:,} states on real images the membrane equals the threshold. "
         f"Small runs force {forced:,} more states onto it; {wrong:,} of the {states:,} states "
         "compared in these runs, over all engines, differ from the reference."
         + (f" No ties were forced in {', '.join(absent)}." if absent else ""),
-        {"samples": samples, "states": total, "on_threshold": on,
-         "within_1_lsb": sum(x["within_1_lsb"] for x in layers), "forced_ties": forced,
-         "forced_mismatches": wrong},
-        {"layers": layers, "forced_ties": {"states": states, "mismatches": wrong,
-                                           "layers": ties["layers"]}},
+        {
+            "samples": samples,
+            "states": total,
+            "on_threshold": on,
+            "within_1_lsb": sum(x["within_1_lsb"] for x in layers),
+            "forced_ties": forced,
+            "forced_mismatches": wrong,
+        },
+        {
+            "layers": layers,
+            "forced_ties": {"states": states, "mismatches": wrong, "layers": ties["layers"]},
+        },
         _untidy_ties(ties, absent, states),
-    )  # fmt: skip
+    )
 
 
 def _untidy_ties(ties: Json, absent: list[str], states: int) -> list[Reason]:
@@ -541,27 +650,46 @@ def _untidy_ties(ties: Json, absent: list[str], states: int) -> list[Reason]:
     for row in ties["layers"]:
         for engine, found in row["engines"].items():
             if found["mismatches"]:
-                reasons.append(Reason(
-                    verdict="fail", criterion=f"states that {engine} decides differently",
-                    layer=row["name"], value=found["mismatches"], relation="exactly", limit=0,
-                    try_=f"Run `spikeproof fuzz` with {engine} among its engines: it shrinks such "
-                    "a difference to a small network to look at.",
-                ))  # fmt: skip
+                reasons.append(
+                    Reason(
+                        verdict="fail",
+                        criterion=f"states that {engine} decides differently",
+                        layer=row["name"],
+                        value=found["mismatches"],
+                        relation="exactly",
+                        limit=0,
+                        try_=f"Run `spikeproof fuzz` with {engine} among its engines: it shrinks "
+                        "such a difference to a small network to look at.",
+                    )
+                )
         if row["ties"] < row["expected"]:
-            reasons.append(Reason(
-                verdict="fail", criterion="states forced onto the threshold", layer=row["name"],
-                value=row["ties"], relation="at least", limit=row["expected"],
-                try_="The forced input missed the threshold in the reference itself, which is a "
-                "defect: please report it with the bundle.",
-            ))  # fmt: skip
+            reasons.append(
+                Reason(
+                    verdict="fail",
+                    criterion="states forced onto the threshold",
+                    layer=row["name"],
+                    value=row["ties"],
+                    relation="at least",
+                    limit=row["expected"],
+                    try_="The forced input missed the threshold in the reference itself, which "
+                    "is a defect: please report it with the bundle.",
+                )
+            )
     for name in absent or ([] if states else ["every layer"]):
-        reasons.append(Reason(
-            verdict="inconclusive", criterion="states forced onto the threshold", layer=name,
-            value=0, relation="at least", limit=1,
-            try_="No bias within 1,000 units puts this layer's neurons exactly on the threshold, "
-            "or the engine cannot run the small network made for it. Compare another engine "
-            "(--engine), or convert with another scale for the layer (convert --scale).",
-        ))  # fmt: skip
+        reasons.append(
+            Reason(
+                verdict="inconclusive",
+                criterion="states forced onto the threshold",
+                layer=name,
+                value=0,
+                relation="at least",
+                limit=1,
+                try_="No bias within 1,000 units puts this layer's neurons exactly on the "
+                "threshold, or the engine cannot run the small network made for it. Compare "
+                "another engine (--engine), or convert with another scale for the layer "
+                "(convert --scale).",
+            )
+        )
     return reasons
 
 
@@ -581,28 +709,39 @@ def _untied(layers: list[str], ties: Json) -> list[str]:
 def provenance_check(hashes: dict[str, str]) -> Json:
     """V15: what was verified is what the hashes say; checked before anything ran."""
     return check(
-        "V15", "The files are the ones named here", "tested", Verdict.PASS,
+        "V15",
+        "The files are the ones named here",
+        "tested",
+        Verdict.PASS,
         "The bundle has the content its hash says and was made from this checkpoint.",
-        dict(hashes), {},
-    )  # fmt: skip
+        dict(hashes),
+        {},
+    )
 
 
 def journal_check(audit: Audit) -> Json:
     """V16: every item of work asked for is in the journal, whole; read again from the disk."""
     verdict = Verdict.PASS if audit.recorded == audit.asked > 0 else Verdict.FAIL
     return check(
-        "V16", "No result was lost or altered", "tested", verdict,
+        "V16",
+        "No result was lost or altered",
+        "tested",
+        verdict,
         f"{audit.recorded:,} of {audit.asked:,} pieces of work are in the journal, each with the "
         "hash it was recorded under.",
-        {"items": audit.asked, "recorded": audit.recorded}, {},
+        {"items": audit.asked, "recorded": audit.recorded},
+        {},
         [] if verdict is Verdict.PASS else [_lost(audit)],
-    )  # fmt: skip
+    )
 
 
 def _lost(audit: Audit) -> Reason:
     return Reason(
-        verdict="fail", criterion="items of work whose record is whole", value=audit.recorded,
-        relation="exactly", limit=max(audit.asked, 1),
+        verdict="fail",
+        criterion="items of work whose record is whole",
+        value=audit.recorded,
+        relation="exactly",
+        limit=max(audit.asked, 1),
         try_="Run the same command again in a fresh folder (-o). If records are damaged again, "
         "check the disk, and whether something else writes into the folder.",
-    )  # fmt: skip
+    )

@@ -196,8 +196,9 @@ def _own(settings: dict[str, Any], where: str) -> dict[str, Any]:
     if named:
         raise InputError(
             f"{' and '.join(named)} cannot be changed: a suite is what ships under its name",
-            where=where, hint=f"Choose a suite with --suite ({', '.join(SUITES)}).",
-        )  # fmt: skip
+            where=where,
+            hint=f"Choose a suite with --suite ({', '.join(SUITES)}).",
+        )
     return settings
 
 
@@ -207,14 +208,16 @@ def _parse_change(change: str) -> dict[str, Any]:
     parts = [part.strip() for part in key.split(".")]
     if not change.isprintable():
         raise InputError(
-            f"found {change!r}, expected one line without control characters", where="--set",
+            f"found {change!r}, expected one line without control characters",
+            where="--set",
             hint="Repeat --set for several settings.",
-        )  # fmt: skip
+        )
     if not equals or not all(parts):
         raise InputError(
-            f"found {change!r}, expected SETTING=VALUE", where="--set",
+            f"found {change!r}, expected SETTING=VALUE",
+            where="--set",
             hint="For example --set samples.pgd=1000; `verify --dry-run` lists all settings.",
-        )  # fmt: skip
+        )
     try:
         nested: Any = parse_toml(f"value = {value.strip()}", "--set")["value"]
     except InputError:

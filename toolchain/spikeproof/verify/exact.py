@@ -76,12 +76,20 @@ def divergence_json(found: Divergence | None, first: str, second: str) -> Json:
     if found is None:
         return {"from": first, "to": second, "found": False}
     return {
-        "from": first, "to": second, "found": True, "layer": found.layer,
-        "neuron": list(found.neuron), "step": found.step, "sample": found.sample,
-        "state": found.state, "values": {"from": found.values[0], "to": found.values[1]},
-        "threshold": found.threshold, "margin": found.margin, "margin_lsb": found.margin_lsb,
+        "from": first,
+        "to": second,
+        "found": True,
+        "layer": found.layer,
+        "neuron": list(found.neuron),
+        "step": found.step,
+        "sample": found.sample,
+        "state": found.state,
+        "values": {"from": found.values[0], "to": found.values[1]},
+        "threshold": found.threshold,
+        "margin": found.margin,
+        "margin_lsb": found.margin_lsb,
         "replay": replay_line(found, first, second),
-    }  # fmt: skip
+    }
 
 
 def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Json:
@@ -100,9 +108,13 @@ def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Json:
                 compared = compare_traces(reference, run_traced(engine, case.network, case.x))
                 found[engine.name] = _totals(compared, trace)
         rows.append(
-            {"name": case.layer, "ties": count_ties(case, trace), "expected": case.expected,
-             "engines": found}
-        )  # fmt: skip
+            {
+                "name": case.layer,
+                "ties": count_ties(case, trace),
+                "expected": case.expected,
+                "engines": found,
+            }
+        )
     return {"engines": [engine.name for engine in engines], "layers": rows}
 
 

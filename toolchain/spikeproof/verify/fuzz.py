@@ -114,8 +114,10 @@ def run_batch(seed: int, indices: Sequence[int], engines: Sequence[Engine]) -> l
     outcomes = {engine.name: check_engine(engine, tasks, expected) for engine in engines}
     return [
         Row(
-            case.index, case.kind, count_events(case, expected[i].traces or {}),
+            case.index,
+            case.kind,
+            count_events(case, expected[i].traces or {}),
             {name: found[i] for name, found in outcomes.items()},
         )
         for i, case in enumerate(cases)
-    ]  # fmt: skip
+    ]

@@ -71,9 +71,11 @@ def check_engine(
     open_tasks = [i for i, problems in enumerate(refused) if not problems]
     outcomes = [Outcome(skipped="; ".join(problems)) for problems in refused]
     pairs = [(tasks[i], expected[i]) for i in open_tasks]
-    found = _check_many(engine, pairs) if isinstance(engine, BatchEngine) else [
-        _check_one(engine, task, result) for task, result in pairs
-    ]  # fmt: skip
+    found = (
+        _check_many(engine, pairs)
+        if isinstance(engine, BatchEngine)
+        else [_check_one(engine, task, result) for task, result in pairs]
+    )
     for i, outcome in zip(open_tasks, found, strict=True):
         outcomes[i] = outcome
     return outcomes

@@ -90,9 +90,15 @@ class Campaign:
     def _listed(self, row: Row, engine: Engine, mismatch: Mismatch) -> Json:
         """Enter a failure at once: an interruption while it is shrunk must not lose it."""
         entry: Json = {
-            "engine": engine.name, "network": row.index, "nasty": row.kind, "kind": mismatch.kind,
-            "text": mismatch.text, "divergence": mismatch.divergence, "folder": None, "size": None,
-        }  # fmt: skip
+            "engine": engine.name,
+            "network": row.index,
+            "nasty": row.kind,
+            "kind": mismatch.kind,
+            "text": mismatch.text,
+            "divergence": mismatch.divergence,
+            "folder": None,
+            "size": None,
+        }
         self.failures.append(entry)
         return entry
 
@@ -117,15 +123,20 @@ class Campaign:
             "done": self.done,
             "nasty": sum(c["networks"] for c in self.kinds.values()),
             "engines": engines,
-            "kinds": {kind: {k: c[k] for k in ("networks", "events")}
-                      for kind, c in self.kinds.items()},
+            "kinds": {
+                kind: {k: c[k] for k in ("networks", "events")} for kind, c in self.kinds.items()
+            },
             "failures": self.failures,
-        }  # fmt: skip
+        }
 
 
 def _engine_row(name: str, tally: Tally) -> Json:
     return {
-        "name": name, "compared": tally.compared, "nasty": tally.nasty, "values": tally.values,
-        "mismatches": tally.mismatches, "skipped": sum(tally.skipped.values()),
+        "name": name,
+        "compared": tally.compared,
+        "nasty": tally.nasty,
+        "values": tally.values,
+        "mismatches": tally.mismatches,
+        "skipped": sum(tally.skipped.values()),
         "reasons": dict(tally.skipped),
-    }  # fmt: skip
+    }

@@ -15,8 +15,9 @@ _SHOWN, _SMALL = 400, 16
 def describe_task(task: Task) -> list[str]:
     """Write a network and its input as readable lines; large arrays are abbreviated."""
     network, x = task
-    lines = [f"Network: coding {network.coding}, {network.timesteps} steps, "
-             f"input {network.input_shape}"]  # fmt: skip
+    lines = [
+        f"Network: coding {network.coding}, {network.timesteps} steps, input {network.input_shape}"
+    ]
     for layer in network.layers:
         lines.append(f"Layer {layer.name}, neurons {layer.shape}")
         lines += _described(layer.synapse, "  ") + _described(layer.neuron, "  ")

@@ -137,9 +137,14 @@ def _quantile(values: F64, share: float) -> float:
 
 def _silent(samples: int) -> Criterion:
     told = Reason(
-        verdict="inconclusive", criterion="energy of the perturbation in the trained network",
-        value=0, relation="more than", limit=0, images=samples, try_=_SILENT,
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="energy of the perturbation in the trained network",
+        value=0,
+        relation="more than",
+        limit=0,
+        images=samples,
+        try_=_SILENT,
+    )
     return Criterion("energy", False, 1.0, told)
 
 
@@ -158,10 +163,14 @@ def _quantile_criterion(
     bound = st.smallest_limit(relative, share, alpha)
     what = "median" if share == 0.5 else f"{100 * (1 - share):g}th percentile"
     told = Reason(
-        verdict="inconclusive", criterion=f"{what} of the relative difference",
-        value=100 * found, limit=100 * limit, unit="%",
-        interval=None if bound is None else (None, 100 * bound), images=samples,
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion=f"{what} of the relative difference",
+        value=100 * found,
+        limit=100 * limit,
+        unit="%",
+        interval=None if bound is None else (None, 100 * bound),
+        images=samples,
+    )
     return Criterion(name, *at(samples), told, at, f"{name}_difference")
 
 
@@ -176,9 +185,14 @@ def _rank_correlation(in_float: F64, in_chip: F64, weights: F64, alpha: float) -
 
 def _rank_criterion(ranks: Ranks, limit: float, samples: int, alpha: float) -> Criterion:
     told = Reason(
-        verdict="inconclusive", criterion="rank correlation over the images", value=ranks.rho,
-        relation="at least", limit=limit, interval=ranks.interval, images=samples,
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="rank correlation over the images",
+        value=ranks.rho,
+        relation="at least",
+        limit=limit,
+        interval=ranks.interval,
+        images=samples,
+    )
     if ranks.rho is None:
         told = told.model_copy(update={"try_": _ALIKE})
         return Criterion("spearman", False, 1.0, told)
@@ -202,10 +216,14 @@ def _ratio_criterion(
 ) -> Criterion:
     floor, ceiling = config.mppd.ratio
     told = Reason(
-        verdict="inconclusive", criterion="energy of the perturbation, chip / trained",
-        value=ratio, relation="within", limit=(floor, ceiling),
-        interval=(_finite(interval[0]), _finite(interval[1])), images=samples,
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion="energy of the perturbation, chip / trained",
+        value=ratio,
+        relation="within",
+        limit=(floor, ceiling),
+        interval=(_finite(interval[0]), _finite(interval[1])),
+        images=samples,
+    )
     established = judge_interval(*interval, floor, ceiling) is Verdict.PASS
     usable = ratios[np.isfinite(ratios) & (ratios > 0)]
     if len(usable) < 2:
@@ -277,11 +295,14 @@ def judge_perturbations(
 
 def _nothing_compared() -> Reason:
     return Reason(
-        verdict="inconclusive", criterion="perturbations compared in a spiking layer", value=0,
-        relation="at least", limit=1,
+        verdict="inconclusive",
+        criterion="perturbations compared in a spiking layer",
+        value=0,
+        relation="at least",
+        limit=1,
         try_="Give at least one strength, for example verify --set perturbations.gaussian='[8]'; "
         "a network without spiking layers cannot be compared.",
-    )  # fmt: skip
+    )
 
 
 def _missed(criterion: Criterion) -> Reason:

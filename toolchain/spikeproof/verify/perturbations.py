@@ -181,5 +181,6 @@ def check_images(original: Images, found: Images, perturbation: Perturbation) ->
         if distance > perturbation.strength:
             raise InputError(
                 f"changed a pixel by {distance} grey levels, at most {perturbation.strength:g} "
-                "are allowed", where=perturbation.name,
-            )  # fmt: skip
+                "are allowed",
+                where=perturbation.name,
+            )

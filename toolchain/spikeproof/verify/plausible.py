@@ -120,13 +120,19 @@ def _at_chance(
     if needed is not None:
         advice = f"{more_images(needed, supply, 'accuracy')} Or: {advice}"
     return Reason(
-        verdict="inconclusive", perturbation=CLEAN,
+        verdict="inconclusive",
+        perturbation=CLEAN,
         criterion=f"{_CRITERION} (against {_guess(chance, total, expected.classes)})",
-        value=100 * share, relation="more than", limit=100 * chance, unit="%", images=total,
+        value=100 * share,
+        relation="more than",
+        limit=100 * chance,
+        unit="%",
+        images=total,
         interval=(100 * least, None) if share > chance else None,
         images_needed=None if needed is None else needed.images,
-        would=None if needed is None else needed.would, try_=advice,
-    )  # fmt: skip
+        would=None if needed is None else needed.would,
+        try_=advice,
+    )
 
 
 def _guess(chance: float, total: int, classes: int) -> str:
@@ -157,10 +163,16 @@ def _too_low(
         "less are still believed"
     )
     return Reason(
-        verdict="inconclusive", criterion=f"{_CRITERION} ({against})", perturbation=CLEAN,
-        value=100 * right / total, relation="at least", limit=100 * floor, unit="%",
-        images=total, try_=_other_data(expected),
-    )  # fmt: skip
+        verdict="inconclusive",
+        criterion=f"{_CRITERION} ({against})",
+        perturbation=CLEAN,
+        value=100 * right / total,
+        relation="at least",
+        limit=100 * floor,
+        unit="%",
+        images=total,
+        try_=_other_data(expected),
+    )
 
 
 def _other_data(expected: Expectation) -> str:

@@ -163,10 +163,20 @@ def _earlier(flags: Mask) -> Mask:
 
 
 def _row(
-    relation: str, bound: float | None, unit: str, largest: float, flips: int, spikes: int,
+    relation: str,
+    bound: float | None,
+    unit: str,
+    largest: float,
+    flips: int,
+    spikes: int,
     verdict: Verdict,
-) -> Json:  # fmt: skip
+) -> Json:
     return {
-        "relation": relation, "bound": bound, "unit": unit, "max_difference": largest,
-        "flipped_spikes": flips, "spikes": spikes, "verdict": str(verdict),
-    }  # fmt: skip
+        "relation": relation,
+        "bound": bound,
+        "unit": unit,
+        "max_difference": largest,
+        "flipped_spikes": flips,
+        "spikes": spikes,
+        "verdict": str(verdict),
+    }

@@ -56,9 +56,10 @@ def write_reproduction(output: Path, failure: Failure, seconds: float) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot be made: {error.strerror or error}", where=str(folder),
+            f"cannot be made: {error.strerror or error}",
+            where=str(folder),
             hint="Choose another place with -o.",
-        ) from error  # fmt: skip
+        ) from error
     task = (failure.case.network, failure.case.x)
     yield _write(folder, failure, Shrunk(task, 0, complete=False), failure.mismatch)
     shrunk = shrink_failure(failure, seconds)
@@ -102,16 +103,22 @@ def _write(folder: Path, failure: Failure, shrunk: Shrunk, mismatch: Mismatch) -
     size = size_of(shrunk.task)
     record = {
         "fuzz": {"seed": failure.seed, "network": failure.case.index, "nasty": failure.case.kind},
-        "engine": failure.engine.name, "mismatch": mismatch.text, "spikeproof": __version__,
-    }  # fmt: skip
+        "engine": failure.engine.name,
+        "mismatch": mismatch.text,
+        "spikeproof": __version__,
+    }
     path = folder / "network.spk"
     save_bundle(path, make_bundle(shrunk.task[0], record, shrunk.task[1]))
     text = _text(failure, shrunk, mismatch, size, shows_in_self_test(path, failure.engine))
     write_atomic(folder / "README.txt", text)
     return {
-        "folder": str(folder), "size": size, "shrunk": shrunk.complete, "kind": mismatch.kind,
-        "text": mismatch.text, "divergence": mismatch.divergence,
-    }  # fmt: skip
+        "folder": str(folder),
+        "size": size,
+        "shrunk": shrunk.complete,
+        "kind": mismatch.kind,
+        "text": mismatch.text,
+        "divergence": mismatch.divergence,
+    }
 
 
 def shows_in_self_test(path: Path, engine: Engine) -> bool:
@@ -142,14 +149,20 @@ def _text(
         "",
         "See it again, in this folder (exit code 1 while the engine differs):",
         f"  spikeproof fuzz --replay network.spk --engine {engine}",
-        *([f"  spikeproof run network.spk --self-test --engine {engine}"] if self_test_fails else
-          ["(spikeproof run --self-test does not show it: the network may leave the chip's "
-           "ranges,", "or the spikes and the readout are right.)"]),
+        *(
+            [f"  spikeproof run network.spk --self-test --engine {engine}"]
+            if self_test_fails
+            else [
+                "(spikeproof run --self-test does not show it: the network may leave the chip's "
+                "ranges,",
+                "or the spikes and the readout are right.)",
+            ]
+        ),
         "The network as it was drawn:",
         f"  spikeproof fuzz --nets 1 --first {case.index} --seed {failure.seed} --engine {engine}",
         "",
         *describe_task(shrunk.task),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -22,7 +22,7 @@ from spikeproof.verify.mppd import (
     energy,
     float_epsilons,
     float_responses,
-)  # fmt: skip
+)
 
 Json = dict[str, Any]
 CLEAN = "clean"

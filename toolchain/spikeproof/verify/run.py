@@ -51,9 +51,12 @@ REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
 _PARTS = {  # which items a check's time is spent in
-    "V1": ("exact",), "V2": ("stages", "rounding"), "V9": ("ranges",), "V13": ("boundary", "ties"),
+    "V1": ("exact",),
+    "V2": ("stages", "rounding"),
+    "V9": ("ranges",),
+    "V13": ("boundary", "ties"),
     "V5": ("images", "responses"),
-}  # fmt: skip
+}
 
 
 def verify(
@@ -221,8 +224,10 @@ def judge(
     right = round(rows[0]["float_accuracy"] * len(truth))
     believable, doubts = plausibility(right, truth, expected, config.alpha, supply)
     shown = {
-        "predictions": predictions, "examples": items["examples"], "plausibility": believable,
-    }  # fmt: skip
+        "predictions": predictions,
+        "examples": items["examples"],
+        "plausibility": believable,
+    }
     found = [
         ck.exact_check(exact, target),
         ck.stages_check(relations, exact, rows[0]["tost"], stages["samples"]),
@@ -249,16 +254,18 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
     content = container.content_hash(bundle_bytes(bundle))
     if bundle.content_hash not in ("", content):
         raise BundleError(
-            f"content has hash {content}, but {bundle.content_hash} is claimed", where=name,
+            f"content has hash {content}, but {bundle.content_hash} is claimed",
+            where=name,
             hint="Convert the checkpoint again.",
-        )  # fmt: skip
+        )
     check_origin(bundle)
     recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
     if recorded != source_hash:
         raise InputError(
             f"the bundle was made from checkpoint {recorded}, this one is {source_hash}",
-            where=name, hint="Give the checkpoint it was converted from, or convert this one.",
-        )  # fmt: skip
+            where=name,
+            hint="Give the checkpoint it was converted from, or convert this one.",
+        )
     return {"bundle_hash": content, "checkpoint_hash": source_hash}
 
 
@@ -312,16 +319,18 @@ def check_data(
     """
     if x.dtype != np.uint8:
         raise InputError(
-            f"images have type {x.dtype}, expected uint8", where=source.name,
+            f"images have type {x.dtype}, expected uint8",
+            where=source.name,
             hint="Verification compares both networks on the same 8-bit pixels.",
-        )  # fmt: skip
+        )
     as_unit_images(source, x[:1])
     if y is None or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
         found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
         raise InputError(
             f"found {found} for {len(x)} images, expected integers ({len(x)},)",
-            where=source.name, hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
-        )  # fmt: skip
+            where=source.name,
+            hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
+        )
     _check_classes(source, y)
     return np.ascontiguousarray(x), y.astype(np.int64)
 
@@ -336,8 +345,9 @@ def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
         raise InputError(
             f"{len(wrong):,} labels are none of the {classes} classes 0..{classes - 1}; the first "
             f"is {int(y[wrong[0]])} of image {int(wrong[0])}",
-            where=source.name, hint="Give the labels this network was trained for.",
-        )  # fmt: skip
+            where=source.name,
+            hint="Give the labels this network was trained for.",
+        )
 
 
 def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:

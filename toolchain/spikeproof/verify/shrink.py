@@ -73,9 +73,12 @@ def shrink(
 
 
 def _apply(
-    task: Task, cut: Callable[[Task], Iterator[Callable[[], Task]]], fails: Fails, together: int,
+    task: Task,
+    cut: Callable[[Task], Iterator[Callable[[], Task]]],
+    fails: Fails,
+    together: int,
     limits: _Limits,
-) -> Task | None:  # fmt: skip
+) -> Task | None:
     """Return the first legal candidate of one cut that still fails."""
     legal = (made for make in cut(task) if (made := _make(make)) is not None)
     while not limits.over():

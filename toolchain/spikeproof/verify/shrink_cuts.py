@@ -112,10 +112,9 @@ def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Ta
 def cut_inputs(task: Task) -> Makers:
     """Leave out input channels; of a dense first layer any inputs."""
     network, x = task
-    if (
-        not isinstance(inner_synapse(network.layers[0]), ConvSynapse)
-        and network.input_shape[1:] != (1, 1)
-    ):  # fmt: skip
+    if not isinstance(inner_synapse(network.layers[0]), ConvSynapse) and network.input_shape[
+        1:
+    ] != (1, 1):
         yield partial(_flat_input, network, x)
         return
     for kept in without_parts(network.input_shape[0]):
@@ -184,5 +183,11 @@ def _pair(network: ChipNetwork, x: Any) -> Task:
 
 
 CUTS: tuple[Cut, ...] = (
-    cut_samples, cut_layers, cut_steps, cut_outputs, cut_inputs, cut_image, cut_window,
-)  # fmt: skip
+    cut_samples,
+    cut_layers,
+    cut_steps,
+    cut_outputs,
+    cut_inputs,
+    cut_image,
+    cut_window,
+)

@@ -55,8 +55,9 @@ def reads_some(layer: ChipLayer, source: tuple[int, ...], kept: Indices) -> Chip
         if inner.groups > 1:
             groups = len(kept) if inner.weight.shape[1] == 1 else 1
             fewer = inner.weight[kept] if len(inner.weight) == source[0] else inner.weight
-            return replace(layer, synapse=with_inner(layer, replace(inner, weight=fewer,
-                                                                     groups=groups)))  # fmt: skip
+            return replace(
+                layer, synapse=with_inner(layer, replace(inner, weight=fewer, groups=groups))
+            )
         return replace(
             layer, synapse=with_inner(layer, replace(inner, weight=inner.weight[:, kept]))
         )

@@ -118,9 +118,10 @@ def _check_same_layers(
     ]
     if problems:
         raise InputError(
-            list_problems(problems), where=network.name,
+            list_problems(problems),
+            where=network.name,
             hint="Verify against the checkpoint this bundle was converted from.",
-        )  # fmt: skip
+        )
 
 
 def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:
@@ -217,9 +218,11 @@ def run_stages(stages: Stages, x: NDArray[np.uint8]) -> StageRuns:
     chip = FastEngine().run(stages.chip, x, trace=True)
     whole = chip_membranes(chip.traces or {}, stages)
     predictions = {
-        "trained": trained, "folded": after_fold, "quantised": after_rounding,
+        "trained": trained,
+        "folded": after_fold,
+        "quantised": after_rounding,
         "chip": chip.predictions,
-    }  # fmt: skip
+    }
     return StageRuns(source, folded, rounded, whole, local_folded, local_rounded, predictions)
 
 

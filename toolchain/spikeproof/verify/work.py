@@ -35,7 +35,7 @@ from spikeproof.verify.perturbations import (
     images_bytes,
     load_images,
     store_images,
-)  # fmt: skip
+)
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.responses import measure_batch, merge_batches
 from spikeproof.verify.rounding import check_rounding
@@ -176,9 +176,13 @@ def _boundary(material: Material) -> Json:
 
 
 _JOBS: dict[str, Callable[[Material], Json]] = {
-    "ranges": _ranges, "rounding": _rounding, "exact": _exact, "ties": _ties, "stages": _stages,
+    "ranges": _ranges,
+    "rounding": _rounding,
+    "exact": _exact,
+    "ties": _ties,
+    "stages": _stages,
     "boundary": _boundary,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -209,19 +213,26 @@ class _Chunk:
 def _chunks(folder: Path, item: Perturbation) -> list[_Chunk]:
     return [
         _Chunk(
-            item, start, min(start + CHUNK, item.samples),
+            item,
+            start,
+            min(start + CHUNK, item.samples),
             folder / "images" / f"{item.row}-{item.strength:g}-{start}.npy",
         )
         for start in range(0, item.samples, CHUNK)
-    ]  # fmt: skip
+    ]
 
 
 def _craft(material: Material, item: Perturbation, start: int) -> tuple[Json, Arrays]:
     """Make the perturbed images of one chunk; the result holds the hash of their file."""
     found = craft_chunk(
-        item, material.stages.source, material.x, material.y, start,
-        seed=material.config.seed, perturb=material.perturb,
-    )  # fmt: skip
+        item,
+        material.stages.source,
+        material.x,
+        material.y,
+        start,
+        seed=material.config.seed,
+        perturb=material.perturb,
+    )
     right = {name: values.tolist() for name, values in found.right.items()}
     return {"sha256": sha256(images_bytes(found.images)), "right": right}, {"images": found.images}
 
@@ -245,11 +256,16 @@ def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[I
         used = [(chunk, result) for chunk, result in crafted if chunk.start == start]
         stop = min(start + CHUNK, longest)
         shown = stop - start + sum(chunk.stop - chunk.start for chunk, _ in used)
-        items.append(Item(
-            f"responses {start}", _respond, (start, stop),
-            depends={c.perturbation.name: r["sha256"] for c, r in used},
-            payload=partial(_load_all, used), cost=shown * _MS_PER_RESPONSE,
-        ))  # fmt: skip
+        items.append(
+            Item(
+                f"responses {start}",
+                _respond,
+                (start, stop),
+                depends={c.perturbation.name: r["sha256"] for c, r in used},
+                payload=partial(_load_all, used),
+                cost=shown * _MS_PER_RESPONSE,
+            )
+        )
     return items
 
 

@@ -72,8 +72,9 @@ class Cluster:
                 if lost > self._retries:
                     raise TargetError(
                         f"{len(missing)} items were lost {lost} times with their workers",
-                        where=self._address, hint=_RESUME,
-                    ) from error  # fmt: skip
+                        where=self._address,
+                        hint=_RESUME,
+                    ) from error
 
     def _round(self, missing: dict[int, Item], shared: Any, *, carried: bool) -> Iterator[Done]:
         """Do the missing items; ``carried``: every task has with it what all share.
@@ -138,16 +139,18 @@ def connect(address: str) -> Any:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"no Dask scheduler answers at {address!r} within {CONNECT_SECONDS:g} s: {error}",
-            where="--cluster", hint="Start one with `dask scheduler`; it prints its address.",
-        ) from error  # fmt: skip
+            where="--cluster",
+            hint="Start one with `dask scheduler`; it prints its address.",
+        ) from error
     return client
 
 
 def _no_workers(address: str, seconds: float) -> InputError:
     return InputError(
-        f"the scheduler at {address} has had no workers for {seconds:g} s", where="--cluster",
+        f"the scheduler at {address} has had no workers for {seconds:g} s",
+        where="--cluster",
         hint=f"Start some: `dask worker {address} --nthreads 1`. {_RESUME}",
-    )  # fmt: skip
+    )
 
 
 class _Backend(ParallelBackendBase):  # type: ignore[misc]

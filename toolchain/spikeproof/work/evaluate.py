@@ -167,8 +167,10 @@ def _run_batch(subject: Subject, x: NDArray[np.uint8]) -> tuple[Json, Arrays]:
     except MemoryError as error:
         raise InputError(
             f"not enough memory for a batch of {len(x):,} samples ({size_text(x.nbytes)} of "
-            f"input): {error}", where=subject.network.name, hint="Try a smaller --batch.",
-        ) from error  # fmt: skip
+            f"input): {error}",
+            where=subject.network.name,
+            hint="Try a smaller --batch.",
+        ) from error
     if result.predictions.shape != (len(x),):
         raise TargetError(
             f"{subject.engine} gave {len(result.predictions)} predictions for {len(x)} samples"
@@ -182,9 +184,13 @@ def _hashes(arrays: Arrays) -> dict[str, str]:
 
 
 def _with_traces(
-    runner: Runner, items: list[Item], subject: Subject, samples: Samples, trace: Path,
+    runner: Runner,
+    items: list[Item],
+    subject: Subject,
+    samples: Samples,
+    trace: Path,
     journal: Journal | None,
-) -> list[Json]:  # fmt: skip
+) -> list[Json]:
     """Run with traces that go to disk as they come: beside the journal, or beside the target."""
     with contextlib.ExitStack() as stack:
         if journal:

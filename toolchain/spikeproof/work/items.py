@@ -95,9 +95,10 @@ def execute(task: Task, shared: Any) -> Done:
         found = task.function(shared, *task.arguments)
     except MemoryError as error:
         raise InputError(
-            f"not enough memory: {error}" if str(error) else "not enough memory", where=task.name,
+            f"not enough memory: {error}" if str(error) else "not enough memory",
+            where=task.name,
             hint="Use fewer workers, smaller batches, or a machine with more memory.",
-        ) from error  # fmt: skip
+        ) from error
     result, arrays = found if isinstance(found, tuple) else (found, {})
     text = canonical_json(plain(result))
     return Done(task.index, text, round(time.perf_counter() - start, 3), arrays)

@@ -88,8 +88,13 @@ class Journal:
         Raises:
             InputError: it could not be written; what was there before is whole.
         """
-        record = {"key": key, "name": name, "seconds": seconds, "result": text,
-                  "result_hash": sha256(text)}  # fmt: skip
+        record = {
+            "key": key,
+            "name": name,
+            "seconds": seconds,
+            "result": text,
+            "result_hash": sha256(text),
+        }
         line = seal(record)
         self._places[key] = (self._append(line), len(line))
 

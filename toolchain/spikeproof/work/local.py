@@ -81,9 +81,10 @@ class LocalProcesses:
         if count > self._retries:
             who = f"the worker of item {missing[index].name!r}" if index >= 0 else "a worker"
             raise TargetError(
-                f"{who} died {count} times: {str(error).splitlines()[0]}", where="workers",
+                f"{who} died {count} times: {str(error).splitlines()[0]}",
+                where="workers",
                 hint="Often too little memory: use fewer workers, or --workers 1 to see the error.",
-            ) from error  # fmt: skip
+            ) from error
 
     def _parallel(self, items: list[tuple[int, Item]], path: Path) -> Iterator[Done]:
         from joblib import Parallel, delayed, parallel_config

@@ -39,9 +39,10 @@ class Pool:
             raise InputError(f"found {workers}, expected 1 or more", where="--workers")
         if cluster is not None and workers > 1:
             raise InputError(
-                "takes no --workers: the cluster has its own", where="--cluster",
+                "takes no --workers: the cluster has its own",
+                where="--cluster",
                 hint="Leave one of the two out.",
-            )  # fmt: skip
+            )
         self._backend: Any = None
         if cluster is not None:
             from spikeproof.work.cluster import Cluster

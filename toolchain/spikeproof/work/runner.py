@@ -41,9 +41,12 @@ class Runner:
         self.seconds: dict[str, float] = {}
 
     def do(
-        self, items: Sequence[Item], shared: Any, store: Store | None = None,
+        self,
+        items: Sequence[Item],
+        shared: Any,
+        store: Store | None = None,
         whole: Whole | None = None,
-    ) -> list[Json]:  # fmt: skip
+    ) -> list[Json]:
         """Return the results of all items, in their order.
 
         Raises:
@@ -93,5 +96,6 @@ class Runner:
         if absent or len(found) != len(items):
             raise TargetError(
                 f"{len(found)} results for {len(items)} items; missing: {', '.join(absent[:5])}",
-                where="workers", hint="Run the same command again.",
-            )  # fmt: skip
+                where="workers",
+                hint="Run the same command again.",
+            )

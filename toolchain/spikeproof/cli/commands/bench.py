@@ -27,8 +27,10 @@ def run(
     console: Console,
     nets: Annotated[
         str | None,
-        typer.Option(help="Networks, with commas: mlp, conv, zoo or names of shipped ones. "
-                     "[default: mlp,conv,zoo; quick: mlp,conv]"),
+        typer.Option(
+            help="Networks, with commas: mlp, conv, zoo or names of shipped ones. "
+            "[default: mlp,conv,zoo; quick: mlp,conv]"
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few short rounds and no Lava: figures are rough.")
@@ -45,7 +47,7 @@ def run(
         typer.Option(help="Measure cost against size instead; draw it here, figures beside it."),
     ] = None,
     force: Force = False,
-) -> int:  # fmt: skip
+) -> int:
     """Measure the wanted networks, or how cost grows, and show what was found."""
     if scaling is not None:
         figures = Output(scaling.with_suffix(".json"), "figures", "--scaling")
@@ -97,29 +99,61 @@ def show_net(console: Console, net: dict[str, Any]) -> None:
     rows = []
     for name in (key for key in rates if not key.endswith("_batch1")):
         spread = quartiles.get(name)
-        rows.append([
-            name if net["winners"].get(name, name) == name else f"{name} = {net['winners'][name]}",
-            rates.get(f"{name}_batch1"), net["batches"].get(name), rates[name], ratios.get(name),
-            None if spread is None else f"{spread[0]:.3g}..{spread[1]:.3g}",
-            ratios.get(f"{name}_batch1"), net["agreement"].get(net["winners"].get(name, name)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name
+                if net["winners"].get(name, name) == name
+                else f"{name} = {net['winners'][name]}",
+                rates.get(f"{name}_batch1"),
+                net["batches"].get(name),
+                rates[name],
+                ratios.get(name),
+                None if spread is None else f"{spread[0]:.3g}..{spread[1]:.3g}",
+                ratios.get(f"{name}_batch1"),
+                net["agreement"].get(net["winners"].get(name, name)),
+            ]
+        )
     active = ", ".join(f"{name} {rate:.3f}" for name, rate in net["activity"].items())
     console.table(
-        ["contender", "batch 1, 1/s", "best batch", "samples/s", "fast is x", "quartiles",
-         "x at batch 1", "agrees"],
-        rows, f"\n{net['net']}, T = {net['timesteps']}, {net['neurons']:,} neurons; "
+        [
+            "contender",
+            "batch 1, 1/s",
+            "best batch",
+            "samples/s",
+            "fast is x",
+            "quartiles",
+            "x at batch 1",
+            "agrees",
+        ],
+        rows,
+        f"\n{net['net']}, T = {net['timesteps']}, {net['neurons']:,} neurons; "
         f"spikes per neuron and step: {active}",
-    )  # fmt: skip
+    )
     for name, reason in net["absent"].items():
         console.note(f"absent: {name}: {reason}")
     ceilings = net["ceilings"]
     console.table(
         ["layer", "bound by", "floor, us", "took, us", "share"],
-        [[row["layer"], row["bound_by"].replace("_", " "), _micro(row["floor_seconds"]),
-          _micro(row["seconds"]), row["share"]] for row in ceilings["layers"]]
-        + [["all layers, all threads", "", _micro(ceilings["floor_seconds"]),
-            _micro(ceilings["seconds"]), ceilings["share"]]],
-    )  # fmt: skip
+        [
+            [
+                row["layer"],
+                row["bound_by"].replace("_", " "),
+                _micro(row["floor_seconds"]),
+                _micro(row["seconds"]),
+                row["share"],
+            ]
+            for row in ceilings["layers"]
+        ]
+        + [
+            [
+                "all layers, all threads",
+                "",
+                _micro(ceilings["floor_seconds"]),
+                _micro(ceilings["seconds"]),
+                ceilings["share"],
+            ]
+        ],
+    )
 
 
 def _micro(seconds: float | None) -> float | None:
@@ -135,12 +169,19 @@ def _scaling(console: Console, path: Path, quick: bool) -> int:
     for series in document["series"]:
         console.table(
             [series["axis"], "ms per sample", "peak memory, MiB", "of it the network's, MiB"],
-            [[p[series["axis"]], 1e3 * p["seconds"], p["peak_bytes"] / 2**20,
-              p["own_bytes"] / 2**20] for p in series["points"]],
+            [
+                [
+                    p[series["axis"]],
+                    1e3 * p["seconds"],
+                    p["peak_bytes"] / 2**20,
+                    p["own_bytes"] / 2**20,
+                ]
+                for p in series["points"]
+            ],
             f"\n{series['axis']}: {1e6 * series['fit']['fixed_seconds']:.3g} us and "
             f"{1e9 * series['fit']['seconds_per_unit']:.3g} ms per million, off by at most "
             f"{series['fit']['largest_deviation']:.0%}",
-        )  # fmt: skip
+        )
     console.say("written: " + ", ".join(map(str, written)))
     console.document(document)
     return 0

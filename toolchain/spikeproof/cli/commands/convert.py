@@ -31,8 +31,18 @@ from spikeproof.passes.overflow import count_overflows
 
 _CLASSIFIED = 128
 """Calibration images the trained network classifies, to see whether it knows them at all."""
-COLUMNS = ("layer", "kind", "neuron", "neurons", "synapses", "weight_bits", "scale",
-           "clipped_share", "flip_rate_calibration", "headroom_bits")  # fmt: skip
+COLUMNS = (
+    "layer",
+    "kind",
+    "neuron",
+    "neurons",
+    "synapses",
+    "weight_bits",
+    "scale",
+    "clipped_share",
+    "flip_rate_calibration",
+    "headroom_bits",
+)
 _UNITS = {"clipped_share": ("clipped %", 100.0), "flip_rate_calibration": ("flips %", 100.0)}
 """Head and factor of the columns that are shown in per cent, as the report does."""
 
@@ -207,6 +217,7 @@ def _show_plan(
 def _check_written(path: Path, written: Bundle) -> None:
     if load_bundle(path).content_hash != written.content_hash:
         raise BundleError(
-            "what was read back is not what was written", where=str(path),
+            "what was read back is not what was written",
+            where=str(path),
             hint="Check the disk and convert again.",
-        )  # fmt: skip
+        )

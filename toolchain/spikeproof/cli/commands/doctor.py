@@ -51,9 +51,20 @@ def run(
     if install is not None:
         return _install(console, install, upgrade=upgrade, dry_run=dry_run)
     findings = [
-        _python(), _numpy(), *libraries(), _torch(), _gpu(), _lava(), _loihi(), _norse(),
-        _zoo(), _dataset(), _disk(), _memory(), _leftovers(),
-    ]  # fmt: skip
+        _python(),
+        _numpy(),
+        *libraries(),
+        _torch(),
+        _gpu(),
+        _lava(),
+        _loihi(),
+        _norse(),
+        _zoo(),
+        _dataset(),
+        _disk(),
+        _memory(),
+        _leftovers(),
+    ]
     marks = {"ok": "ok", "missing": "--", "bad": "!!"}
     for finding in findings:
         console.say(f"{marks[finding.state]}  {finding.name:<16} {finding.found}")
@@ -85,8 +96,12 @@ def _python() -> Finding:
     found = f"{platform.python_version()} ({sys.executable})"
     if _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
         return Finding("Python", "ok", found)
-    return Finding("Python", "bad", f"{found}; supported are 3.10 to 3.13",
-                   "python3 -m uv run --python 3.12 spikeproof doctor")  # fmt: skip
+    return Finding(
+        "Python",
+        "bad",
+        f"{found}; supported are 3.10 to 3.13",
+        "python3 -m uv run --python 3.12 spikeproof doctor",
+    )
 
 
 def _numpy() -> Finding:
@@ -115,8 +130,12 @@ def _gpu() -> Finding:
     if shutil.which("nvidia-smi") is None:
         return Finding("GPU", "ok", f"none; {cores}")
     why = "built without CUDA" if torch.version.cuda is None else "finds no usable driver"
-    return Finding("GPU", "missing", f"torch {torch.__version__} {why}; {cores}",
-                   "nvidia-smi, then a torch built for the CUDA version it prints")  # fmt: skip
+    return Finding(
+        "GPU",
+        "missing",
+        f"torch {torch.__version__} {why}; {cores}",
+        "nvidia-smi, then a torch built for the CUDA version it prints",
+    )
 
 
 def _lava() -> Finding:
@@ -131,17 +150,24 @@ def _lava() -> Finding:
 def _loihi() -> Finding:
     if all(find_spec(name) is not None for name in ("lava", "nxcore")):
         return Finding("Loihi extension", "ok", "installed (the hardware path is untested here)")
-    return Finding("Loihi extension", "missing",
-                   "not installed: Intel gives it to members of its research community",
-                   "none needed for simulation; see docs/howto.md for hardware")  # fmt: skip
+    return Finding(
+        "Loihi extension",
+        "missing",
+        "not installed: Intel gives it to members of its research community",
+        "none needed for simulation; see docs/howto.md for hardware",
+    )
 
 
 def _norse() -> Finding:
     found = version_of("norse")
     if found:
         return Finding("Norse", "ok", found)
-    return Finding("Norse", "missing", "not installed: only needed to use our step in Norse",
-                   install_command("norse"))  # fmt: skip
+    return Finding(
+        "Norse",
+        "missing",
+        "not installed: only needed to use our step in Norse",
+        install_command("norse"),
+    )
 
 
 def _zoo() -> Finding:
@@ -161,9 +187,12 @@ def _dataset() -> Finding:
     try:
         return Finding("Fashion-MNIST", "ok", str(find_fashion_mnist()))
     except InputError:
-        return Finding("Fashion-MNIST", "missing",
-                       "not found: only needed to train or to re-measure",
-                       "apt-get install dataset-fashion-mnist")  # fmt: skip
+        return Finding(
+            "Fashion-MNIST",
+            "missing",
+            "not found: only needed to train or to re-measure",
+            "apt-get install dataset-fashion-mnist",
+        )
 
 
 def _disk() -> Finding:
@@ -182,20 +211,32 @@ def _leftovers() -> Finding:
     if not found:
         return Finding("Temporary files", "ok", "none left by killed runs")
     names = shlex.join(map(str, found))
-    return Finding("Temporary files", "missing", f"{len(found)} left by killed runs; the next run "
-                   "of the same kind removes them", f"rm -r {names}")  # fmt: skip
+    return Finding(
+        "Temporary files",
+        "missing",
+        f"{len(found)} left by killed runs; the next run of the same kind removes them",
+        f"rm -r {names}",
+    )
 
 
 def _memory() -> Finding:
     shm = Path("/dev/shm")
     if not shm.is_dir():
-        return Finding("Shared memory", "missing", "no /dev/shm: Lava cannot run",
-                       "mount -t tmpfs tmpfs /dev/shm")  # fmt: skip
+        return Finding(
+            "Shared memory",
+            "missing",
+            "no /dev/shm: Lava cannot run",
+            "mount -t tmpfs tmpfs /dev/shm",
+        )
     free = shutil.disk_usage(shm).free
     if free >= _NEEDED_SHM:
         return Finding("Shared memory", "ok", f"{free / 2**20:,.0f} MiB free in /dev/shm")
-    return Finding("Shared memory", "missing", f"{free / 2**20:,.0f} MiB free in /dev/shm",
-                   "docker run --shm-size=1g ..., or remove what is in /dev/shm")  # fmt: skip
+    return Finding(
+        "Shared memory",
+        "missing",
+        f"{free / 2**20:,.0f} MiB free in /dev/shm",
+        "docker run --shm-size=1g ..., or remove what is in /dev/shm",
+    )
 
 
 def _numbers(text: str) -> tuple[int, ...]:

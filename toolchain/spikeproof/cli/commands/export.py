@@ -83,9 +83,10 @@ def _form(given: Name | None, output: Path | None) -> Name:
     named = _SUFFIXES.get(output.suffix.lower()) if output else None
     if output and given and named and given != named:
         raise InputError(
-            f"--format {given} contradicts the name {output}", where="export",
+            f"--format {given} contradicts the name {output}",
+            where="export",
             hint=f"Leave --format out, or call the file {output.with_suffix('.' + given)}.",
-        )  # fmt: skip
+        )
     return given or named or "onnx"
 
 

@@ -63,9 +63,15 @@ def run(
     title = f"Comparing {len(engines)} engines on {nets:,} networks"
     with console.stage(title, "networks") as progress:
         report = fuzz(
-            nets, seed, engines, first=first, workers=workers, output=output, progress=progress,
+            nets,
+            seed,
+            engines,
+            first=first,
+            workers=workers,
+            output=output,
+            progress=progress,
             found=show_failure,
-        )  # fmt: skip
+        )
     for row in report["engines"]:
         if engine and not row["compared"] and row["reasons"] and not report["interrupted"]:
             raise MissingExtraError(next(iter(row["reasons"])), where=f"--engine {row['name']}")
@@ -160,8 +166,14 @@ def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
     for engine in engines:
         outcome = replay(path, engine)
         found = outcome.mismatch
-        rows.append({"name": engine.name, "values": outcome.values, "skipped": outcome.skipped,
-                     "mismatch": None if found is None else vars(found)})  # fmt: skip
+        rows.append(
+            {
+                "name": engine.name,
+                "values": outcome.values,
+                "skipped": outcome.skipped,
+                "mismatch": None if found is None else vars(found),
+            }
+        )
         text = found.text if found else outcome.skipped or f"{outcome.values:,} values, all equal"
         console.say(f"{engine.name}: {text}")
         if found is not None and found.divergence:

@@ -118,8 +118,9 @@ def _load(path: Path, console: Console) -> Bundle:
         raise InputError(
             f"does not fit in memory: its file has {size_text(path.stat().st_size)}"
             + ("" if free is None else f", {size_text(free)} are free"),
-            where=str(path), hint="Use a machine with more memory.",
-        ) from error  # fmt: skip
+            where=str(path),
+            hint="Use a machine with more memory.",
+        ) from error
 
 
 def refuse(engine: Engine, bundle: Bundle) -> None:
@@ -266,6 +267,11 @@ def _evaluate(
         title = f"Running {len(samples):,} samples on {subject.engine}"
         progress = stack.enter_context(console.stage(title, "samples"))
         return evaluate(
-            subject, samples, pool,
-            batch=options.batch, journal=journal, trace=options.trace, progress=progress,
-        )  # fmt: skip
+            subject,
+            samples,
+            pool,
+            batch=options.batch,
+            journal=journal,
+            trace=options.trace,
+            progress=progress,
+        )

@@ -60,9 +60,14 @@ def run(
                 console.note(tick.message)
 
         path = train(
-            recipe, output, data_dir=data_dir, resume=resume, device=device, progress=tell,
+            recipe,
+            output,
+            data_dir=data_dir,
+            resume=resume,
+            device=device,
+            progress=tell,
             note=console.note,
-        )  # fmt: skip
+        )
     console.say(f"checkpoint: {path}")
     console.document({"schema": 1, "checkpoint": str(path)})
     return 0
@@ -76,9 +81,10 @@ def _fetch(recipe: Path, data_dir: Path | None) -> None:
     dataset = load_recipe(recipe).data.dataset
     if dataset != "fashion-mnist":
         raise InputError(
-            f"--download fetches fashion-mnist, this recipe needs {dataset}", where=str(recipe),
+            f"--download fetches fashion-mnist, this recipe needs {dataset}",
+            where=str(recipe),
             hint="Put its files into a folder and name that with --data-dir.",
-        )  # fmt: skip
+        )
     if data_dir is None:
         raise InputError("--download needs --data-dir FOLDER", where="train")
     load_fashion_mnist("train", data_dir, download=True)

@@ -39,9 +39,12 @@ from spikeproof.simulate.engines import get_engine
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 REPORT_FILES: dict[str, Kind] = {
-    "report.json": "report", "report.html": "report page", "journal.jsonl": "journal",
-    "previous-report.json": "report", "previous-report.html": "report page",
-}  # fmt: skip
+    "report.json": "report",
+    "report.html": "report page",
+    "journal.jsonl": "journal",
+    "previous-report.json": "report",
+    "previous-report.html": "report page",
+}
 FROM_SUITE = frozenset({"suite", "version"})
 
 
@@ -110,9 +113,17 @@ def run(
         return _show_plan(console, settings, folder, images)
     with compiling_ahead(bundle) as ahead:
         report = verify_into(
-            console, loaded, source, images, settings, folder, ahead,
-            calibration=calibration, workers=workers, cluster=cluster,
-        )  # fmt: skip
+            console,
+            loaded,
+            source,
+            images,
+            settings,
+            folder,
+            ahead,
+            calibration=calibration,
+            workers=workers,
+            cluster=cluster,
+        )
     return show_verdict(console, report)
 
 
@@ -189,9 +200,11 @@ def find_calibration(bundle: Bundle, path: Path | None) -> NDArray[np.uint8] | N
 def _show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Images) -> int:
     resolved = settings.resolved()
     flat = [
-        (f"{key}.{inner}", value) for key, part in resolved.items() if isinstance(part, dict)
+        (f"{key}.{inner}", value)
+        for key, part in resolved.items()
+        if isinstance(part, dict)
         for inner, value in part.items()
-    ]  # fmt: skip
+    ]
     top = [(key, value) for key, value in resolved.items() if not isinstance(value, dict)]
     console.table(["setting", "value"], [(k, str(v)) for k, v in top + flat])
     show_data(console, images.record)

@@ -108,9 +108,14 @@ class Batches:
         self._give_back(workspace)
 
     def _run_chunks(
-        self, network: ChipNetwork, x: NDArray[np.uint8], size: int, workers: int, trace: bool,
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        size: int,
+        workers: int,
+        trace: bool,
         progress: Progress | None,
-    ) -> list[Part]:  # fmt: skip
+    ) -> list[Part]:
         """Run chunk after chunk on this thread, while others take what is left.
 
         This thread works, too: a system that wakes all workers where it runs would have them

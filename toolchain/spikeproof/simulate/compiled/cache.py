@@ -163,8 +163,9 @@ class KernelCache:
             path.unlink()
         _log.warning(
             "A compiled kernel on the disk was damaged (%s: %s); it is removed and compiled anew.",
-            path, error,
-        )  # fmt: skip
+            path,
+            error,
+        )
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -118,8 +118,19 @@ def run_products(frame: Array, samples: int, tag: Any, mode: Any, halves: Any) -
     """Run neurons behind tiles; after the frame come the fields of Products, in order."""
     p = frame[FRAME:]
     weight = carray(ln.to_pointer(p[2]), (_MANY,), np.int8)
-    source = Products(_bytes(p[0]), p[1], weight, p[3], p[4], p[5], p[6],
-                      _bytes(p[7]), _bytes(p[8]), _ints32(p[9]), halves)  # fmt: skip
+    source = Products(
+        _bytes(p[0]),
+        p[1],
+        weight,
+        p[3],
+        p[4],
+        p[5],
+        p[6],
+        _bytes(p[7]),
+        _bytes(p[8]),
+        _ints32(p[9]),
+        halves,
+    )
     _run(frame, samples, source, tag, mode)
 
 
@@ -224,8 +235,14 @@ def _run_two(
     leaks, thresholds, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
     spikes, stride, traced = _bytes(frame[12]), frame[13], frame[15] != 0
     empty = ln.zeros(biases, tag)
-    change = Change(ln.fill(frame[3], empty), ln.fill(frame[4], empty), frame[5], frame[6],
-                    ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty))  # fmt: skip
+    change = Change(
+        ln.fill(frame[3], empty),
+        ln.fill(frame[4], empty),
+        frame[5],
+        frame[6],
+        ln.fill(-STATE_MAX, empty),
+        ln.fill(STATE_MAX, empty),
+    )
     block0 = first // places
     place0 = first - block0 * places
     block1 = second // places
@@ -271,9 +288,17 @@ def _keep(frame: Array, at: int, u: Any, v: Any) -> None:
 
 @compiled
 def graded_sums(
-    x: Array, per_sample: int, window: Array, segment: Array, length: int, weight: Array,
-    samples: int, blocks: int, sums: Array, tag: Any,
-) -> None:  # fmt: skip
+    x: Array,
+    per_sample: int,
+    window: Array,
+    segment: Array,
+    length: int,
+    weight: Array,
+    samples: int,
+    blocks: int,
+    sums: Array,
+    tag: Any,
+) -> None:
     """Sum graded inputs once: each place reads ``length`` values at each segment of its window.
 
     x: uint8 (samples, per_sample); weight: int16 (blocks, segments x length, L); sums: int32

@@ -158,8 +158,9 @@ def scale(typingctx: Any, value: Any, numerator: Any) -> Any:
         def constant(number: int) -> Any:
             return ir.Constant(v.type, [number] * value.count)
 
-        narrow = builder.and_(builder.trunc(args[1], ir.IntType(32)),
-                              ir.Constant(ir.IntType(32), 0x7FFF))  # fmt: skip
+        narrow = builder.and_(
+            builder.trunc(args[1], ir.IntType(32)), ir.Constant(ir.IntType(32), 0x7FFF)
+        )
         k = _splat(builder, narrow, v.type)
         # Left 4, right 16 is right 12, and tells the compiler that 16 bits hold the result.
         high = builder.ashr(builder.shl(v, constant(4)), constant(16))

@@ -203,8 +203,10 @@ def lookup_table(
     patterns = (np.arange(16)[:, None] >> np.arange(4)) & 1
     sums = patterns @ padded.reshape(-1, 4, blocks.width)
     sums = sums.reshape(-1, groups, 16, blocks.count, blocks.lanes).transpose(3, 0, 1, 2, 4)
-    offsets = (np.arange(len(rows))[:, None] * (synapse.dilation[0] * pitch)
-               + np.arange(padded.shape[1] // step) * step).ravel() // 8  # fmt: skip
+    offsets = (
+        np.arange(len(rows))[:, None] * (synapse.dilation[0] * pitch)
+        + np.arange(padded.shape[1] // step) * step
+    ).ravel() // 8
     used = [np.flatnonzero(block.any(axis=(1, 2, 3))) for block in sums]
     first = np.cumsum([0, *(len(u) for u in used)]).astype(np.int64)
     reach = np.abs(weight).reshape(len(weight), -1).sum(axis=1, dtype=np.int64).max()

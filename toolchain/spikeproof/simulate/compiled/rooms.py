@@ -41,13 +41,26 @@ class Room:
         moves, lanes = step.moves, step.places * step.blocks.width
         host = step.host is not None
         numbers = kn.Frame(
-            step.places, step.blocks.count, timesteps, moves.right, moves.left, moves.filter,
-            int(moves.full), _at(moves.leak), _at(moves.threshold),
-            _at(self.bias if host else moves.bias), lanes if host else 0,
+            step.places,
+            step.blocks.count,
+            timesteps,
+            moves.right,
+            moves.left,
+            moves.filter,
+            int(moves.full),
+            _at(moves.leak),
+            _at(moves.threshold),
+            _at(self.bias if host else moves.bias),
+            lanes if host else 0,
             step.blocks.width if host else moves.bias_place,
-            _at(after), step.target.stride, _at(step.target.at), _at(self.u), _at(self.v),
-            _at(self.last), int(step.spiking and self.last.size > 0),
-        )  # fmt: skip
+            _at(after),
+            step.target.stride,
+            _at(step.target.at),
+            _at(self.u),
+            _at(self.v),
+            _at(self.last),
+            int(step.spiking and self.last.size > 0),
+        )
         return np.array([*numbers, *self._source(step, before)], np.int64)
 
     def _source(self, step: Step, before: Array) -> list[int]:
@@ -61,10 +74,23 @@ class Room:
             product = self.product.numbers()
             return [_at(before), stride, _at(table.weight), table.depth, table.pairs, *product]
         if isinstance(table, EventTable):
-            return [_at(before), stride, _at(table.weight), table.rows, table.safe,
-                    _at(self.index), _at(self.count)]  # fmt: skip
-        return [_at(before), stride, _at(table.window), _at(table.words), _at(table.first),
-                _at(table.table)]  # fmt: skip
+            return [
+                _at(before),
+                stride,
+                _at(table.weight),
+                table.rows,
+                table.safe,
+                _at(self.index),
+                _at(self.count),
+            ]
+        return [
+            _at(before),
+            stride,
+            _at(table.window),
+            _at(table.words),
+            _at(table.first),
+            _at(table.table),
+        ]
 
 
 class _ProductRoom:

@@ -93,8 +93,13 @@ class Products(NamedTuple):
     halves: tuple[int, ...]
 
 
-_BYTE_BITS = np.array([[b for b in range(8) if byte >> b & 1] + [0] * (8 - bin(byte).count("1"))
-                       for byte in range(256)], np.int32).ravel()  # fmt: skip
+_BYTE_BITS = np.array(
+    [
+        [b for b in range(8) if byte >> b & 1] + [0] * (8 - bin(byte).count("1"))
+        for byte in range(256)
+    ],
+    np.int32,
+).ravel()
 _BYTE_COUNT = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
 
 
@@ -150,11 +155,17 @@ def multiply_group(source: Any, first: int, count: int) -> None:
     for turn in range(source.rounds):
         for pair in range(source.pairs):
             tiles.multiply(
-                source.rows, turn * high * pitch, pitch,
-                source.weight, pair * source.depth * tiles.PAIR * tiles.ROWS * tiles.DEPTH,
-                source.sums, turn * high * width + pair * tiles.PAIR * tiles.COLUMNS, width,
-                source.depth, source.halves,
-            )  # fmt: skip
+                source.rows,
+                turn * high * pitch,
+                pitch,
+                source.weight,
+                pair * source.depth * tiles.PAIR * tiles.ROWS * tiles.DEPTH,
+                source.sums,
+                turn * high * width + pair * tiles.PAIR * tiles.COLUMNS,
+                width,
+                source.depth,
+                source.halves,
+            )
     tiles.release()
 
 
@@ -174,8 +185,11 @@ def _locate(
     source: Any, sample: Any, place: Any, block: Any, tag: Any
 ) -> Callable[..., tuple[int, ...]] | None:
     found: list[tuple[type, Callable[..., tuple[int, ...]]]] = [
-        (Constant, _place_sums), (Events, _block_rows), (Lookups, _window), (Products, _columns),
-    ]  # fmt: skip
+        (Constant, _place_sums),
+        (Events, _block_rows),
+        (Lookups, _window),
+        (Products, _columns),
+    ]
     return next((function for kind, function in found if _is(source, kind)), None)
 
 
@@ -184,8 +198,11 @@ def _total(
     source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any
 ) -> Callable[..., Any] | None:
     sums: list[tuple[type, Callable[..., Any]]] = [
-        (Constant, _constant), (Events, _events), (Lookups, _looked_up), (Products, _multiplied),
-    ]  # fmt: skip
+        (Constant, _constant),
+        (Events, _events),
+        (Lookups, _looked_up),
+        (Products, _multiplied),
+    ]
     return next((function for kind, function in sums if _is(source, kind)), None)
 
 

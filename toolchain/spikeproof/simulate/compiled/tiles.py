@@ -116,9 +116,18 @@ def spread_bits(typingctx: Any, bits: Any, start: Any, target: Any, at: Any) -> 
 
 @intrinsic
 def multiply(
-    typingctx: Any, rows: Any, row: Any, pitch: Any, weights: Any, tile: Any, sums: Any, at: Any,
-    width: Any, depth: Any, halves: Any,
-) -> Any:  # fmt: skip
+    typingctx: Any,
+    rows: Any,
+    row: Any,
+    pitch: Any,
+    weights: Any,
+    tile: Any,
+    sums: Any,
+    at: Any,
+    width: Any,
+    depth: Any,
+    halves: Any,
+) -> Any:
     """Multiply 16 rows (32 if ``halves`` has two entries) by the weights of 32 neurons.
 
     rows: bytes from ``row`` on, ``pitch`` apart. weights: int8 tiles from ``tile`` on, ``depth``

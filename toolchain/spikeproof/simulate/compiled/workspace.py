@@ -52,10 +52,15 @@ class Workspace:
         bits = [self._input, *spikes]
         rooms = [Room(s, samples, timesteps, traced, s is steps[-1]) for s in steps]
         self._layers = [
-            _Layer(step, room, after, *bound_kernel(step, room),
-                   room.frame(step, timesteps, before, after))
+            _Layer(
+                step,
+                room,
+                after,
+                *bound_kernel(step, room),
+                room.frame(step, timesteps, before, after),
+            )
             for step, room, before, after in zip(steps, rooms, bits[:-1], spikes, strict=True)
-        ]  # fmt: skip
+        ]
         self._final = _final(steps[-1], rooms[-1], samples)
 
     def run(
@@ -84,10 +89,18 @@ class Workspace:
             rows = 1
         flat = np.ascontiguousarray(x).reshape(-1)
         count = len(x) * steps * rows
-        return bool(kn.pack_rows(
-            flat, count, len(flat) // count, self._input,
-            source.stride, source.start, rows, source.pitch,
-        ))  # fmt: skip
+        return bool(
+            kn.pack_rows(
+                flat,
+                count,
+                len(flat) // count,
+                self._input,
+                source.stride,
+                source.start,
+                rows,
+                source.pitch,
+            )
+        )
 
     def _sum_pixels(self, x: NDArray[np.uint8]) -> None:
         step, room = self._layers[0].step, self._layers[0].room
@@ -102,13 +115,21 @@ class Workspace:
             inside = tuple(slice(b, b + n) for b, n in zip(border, x.shape[2:], strict=True))
             image[(slice(len(x)), *inside)] = np.moveaxis(x, 1, -1)
         kn.graded_sums(
-            self._input.reshape(-1), self._input.shape[1], table.window, table.segment,
-            table.length, table.weight, len(x), step.blocks.count, room.sums,
+            self._input.reshape(-1),
+            self._input.shape[1],
+            table.window,
+            table.segment,
+            table.length,
+            table.weight,
+            len(x),
+            step.blocks.count,
+            room.sums,
             tag_of(step.blocks.lanes),
-        )  # fmt: skip
+        )
         if step.host:
-            kn.host_bias(room.sums, len(x), step.host.offset, step.host.shift,
-                         step.host.exponent, room.bias)  # fmt: skip
+            kn.host_bias(
+                room.sums, len(x), step.host.offset, step.host.shift, step.host.exponent, room.bias
+            )
 
     def _logits(self, samples: int) -> NDArray[np.int64]:
         found = self._final[:samples].astype(np.int64)
