@@ -12,9 +12,8 @@ from spikeproof.errors import InputError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.shapes import Shape, output_shape
-from spikeproof_models.neurons import DEFAULT_LEAK
+from spikeproof_models.neuron_choices import DEFAULT_LEAK, NeuronKind
 
-NeuronKind = Literal["lif", "dlif"]
 ImageShape = tuple[int, int, int]
 
 _VGG_PLANS: dict[int, tuple[int | Literal["pool"], ...]] = {

@@ -36,7 +36,7 @@ from spikeproof.verify.statistics import exact_interval
 from spikeproof_models.card import Card, CardRow, TestFigures
 from spikeproof_models.datasets import ImageSet, load_dataset
 from spikeproof_models.locations import recipes_dir
-from spikeproof_models.training.config import load_recipe
+from spikeproof_models.recipe import load_recipe
 
 STRENGTHS = (2, 4, 8)
 ATTACKED = 1000

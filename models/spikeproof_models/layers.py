@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
-from spikeproof_models.neurons import GainForm, LifLayer
+from spikeproof_models.neuron_choices import GainForm
+from spikeproof_models.neurons import LifLayer
 
 BN_MOMENTUM = 0.1
 

@@ -14,7 +14,8 @@ from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
 from spikeproof_models.layers import build_layer, export_node
-from spikeproof_models.neurons import GainForm, LifLayer
+from spikeproof_models.neuron_choices import GainForm
+from spikeproof_models.neurons import LifLayer
 
 
 @dataclass(frozen=True, eq=False)

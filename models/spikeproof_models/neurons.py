@@ -8,7 +8,7 @@ Source: "Robust Stable Spiking Neural Networks", ICML 2024, sections on LIF and 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,21 +16,7 @@ from torch import Tensor, nn
 
 from spikeproof.errors import InputError
 from spikeproof.ir import floats
-
-LEAK_GRID = 4096
-DEFAULT_LEAK = 1 - 41 / LEAK_GRID
-GainForm = Literal["positive", "free"]
-
-
-def snap_leak(leak: float) -> float:
-    """Return the leak of the chip's 1/4096 grid nearest to ``leak``.
-
-    Raises:
-        InputError: the leak is outside 0..1.
-    """
-    if not 0 <= leak <= 1:
-        raise InputError(f"leak is {leak}, must be in 0..1")
-    return round(leak * LEAK_GRID) / LEAK_GRID
+from spikeproof_models.neuron_choices import DEFAULT_LEAK, GainForm
 
 
 class LifOutput(NamedTuple):

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikeproof_models.neurons import DEFAULT_LEAK, lif_step
+from spikeproof_models.neuron_choices import DEFAULT_LEAK
+from spikeproof_models.neurons import lif_step
 
 with warnings.catch_warnings():
     # norse compiles functions when it is imported, in a way newer torch versions complain about.

@@ -175,8 +175,10 @@ def test_the_attack_of_the_documents_is_the_one_in_use() -> None:
     assert f"`{WEAK.name}`" in page and f"PGD-{WEAK.steps}" in page
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize("nested", [False, True], ids=["state dict", "entry of several"])
 def test_the_example_of_bringing_a_network_makes_a_checkpoint_that_converts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nested: bool, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     module = torch.nn.ModuleDict(
@@ -189,7 +191,10 @@ def test_the_example_of_bringing_a_network_makes_a_checkpoint_that_converts(
     page = (ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
     block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "FloatNet" in b)
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "howto.md", "exec"), {"state": module.state_dict()})
+    state = module.state_dict()
+    content = {"epoch": 3, "model": state} if nested else state
+    torch.save(content, "mine.pth", _use_new_zipfile_serialization=zipped)
+    exec(compile(block, "howto.md", "exec"), {})
     images = np.random.default_rng(0).integers(0, 256, (16, 1, 28, 28), np.uint8)
     network = load_checkpoint("mine.ckpt").network
     assert convert_network(network, images).chip.layers[-1].name == "out"

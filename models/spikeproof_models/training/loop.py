@@ -17,7 +17,7 @@ from spikeproof.io.known import DataRecord, describe
 from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
-from spikeproof_models.training.config import OptimiserConfig, Recipe, load_recipe
+from spikeproof_models.recipe import OptimiserConfig, Recipe, load_recipe
 from spikeproof_models.training.state import Progress, load_state, save_state
 from spikeproof_models.training.steps import (
     ProgressCallback,

@@ -18,7 +18,7 @@ from spikeproof_models.datasets import ImageSet
 from spikeproof_models.losses import joint_objective, ms_mppd_loss
 from spikeproof_models.networks import SpikingNetwork, surrogate_width
 from spikeproof_models.neurons import LifLayer
-from spikeproof_models.training.config import DataConfig, Recipe
+from spikeproof_models.recipe import DataConfig, Recipe
 
 _EVALUATION_BATCH = 500
 

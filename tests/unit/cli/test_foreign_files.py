@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
 import zipfile
@@ -28,6 +29,15 @@ def torch_module() -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("model/data.pkl", b"\x80\x02ctorch.nn.modules.container\nSequential\n.")
         archive.writestr("model/version", b"3\n")
+    return buffer.getvalue()
+
+
+def exported_program() -> bytes:
+    """What ``torch.export.save`` writes: a graph as JSON among tensors and a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("archive_format", "models/model.json", "data/sample_inputs/model.pt"):
+            archive.writestr(f"net/{name}", b"")
     return buffer.getvalue()
 
 
@@ -61,8 +71,9 @@ def foreign_safetensors() -> bytes:
 CASES = {
     "new torch": ("net.pth", torch_zip, "is a PyTorch file"),
     "torch module": ("net.pth", torch_module, "is a whole pickled PyTorch module"),
+    "exported": ("net.bin", exported_program, "is a program written by torch.export"),
     "torch called otherwise": ("net.ckpt", torch_zip, "is a PyTorch file"),
-    "old torch": ("net.pt", lambda: pickle.dumps({"w": 1}, 2), "is a PyTorch file"),
+    "pickle called torch": ("net.pt", lambda: pickle.dumps({"w": 1}, 2), "is a Python pickle"),
     "pickle": ("net.bin", lambda: pickle.dumps({"w": 1}, 4), "is a Python pickle"),
     "onnx": ("net.onnx", onnx_model, "is an ONNX model"),
     "onnx called otherwise": ("net.bin", onnx_model, "is an ONNX model"),
@@ -102,16 +113,92 @@ def test_a_missing_file_is_missing_whatever_the_options(
     assert "--timesteps" not in error
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["tensors", "module"])
-def test_what_torch_writes_is_told_apart(whole: bool, tmp_path: Path) -> None:
+def saved(kind: str, name: str, folder: Path, **options: object) -> Path:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    path = tmp_path / "net.pth"
-    torch.save(model if whole else {"epoch": 3, "model": model.state_dict()}, path)
+    state = {"epoch": 3, "model": model.state_dict()}
+    contents = {
+        "state dict": model.state_dict(),
+        "nested state dict": state,
+        "parameters": dict(model.named_parameters()),
+        "module": model,
+        "arguments": state | {"args": argparse.Namespace(lr=0.1)},
+        "numpy": state | {"best": np.float64(0.5)},
+    }
+    torch.save(contents[kind], folder / name, **options)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.pt", "net.ckpt", "net.bin"])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("state dict", "a PyTorch file"),
+        ("nested state dict", "a PyTorch file"),
+        ("parameters", "a PyTorch file"),
+        ("module", "a whole pickled PyTorch module"),
+        ("arguments", "a PyTorch file that holds more than tensors (argparse.Namespace)"),
+        ("numpy", "a PyTorch file that holds more than tensors (numpy"),
+    ],
+)
+def test_what_torch_writes_is_told_apart_and_the_advice_works(
+    kind: str, what: str, zipped: bool, name: str, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    path = saved(kind, name, tmp_path, _use_new_zipfile_serialization=zipped)
     found = foreign_kind(path.read_bytes(), path.name)
-    assert found is not None
-    assert ("without the network" in found[1]) is not whole
-    assert ("state_dict()" in found[1]) is whole
+    assert found is not None and found[0].startswith(what)
+    assert ("before PyTorch 1.6" in found[0]) is not zipped
+    if what == "a PyTorch file":
+        assert "Read them with torch.load(..., weights_only=True)" in found[1]
+        assert torch.load(path, weights_only=True)
+    else:
+        assert "Where it was trained, write its tensors alone" in found[1]
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(path, weights_only=True)
+
+
+def test_a_module_pickled_by_a_later_protocol_is_told_apart(tmp_path: Path) -> None:
+    path = saved("module", "net.pth", tmp_path, pickle_protocol=4)
+    found = foreign_kind(path.read_bytes(), path.name)
+    assert found is not None and found[0] == "a whole pickled PyTorch module"
+
+
+def test_a_cut_old_torch_file_is_damaged(tmp_path: Path) -> None:
+    path = saved("module", "net.pth", tmp_path, _use_new_zipfile_serialization=False)
+    found = foreign_kind(path.read_bytes()[:200], path.name)
+    assert found is not None and found[0].startswith("a damaged file")
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize("command", ["convert", "inspect"])
+def test_nothing_in_a_torch_file_is_run(command: str, zipped: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.save(
+        Trap(tmp_path / "sprung"), tmp_path / "net.pth", _use_new_zipfile_serialization=zipped
+    )
+    assert run([command, str(tmp_path / "net.pth")]) == 2
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model = torch.nn.Linear(2, 2)
+    torch.jit.script(model).save(str(tmp_path / "net.pt"))
+    found = foreign_kind((tmp_path / "net.pt").read_bytes(), "net.pt")
+    assert found is not None and found[0] == "a TorchScript program"
 
 
 def test_an_onnx_model_is_not_to_be_rebuilt_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -37,6 +38,19 @@ def test_the_lava_target_can_be_imported_without_loading_lava() -> None:
         "import sys, spikeproof_lava.target; sys.exit(bool({'lava', 'torch'} & set(sys.modules)))"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_recipe_is_checked_where_torch_is_not_installed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "x"\n[optimiser]\nepocs = 2\n')
+    done = run_fresh(
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from spikeproof.cli.app import run\n"
+        f"sys.exit(run(['inspect', {str(path)!r}]))"
+    )
+    assert done.returncode == 2
+    assert "optimiser.epocs: unknown key, did you mean optimiser.epochs?" in done.stderr
 
 
 def test_help_and_inspect_load_no_torch_and_inspect_loads_no_parser() -> None:

@@ -7,14 +7,13 @@ import torch
 
 from spikeproof.errors import InputError
 from spikeproof.ir.floats import Lif
+from spikeproof_models.neuron_choices import DEFAULT_LEAK, snap_leak
 from spikeproof_models.neurons import (
-    DEFAULT_LEAK,
     LifLayer,
     fire,
     lif_sequence,
     lif_step,
     reset,
-    snap_leak,
 )
 
 

@@ -20,8 +20,8 @@ from spikeproof_models.datasets import ImageSet
 from spikeproof_models.locations import recipes_dir
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
+from spikeproof_models.recipe import DataConfig, Recipe
 from spikeproof_models.training import load_recipe, loop, steps, train
-from spikeproof_models.training.config import DataConfig, Recipe
 from spikeproof_models.training.loop import make_optimiser
 from spikeproof_models.training.steps import (
     TrainingError,

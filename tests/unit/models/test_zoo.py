@@ -18,9 +18,9 @@ from spikeproof_models.builders import NeuronSpec, mlp
 from spikeproof_models.card import load_card
 from spikeproof_models.datasets import ImageSet, find_fashion_mnist, load_fashion_mnist
 from spikeproof_models.locations import zoo_dir
+from spikeproof_models.recipe import Recipe
 from spikeproof_models.shipped import ALL_TEST_FILE, CALIBRATION_FILE, TEST_FILE, write_shipped
 from spikeproof_models.shipped import main as shipped_main
-from spikeproof_models.training.config import Recipe
 
 CHECKPOINTS = sorted(zoo_dir().glob("*.ckpt"))
 

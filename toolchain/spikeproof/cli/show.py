@@ -15,24 +15,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_RECIPE_KEYS = frozenset(
-    {
-        "name",
-        "description",
-        "seed",
-        "data",
-        "network",
-        "perturbation",
-        "objective",
-        "optimiser",
-        "selection",
-    }
-)
-"""Top-level keys of a recipe; its model imports torch, so a test compares the two."""
-
-
-_UNCHECKED = "Only the names at the top level were checked; train checks all of a recipe."
-
 
 def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | None = None) -> int:
     """Find out what the file is and show it; only a ``.net`` needs an input shape, or takes one."""
@@ -76,40 +58,44 @@ def _show_toml(console: Console, path: Path) -> None:
     content = read_toml(path)
     kind = _toml_kind(content, path)
     _check_plain(content, path)
+    found = {"schema": 1, "kind": kind, "path": str(path), "recipe": content}
+    given = _flat(content)
+    title = f"{kind} {path.name}"
+    if kind == "recipe":
+        from spikeproof_models.recipe import load_recipe
+
+        settings = load_recipe(path).model_dump(mode="json")
+        rows = [(k, str(v), "" if k in given else "default") for k, v in _flat(settings).items()]
+        console.table(["setting", "value", ""], rows, title)
+        console.document({**found, "settings": settings})
+        return
     if kind == "settings of verify":
         load_config(overrides=path)
-    elif kind == "options of convert":
+    else:
         merged_options(ConvertOptions, path, {})
-    flat = [
-        (key if section is None else f"{section}.{key}", value)
-        for section, part in _sections(content)
-        for key, value in part.items()
-    ]
-    console.table(["setting", "value"], [(k, str(v)) for k, v in flat], f"{kind} {path.name}")
-    if kind == "recipe":
-        console.say(_UNCHECKED)
-    console.document({"schema": 1, "kind": kind, "path": str(path), "recipe": content})
+    console.table(["setting", "value"], [(k, str(v)) for k, v in given.items()], title)
+    console.document(found)
 
 
 def _toml_kind(content: Row, path: Path) -> str:
-    """Tell by its keys what a TOML file is.
+    """Tell by most of its keys what a TOML file is; its model says what is wrong with the others.
 
     Raises:
-        InputError: keys that belong together in no file of ours; they are named.
+        InputError: half of the keys or more belong into no file of ours; they are named.
     """
     from spikeproof.passes.convert import ConvertOptions
     from spikeproof.verify.config import VerifyConfig
+    from spikeproof_models.recipe import Recipe
 
     known = {
-        "recipe": _RECIPE_KEYS,
+        "recipe": frozenset(Recipe.model_fields),
         "settings of verify": frozenset(VerifyConfig.model_fields),
         "options of convert": frozenset(ConvertOptions.model_fields),
     }
     keys = frozenset(content)
-    for kind, names in known.items():
-        if keys and keys <= names:
-            return kind
     nearest = max(known, key=lambda kind: len(keys & known[kind]))
+    if 2 * len(keys & known[nearest]) > len(keys):
+        return nearest
     odd = ", ".join(sorted(keys - known[nearest])[:8])
     found = (
         f"{nearest} but for {odd}" if keys & known[nearest] else f"none of ours: {odd or 'empty'}"
@@ -135,9 +121,11 @@ def _check_plain(recipe: Row, path: Path) -> None:
         ) from error
 
 
-def _sections(recipe: Row) -> list[tuple[str | None, Row]]:
-    top = {k: v for k, v in recipe.items() if not isinstance(v, dict)}
-    return [(None, top), *((k, v) for k, v in recipe.items() if isinstance(v, dict))]
+def _flat(settings: Row) -> Row:
+    """Return the settings outside any section by name, then those in one as section.name."""
+    top = {k: v for k, v in settings.items() if not isinstance(v, dict)}
+    sections = {k: v for k, v in settings.items() if isinstance(v, dict)}
+    return top | {f"{s}.{k}": v for s, part in sections.items() for k, v in part.items()}
 
 
 # --- checkpoints -------------------------------------------------------------------------------

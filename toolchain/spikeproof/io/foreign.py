@@ -10,6 +10,7 @@ import io
 import pickletools
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -20,32 +21,43 @@ _REBUILD = (
 _TORCH = (
     "a PyTorch file",
     "It holds tensors without the network around them. Read them with torch.load(..., "
-    f"weights_only=True). {_REBUILD}.",
+    "weights_only=True); the state dict is what that returns, or an entry of it such as ['model']. "
+    f"{_REBUILD}.",
 )
-_MODULE = (
-    "a whole pickled PyTorch module",
-    "Reading one would execute what it holds, so nothing here does. Where it was trained, write "
-    "its tensors alone, torch.save(model.state_dict(), ...), and read them with torch.load(..., "
-    f"weights_only=True). {_REBUILD}.",
+_STATE_DICT = (
+    "Where it was trained, write its tensors alone, torch.save(model.state_dict(), ...), and read "
+    f"them with torch.load(..., weights_only=True). {_REBUILD}."
 )
+_UNRUN = "Reading one would execute what it holds, so nothing here does."
+_MODULE = ("a whole pickled PyTorch module", f"{_UNRUN} {_STATE_DICT}")
+_SCRIPT = ("a TorchScript program", f"{_UNRUN} {_STATE_DICT}")
+_EXPORTED = ("a program written by torch.export", _STATE_DICT)
 _ONNX = (
     "an ONNX model",
     "ONNX is written (export --format onnx), never read: give the bundle or the trained network "
     "that it was made from.",
 )
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How a file begins that torch.save wrote before PyTorch 1.6, or writes without zip format."""
 _TENSORS_ONLY = (
-    "collections",
     "torch",
     "torch._utils",
     "torch._tensor",
     "torch.storage",
     "torch.serialization",
     "torch.nn.parameter",
-    "_codecs",
-    "builtins",
-    "__builtin__",
 )
 """Modules that the pickle of mere tensors asks for; that of a module asks for its class, too."""
+_CONTAINERS = (
+    "collections.OrderedDict",
+    "collections.Counter",
+    "_codecs.encode",
+    "builtins.set",
+    "__builtin__.set",
+    "builtins.bytearray",
+    "__builtin__.bytearray",
+)
+"""What torch.load reads besides with weights_only."""
 _PICKLE_LIMIT = 16 << 20
 NIR = (
     "a NIR graph",
@@ -57,8 +69,7 @@ _DATA = ("a NumPy file", "Images are given with --calibration or --data, after t
 _KERAS = ("a Keras model", f"{_REBUILD}.")
 _PICKLE = (
     "a Python pickle",
-    "Reading one would execute what it holds, so nothing here does. "
-    f"If it is an old PyTorch file: load it with torch.load(..., weights_only=True). {_REBUILD}.",
+    f"{_UNRUN} Where it was made, take the weights out as arrays. {_REBUILD}.",
 )
 _SAFETENSORS = (
     "a safetensors file that spikeproof did not write",
@@ -71,6 +82,7 @@ Foreign = tuple[str, str]
 _BY_SUFFIX: dict[str, Foreign] = {
     ".pth": _TORCH,
     ".pt": _TORCH,
+    ".pt2": _EXPORTED,
     ".onnx": _ONNX,
     ".nir": NIR,
     ".h5": _HDF5,
@@ -110,8 +122,10 @@ def _by_content(data: bytes, suffix: str) -> Foreign | None:
         return _GZIP
     if data[4:8] == b"TFL3":
         return _TFLITE
+    if data.startswith(_LEGACY):
+        return _legacy_torch(data)
     if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return _TORCH if suffix in (".pth", ".pt") else _PICKLE
+        return _PICKLE
     # A protobuf whose field 1 is a small number and whose field 2 is a text: version, producer.
     if data[:1] == b"\x08" and data[2:3] == b"\x12":
         return _ONNX
@@ -125,10 +139,16 @@ def _by_content(data: bytes, suffix: str) -> Foreign | None:
 def _zip(data: bytes) -> Foreign:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {PurePath(e.filename).name: e for e in archive.infolist()}
+            if "constants.pkl" in entries:
+                return _SCRIPT
+            if "archive_format" in entries and "model.json" in entries:
+                return _EXPORTED
+            if "data.pkl" in entries:
+                if entries["data.pkl"].file_size > _PICKLE_LIMIT:
+                    return _TORCH
+                return _torch(_asked_for(io.BytesIO(archive.read(entries["data.pkl"]))))
             names = archive.namelist()
-            pickles = [e for e in archive.infolist() if PurePath(e.filename).name == "data.pkl"]
-            if pickles:
-                return _MODULE if _asks_for_classes(archive, pickles[0]) else _TORCH
     except (zipfile.BadZipFile, ValueError, NotImplementedError, zlib.error, EOFError):
         return "a damaged zip archive", "Copy or create it again."
     if names and all(name.endswith(".npy") for name in names):
@@ -138,13 +158,45 @@ def _zip(data: bytes) -> Foreign:
     return "a zip archive", "Unpack it first."
 
 
-def _asks_for_classes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    """Tell whether a pickle names anything but what tensors in containers need; it is not run."""
-    if entry.file_size > _PICKLE_LIMIT:
-        return False
-    asked = (
-        str(argument).split(" ")[0]
-        for code, argument, _ in pickletools.genops(archive.read(entry))
-        if code.name == "GLOBAL"
-    )
-    return any(not name.startswith("numpy") and name not in _TENSORS_ONLY for name in asked)
+def _legacy_torch(data: bytes) -> Foreign:
+    """Tell tensors from modules in a file of four pickles (a mark, two of numbers, the object)."""
+    stream = io.BytesIO(data[:_PICKLE_LIMIT])
+    try:
+        asked = [name for _ in range(4) for name in _asked_for(stream)]
+    except ValueError:
+        return "a damaged file in the format of before PyTorch 1.6", "Copy or create it again."
+    what, hint = _torch(asked)
+    return f"{what}, in the format of before PyTorch 1.6", hint
+
+
+def _torch(asked: Iterable[str]) -> Foreign:
+    """Say what a PyTorch file is by the names its pickle asks for."""
+    more = [
+        name
+        for name in dict.fromkeys(asked)
+        if name.rpartition(".")[0] not in _TENSORS_ONLY and name not in _CONTAINERS
+    ]
+    if any(name.startswith("torch.nn.") for name in more):
+        return _MODULE
+    if more:
+        return (
+            f"a PyTorch file that holds more than tensors ({', '.join(more[:3])})",
+            f"{_UNRUN} {_STATE_DICT}",
+        )
+    return _TORCH
+
+
+def _asked_for(stream: io.BytesIO) -> Iterator[str]:
+    """Yield the names (module.class) that one pickle asks for; it is taken apart, never run.
+
+    Raises:
+        ValueError: it is no pickle, or cut short.
+    """
+    texts: list[str] = []
+    for code, argument, _ in pickletools.genops(stream):
+        if code.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif code.name == "STACK_GLOBAL":  # protocol 4: module and name were the last two texts
+            yield ".".join(texts[-2:])
+        elif isinstance(argument, str):
+            texts = [*texts[-1:], argument]

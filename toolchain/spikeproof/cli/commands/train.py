@@ -43,15 +43,17 @@ def run(
     ] = True,
     force: Force = False,
 ) -> int:
-    """Load torch, train, and say where the checkpoint is."""
+    """Check the recipe, load torch, train, and say where the checkpoint is."""
     need("torch", extra="torch", purpose="training")
-    from spikeproof_models.training import load_recipe, train
+    from spikeproof_models.recipe import load_recipe
 
-    name = load_recipe(recipe).name
+    name = load_recipe(recipe).name  # a wrong recipe is found before torch is loaded
     files: dict[str, Kind] = {f"{name}.state": "training state", f"{name}.ckpt": "checkpoint"}
     check_outputs(run_files(output, files), [recipe, data_dir], force=force)
     if download:
         _fetch(recipe, data_dir)
+    from spikeproof_models.training import train
+
     with console.stage(f"Training {recipe.stem}") as progress:
 
         def tell(tick: TrainingProgress) -> None:
@@ -76,7 +78,7 @@ def run(
 def _fetch(recipe: Path, data_dir: Path | None) -> None:
     """Fetch the recipe's data set, if it is the one that can be fetched."""
     from spikeproof_models.datasets import load_fashion_mnist
-    from spikeproof_models.training import load_recipe
+    from spikeproof_models.recipe import load_recipe
 
     dataset = load_recipe(recipe).data.dataset
     if dataset != "fashion-mnist":

@@ -1,4 +1,7 @@
-"""The recipe: everything that decides what a training run does, in one TOML file."""
+"""The recipe: everything that decides what a training run does, in one TOML file.
+
+Needs no torch, so that ``inspect`` checks a recipe where nothing is trained.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from spikeproof.io.toml import read_toml
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof_models import builders
 from spikeproof_models.datasets import DatasetName
-from spikeproof_models.neurons import DEFAULT_LEAK, GainForm, snap_leak
+from spikeproof_models.neuron_choices import DEFAULT_LEAK, GainForm, NeuronKind, snap_leak
 
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[float, Field(gt=0)]
@@ -43,7 +46,7 @@ class NetworkConfig(_Strict):
     channels: tuple[Count, ...] = (24, 48)
     hidden: tuple[Count, ...] = (128,)
     width_divisor: int = Field(default=1, ge=1)
-    neuron: builders.NeuronKind = "lif"
+    neuron: NeuronKind = "lif"
     gain: GainForm = "positive"
     timesteps: int = Field(default=4, ge=1, le=4096)
     leak: float = Field(default=DEFAULT_LEAK, ge=0, le=1)
