@@ -41,9 +41,9 @@ TESTS = {
     "fixedpoint": ["unit/test_fixedpoint.py", "property/test_fixedpoint_laws.py"],
     "ir/check_chip": ["unit/ir/test_chip_limits.py", "unit/ir/test_checks_and_serial.py"],
     "verify/statistics": ["unit/verify/test_statistics.py"],
-    "passes/affine": ["unit/passes/test_affine.py", "unit/passes/test_fold.py"],
-    "passes/ranges": ["unit/passes/test_ranges.py", "unit/passes/test_ranges_limits.py"],
-    "passes/quantise": ["unit/passes/test_quantise_limits.py", "unit/passes/test_quantise.py"],
+    "numerics/affine": ["unit/numerics/test_affine.py", "unit/convert/test_fold.py"],
+    "certify/ranges": ["unit/certify/test_ranges.py", "unit/certify/test_ranges_limits.py"],
+    "convert/quantise": ["unit/convert/test_quantise_limits.py", "unit/convert/test_quantise.py"],
 }
 Key = tuple[str, int]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from seeding import Made, exact_host_weights
 
-from spikeproof.passes import compensate, fold, gain, host, quantise, search
+from spikeproof.convert import compensate, fold, gain, host, quantise, search
 
 GAIN = [1.0, 1.3, 0.8, 1.1]
 ROUNDING, FOLDING, STATES = "folded to integers", "trained to folded", "quantised to chip"

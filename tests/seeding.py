@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.certify import ranges
+from spikeproof.convert.conversion import Conversion
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
-from spikeproof.passes import ranges
-from spikeproof.passes.conversion import Conversion
-from spikeproof.passes.convert import ConvertOptions, convert_network
 from spikeproof.verify import checks as ck
 from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.config import StageLimits
@@ -49,7 +49,7 @@ def replaced(module: ModuleType, copy: ModuleType, monkeypatch: Any) -> None:
         if not callable(value) or getattr(value, "__module__", "") != module.__name__:
             continue
         for user in list(sys.modules.values()):
-            known = getattr(user, "__name__", "").startswith("spikeproof.passes")
+            known = getattr(user, "__name__", "").startswith("spikeproof.convert")
             if known and vars(user).get(name) is value:
                 monkeypatch.setattr(user, name, getattr(copy, name))
 

@@ -7,8 +7,8 @@ The constants were measured with ``python tests/benchmarks/lava_cost.py``, see d
 
 from __future__ import annotations
 
+from spikeproof.engines.memory import available_bytes, size_text
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.simulate.memory import available_bytes, size_text
 from spikeproof_lava.unroll import count_synapses
 
 _SYNAPSE_BYTES = 34

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.engines.trace import RunResult
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, LifNeuron, TableLifNeuron
-from spikeproof.simulate.trace import RunResult
 from spikeproof_lava.run import Task, run_many
 
 EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")

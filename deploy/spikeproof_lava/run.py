@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.trace import LayerTrace, Progress, RunResult, result_from_logits
 from spikeproof.errors import InputError, RangeError
 from spikeproof.io.files import temporary_folder
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
-from spikeproof.simulate.trace import LayerTrace, Progress, RunResult, result_from_logits
 from spikeproof_lava import compat
 from spikeproof_lava.estimate import count_all_synapses, memory_problem
 from spikeproof_lava.jobs import Job, write_job

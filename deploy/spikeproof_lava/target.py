@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.simulate.trace import Progress, RunResult
 from spikeproof_lava import hardware
 from spikeproof_lava.estimate import memory_problem, run_seconds
 from spikeproof_lava.run import Task, run_many

@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
+from spikeproof.convert.pipeline import convert_network
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import SpikeproofError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.container import content_hash
@@ -27,9 +30,6 @@ from spikeproof.io.files import read_bytes, write_atomic
 from spikeproof.io.zoo import zoo_calibration, zoo_networks
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
-from spikeproof.passes.convert import convert_network
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.floats import run_float
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturbations import CHUNK, Perturbation, craft_chunk
 from spikeproof.verify.statistics import exact_interval

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from spikeproof.attacks import PGD, Estimator, perturb_images
 from spikeproof.attacks.weak import WEAK
+from spikeproof.engines.floats import run_float
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_images, zoo_networks
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
-from spikeproof.work.threads import inner_threads
+from spikeproof.jobs.threads import inner_threads
 
 WIDTHS = (0.1, 0.25, 0.5, 1.0, 2.0)
 ESTIMATORS = [Estimator(width, reset) for width in WIDTHS for reset in ("attached", "detached")]

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikeproof.passes.convert import ConvertOptions, convert_network
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.self_test import reference_traces
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.self_test import reference_traces
 from spikeproof_models.builders import NeuronSpec, vgg
 from spikeproof_models.networks import build_module
 

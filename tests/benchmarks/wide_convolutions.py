@@ -29,7 +29,7 @@ WORKER = """
 import hashlib, sys, time
 import numpy as np
 from spikeproof.ir import chip
-from spikeproof.simulate.fast import FastEngine
+from spikeproof.engines.fast import FastEngine
 
 channels, size, samples = map(int, sys.argv[1:])
 rng = np.random.default_rng(channels)

@@ -13,17 +13,17 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
 
+from spikeproof.engines import fast
+from spikeproof.engines.compiled import tiles
+from spikeproof.engines.compiled.batches import Batches
+from spikeproof.engines.compiled.layout import EventTable, GradedTable, LookupTable, ProductTable
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import RunResult
 from spikeproof.errors import InputError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir import chip
-from spikeproof.simulate import fast
-from spikeproof.simulate.compiled import tiles
-from spikeproof.simulate.compiled.batches import Batches
-from spikeproof.simulate.compiled.layout import EventTable, GradedTable, LookupTable, ProductTable
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.numpy_engine import NumpyEngine
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import RunResult
 
 HAVE_TILES = tiles.available()
 

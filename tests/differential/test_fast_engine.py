@@ -8,6 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikeproof.engines import numpy_engine
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import LayerTrace, RunResult
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.check_chip import LEAK_MAX, SUM_MAX
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -20,12 +26,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.simulate import numpy_engine
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.numpy_engine import NumpyEngine
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import LayerTrace, RunResult
 
 
 def assert_same(a: RunResult, b: RunResult) -> int:

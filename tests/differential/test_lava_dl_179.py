@@ -15,12 +15,12 @@ pytest.importorskip("h5py", reason="h5py is not installed")
 
 import h5py
 
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.trace import RunResult
 from spikeproof.errors import UnsupportedError
-from spikeproof.interop.netx_read import load_netx
+from spikeproof.formats.netx.read import load_netx
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import RunResult
 
 STEPS = 5
 CONVS = [  # out, in, kernel, stride, groups

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import RunResult
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir import chip
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import RunResult
 from spikeproof_lava import compat
 from spikeproof_lava.run import Task, run_many
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.interop.onnx_engine import OnnxEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.formats.onnx.engine import OnnxEngine
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
@@ -23,8 +25,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
@@ -75,7 +75,7 @@ def test_many_random_networks() -> None:
 
 @pytest.mark.parametrize("name", sorted(zoo_networks()))
 def test_the_shipped_networks_on_real_images(name: str) -> None:
-    from spikeproof.passes.convert import ConvertOptions, convert_network
+    from spikeproof.convert.pipeline import ConvertOptions, convert_network
 
     network = load_checkpoint(zoo_networks()[name]).network
     calibration, _ = load_data(zoo_calibration(), network.input_shape)

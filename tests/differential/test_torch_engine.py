@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.convert.pipeline import convert_network
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.registry import TARGET_GROUP
+from spikeproof.engines.torch import engine as torch_engine
+from spikeproof.engines.torch import load as torch_load
+from spikeproof.engines.torch.engine import TorchEngine
+from spikeproof.engines.trace import RunResult
 from spikeproof.errors import InputError, MissingExtraError, TargetError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
@@ -25,13 +33,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.passes.convert import convert_network
-from spikeproof.simulate import torch_engine, torch_load
-from spikeproof.simulate.engines import TARGET_GROUP
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.torch_engine import TorchEngine
-from spikeproof.simulate.trace import RunResult
 
 torch = pytest.importorskip("torch", reason="needs torch")
 Array = np.ndarray[Any, Any]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.registry import get_engine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
-from spikeproof.simulate.engines import get_engine
 
 HERE = Path(__file__).parent / "traces"
 FULL = [Path(p) / "dense.npz" for p in [os.environ.get("SPIKEPROOF_TRACES")] if p]

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 
+from spikeproof.engines.registry import get_engine
 from spikeproof.errors import UnsupportedError
-from spikeproof.interop.netx_read import load_netx
-from spikeproof.simulate.engines import get_engine
+from spikeproof.formats.netx.read import load_netx
 
 HERE = Path(__file__).parent / "traces"
 

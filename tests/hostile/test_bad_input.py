@@ -16,6 +16,7 @@ import pytest
 
 from spikeproof.cli.app import run
 from spikeproof.cli.workflow import write_bundle
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import RangeError
 from spikeproof.io import checkpoint as checkpoint_io
 from spikeproof.io import container
@@ -24,7 +25,6 @@ from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron
 from spikeproof.ir.floats import AvgPool2d, FloatNetwork, Lif
 from spikeproof.ir.serial import network_to_parts
-from spikeproof.simulate.self_test import make_bundle
 
 Refused = Callable[..., str]
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines import memory
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.memory import check_memory, sample_bytes, size_text, trace_bytes
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.torch.engine import TorchEngine
+from spikeproof.engines.trace import Engine
 from spikeproof.errors import GraphError, InputError
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
 from spikeproof.ir.chip import ReadoutNeuron as Readout
-from spikeproof.simulate import memory
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.memory import check_memory, sample_bytes, size_text, trace_bytes
-from spikeproof.simulate.numpy_engine import NumpyEngine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.torch_engine import TorchEngine
-from spikeproof.simulate.trace import Engine
 
 Array = np.ndarray[Any, Any]
 STEPS = 3
@@ -27,7 +27,7 @@ STEPS = 3
 
 def _onnx() -> Engine:
     return pytest.importorskip(
-        "spikeproof.interop.onnx_engine", reason="needs the ONNX engine"
+        "spikeproof.formats.onnx.engine", reason="needs the ONNX engine"
     ).OnnxEngine()  # type: ignore[no-any-return]
 
 

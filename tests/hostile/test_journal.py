@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from spikeproof.errors import InputError
-from spikeproof.work import journal as module
-from spikeproof.work.items import Item
-from spikeproof.work.journal import Journal
-from spikeproof.work.pool import Pool
-from spikeproof.work.runner import Runner
+from spikeproof.jobs import journal as module
+from spikeproof.jobs.items import Item
+from spikeproof.jobs.journal import Journal
+from spikeproof.jobs.pool import Pool
+from spikeproof.jobs.runner import Runner
 
 BASE = {"bundle": "b", "seed": 0}
 ITEMS = [Item(f"item {i}", lambda shared, i: {"square": i * i}, (i,)) for i in range(3)]
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_journal_is_left_alone(
 def test_a_journal_serves_one_process_at_a_time(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from spikeproof.work.journal import Journal\n"
+        "from spikeproof.jobs.journal import Journal\n"
         "Journal(pathlib.Path(sys.argv[1]), {})"
     )
     with Journal(tmp_path, {}) as journal:

@@ -17,7 +17,7 @@ import h5py
 
 from spikeproof.cli.app import run
 from spikeproof.errors import InputError, SpikeproofError
-from spikeproof.interop.netx_read import load_netx
+from spikeproof.formats.netx.read import load_netx
 
 Edit = Callable[[h5py.Group], None]
 WEIGHT = np.resize(np.array([2, -4]), (3, 8))
@@ -236,7 +236,7 @@ def test_a_small_file_that_asks_for_a_huge_network_is_refused_at_once(
 
 
 def test_memory_is_asked_for_before_it_is_taken(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikeproof.simulate import memory
+    from spikeproof.engines import memory
 
     edited(net, replaced("weight", data=np.resize(WEIGHT, (200_000, 8))))
     monkeypatch.setattr(memory, "available_bytes", lambda: 20 << 20)

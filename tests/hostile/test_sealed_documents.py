@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import SpikeproofError
 from spikeproof.io import container
 from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.ir.chip import LifNeuron
-from spikeproof.simulate.self_test import make_bundle
 
 ABSURD: list[Any] = [None, True, -1, 1e308, 10**400, "\x1b[2J", [], {"a": {"b": [[1]]}}]
 Place = tuple[Any, ...]

@@ -22,11 +22,11 @@ import pytest
 from spikeproof.cli.app import run
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.slices import open_samples
-from spikeproof.work import cluster as module
-from spikeproof.work.evaluate import Subject, evaluate
-from spikeproof.work.items import Item
-from spikeproof.work.pool import Pool
-from spikeproof.work.runner import Runner
+from spikeproof.jobs import cluster as module
+from spikeproof.jobs.evaluate import Subject, evaluate
+from spikeproof.jobs.items import Item
+from spikeproof.jobs.pool import Pool
+from spikeproof.jobs.runner import Runner
 
 dask = pytest.importorskip("dask", reason="needs Dask: spikeproof[cluster]")
 distributed = pytest.importorskip("distributed", reason="needs Dask: spikeproof[cluster]")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from spikeproof.cli.commands.fuzz import find_engines, load_engine
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError
-from spikeproof.simulate.random_nasty import KINDS, draw_case
-from spikeproof.simulate.self_test import make_bundle
-from spikeproof.verify.fuzz import fuzz
+from spikeproof.fuzz.campaign import fuzz
+from spikeproof.fuzz.draw.nasty import KINDS, draw_case
 from spikeproof_lava import compat
 
 SEED = 7

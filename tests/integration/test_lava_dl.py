@@ -19,9 +19,10 @@ pytest.importorskip("h5py", reason="h5py is not installed")
 
 import h5py
 
-from spikeproof.interop.netx_read import load_netx
-from spikeproof.interop.netx_rules import dense_loads_unchanged
-from spikeproof.interop.netx_write import save_netx
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.formats.netx.read import load_netx
+from spikeproof.formats.netx.rules import dense_loads_unchanged
+from spikeproof.formats.netx.write import save_netx
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -31,7 +32,6 @@ from spikeproof.ir.chip import (
     LifNeuron,
     ReadoutNeuron,
 )
-from spikeproof.simulate.reference import ReferenceEngine
 
 try:
     version("lava-dl")

@@ -14,8 +14,8 @@ from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.io.checkpoint import load_checkpoint
-from spikeproof.passes.convert import convert_network
 from spikeproof.reasons import HELP_PAGE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.engines.registry import get_engine
 from spikeproof.errors import UnsupportedError
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
@@ -19,8 +21,6 @@ from spikeproof.io.files import canonical_json
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.ir.chip import ChipNetwork, HostCurrent
 from spikeproof.ir.serial import network_to_parts
-from spikeproof.passes.convert import ConvertOptions, convert_network
-from spikeproof.simulate.engines import get_engine
 
 NAMES = sorted(zoo_networks())
 LIF_NAMES = [name for name in NAMES if "dlif" not in name]
@@ -104,7 +104,7 @@ def test_lava_equals_the_reference_in_every_state(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_on_the_shipped_images_survives_conversion(name: str) -> None:
-    from spikeproof.simulate.floats import run_float
+    from spikeproof.engines.floats import run_float
 
     network = load_checkpoint(zoo_networks()[name]).network
     chip = convert(name)
@@ -127,9 +127,9 @@ def test_the_profile_loihi_goes_through_a_net_file_unchanged(
     name: str, coding: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed")
-    from spikeproof.interop.netx_form import netx_form
-    from spikeproof.interop.netx_read import load_netx
-    from spikeproof.interop.netx_write import netx_problems, save_netx
+    from spikeproof.formats.netx.form import netx_form
+    from spikeproof.formats.netx.read import load_netx
+    from spikeproof.formats.netx.write import netx_problems, save_netx
 
     chip = convert(name, PROFILES[coding])
     assert netx_problems(chip) == []

@@ -10,10 +10,10 @@ import pytest
 from seeded_bugs import flipped
 from seeding import Made, record_of
 
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.passes.convert import ConvertOptions, convert_network
 from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.checks import ranges_check, rounding_reasons
 from spikeproof.verify.rounding import check_rounding

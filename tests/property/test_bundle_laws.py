@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.self_test import make_bundle, self_test
 from spikeproof.errors import SpikeproofError
+from spikeproof.fuzz.draw.nasty import draw_case
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
-from spikeproof.simulate.numpy_engine import NumpyEngine
-from spikeproof.simulate.random_nasty import draw_case
-from spikeproof.simulate.self_test import make_bundle, self_test
 
 json_values = st.recursive(
     st.none()

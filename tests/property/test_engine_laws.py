@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.engines.registry import engine_names, get_engine
+from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.errors import GraphError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.check_chip import WEIGHT_LIMITS, check_chip, largest_sum, shifted_magnitude
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -26,9 +29,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.simulate.engines import engine_names, get_engine
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.trace import Engine, LayerTrace
 
 Images = NDArray[np.uint8]
 Drawn = tuple[ChipNetwork, Images]

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 
-from spikeproof.interop.netx_form import netx_form
-from spikeproof.interop.netx_pixels import file_numbers, fixed_point, mantissas
-from spikeproof.interop.netx_read import load_netx
-from spikeproof.interop.netx_write import netx_problems, save_netx
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.formats.netx.form import netx_form
+from spikeproof.formats.netx.pixels import file_numbers, fixed_point, mantissas
+from spikeproof.formats.netx.read import load_netx
+from spikeproof.formats.netx.write import netx_problems, save_netx
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -31,8 +33,6 @@ from spikeproof.ir.chip import (
 )
 from spikeproof.ir.serial import network_to_parts
 from spikeproof.ir.shapes import output_shape
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
 
 Rng = np.random.Generator
 

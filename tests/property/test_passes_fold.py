@@ -9,6 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikeproof.convert.base import apply_pass
+from spikeproof.convert.fold import FOLD
+from spikeproof.convert.gain import FOLD_GAIN
+from spikeproof.convert.mappable import mapping_problems
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.engines.floats import run_float
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import GraphError, RangeError, UnsupportedError
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import (
@@ -24,13 +31,6 @@ from spikeproof.ir.floats import (
     Readout,
 )
 from spikeproof.ir.shapes import output_shape
-from spikeproof.passes.base import apply_pass
-from spikeproof.passes.convert import ConvertOptions, convert_network
-from spikeproof.passes.fold import FOLD
-from spikeproof.passes.gain import FOLD_GAIN
-from spikeproof.passes.mappable import mapping_problems
-from spikeproof.simulate.floats import run_float
-from spikeproof.simulate.reference import ReferenceEngine
 
 STEPS = 3
 THRESHOLD = 2**-0.5  # no average of grey levels lies on it, so rounding flips no spike

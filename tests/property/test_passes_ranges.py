@@ -9,7 +9,10 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from spikeproof.certify.ranges import certify_ranges
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import GraphError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -18,9 +21,6 @@ from spikeproof.ir.chip import (
     HostCurrent,
     LifNeuron,
 )
-from spikeproof.passes.ranges import certify_ranges
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.reference import ReferenceEngine
 
 
 def _draw(rng: np.random.Generator, nasty: bool | None = None) -> ChipNetwork:

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeproof import fixedpoint as fx
-from spikeproof.ir.check_chip import WEIGHT_LIMITS
-from spikeproof.ir.floats import Lif, Linear
-from spikeproof.passes.base import apply_pass
-from spikeproof.passes.fold import FOLD
-from spikeproof.passes.quantise import (
+from spikeproof.convert.base import apply_pass
+from spikeproof.convert.fold import FOLD
+from spikeproof.convert.quantise import (
     FloatLayer,
     max_abs_scale,
     round_bias,
     round_layer,
     weight_grid,
 )
+from spikeproof.ir.check_chip import WEIGHT_LIMITS
+from spikeproof.ir.floats import Lif, Linear
 
 seeds = st.integers(0, 2**32 - 1)
 bits = st.integers(2, 8)

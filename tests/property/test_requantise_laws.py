@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seeding import CALIBRATION, make
 
+from spikeproof.certify.ranges import certify_ranges
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.errors import RangeError
+from spikeproof.fuzz.draw.networks import random_network
 from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,
@@ -21,9 +24,6 @@ from spikeproof.ir.floats import (
     Linear,
     Readout,
 )
-from spikeproof.passes.convert import ConvertOptions
-from spikeproof.passes.ranges import certify_ranges
-from spikeproof.simulate.random_networks import random_network
 from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.checks import ranges_check, rounding_reasons
 from spikeproof.verify.interval import bound_network

@@ -18,8 +18,8 @@ from spikeproof.attacks import (
 )
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.gradient import input_gradient
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
-from spikeproof.simulate.floats import run_float
 from spikeproof_models.builders import NeuronSpec, small_conv
 from spikeproof_models.networks import build_module
 

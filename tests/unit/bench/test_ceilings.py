@@ -20,7 +20,7 @@ from spikeproof.bench.ceilings import (
 )
 from spikeproof.bench.nets import conv_net, mlp_net, zoo_net
 from spikeproof.bench.shares import layer_times, shares
-from spikeproof.simulate.fast import FastEngine
+from spikeproof.engines.fast import FastEngine
 
 Took = namedtuple("Took", "peak seconds")
 PEAKS = {EVENT_ADDS: 1e9, TABLE_LOADS: 1e8, NEURON_UPDATES: 1e7, PRODUCTS: 1e10}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from spikeproof.bench.nets import RATE_LIMITS, conv_net, fitted, mlp_net, zoo_net
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import InputError
 from spikeproof.ir import chip
-from spikeproof.simulate.reference import ReferenceEngine
 
 
 @pytest.mark.parametrize("seed", [1, 7])

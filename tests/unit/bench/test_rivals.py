@@ -8,9 +8,9 @@ import pytest
 from spikeproof.bench.nets import mlp_net
 from spikeproof.bench.rivals import agreement, check_exact, line_up
 from spikeproof.bench.timing import Contender
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.errors import TargetError
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.numpy_engine import NumpyEngine
 
 
 @pytest.fixture(scope="module")

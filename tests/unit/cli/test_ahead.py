@@ -16,11 +16,11 @@ from spikeproof.cli import ahead, install
 from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import prepare_fast
+from spikeproof.engines.compiled import cache
 from spikeproof.errors import InputError
 from spikeproof.extras import is_installed
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.child import child_python
-from spikeproof.simulate.compiled import cache
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_limits_of_the_chips_show_in_convert_inspect_and_for_net_files(
 
 
 def test_the_line_names_what_exceeds_a_limit(tmp_path: Path, capsys: Text) -> None:
-    from spikeproof.interop.netx_write import save_netx
+    from spikeproof.formats.netx.write import save_netx
 
     weight = np.full((2, 5000), 2, np.int16)
     layer = ChipLayer(

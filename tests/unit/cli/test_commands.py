@@ -231,7 +231,7 @@ def test_self_test_passes_and_its_exit_code_follows_the_result(
     assert result["compared"] > 0
     assert result["mismatches"] == 0
 
-    from spikeproof.simulate import self_test
+    from spikeproof.engines import self_test
 
     wrong = self_test.SelfTest(compared=10, mismatches={"l1/s": 1})
     monkeypatch.setattr(self_test, "self_test", lambda *_: wrong)

@@ -124,7 +124,7 @@ def test_the_folder_of_a_trace_is_there_or_the_trace_is_refused_before_the_run(
     def never(*_: object, **__: object) -> None:
         pytest.fail("the engine ran although its trace cannot be written")
 
-    monkeypatch.setattr("spikeproof.simulate.fast.FastEngine.run", never)
+    monkeypatch.setattr("spikeproof.engines.fast.FastEngine.run", never)
     (tmp_path / "file").write_text("")
     capsys.readouterr()
     for wrong in (tmp_path / "file" / "t.npz", tmp_path / "new"):
@@ -197,7 +197,7 @@ def test_a_demo_whose_self_test_differs_still_reports_and_fails(
 ) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("lava")
-    from spikeproof.simulate import self_test
+    from spikeproof.engines import self_test
 
     wrong = self_test.SelfTest(compared=10, mismatches={"l1/s": 1})
     monkeypatch.setattr(self_test, "self_test", lambda *_: wrong)

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import TargetError
-from spikeproof.interop import onnx_check, onnx_graph
+from spikeproof.formats.onnx import check as onnx_check
+from spikeproof.formats.onnx import graph as onnx_graph
 from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -24,8 +27,6 @@ from spikeproof.ir.chip import (
     LifNeuron,
     ReadoutNeuron,
 )
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.self_test import make_bundle
 
 onnx = pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")

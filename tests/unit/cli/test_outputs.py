@@ -74,8 +74,8 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, root: Path, tiny_network: Any, tiny_checkpoint: Path) -> Place:
-    from spikeproof.passes.convert import ConvertOptions, convert_network
-    from spikeproof.simulate.self_test import make_bundle
+    from spikeproof.convert.pipeline import ConvertOptions, convert_network
+    from spikeproof.engines.self_test import make_bundle
 
     x = np.random.default_rng(1).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8)
     chip = convert_network(tiny_network, x, ConvertOptions(search=False, compensate=False)).chip
@@ -318,8 +318,8 @@ def test_what_export_and_report_wrote_is_replaced_and_notes_added_to_a_card_are_
 
 def test_a_net_file_that_export_wrote_is_replaced(tiny_network: Any, tmp_path: Path) -> None:
     pytest.importorskip("h5py")
-    from spikeproof.interop.netx_write import save_netx
-    from spikeproof.passes.convert import ConvertOptions, convert_network
+    from spikeproof.convert.pipeline import ConvertOptions, convert_network
+    from spikeproof.formats.netx.write import save_netx
 
     x = np.random.default_rng(1).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8)
     options = ConvertOptions(profile="loihi", search=False, compensate=False)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.self_test import make_bundle, self_test
+from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.errors import BundleError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io import container
 from spikeproof.io.bundle import KIND, SCHEMA, Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.random_networks import random_input, random_network
-from spikeproof.simulate.self_test import make_bundle, self_test
-from spikeproof.simulate.trace import Progress, RunResult
 
 
 def some_bundle(seed: int = 1) -> Bundle:

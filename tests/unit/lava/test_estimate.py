@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import save_bundle
 from spikeproof.ir import chip
-from spikeproof.simulate.self_test import make_bundle
 from spikeproof_lava import estimate, unroll
 from spikeproof_lava.estimate import (
     count_all_synapses,

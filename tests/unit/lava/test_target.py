@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.registry import get_engine
 from spikeproof.errors import TargetError, UnsupportedError
 from spikeproof.ir import chip
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof_lava import compat, hardware
 from spikeproof_lava.run import Task, run_many
 from spikeproof_lava.target import LavaTarget

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from spikeproof.bench.nets import mlp_net, zoo_net
+from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.errors import UnsupportedError
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir import chip
-from spikeproof.simulate.numpy_engine import NumpyEngine
-from spikeproof.simulate.random_networks import random_input, random_network
 from spikeproof_models.baselines import STYLES, FloatForward
 from spikeproof_models.baselines_snn import LIBRARIES, problems
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from spikeproof.attacks import Estimator
 from spikeproof.attacks.weak import WEAK
-from spikeproof.simulate.floats import run_float
+from spikeproof.engines.floats import run_float
 from spikeproof_models import members
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
-from spikeproof.simulate.floats import run_float
 from spikeproof_models.builders import NeuronSpec, mlp, small_conv, vgg
 from spikeproof_models.networks import build_module, surrogate_width
 from spikeproof_models.neurons import LifLayer

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
-from spikeproof.simulate.floats import run_float
 from spikeproof.verify.config import SUITES, load_config
 from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
 from spikeproof_models import cards

@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from seeding import float_network
 
+from spikeproof.convert.conversion import Conversion
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.known import images_hash
 from spikeproof.ir import floats
-from spikeproof.passes.conversion import Conversion
-from spikeproof.passes.convert import ConvertOptions, convert_network
-from spikeproof.simulate.self_test import make_bundle
 from spikeproof.verify.config import VerifyConfig, load_config
 from spikeproof.verify.perturbations import Crafted
 from spikeproof.verify.stages import Stages, rebuild_stages
@@ -59,7 +59,7 @@ def build_case(gain: list[float] | None = None) -> Case:
         "options": ConvertOptions().model_dump(mode="json"),
         "calibration": {"hash": images_hash(x[:32].shape, [x[:32]]), "samples": 32},
     }
-    from spikeproof.simulate.floats import run_float
+    from spikeproof.engines.floats import run_float
 
     y = run_float(source, x).predictions  # the trained network is right about everything
     return Case(conversion, make_bundle(conversion.chip, record, x[:2]), x, y)

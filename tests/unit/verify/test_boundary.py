@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir import chip
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.boundary import audit_layer, count_ties, tie_cases
 from spikeproof.verify.checks import boundary_check
 from spikeproof.verify.exact import compare_ties

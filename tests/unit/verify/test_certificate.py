@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from seeding import judged, make, mutated
 
+from spikeproof.certify import ranges
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -18,8 +20,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.passes import ranges
-from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.checks import ranges_check
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
@@ -16,7 +17,6 @@ from spikeproof.verify.advice import Supply
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturb import judge_perturbations
 from spikeproof.verify.perturbations import Perturbation
-from spikeproof.work.journal import Audit
 
 Json = dict[str, Any]
 Drive = Callable[[Any], Json]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import TargetError, UnsupportedError
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.compare import compare_traces, judge_comparison
 from spikeproof.verify.exact import compare_engines
 from spikeproof.verify.verdict import Verdict

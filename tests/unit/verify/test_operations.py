@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.ir.chip import ConvSynapse, DenseSynapse
-from spikeproof.simulate.reference import ReferenceEngine
 from spikeproof.verify.operations import count_operations, weights_met
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spikeproof.attacks.weak import WEAK
+from spikeproof.engines.floats import run_float
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
 from spikeproof.verify.perturbations import (
     CHUNK,
     Perturbation,

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.fast import FastEngine
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
+from spikeproof.jobs.origin import hash_sources, source_hash
 from spikeproof.report.model import parse_report
-from spikeproof.simulate.fast import FastEngine
 from spikeproof.verify.perturbations import Crafted
 from spikeproof.verify.run import verify
-from spikeproof.work.origin import hash_sources, source_hash
 
 
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.convert.conversion import Relation
 from spikeproof.errors import InputError
-from spikeproof.passes.conversion import Relation
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.layer_errors import layer_errors
 from spikeproof.verify.relations import check_stages, compare_exact

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.estimators import Estimator
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.extras import need
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
 
 if TYPE_CHECKING:
     from torch import nn

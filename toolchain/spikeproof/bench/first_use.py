@@ -16,7 +16,7 @@ import numpy as np
 for net in (mlp_net(), conv_net()):
     x = net.draw(np.random.default_rng(0), 1)
     start = time.perf_counter()
-    from spikeproof.simulate.fast import FastEngine
+    from spikeproof.engines.fast import FastEngine
     FastEngine().run(net.network, x)
     print(time.perf_counter() - start)
 """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from spikeproof.simulate.compiled import lanes
+from spikeproof.engines.compiled import lanes
 
 bare = njit(nogil=True, cache=True)
 

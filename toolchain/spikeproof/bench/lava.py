@@ -10,8 +10,8 @@ import numpy as np
 from spikeproof.bench.nets import BenchNet
 from spikeproof.bench.rivals import check_exact
 from spikeproof.bench.timing import Contender, take_turn
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.trace import Engine
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.trace import Engine
 
 Progress = Callable[[int, int], None]
 _FEW = 1

@@ -13,14 +13,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.convert.pipeline import convert_network
+from spikeproof.engines.numpy_engine import NumpyEngine, layer_drive
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.ir import chip
 from spikeproof.ir.shapes import output_shape
-from spikeproof.passes.convert import convert_network
-from spikeproof.simulate.numpy_engine import NumpyEngine, layer_drive
 
 Rng = np.random.Generator
 Images = NDArray[np.uint8]

@@ -12,8 +12,8 @@ import numpy as np
 
 from spikeproof.bench.ceilings import EVENT_ADDS, PRODUCTS, TABLE_LOADS
 from spikeproof.bench.nets import BenchNet
-from spikeproof.simulate.compiled.batches import Batches
-from spikeproof.simulate.compiled.layout import EventTable, GradedTable, ProductTable
+from spikeproof.engines.compiled.batches import Batches
+from spikeproof.engines.compiled.layout import EventTable, GradedTable, ProductTable
 
 _TURNS = 25
 _SAMPLES = 32

@@ -17,6 +17,9 @@ import numpy as np
 
 from spikeproof.bench.nets import BenchNet, Images
 from spikeproof.bench.timing import Contender, Runner
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.trace import Engine
 from spikeproof.errors import (
     InputError,
     MissingExtraError,
@@ -25,9 +28,6 @@ from spikeproof.errors import (
     UnsupportedError,
 )
 from spikeproof.extras import install_command
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import Engine
 
 FAST, TORCH_FLOAT, TORCH_TUNED = "fast", "torch_float", "torch_tuned"
 TORCH_SNN = "torch_snn"

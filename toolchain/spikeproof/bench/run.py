@@ -26,9 +26,9 @@ from spikeproof.bench.rivals import (
 )
 from spikeproof.bench.shares import Peaks, layer_times, shares
 from spikeproof.bench.timing import Plan, Spread, Standing, race, ratio, spread
+from spikeproof.engines.fast import usable_cores
 from spikeproof.errors import InputError, MissingExtraError
 from spikeproof.io.zoo import zoo_networks
-from spikeproof.simulate.fast import usable_cores
 
 SCHEMA = 1
 ZOO = "zoo"

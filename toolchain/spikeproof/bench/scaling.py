@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from spikeproof.bench.nets import BenchNet, conv_net, mlp_net, random_spikes
+from spikeproof.engines.fast import FastEngine
 from spikeproof.errors import TargetError
 from spikeproof.io.files import write_atomic
 from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir import chip
-from spikeproof.simulate.fast import FastEngine
 
 Progress = Callable[[int, int], None]
 Axis = Literal["timesteps", "neurons", "synapses"]

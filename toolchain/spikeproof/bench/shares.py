@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikeproof.bench.ceilings import NEURON_UPDATES, work_of
 from spikeproof.bench.nets import BenchNet
-from spikeproof.simulate.fast import compiled
+from spikeproof.engines.fast import compiled
 
 if TYPE_CHECKING:
     from spikeproof.bench.profile import LayerTime

@@ -54,11 +54,11 @@ def compiling_ahead(path: Path) -> Iterator[Ahead | None]:
 
 
 def _needed() -> bool:
-    from spikeproof.simulate.fast import compiled
+    from spikeproof.engines.fast import compiled
 
     if not compiled():
         return False
-    from spikeproof.simulate.compiled import cache
+    from spikeproof.engines.compiled import cache
 
     return cache.folder is not None and not cache.is_filled()
 
@@ -68,16 +68,16 @@ def compile_for(path: str) -> None:
     from spikeproof_lava.guard import die_with_parent
 
     die_with_parent()
-    from spikeproof.simulate.fast import FastEngine
+    from spikeproof.engines.fast import FastEngine
 
     FastEngine(1).prepare(_chip_network(Path(path)))
 
 
 def _chip_network(path: Path) -> ChipNetwork:
     """Read a bundle, or convert a checkpoint roughly: kernels depend on little but its form."""
+    from spikeproof.convert.pipeline import convert_network
     from spikeproof.io.bundle import load_bundle
     from spikeproof.io.checkpoint import load_checkpoint
-    from spikeproof.passes.convert import convert_network
 
     with contextlib.suppress(BundleError):  # a file of another kind
         return load_bundle(path).network

@@ -9,10 +9,10 @@ from spikeproof.errors import UnsupportedError, list_problems
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
     from spikeproof.cli.images import Images
+    from spikeproof.convert.conversion import Conversion
+    from spikeproof.convert.pipeline import ConvertOptions, Progress
     from spikeproof.io.record import ProfileCost
     from spikeproof.ir.chip import ChipNetwork
-    from spikeproof.passes.conversion import Conversion
-    from spikeproof.passes.convert import ConvertOptions, Progress
 
 Row = dict[str, Any]
 
@@ -23,7 +23,7 @@ def check_board_bundle(network: ChipNetwork) -> None:
     Raises:
         UnsupportedError: it cannot; every reason is named.
     """
-    from spikeproof.interop.netx_write import netx_problems
+    from spikeproof.formats.netx.write import netx_problems
     from spikeproof_lava.hardware import problems
 
     found = [*netx_problems(network), *problems(network)]
@@ -39,8 +39,8 @@ def compare_with_default(
     conversion: Conversion, data: Images, options: ConvertOptions, progress: Progress | None
 ) -> ProfileCost:
     """Convert the same network without the profile and say what the profile costs."""
-    from spikeproof.passes.convert import convert_network
-    from spikeproof.passes.cost import profile_cost
+    from spikeproof.convert.cost import profile_cost
+    from spikeproof.convert.pipeline import convert_network
 
     plain = options.model_copy(update={"profile": "default", "input_coding": "auto"})
     default = convert_network(conversion.source, data.x, plain, progress)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.memory import check_fits
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.known import DataRecord, describe
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
-from spikeproof.simulate.memory import check_fits
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class NetxOptions:
-    """What a ``.net`` file leaves open (see :func:`spikeproof.interop.netx_read.load_netx`)."""
+    """What a ``.net`` file leaves open (see :func:`spikeproof.formats.netx.read.load_netx`)."""
 
     timesteps: int | None = None
     pixel_range: tuple[float, float] | None = None
@@ -50,8 +50,8 @@ class NetxOptions:
 
     def load(self, path: Path) -> ChipNetwork:
         """Read a file with these options (see ``load_netx`` for what is raised)."""
-        from spikeproof.interop.netx_pixels import RAW_PIXELS
-        from spikeproof.interop.netx_read import load_netx
+        from spikeproof.formats.netx.pixels import RAW_PIXELS
+        from spikeproof.formats.netx.read import load_netx
 
         pixels = self.pixel_range or RAW_PIXELS
         return load_netx(
@@ -74,8 +74,8 @@ def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
     Raises:
         RangeError: a host-written bias or a readout could overflow.
     """
-    from spikeproof.simulate.memory import check_analysis
-    from spikeproof.simulate.self_test import make_bundle
+    from spikeproof.engines.memory import check_analysis
+    from spikeproof.engines.self_test import make_bundle
 
     network = options.load(path)
     check_analysis(network, STIMULUS_SAMPLES)
@@ -121,8 +121,8 @@ def check_foreign_ranges(network: ChipNetwork) -> None:
         RangeError: one of these could overflow; all layers are named.
     """
     from spikeproof import fixedpoint as fx
+    from spikeproof.certify.ranges import certify_ranges
     from spikeproof.ir.chip import ReadoutNeuron
-    from spikeproof.passes.ranges import certify_ranges
 
     problems = []
     for layer, found in zip(network.layers, certify_ranges(network), strict=True):
@@ -139,8 +139,8 @@ def check_foreign_ranges(network: ChipNetwork) -> None:
 
 def netx_table(network: ChipNetwork) -> list[Row]:
     """Return one row per layer; parameters are called as in the file."""
+    from spikeproof.certify.ranges import certify_ranges
     from spikeproof.ir.chip import HostCurrent, LifNeuron
-    from spikeproof.passes.ranges import certify_ranges
 
     rows: list[Row] = []
     for layer, found in zip(network.layers, certify_ranges(network), strict=True):
@@ -169,10 +169,10 @@ def netx_table(network: ChipNetwork) -> list[Row]:
 
 def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
     """Show the layers of a ``.net`` file as they would be converted."""
+    from spikeproof.certify.overflow import possible_overflows
     from spikeproof.cli.images import warn
-    from spikeproof.interop.netx_file import read_raw
-    from spikeproof.passes.overflow import possible_overflows
-    from spikeproof.simulate.memory import check_analysis
+    from spikeproof.engines.memory import check_analysis
+    from spikeproof.formats.netx.file import read_raw
 
     says = "tSample" in read_raw(path).simulation
     network = (options if says else replace(options, timesteps=1)).load(path)

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | None = None) -> int:
     """Find out what the file is and show it; only a ``.net`` needs an input shape, or takes one."""
-    from spikeproof.interop.netx_file import is_netx
+    from spikeproof.formats.netx.file import is_netx
     from spikeproof.io.container import sniff_kind
     from spikeproof.io.zoo import resolve_model
 
@@ -51,8 +51,8 @@ def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | 
 def _show_toml(console: Console, path: Path) -> None:
     """Show a TOML file as what its keys say it is: a recipe, or settings of a command."""
     from spikeproof.cli.config import merged_options
+    from spikeproof.convert.pipeline import ConvertOptions
     from spikeproof.io.toml import read_toml
-    from spikeproof.passes.convert import ConvertOptions
     from spikeproof.verify.config import load_config
 
     content = read_toml(path)
@@ -83,7 +83,7 @@ def _toml_kind(content: Row, path: Path) -> str:
     Raises:
         InputError: half of the keys or more belong into no file of ours; they are named.
     """
-    from spikeproof.passes.convert import ConvertOptions
+    from spikeproof.convert.pipeline import ConvertOptions
     from spikeproof.verify.config import VerifyConfig
     from spikeproof_models.recipe import Recipe
 

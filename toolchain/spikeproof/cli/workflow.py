@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import __version__
+from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.errors import InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.files import read_bytes
 from spikeproof.io.known import images_hash
-from spikeproof.simulate.trace import Engine, SlowEngine
 
 if TYPE_CHECKING:
     from spikeproof.cli.ahead import Ahead
     from spikeproof.cli.console import Console
     from spikeproof.cli.images import Images
+    from spikeproof.convert.conversion import Conversion
+    from spikeproof.convert.pipeline import ConvertOptions, Progress
     from spikeproof.ir.chip import ChipNetwork
-    from spikeproof.passes.conversion import Conversion
-    from spikeproof.passes.convert import ConvertOptions, Progress
 
 STIMULUS_SAMPLES = 4
 LONG_SECONDS = 60.0
@@ -75,8 +75,8 @@ def convert_to_bundle(
     Raises:
         UnsupportedError: a profile's own checks refuse the result (and see convert_network).
     """
-    from spikeproof.passes.convert import convert_network
-    from spikeproof.simulate.self_test import make_bundle
+    from spikeproof.convert.pipeline import convert_network
+    from spikeproof.engines.self_test import make_bundle
 
     network, board = source.checkpoint.network, options.profile == "loihi"
     counted = _of_two(progress) if board and progress else progress
@@ -157,7 +157,7 @@ def overflow_warnings(bundle: Bundle) -> list[str]:
     """
     if bundle.record.get("netx") is None:
         return []
-    from spikeproof.passes.overflow import possible_overflows
+    from spikeproof.certify.overflow import possible_overflows
 
     return [overflow.sentence for overflow in possible_overflows(bundle.network)]
 
@@ -180,7 +180,7 @@ def _check_bundle_ranges(bundle: Bundle) -> None:
 
         check_foreign_ranges(bundle.network)
     else:
-        from spikeproof.passes.ranges import check_ranges
+        from spikeproof.certify.ranges import check_ranges
 
         check_ranges(bundle.network)
 
@@ -203,7 +203,7 @@ def make_folder(path: Path) -> None:
 
 def warn_of_cluster(console: Console, address: str | None) -> None:
     """Say that a scheduler on another machine is trusted with this process, if TLS is off."""
-    from spikeproof.work.cluster import is_exposed
+    from spikeproof.jobs.cluster import is_exposed
 
     if address is not None and is_exposed(address):
         console.warn(
@@ -217,11 +217,11 @@ def prepare_fast(console: Console, network: ChipNetwork, ahead: Ahead | None = N
 
     ``ahead``: a process that is compiling them already, see :mod:`spikeproof.cli.ahead`.
     """
-    from spikeproof.simulate.fast import FastEngine, compiled
+    from spikeproof.engines.fast import FastEngine, compiled
 
     if not compiled():
         return
-    from spikeproof.simulate.compiled import cache
+    from spikeproof.engines.compiled import cache
 
     shown: list[Progress] = []
     with contextlib.ExitStack() as stack:

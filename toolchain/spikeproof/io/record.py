@@ -44,7 +44,7 @@ class NetxOrigin(_Record):
 
 
 class DeclaredRelation(BaseModel):
-    """What a pass promises, as :class:`spikeproof.passes.conversion.Relation`."""
+    """What a pass promises, as :class:`spikeproof.convert.conversion.Relation`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

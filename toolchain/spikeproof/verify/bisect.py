@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.simulate.trace import LayerTrace
+from spikeproof.engines.trace import LayerTrace
 
 
 @dataclass(frozen=True, eq=False)

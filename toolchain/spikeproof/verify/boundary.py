@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -17,7 +18,6 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
 )
 from spikeproof.ir.dynamics import neuron_step
-from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.stages import Membrane
 
 Json = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from spikeproof.certify.ranges import LayerRange, certify_ranges
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.passes.ranges import LayerRange, certify_ranges
 from spikeproof.verify.extremes import Reached, reach
 from spikeproof.verify.interval import Bounds, Ints, bound_network
 

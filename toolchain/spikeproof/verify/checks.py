@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
+from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason, rounded, worst_first
 from spikeproof.verify.accuracy import row_name
 from spikeproof.verify.verdict import Verdict, combine
-from spikeproof.work.journal import Audit
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import TargetError, list_problems
-from spikeproof.simulate.trace import LayerTrace
 from spikeproof.verify.verdict import Verdict
 
 Traces = dict[str, LayerTrace]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
-from spikeproof.simulate.linear import unfold
+from spikeproof.numerics.correlation import unfold
 
 F64 = NDArray[np.float64]
 _DAMPING = 0.05

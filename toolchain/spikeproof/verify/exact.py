@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
 from spikeproof.ir.dynamics import neuron_step
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import Engine, LayerTrace
 from spikeproof.verify.bisect import Divergence, View, chip_view, first_divergence, replay_line
 from spikeproof.verify.boundary import TieCase, count_ties
 from spikeproof.verify.compare import LayerComparison, Traces, compare_traces, judge_comparison

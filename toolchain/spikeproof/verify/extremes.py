@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import Engine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, HostCurrent, Synapse
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.reference import ReferenceEngine
-from spikeproof.simulate.trace import Engine
 from spikeproof.verify.interval import Bounds, Ints, constants, toward_zero
 
 Images = NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """Bound every sum, u and v of a network a second time, plainly, to judge the certificate (V9).
 
-Nothing here is taken from the certificate's own code (:mod:`spikeproof.passes.ranges`) or from the
+Nothing here is taken from the certificate's own code (:mod:`spikeproof.certify.ranges`) or from the
 arithmetic it uses: the rules of docs/semantics.md, "Neuron" and "Synapse", are written out once
 more, tap by tap and step by step, so that one mistake cannot hide in both.
 """

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.floats import run_float
 from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, Lif
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.floats import run_float
 
 F64 = NDArray[np.float64]
 Epsilons = dict[str, F64]

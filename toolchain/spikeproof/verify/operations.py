@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.reference import drive
+from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import ChipNetwork, HostCurrent, Synapse
-from spikeproof.simulate.reference import drive
-from spikeproof.simulate.trace import LayerTrace
 
 Json = dict[str, Any]
 Counts = NDArray[np.int64]

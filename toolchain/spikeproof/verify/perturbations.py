@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from spikeproof.attacks.base import GaussianNoise
 from spikeproof.attacks.images import perturb_images, perturb_worst
 from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
+from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
+from spikeproof.jobs.threads import inner_threads
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.work.threads import inner_threads
 
 Images = NDArray[np.uint8]
 CHUNK = 100

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
-from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
 from spikeproof.verify.verdict import Verdict, combine
 

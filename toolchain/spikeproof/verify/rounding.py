@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.floats import run_float
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.simulate.floats import run_float
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.requantise import Exact, Findings, exact_layers, requantise, rows_json
 from spikeproof.verify.scales import judge_scale

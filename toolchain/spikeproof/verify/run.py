@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import __version__
+from spikeproof.engines.floats import as_unit_images
+from spikeproof.engines.trace import Engine, Progress
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
@@ -20,8 +22,12 @@ from spikeproof.io.known import DataRecord, describe, images_hash
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
-from spikeproof.simulate.floats import as_unit_images
-from spikeproof.simulate.trace import Engine, Progress
+from spikeproof.jobs.items import plain
+from spikeproof.jobs.journal import Audit, Journal
+from spikeproof.jobs.origin import code_identity, package_versions, source_hash
+from spikeproof.jobs.pool import Pool
+from spikeproof.jobs.runner import Runner
+from spikeproof.jobs.threads import inner_threads
 from spikeproof.verify import checks as ck
 from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
 from spikeproof.verify.advice import Supply
@@ -38,12 +44,6 @@ from spikeproof.verify.plausible import (
 )
 from spikeproof.verify.stages import rebuild_stages
 from spikeproof.verify.work import Material, measure, total_cost
-from spikeproof.work.items import plain
-from spikeproof.work.journal import Audit, Journal
-from spikeproof.work.origin import code_identity, package_versions, source_hash
-from spikeproof.work.pool import Pool
-from spikeproof.work.runner import Runner
-from spikeproof.work.threads import inner_threads
 
 Json = dict[str, Any]
 SCHEMA = 1

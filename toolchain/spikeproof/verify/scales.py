@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
-from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.interval import SUM_TOP, Bounds, extreme_sums
 from spikeproof.verify.requantise import Exact, Findings, bias_exponent, weight_grid
 

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from spikeproof.convert.base import apply_pass
+from spikeproof.convert.conversion import Relation
+from spikeproof.convert.fold import FOLD
+from spikeproof.convert.gain import FOLD_GAIN
+from spikeproof.convert.pipeline import ConvertOptions, float_layers
+from spikeproof.convert.quantise import V_UNITS, Candidate, dequantise
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.floats import FloatResult, run_float
+from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import InputError, list_problems
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
-from spikeproof.passes.base import apply_pass
-from spikeproof.passes.conversion import Relation
-from spikeproof.passes.convert import ConvertOptions, float_layers
-from spikeproof.passes.fold import FOLD
-from spikeproof.passes.gain import FOLD_GAIN
-from spikeproof.passes.quantise import V_UNITS, Candidate, dequantise
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.floats import FloatResult, run_float
-from spikeproof.simulate.trace import LayerTrace, RunResult
 
 F64 = NDArray[np.float64]
 Json = dict[str, Any]

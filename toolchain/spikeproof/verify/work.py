@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.weak import WEAK
+from spikeproof.certify.ranges import certify_ranges
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.floats import run_float
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.trace import Engine
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
-from spikeproof.passes.ranges import certify_ranges
-from spikeproof.simulate.engines import get_engine
-from spikeproof.simulate.fast import FastEngine
-from spikeproof.simulate.floats import run_float
-from spikeproof.simulate.trace import Engine
+from spikeproof.jobs.items import Arrays, Item
+from spikeproof.jobs.runner import Runner
 from spikeproof.verify.bisect import View, first_divergence
 from spikeproof.verify.boundary import audit, tie_cases
 from spikeproof.verify.certificate import judge_certificate
@@ -40,8 +42,6 @@ from spikeproof.verify.relations import check_stages
 from spikeproof.verify.responses import measure_batch, merge_batches
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import Membrane, Stages, float_membranes, run_stages
-from spikeproof.work.items import Arrays, Item
-from spikeproof.work.runner import Runner
 
 Json = dict[str, Any]
 Images = NDArray[np.uint8]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spikeproof.certify.overflow import count_overflows
 from spikeproof.cli.board import chip_fit_rows, show_cost, show_limits
 from spikeproof.cli.config import merged_options
 from spikeproof.cli.console import Console
@@ -21,13 +22,12 @@ from spikeproof.cli.workflow import (
     load_source,
     write_bundle,
 )
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.errors import BundleError, InputError
-from spikeproof.interop.netx_file import is_netx
+from spikeproof.formats.netx.file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration
-from spikeproof.passes.convert import ConvertOptions
-from spikeproof.passes.overflow import count_overflows
 
 _CLASSIFIED = 128
 """Calibration images the trained network classifies, to see whether it knows them at all."""
@@ -116,7 +116,7 @@ def run(
 
 def _calibration_warnings(source: Source, images: Images, options: ConvertOptions) -> list[str]:
     """Warn about calibration images that cannot serve; a few labelled ones are classified."""
-    from spikeproof.simulate.floats import run_float
+    from spikeproof.engines.floats import run_float
     from spikeproof.verify.plausible import calibration_warnings, chance_warnings, data_warnings
 
     used = images.first(options.calibration_samples)
@@ -199,7 +199,7 @@ def _in_unit(column: str, value: Any) -> Any:
 def _show_plan(
     console: Console, source: Source, images: Images, target: Path, options: ConvertOptions
 ) -> None:
-    from spikeproof.passes.mappable import preflight
+    from spikeproof.convert.mappable import preflight
 
     preflight(source.checkpoint.network)
     plan = {

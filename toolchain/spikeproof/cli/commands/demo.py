@@ -22,11 +22,11 @@ from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
 from spikeproof.cli.workflow import convert_to_bundle, load_source, write_bundle
+from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
-from spikeproof.passes.convert import ConvertOptions
 from spikeproof.verify.config import load_config
 
 PREFERRED = "lif-adversarial"
@@ -81,8 +81,8 @@ def _self_test(console: Console, bundle: Bundle) -> bool:
 
     A difference does not stop the demo: the report shows where it arises.
     """
-    from spikeproof.simulate.engines import get_engine
-    from spikeproof.simulate.self_test import self_test
+    from spikeproof.engines.registry import get_engine
+    from spikeproof.engines.self_test import self_test
 
     engine = get_engine(ENGINE)
     refuse(engine, bundle)

@@ -92,8 +92,8 @@ def _form(given: Name | None, output: Path | None) -> Name:
 
 def _onnx(console: Console, bundle: Bundle, path: Path, traces: bool) -> int | None:
     """Write the model and replay the bundle's stimulus; return how many values were compared."""
-    from spikeproof.interop.onnx_check import check_model, replay
-    from spikeproof.interop.onnx_graph import build_model, model_bytes
+    from spikeproof.formats.onnx.check import check_model, replay
+    from spikeproof.formats.onnx.graph import build_model, model_bytes
     from spikeproof.io.files import temporary_beside, write_atomic
 
     metadata = {"spikeproof.bundle": bundle.content_hash}
@@ -120,8 +120,8 @@ def _net(console: Console, bundle: Bundle, path: Path) -> None:
 
     A network that was read with a pixel range is written for the same range.
     """
-    from spikeproof.interop.netx_pixels import RAW_PIXELS
-    from spikeproof.interop.netx_write import save_netx
+    from spikeproof.formats.netx.pixels import RAW_PIXELS
+    from spikeproof.formats.netx.write import save_netx
     from spikeproof.io.record import BundleRecord, check_record
 
     given = check_record(BundleRecord, bundle.record, path.name).pixel_range

@@ -18,7 +18,7 @@ from spikeproof.cli.verdict import EXIT_CODES
 from spikeproof.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from spikeproof.simulate.trace import Engine
+    from spikeproof.engines.trace import Engine
 
 _INTERRUPTED = 2
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
@@ -54,7 +54,7 @@ def run(
     engines, absent = find_engines(engine)
     if replay is not None:
         return _replay(console, replay, engines)
-    from spikeproof.verify.fuzz import fuzz
+    from spikeproof.fuzz.campaign import fuzz
 
     def show_failure(entry: dict[str, Any]) -> None:
         place = f"; see {entry['folder']}" if entry["folder"] else ""
@@ -85,7 +85,7 @@ def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, s
         InputError: a name is unknown, given twice, or the reference's own.
         MissingExtraError: a named engine is not installed.
     """
-    from spikeproof.simulate.engines import engine_names
+    from spikeproof.engines.registry import engine_names
 
     found: list[Engine] = []
     absent = {}
@@ -107,7 +107,7 @@ def load_engine(name: str) -> Engine:
     Raises:
         InputError: no such engine. MissingExtraError: it is not installed.
     """
-    from spikeproof.simulate.engines import get_engine
+    from spikeproof.engines.registry import get_engine
 
     if name != "lava":
         return get_engine(name)
@@ -160,7 +160,7 @@ def _sentence(report: dict[str, Any]) -> str:
 
 def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
     """Compare the engines on one bundle, every u, v, s and logit."""
-    from spikeproof.verify.repro import replay
+    from spikeproof.fuzz.reproduce import replay
 
     rows = []
     for engine in engines:

@@ -17,10 +17,10 @@ from spikeproof.cli.outputs import Force, Output, check_outputs, run_files
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
+    from spikeproof.engines.trace import Engine
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.slices import Samples
-    from spikeproof.simulate.trace import Engine
-    from spikeproof.work.evaluate import Evaluation, Subject
+    from spikeproof.jobs.evaluate import Evaluation, Subject
 
 SHOWN = 10
 """Predictions that are printed; all of them are in the JSON document."""
@@ -64,7 +64,7 @@ def run(
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
     from spikeproof.cli.workflow import prepare_fast
-    from spikeproof.simulate.engines import get_engine
+    from spikeproof.engines.registry import get_engine
 
     if data is None and not self_test:
         raise InputError("needs --data X.npz or --self-test", where="run")
@@ -109,7 +109,7 @@ class _Options:
 def _load(path: Path, console: Console) -> Bundle:
     """Read the bundle; one that does not fit in memory is an error with its size."""
     from spikeproof.cli.workflow import load_safe_bundle
-    from spikeproof.simulate.memory import available_bytes, size_text
+    from spikeproof.engines.memory import available_bytes, size_text
 
     try:
         return load_safe_bundle(path, console)
@@ -134,7 +134,7 @@ def refuse(engine: Engine, bundle: Bundle) -> None:
 
 def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
     from spikeproof.cli.workflow import overflow_warnings
-    from spikeproof.simulate.self_test import self_test as test
+    from spikeproof.engines.self_test import self_test as test
 
     start = time.monotonic()
     with console.stage(f"Self-test on {engine.name}"):
@@ -162,12 +162,12 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
     from spikeproof.cli.images import show_data, warn
     from spikeproof.cli.workflow import announce_time, overflow_warnings, prepare_fast
+    from spikeproof.jobs.evaluate import Subject
     from spikeproof.verify.plausible import (
         chance_warnings,
         data_warnings,
         recorded_calibration_warnings,
     )
-    from spikeproof.work.evaluate import Subject
 
     whole = _samples(bundle, options)
     data = whole.describe().used(options.limit)
@@ -248,9 +248,9 @@ def _evaluate(
     console: Console, bundle: Bundle, subject: Subject, samples: Samples, options: _Options
 ) -> Evaluation:
     from spikeproof.cli.workflow import warn_of_cluster
-    from spikeproof.work.evaluate import evaluate, journal_base
-    from spikeproof.work.journal import Journal
-    from spikeproof.work.pool import Pool
+    from spikeproof.jobs.evaluate import evaluate, journal_base
+    from spikeproof.jobs.journal import Journal
+    from spikeproof.jobs.pool import Pool
 
     processes = 1 if subject.engine == "fast" or options.cluster else options.workers or 1
     if options.cluster is not None and options.workers is not None:

@@ -27,6 +27,7 @@ from spikeproof.cli.workflow import (
     prepare_fast,
     warn_of_cluster,
 )
+from spikeproof.engines.registry import get_engine
 from spikeproof.errors import InputError
 from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
@@ -35,7 +36,6 @@ from spikeproof.io.kinds import Kind
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
-from spikeproof.simulate.engines import get_engine
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 REPORT_FILES: dict[str, Kind] = {
@@ -95,7 +95,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
-    from spikeproof.simulate.engines import get_engine
+    from spikeproof.engines.registry import get_engine
     from spikeproof.verify.run import check_identity
 
     settings = load_config(suite, config, set_ or (), **given)

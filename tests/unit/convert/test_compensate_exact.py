@@ -1,0 +1,155 @@
+"""Compensated rounding against the same algorithm written plainly, column by column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spikeproof.convert.compensate import Compensation, compensation
+from spikeproof.convert.quantise import FloatLayer, Grid, round_layer, weight_grid
+from spikeproof.convert.score import score
+from spikeproof.convert.search import Setting, choose
+from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
+
+F64 = NDArray[np.float64]
+GRID = Grid("mixed", 2, -254, 254)
+
+
+def _spikes(rng: np.random.Generator, *shape: int) -> NDArray[np.uint8]:
+    """Draw spikes (N, T, *shape) that follow a few common causes."""
+    width = int(np.prod(shape[2:]))
+    causes = rng.normal(size=(*shape[:2], 4)) @ rng.normal(size=(4, width))
+    return (causes > 0.7).astype(np.uint8).reshape(shape)
+
+
+def _plain(rows: F64, factor: F64, grid: Grid) -> F64:
+    """Round column after column; each error goes to all columns behind it at once."""
+    rows = rows.copy()
+    for i in range(rows.shape[1] - 1):
+        wanted = grid.step * np.rint(rows[:, i] / grid.step)
+        error = (rows[:, i] - np.clip(wanted, grid.low, grid.high)) / factor[i, i]
+        rows[:, i:] -= error[:, None] * factor[i, i:]
+        rows[:, i] = wanted
+    return rows
+
+
+def _dense(seed: int, fan_in: int, scale: float = 1.0) -> tuple[FloatLayer, Compensation]:
+    rng = np.random.default_rng(seed)
+    linear = Linear("fc", scale * rng.normal(size=(7, fan_in)), scale * rng.normal(size=7))
+    layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (fan_in,), 3, False)
+    return layer, compensation(layer, _spikes(rng, 300, 3, fan_in))
+
+
+@pytest.mark.parametrize("fan_in", [63, 64, 65, 150])
+@pytest.mark.parametrize("scale", [20.0, 200.0])
+def test_blocks_change_nothing(fan_in: int, scale: float) -> None:
+    layer, rounding = _dense(1, fan_in, scale)
+    weight, bias = rounding(layer.weight, layer.bias, GRID)
+    rows = np.concatenate([layer.weight, layer.bias[:, None]], axis=1)
+    expected = _plain(rows, rounding.factors[0], GRID)
+    np.testing.assert_allclose(weight, expected[:, :-1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(bias, expected[:, -1], rtol=0, atol=1e-6)
+    clips = (np.abs(weight) > 254).mean()
+    assert clips > 0.1 if scale == 200.0 else clips == 0
+
+
+@pytest.mark.parametrize(
+    "end",
+    [Lif("l1", 0.6, 1.0, True, np.array([1.0, 2.0, 0.7])), Lif("l1", 0.6, 1.0), Readout("out")],
+)
+def test_the_factor_comes_from_the_leaky_sums_of_the_inputs(end: Any) -> None:
+    rng = np.random.default_rng(2)
+    layer = FloatLayer(Linear("fc", rng.normal(size=(3, 9)), None), end, (9,), 3, False)
+    inputs = _spikes(rng, 80, 3, 9)
+    if isinstance(end, Readout):
+        leak = np.ones(3)
+    else:
+        gain = np.ones(3) if end.gain is None else end.gain
+        leak = np.array([0.0, *(0.6 * gain[:-1] / gain[1:])])
+    moments, kept = np.zeros((10, 10)), np.zeros((80, 10))
+    for t in range(3):
+        kept = leak[t] * kept + np.concatenate([inputs[:, t], np.ones((80, 1))], axis=1)
+        moments += kept.T @ kept
+    factor = compensation(layer, inputs).factors[0]
+    assert not np.tril(factor, -1).any()
+    difference = np.linalg.inv(factor.T @ factor) - moments
+    damping = difference[0, 0]  # the same small amount on each diagonal entry, nothing elsewhere
+    assert 0 < damping < 0.1 * np.trace(moments) / 10
+    np.testing.assert_allclose(difference, damping * np.eye(10), rtol=0, atol=1e-3 * damping)
+
+
+def _with_a_bias_per_position(seed: int) -> tuple[FloatLayer, NDArray[np.uint8]]:
+    rng = np.random.default_rng(seed)
+    linear = Conv2d(
+        "c", rng.normal(size=(5, 3, 3, 3)) / 4, rng.normal(size=(5, 6, 6)), (1, 1), (1, 1)
+    )
+    layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (3, 6, 6), 2, False)
+    return layer, _spikes(rng, 120, 2, 3, 6, 6)
+
+
+def test_a_bias_per_position_moves_by_what_is_left_of_its_channel() -> None:
+    layer, inputs = _with_a_bias_per_position(3)
+    rounding = compensation(layer, inputs)
+    weight, bias = rounding(100 * layer.weight, 100 * layer.bias, GRID)
+    rows = np.concatenate([100 * layer.weight.reshape(5, -1), np.zeros((5, 1))], axis=1)
+    expected = _plain(rows, rounding.factors[0], GRID)
+    np.testing.assert_allclose(weight.reshape(5, -1), expected[:, :-1], rtol=0, atol=1e-6)
+    moved = bias - 100 * layer.bias
+    assert np.abs(moved).min() > 1e-3
+    np.testing.assert_allclose(moved, np.broadcast_to(expected[:, -1, None, None], (5, 6, 6)))
+
+
+def test_clipped_weights_are_made_up_for_by_the_others() -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        weight = rng.normal(size=(12, 60)) / 8
+        layer = FloatLayer(Linear("fc", weight, None), Readout("out"), (60,), 4, False)
+        inputs = _spikes(rng, 400, 4, 60)
+        rounding = compensation(layer, inputs[:200])
+        nearest = round_layer(layer, 1200.0, 8)
+        assert nearest.clipped_share > 0.05
+        fitted = round_layer(layer, 1200.0, 8, rounding)
+        plain, compensated = score(layer, inputs[200:], [nearest, fitted])
+        assert compensated.error < 0.5 * plain.error
+
+
+def test_a_rounding_that_only_suits_the_images_it_was_fitted_to_is_not_chosen() -> None:
+    rng = np.random.default_rng(4)
+    weight = rng.normal(size=(1, 40))
+    layer = FloatLayer(Linear("fc", weight, None), Readout("out"), (40,), 1, False)
+    fitted = np.repeat(rng.integers(0, 2, (60, 1, 1)), 40, axis=2)  # all inputs alike
+    judged = np.eye(40, dtype=np.int64)[rng.integers(0, 40, 60)][:, None]  # one at a time
+    inputs = np.stack([fitted, judged], axis=1).reshape(120, 1, 40).astype(np.uint8)
+    plain = round_layer(layer, _max_abs(weight), 4)
+    special = round_layer(layer, _max_abs(weight), 4, compensation(layer, inputs[::2]))
+    on_all, on_judged = (score(layer, x, [plain, special]) for x in (inputs, inputs[1::2]))
+    assert on_all[1].error < on_all[0].error  # judged on all images it would win
+    assert on_judged[1].error > on_judged[0].error
+    setting = Setting(inputs, np.ones(40, np.int64), bits=4, search=False)
+    best = choose(layer, setting, "spikes").candidate.layer.synapse
+    expected: Any = plain.layer.synapse
+    np.testing.assert_array_equal(getattr(best, "weight", None), expected.weight)
+    assert (special.layer.synapse.weight != expected.weight).any()  # type: ignore[union-attr]
+
+
+def test_the_images_that_judge_are_not_fitted_to() -> None:
+    rng = np.random.default_rng(6)
+    weight = rng.normal(size=(1, 40))
+    layer = FloatLayer(Linear("fc", weight, None), Readout("out"), (40,), 1, False)
+    inputs = _spikes(rng, 120, 1, 40)
+    halves = [
+        round_layer(layer, _max_abs(weight), 4, compensation(layer, x)).layer.synapse
+        for x in (inputs[::2], inputs)
+    ]
+    setting = Setting(inputs, np.ones(40, np.int64), bits=4, search=False)
+    best: Any = choose(layer, setting, "spikes").candidate.layer.synapse
+    on_half, on_all = (np.asarray(getattr(h, "weight", None)) for h in halves)
+    np.testing.assert_array_equal(best.weight, on_half)
+    assert not np.array_equal(best.weight, on_all)
+
+
+def _max_abs(weight: F64) -> float:
+    return weight_grid(weight, 4).high / float(np.abs(weight).max())

@@ -1,0 +1,148 @@
+"""The reference against trajectories worked out by hand from docs/semantics.md."""
+
+import numpy as np
+import pytest
+
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import LayerTrace
+from spikeproof.errors import GraphError, InputError
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    HostCurrent,
+    LifNeuron,
+    Neuron,
+    ReadoutNeuron,
+    TableLifNeuron,
+)
+
+NO_BIAS = np.zeros(1, np.int32)
+
+
+def one_neuron(neuron: Neuron, spikes: list[int], weight: int = 10) -> LayerTrace:
+    synapse = DenseSynapse(np.array([[weight]], np.int16))
+    layer = ChipLayer("l1", synapse, neuron, (1,))
+    network = ChipNetwork("one", (1, 1, 1), len(spikes), (layer,), "spikes")
+    x = np.array(spikes, np.uint8).reshape(1, -1, 1, 1, 1)
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    return traces["l1"]
+
+
+def test_leak_rounds_toward_zero_then_integrates() -> None:
+    # 640, trunc(640*4055/4096)=633, +640=1273 -> 1260.2->1260, +640=1900
+    trace = one_neuron(LifNeuron(100, 41, NO_BIAS), [1, 0, 1, 1])
+    assert trace.v.ravel().tolist() == [640, 633, 1266, 1893]
+
+
+def test_equality_does_not_fire_and_one_more_does() -> None:
+    at_threshold = one_neuron(LifNeuron(20, 0, NO_BIAS), [1, 1, 0])
+    assert at_threshold.v.ravel().tolist() == [640, 1280, 1280]
+    assert at_threshold.s is not None and at_threshold.s.sum() == 0
+    above = one_neuron(LifNeuron(20, 0, np.array([1], np.int32)), [1, 1, 0])
+    assert above.v.ravel().tolist() == [641, 1282, 1]
+    assert above.s is not None and above.s.ravel().tolist() == [0, 1, 0]
+
+
+def test_spike_resets_v_but_not_u() -> None:
+    # du=2047: u halves each step: 640, 320+640, ...
+    trace = one_neuron(LifNeuron(9, 0, NO_BIAS, du=2047), [1, 0, 0])
+    assert trace.u.ravel().tolist() == [640, 320, 160]
+    assert trace.v.ravel().tolist() == [640, 320, 480]
+
+
+def test_du_zero_still_decays_by_one_part_in_4096() -> None:
+    trace = one_neuron(LifNeuron(100_000, 4096, NO_BIAS, du=0), [1, 0, 0], weight=64)
+    assert trace.u.ravel().tolist() == [4096, 4095, 4094]
+
+
+def test_bias_is_shifted_by_its_own_exponent_only() -> None:
+    trace = one_neuron(LifNeuron(1000, 0, np.array([-3], np.int32), bias_exponent=2), [0, 0])
+    assert trace.v.ravel().tolist() == [-12, -24]
+
+
+def test_tables_follow_the_layers_own_clock() -> None:
+    neuron = TableLifNeuron(
+        np.array([0, 2048, 8192], np.int32), np.array([639, 10_000, 1000], np.int32), NO_BIAS
+    )
+    trace = one_neuron(neuron, [1, 1, 1])
+    # fires at once (640 > 639), restarts at 0; then 640; then doubled: 1280 + 640
+    assert trace.v.ravel().tolist() == [640, 640, 1920]
+    assert trace.s is not None and trace.s.ravel().tolist() == [1, 0, 1]
+
+
+def test_readout_integrates_without_decay_and_never_fires() -> None:
+    trace = one_neuron(ReadoutNeuron(np.array([5], np.int32)), [1, 1, 0])
+    assert trace.v.ravel().tolist() == [645, 1290, 1295]
+    assert trace.s is None
+
+
+def test_saturation_at_24_bits() -> None:
+    neuron = LifNeuron(131_071, 0, np.array([-4095], np.int32), bias_exponent=7)
+    trace = one_neuron(neuron, [0] * 20)
+    assert trace.v.min() == -((1 << 23) - 1)
+
+
+def test_host_current_is_rounded_once_and_written_as_bias() -> None:
+    host = HostCurrent(DenseSynapse(np.array([[3]], np.int16)), np.array([1], np.int64), 2)
+    layer = ChipLayer("l1", host, LifNeuron(1000, 0, np.zeros(1, np.int32), 1), (1,))
+    network = ChipNetwork("host", (1, 1, 1), 2, (layer,))
+    traces = ReferenceEngine().run(network, np.full((1, 1, 1, 1), 7, np.uint8), trace=True).traces
+    assert traces is not None
+    # (3*7 + 1) / 4 = 5.5 -> 6 (half up), << 1 = 12 per step, and u stays 0
+    assert traces["l1"].v.ravel().tolist() == [12, 24]
+    assert not traces["l1"].u.any()
+
+
+def test_convolution_is_cross_correlation_with_stride_and_padding() -> None:
+    weight = np.arange(2, 20, 2).reshape(1, 1, 3, 3).astype(np.int16)
+    synapse = ConvSynapse(weight, (1, 3, 3), stride=(2, 2), padding=(1, 1))
+    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros((1, 1, 1), np.int32)), (1, 2, 2))
+    network = ChipNetwork("conv", (1, 3, 3), 1, (layer,))
+    x = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 2]], np.uint8).reshape(1, 1, 3, 3)
+    logits = ReferenceEngine().run(network, x).logits
+    # top-left window sees the 1 under the centre weight 10; bottom-right sees the 2 there too
+    assert (logits // 64).tolist() == [[10, 0, 0, 20]]
+
+
+def test_samples_do_not_influence_each_other() -> None:
+    layer = ChipLayer(
+        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS, du=100), (1,)
+    )
+    network = ChipNetwork("n", (1, 1, 1), 5, (layer,), "spikes")
+    x = np.random.default_rng(0).integers(0, 2, (4, 5, 1, 1, 1)).astype(np.uint8)
+    together = ReferenceEngine().run(network, x, trace=True).traces
+    assert together is not None
+    for i in range(4):
+        alone = ReferenceEngine().run(network, x[i : i + 1], trace=True).traces
+        assert alone is not None
+        np.testing.assert_array_equal(alone["l1"].v[0], together["l1"].v[i])
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros((2, 1, 2, 2), np.uint8), "shape"),
+        (np.zeros((2, 1, 1, 1), np.float32), "float32"),
+        (np.zeros((0, 1, 1, 1), np.uint8), "no samples"),
+    ],
+)
+def test_wrong_input_is_refused(x: np.ndarray, words: str) -> None:
+    layer = ChipLayer(
+        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS), (1,)
+    )
+    network = ChipNetwork("n", (1, 1, 1), 5, (layer,))
+    with pytest.raises(InputError, match=words):
+        ReferenceEngine().run(network, x)
+
+
+def test_illegal_network_is_refused_with_every_problem() -> None:
+    odd = DenseSynapse(np.array([[3]], np.int16))
+    layer = ChipLayer("l1", odd, LifNeuron(1 << 17, 5000, NO_BIAS), (1,))
+    network = ChipNetwork("n", (1, 1, 1), 5, (layer,))
+    with pytest.raises(GraphError) as error:
+        ReferenceEngine().run(network, np.zeros((1, 1, 1, 1), np.uint8))
+    for words in ("even", "threshold is 131072", "dv is 5000"):
+        assert words in str(error.value)

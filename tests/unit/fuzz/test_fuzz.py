@@ -1,0 +1,320 @@
+"""Faults planted in an engine are found, shrunk to the bone, and can be seen again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.engines import numpy_engine
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.self_test import self_test
+from spikeproof.engines.trace import Progress, RunResult
+from spikeproof.errors import InputError, MissingExtraError
+from spikeproof.fuzz.campaign import fuzz
+from spikeproof.fuzz.case import Task
+from spikeproof.fuzz.draw.nasty import draw_case
+from spikeproof.fuzz.reproduce import replay
+from spikeproof.fuzz.shrink.search import shrink, size_of
+from spikeproof.io.bundle import load_bundle
+from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse
+from spikeproof.ir.dynamics import neuron_step
+
+Patch = Callable[[], Any]
+
+
+class Broken(NumpyEngine):
+    """The plain engine with one function replaced while it runs."""
+
+    name = "broken"
+
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
+
+    def run(
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        *,
+        trace: bool = False,
+        progress: Progress | None = None,
+    ) -> RunResult:
+        with self.patch():
+            return super().run(network, x, trace=trace)
+
+
+def fires_at_equality() -> Any:
+    def step(neuron: Any, t: int) -> tuple[int, int, int]:
+        du, leak, threshold = neuron_step(neuron, t)
+        return du, leak, threshold - 1
+
+    return mock.patch.object(numpy_engine, "neuron_step", step)
+
+
+def floors_the_state() -> Any:
+    def scale(x: Any, numerator: int, out: Any) -> None:
+        np.floor(x * (numerator / 4096), out=out)
+
+    return mock.patch.object(fx, "scale_exact_floats", scale)
+
+
+def truncates_sums() -> Any:
+    def shift(total: Any, exponent: int) -> Any:
+        values = np.asarray(total, np.int64)
+        wide = 1 << abs(exponent)
+        return values * wide if exponent >= 0 else np.sign(values) * (np.abs(values) // wide)
+
+    return mock.patch.object(fx, "shift_sum", shift)
+
+
+def forgets_to_wrap() -> Any:
+    return mock.patch.object(fx, "wrap_current", lambda u: np.asarray(u, np.int64))
+
+
+def rounds_half_down() -> Any:
+    def shift(x: Any, bits: int) -> Any:
+        return -(-np.asarray(x, np.int64) + (1 << bits >> 1) >> bits)
+
+    return mock.patch.object(fx, "round_half_up_shift", shift)
+
+
+def swaps_strides() -> Any:
+    right = numpy_engine.correlate
+
+    def correlate(x: Any, weight: Any, stride: Any, *rest: Any) -> Any:
+        found = right(x, weight, stride[::-1], *rest)
+        expected = right(x, weight, stride, *rest)
+        return found if found.shape == expected.shape else np.zeros_like(expected)
+
+    return mock.patch.object(numpy_engine, "correlate", correlate)
+
+
+def drops_what_is_left_of_a_block_of_32() -> Any:
+    right = numpy_engine._product
+
+    def product(synapse: Any, x: Any) -> Any:
+        if isinstance(synapse, DenseSynapse) and synapse.weight.shape[1] > 32:
+            weight = synapse.weight.copy()
+            weight[:, synapse.weight.shape[1] // 32 * 32 :] = 0
+            synapse = replace(synapse, weight=weight)
+        return right(synapse, x)
+
+    return mock.patch.object(numpy_engine, "_product", product)
+
+
+def fails_with_17_channels() -> Any:
+    right = numpy_engine._product
+
+    def product(synapse: Any, x: Any) -> Any:
+        if isinstance(synapse, ConvSynapse) and len(synapse.weight) == 17:
+            raise IndexError("channel 17 is out of bounds")
+        return right(synapse, x)
+
+    return mock.patch.object(numpy_engine, "_product", product)
+
+
+# Each fault, and how small the first network that shows it must become.
+_TINY = {"samples": 1, "steps": 1, "layers": 1, "inputs": 1, "neurons": 1, "weights": 1}
+FAULTS: list[tuple[Patch, dict[str, int]]] = [
+    (fires_at_equality, {**_TINY, "weights": 0}),
+    (floors_the_state, {**_TINY, "steps": 2}),
+    (truncates_sums, _TINY),
+    (forgets_to_wrap, {**_TINY, "inputs": 20, "weights": 20, "steps": 20}),
+    (rounds_half_down, {**_TINY, "inputs": 8, "weights": 8}),
+    (swaps_strides, {**_TINY, "inputs": 8, "neurons": 2}),
+    (drops_what_is_left_of_a_block_of_32, {**_TINY, "inputs": 33}),
+    (fails_with_17_channels, {**_TINY, "neurons": 17, "weights": 0}),
+]
+
+
+@pytest.mark.parametrize(("fault", "most"), FAULTS, ids=[f.__name__ for f, _ in FAULTS])
+def test_a_planted_fault_is_found_shrunk_and_seen_again(
+    fault: Patch, most: dict[str, int], tmp_path: Path
+) -> None:
+    engine = Broken(fault)
+    nets = 40
+    report = fuzz(nets, 3, [engine, NumpyEngine()], output=tmp_path, reproductions=1)
+    broken, sound = report["engines"]
+    assert report["verdict"] == "fail" and broken["mismatches"] > 0
+    assert sound["mismatches"] == 0 and sound["compared"] == broken["compared"] == nets
+    (best,) = [f for f in report["failures"] if f["folder"]]
+    assert best["shrunk"] and all(best["size"][key] <= most[key] for key in most), best["size"]
+
+    path = Path(best["folder"]) / "network.spk"
+    assert replay(path, engine).mismatch is not None
+    assert replay(path, NumpyEngine()).mismatch is None
+    assert self_test(load_bundle(path), ReferenceEngine()).passed
+
+
+def test_the_text_tells_the_difference_the_command_and_the_network(tmp_path: Path) -> None:
+    report = fuzz(40, 3, [Broken(fires_at_equality)], output=tmp_path, reproductions=1)
+    entry = report["failures"][0]
+    text = (Path(entry["folder"]) / "README.txt").read_text()
+    assert "spikeproof run network.spk --self-test --engine broken" in text
+    assert "spikeproof fuzz --replay network.spk --engine broken" in text
+    again = f"spikeproof fuzz --nets 1 --first {entry['network']} --seed 3 --engine broken"
+    assert again in text
+    where = entry["divergence"]
+    assert f"layer {where['layer']}, step {where['step']}, sample {where['sample']}" in text
+    assert f"reference: {where['values']['from']:.0f}" in text and "threshold:" in text
+    assert "weight int16 (1, 1" in text and "Input (" in text
+    engine = Broken(fires_at_equality)
+    assert not self_test(load_bundle(Path(entry["folder"]) / "network.spk"), engine).passed
+
+
+def test_a_wrong_membrane_alone_is_found_though_the_self_test_cannot_see_it(tmp_path: Path) -> None:
+    class WrongCurrent(NumpyEngine):
+        name = "wrong-u"
+
+        def run(self, network: ChipNetwork, x: Any, **options: Any) -> RunResult:
+            result = super().run(network, x, **options)
+            for trace in (result.traces or {}).values():
+                trace.u[trace.u == 128] = 129
+            return result
+
+    report = fuzz(40, 1, [WrongCurrent()], output=tmp_path, reproductions=1)
+    entry = next(f for f in report["failures"] if f["folder"])
+    assert entry["divergence"]["state"] == "u"
+    text = (Path(entry["folder"]) / "README.txt").read_text()
+    assert "run network.spk --self-test" not in text and "does not show it" in text
+
+
+def test_a_fault_of_runs_without_traces_is_found(tmp_path: Path) -> None:
+    class WrongWhenUnwatched(NumpyEngine):
+        name = "unwatched"
+
+        def run(self, network: ChipNetwork, x: Any, *, trace: bool = False, **o: Any) -> RunResult:
+            result = super().run(network, x, trace=trace)
+            if not trace and len(x) > 2:
+                result.logits[2] += 1
+            return result
+
+    report = fuzz(12, 1, [WrongWhenUnwatched()], output=tmp_path, reproductions=1)
+    assert {f["kind"] for f in report["failures"]} == {"untraced"}
+    assert report["failures"][0]["size"]["samples"] == 3
+
+
+def test_an_interruption_keeps_what_was_found(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    report = fuzz(
+        80, 3, [Broken(fires_at_equality)], output=tmp_path, reproductions=1, progress=interrupt
+    )
+    assert report["interrupted"] and report["done"] == 40 and report["verdict"] == "fail"
+    assert list(tmp_path.glob("seed3-net*-broken/network.spk"))
+    clean = fuzz(80, 3, [NumpyEngine()], progress=interrupt)
+    assert clean["interrupted"] and clean["verdict"] == "inconclusive"
+
+
+def test_an_interruption_while_shrinking_leaves_the_network_as_it_was_drawn(tmp_path: Path) -> None:
+    class Interrupted(Broken):
+        runs = 0
+
+        def run(self, network: ChipNetwork, x: Any, **options: Any) -> RunResult:
+            self.runs += 1
+            if self.runs == 85:
+                raise KeyboardInterrupt
+            return super().run(network, x, **options)
+
+    engine = Interrupted(fires_at_equality)
+    report = fuzz(40, 3, [engine], output=tmp_path)
+    assert report["interrupted"] and report["verdict"] == "fail"
+    entry = report["failures"][0]
+    assert not entry["shrunk"]
+    case = draw_case(3, entry["network"])
+    found = load_bundle(Path(entry["folder"]) / "network.spk")
+    np.testing.assert_array_equal(found.stimulus, case.x)
+
+
+def test_what_an_engine_refuses_or_lacks_is_counted_by_reason() -> None:
+    class Picky(NumpyEngine):
+        name = "picky"
+
+        def problems(self, network: ChipNetwork) -> list[str]:
+            return ["takes no spikes"] if network.coding == "spikes" else []
+
+    class Absent(NumpyEngine):
+        name = "absent"
+
+        def run(self, *args: Any, **options: Any) -> RunResult:
+            raise MissingExtraError("not installed")
+
+    report = fuzz(30, 5, [Picky(), Absent()])
+    picky, absent = report["engines"]
+    assert picky["compared"] + picky["skipped"] == 30 and picky["compared"] > 0
+    assert picky["reasons"] == {"takes no spikes": picky["skipped"]}
+    assert absent["compared"] == 0 and absent["reasons"] == {"not installed": 30}
+    assert report["verdict"] == "pass"
+    assert fuzz(5, 5, [Absent()])["verdict"] == "inconclusive", "nothing compared is no pass"
+
+
+def test_a_batch_that_fails_is_searched_for_the_culprit() -> None:
+    class Batches(NumpyEngine):
+        name = "batches"
+        starts = 0
+
+        def run_many(self, tasks: Sequence[Task]) -> list[RunResult]:
+            self.starts += 1
+            if any(network.timesteps == 1 for network, _ in tasks):
+                raise RuntimeError("cannot do one step")
+            return [self.run(*task, trace=True) for task in tasks]
+
+    engine = Batches()
+    report = fuzz(40, 2, [engine])
+    single = [i for i in range(40) if draw_case(2, i).network.timesteps == 1]
+    assert [f["network"] for f in report["failures"]] == single != []
+    assert report["engines"][0]["compared"] == 40 and engine.starts > 1
+    assert fuzz(10, 2, [Batches()], first=single[-1] + 1)["engines"][0]["compared"] == 10
+
+
+def test_first_replays_one_network_and_workers_change_nothing() -> None:
+    class OddSteps(NumpyEngine):  # local, so that it can travel to other processes
+        name = "odd"
+
+        def run(self, network: ChipNetwork, x: Any, *, trace: bool = False, **o: Any) -> RunResult:
+            result = super().run(network, x, trace=trace)
+            result.logits[:] += network.timesteps % 2
+            return result
+
+    whole = fuzz(50, 4, [OddSteps()])
+    last = whole["failures"][-1]
+    assert 10 < len(whole["failures"]) < 45
+    assert fuzz(1, 4, [OddSteps()], first=last["network"])["failures"] == [last]
+    parallel = fuzz(50, 4, [OddSteps()], workers=2)
+    assert {**parallel, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_shrinking_is_deterministic_and_stops_at_its_limits() -> None:
+    case = draw_case(9, 7)
+    task = (case.network, case.x)
+
+    def fails(tasks: Sequence[Task]) -> list[bool]:
+        return [size_of(t)["weights"] >= 3 for t in tasks]
+
+    first, second = shrink(task, fails), shrink(task, fails, together=7)
+    assert first.complete and size_of(first.task)["weights"] == 3
+    assert size_of(first.task) == size_of(second.task)
+    assert size_of(first.task)["samples"] == size_of(first.task)["steps"] == 1
+    limited = shrink(task, fails, tries=5)
+    assert limited.tries == 5 and not limited.complete
+    assert shrink(task, fails, seconds=0).tries == 0
+
+
+@pytest.mark.parametrize("options", [{"nets": 0}, {"seed": -1}, {"first": -1}, {"workers": 0}])
+def test_numbers_out_of_range_are_refused_by_name(options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=f"fuzz: {next(iter(options))}: is -?\\d, must be"):
+        fuzz(**{"nets": 1, "seed": 0, "engines": [NumpyEngine()], **options})  # type: ignore[arg-type]
+
+
+def test_engines_need_different_names() -> None:
+    with pytest.raises(InputError, match="different names"):
+        fuzz(1, 0, [NumpyEngine(), NumpyEngine()])

@@ -1,0 +1,1 @@
+"""What holds for every input: ranges of the chip's state, overflow."""

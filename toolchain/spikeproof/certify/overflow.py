@@ -1,0 +1,136 @@
+"""Say where a network leaves the chip's number ranges: for which layers it can, how often it did.
+
+u wraps and v saturates when they leave 24 bits, in every engine as on the chip. For a converted
+network that is excluded by proof. The integers of a network from elsewhere are what they are, so
+whoever reads one must know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.certify.ranges import LayerRange, certify_ranges
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import LayerTrace
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent
+from spikeproof.ir.dynamics import neuron_step
+from spikeproof.numerics.affine import apply
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """What one layer can do, and what it did on some samples.
+
+    u_bound, v_bound: certified magnitudes in v-units, 0 where they fit. wrapped, saturated: how
+    many of ``values`` values of u and v left their range on ``samples`` samples (0 if not run).
+    """
+
+    name: str
+    u_bound: int
+    v_bound: int
+    wrapped: int = 0
+    saturated: int = 0
+    values: int = 0
+    samples: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """Say it in a sentence."""
+        can = [
+            f"{key} could reach {bound:,} for some input and then {does} at {limit:,}"
+            for key, bound, does, limit in (
+                ("u", self.u_bound, "wraps", fx.WRAP_LIMIT),
+                ("v", self.v_bound, "saturates", fx.STATE_MAX),
+            )
+            if bound
+        ]
+        text = f"{self.name}: {'; '.join(can)}, in every engine as on the chip"
+        if not self.values:
+            return f"{text}."
+        did = [
+            f"{count:,} times ({count / self.values:.2%}) {what}"
+            for count, what in ((self.wrapped, "u wrapped"), (self.saturated, "v saturated"))
+            if count
+        ]
+        happened = " and ".join(did) if did else "it never happened"
+        return f"{text}. On the self-test's {self.samples} samples {happened}."
+
+
+def possible_overflows(network: ChipNetwork) -> list[Overflow]:
+    """Return the layers whose u or v leaves its range for some input, as far as can be proved."""
+    found = (_possible(bounds) for bounds in certify_ranges(network))
+    return [overflow for overflow in found if overflow.u_bound or overflow.v_bound]
+
+
+def count_overflows(network: ChipNetwork, x: NDArray[np.uint8]) -> list[Overflow]:
+    """Return the same layers with how often it happened on ``x``.
+
+    Args:
+        network: a legal network.
+        x: samples as an engine takes them. They are run only if some layer can overflow.
+    """
+    possible = possible_overflows(network)
+    if not possible:
+        return []
+    traces = ReferenceEngine().run(network, x, trace=True).traces or {}
+    counted = []
+    for overflow in possible:
+        index = next(i for i, layer in enumerate(network.layers) if layer.name == overflow.name)
+        layer, trace = network.layers[index], traces[overflow.name]
+        before = traces[network.layers[index - 1].name].s if index else x
+        wrapped, saturated = _count(layer, trace, x if before is None else before)
+        counted.append(
+            replace(
+                overflow, wrapped=wrapped, saturated=saturated, values=trace.v.size, samples=len(x)
+            )
+        )
+    return counted
+
+
+def _possible(bounds: LayerRange) -> Overflow:
+    v_bound = max(-bounds.v_low, bounds.v_high)
+    return Overflow(
+        bounds.name,
+        bounds.u_bound if bounds.u_bound >= fx.WRAP_LIMIT else 0,
+        v_bound if v_bound > fx.STATE_MAX else 0,
+    )
+
+
+def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tuple[int, int]:
+    """Do each step again from the recorded state, without wrap and clip, and count what leaves.
+
+    ``inputs``: (N, T, ...) spikes, or (N, C, H, W) pixels that stay the same.
+    """
+    wrapped = saturated = 0
+    constant = inputs.ndim == 4
+    u = v = np.zeros((len(inputs), *layer.shape), np.int64)
+    for t in range(trace.v.shape[1]):
+        arriving, mantissa = _drive(layer, inputs if constant else inputs[:, t])
+        du, leak, _ = neuron_step(layer.neuron, t)
+        raw = fx.scale_toward_zero(u, fx.DECAY_ONE - (du + 1)) + arriving
+        wrapped += int(((raw > fx.WRAP_LIMIT) | (raw <= -fx.WRAP_LIMIT)).sum())
+        u = trace.u[:, t].astype(np.int64)
+        bias = fx.shift_sum(layer.neuron.bias + mantissa, layer.neuron.bias_exponent)
+        saturated += int((np.abs(fx.scale_toward_zero(v, leak) + u + bias) > fx.STATE_MAX).sum())
+        v = trace.v[:, t].astype(np.int64)
+        if trace.s is not None:
+            v = np.where(trace.s[:, t] > 0, 0, v)
+    return wrapped, saturated
+
+
+def _drive(layer: ChipLayer, inputs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """Return what arrives in u and what the host adds to the bias, for one step of all samples."""
+    host = layer.synapse if isinstance(layer.synapse, HostCurrent) else None
+    inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+    sums = apply(inner, inputs.astype(np.float64), inner.weight.astype(np.float64))
+    total = np.rint(sums).astype(np.int64)
+    none = np.zeros_like(total)
+    if host is not None:
+        return none, fx.round_half_up_shift(total + host.offset, host.shift)
+    return fx.shift_sum(fx.shift_sum(total, inner.exponent), fx.CURRENT_SHIFT), none

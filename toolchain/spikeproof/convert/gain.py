@@ -1,0 +1,106 @@
+"""Lower the learnable gain a[t] of DLIF neurons.
+
+For a[t] > 0, ``v[t] = leak v[t-1] + a[t] I[t]`` equals on ``w = v / a[t]``, exactly in real
+numbers, a neuron whose leak is ``leak a[t-1] / a[t]`` and whose threshold is ``theta / a[t]``.
+A constant gain is folded into the weights instead and leaves a standard LIF.
+Source: docs/semantics.md, "Table neuron".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.convert.base import Condition, Pass
+from spikeproof.convert.conversion import Relation
+from spikeproof.ir.check_chip import LEAK_MAX
+from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """A layer's leak and threshold per step on w = v / a[t]; arrays of shape (T,)."""
+
+    leak: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+
+def float_dynamics(lif: Lif, timesteps: int) -> Dynamics:
+    """Return leak and threshold per step; leak[0] acts on the zero state and is the plain leak."""
+    gain = np.ones(timesteps) if lif.gain is None else np.asarray(lif.gain, np.float64)
+    leak = np.full(timesteps, float(lif.leak))
+    leak[1:] *= gain[:-1] / gain[1:]
+    return Dynamics(leak, lif.threshold / gain)
+
+
+def leak_table(lif: Lif, timesteps: int) -> NDArray[np.int64]:
+    """Round the leak per step to numerators over 4096 (nearest)."""
+    return _rounded_leaks(lif, timesteps).astype(np.int64)
+
+
+def _rounded_leaks(lif: Lif, timesteps: int) -> NDArray[np.float64]:
+    return np.rint(fx.DECAY_ONE * float_dynamics(lif, timesteps).leak)
+
+
+def gain_problems(lif: Lif) -> list[str]:
+    """List why a gain cannot be lowered: not positive, or falling too fast for the leak table."""
+    if lif.gain is None:
+        return []
+    gain = np.asarray(lif.gain, np.float64)
+    bad = np.flatnonzero(~(gain > 0))
+    if bad.size:
+        found = ", ".join(f"a[{t}] = {gain[t]:g}" for t in bad[:4])
+        return [
+            f"{lif.name}: the gain is not positive at {bad.size} of {gain.size} steps ({found}); "
+            "the chip has no multiplier, and its leak and threshold tables need a[t] > 0: train "
+            "with a gain that is positive by construction, or with plain LIF neurons"
+        ]
+    table = _rounded_leaks(lif, gain.size)  # a ratio of gains may be far outside int64
+    steep = np.flatnonzero(table > LEAK_MAX)
+    if steep.size:
+        t = int(steep[0])
+        most = LEAK_MAX / fx.DECAY_ONE / max(lif.leak, 1e-9)
+        return [
+            f"{lif.name}: the gain falls from a[{t - 1}] = {gain[t - 1]:g} to a[{t}] = "
+            f"{gain[t]:g}, which needs a leak of {table[t]:.6g}/4096, the table takes "
+            f"0..{LEAK_MAX}: train with a[t-1]/a[t] below {most:.3g}"
+        ]
+    return []
+
+
+def _is_constant(lif: Lif) -> bool:
+    return lif.gain is not None and bool((lif.gain == lif.gain[0]).all())
+
+
+def fold_constant_gain(network: FloatNetwork) -> FloatNetwork:
+    """Multiply constant gains into weights and biases and drop them."""
+    nodes = list(network.nodes)
+    for i, node in enumerate(nodes):
+        before = nodes[i - 1]
+        if isinstance(node, Lif) and isinstance(before, Conv2d | Linear) and _is_constant(node):
+            factor = np.asarray(node.gain, np.float64)[0]
+            bias: Any = None if before.bias is None else before.bias * factor
+            nodes[i - 1] = replace(before, weight=before.weight * factor, bias=bias)
+            nodes[i] = replace(node, gain=None)
+    return replace(network, nodes=tuple(nodes))
+
+
+def _all_gain_problems(network: FloatNetwork) -> list[str]:
+    return [p for n in network.nodes if isinstance(n, Lif) for p in gain_problems(n)]
+
+
+def _constant_gains(network: FloatNetwork) -> list[str]:
+    return [n.name for n in network.nodes if isinstance(n, Lif) and _is_constant(n)]
+
+
+FOLD_GAIN: Pass[FloatNetwork, FloatNetwork] = Pass(
+    "gain",
+    Relation("exact"),
+    fold_constant_gain,
+    requires=(Condition("gains that tables can express", _all_gain_problems),),
+    ensures=(Condition("no constant gain is left", _constant_gains),),
+)

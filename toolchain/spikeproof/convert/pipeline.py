@@ -1,0 +1,237 @@
+"""Convert a trained network to chip integers: preflight, fold, gain, quantise, ranges, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from spikeproof.certify.ranges import PIXEL_MAX, certify_ranges
+from spikeproof.convert.base import Condition, Pass, apply_pass
+from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
+from spikeproof.convert.conversion import Conversion, Relation
+from spikeproof.convert.fold import ALTERNATING, CONSISTENT, FOLD
+from spikeproof.convert.gain import FOLD_GAIN
+from spikeproof.convert.mappable import preflight
+from spikeproof.convert.quantise import Coding, FloatLayer, dequantise
+from spikeproof.convert.score import Inputs, run_layer
+from spikeproof.convert.search import Chosen, Setting, choose
+from spikeproof.convert.table import rounding_bound, table_row
+from spikeproof.errors import GraphError, InputError, RangeError, list_problems
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_float import LARGEST, SMALLEST
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
+from spikeproof.ir.shapes import Shape, output_shape
+
+Progress = Callable[[int, int], None]
+
+
+class ConvertOptions(BaseModel):
+    """Choices of a conversion; every field has a safe default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: Literal["default", "loihi"] = Field(
+        default="default",
+        description="loihi: only what Lava's own processes and lava-dl's .net files can hold; "
+        "reports what that costs against the default.",
+    )
+    input_coding: Literal["auto", "graded", "bias"] = Field(
+        default="auto",
+        description="How pixels enter the first layer: as 8-bit graded payloads on chip weights, "
+        "as a bias current the host computes once per image, or whichever flips fewer spikes.",
+    )
+    weight_bits: int = Field(
+        default=8,
+        ge=2,
+        le=8,
+        description="Bits per weight; mixed-sign weights step by 2**(9 - bits).",
+    )
+    calibration_samples: int = Field(
+        default=512,
+        ge=1,
+        le=100_000,
+        description="Calibration images used, at most; the first ones.",
+    )
+    scale: dict[str, float] | None = Field(
+        default=None,
+        description="Force the scale of layers by name, in units of weight times spike per unit "
+        "of float membrane; layers not named are searched.",
+    )
+    compensate: bool = Field(
+        default=True,
+        description="Let the rounding of one weight make up for that of others, fitted to half of "
+        "the calibration images and kept where it helps on the other half; false: nearest.",
+    )
+    search: bool = Field(
+        default=True, description="Search each layer's scale on calibration images; false: max-abs."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """What the quantise pass returns: integers, their float image, and the record per layer."""
+
+    chip: ChipNetwork
+    floats: FloatNetwork
+    units: dict[str, float]
+    table: list[dict[str, Any]]
+    rounding: float
+
+
+def convert_network(
+    source: FloatNetwork,
+    calibration: NDArray[np.uint8],
+    options: ConvertOptions | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert a float network with the help of calibration images, uint8 (N, C, H, W).
+
+    ``progress`` is called with (layers done, layers in all).
+
+    Raises:
+        UnsupportedError: something cannot be mapped (every obstacle is listed).
+        RangeError: no scale, or a forced scale, keeps a layer inside the chip's ranges.
+        GraphError, InputError: the network, the images or the options are malformed.
+    """
+    chosen = options or ConvertOptions()
+    preflight(source)
+    _check_inputs(source, calibration, chosen)
+    folded = apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
+    if chosen.profile == "loihi":
+        check_for_board(folded)
+    images = calibration[: chosen.calibration_samples]
+    quantise = Pass(
+        "quantise",
+        Relation("behavioural"),
+        lambda network: quantise_network(network, images, chosen, progress),
+        requires=(CONSISTENT, ALTERNATING),
+        ensures=(
+            Condition("a chip network with legal integers", _chip_problems),
+            Condition("certified ranges", _range_problems),
+        ),
+    )
+    done = apply_pass(quantise, folded)
+    relations = {
+        FOLD.name: FOLD.relation,
+        FOLD_GAIN.name: FOLD_GAIN.relation,
+        quantise.name: quantise.relation,
+        "lower": Relation("bounded", done.rounding, "v-units at equal spikes"),
+    }
+    return Conversion(source, folded, done.floats, done.chip, done.units, relations, done.table)
+
+
+def float_layers(folded: FloatNetwork) -> list[FloatLayer]:
+    """Pair each linear map of a folded network with the neurons it ends in."""
+    layers: list[FloatLayer] = []
+    shape: Shape = tuple(folded.input_shape)
+    for linear, end in zip(folded.nodes[::2], folded.nodes[1::2], strict=True):
+        if isinstance(linear, Conv2d | Linear) and isinstance(end, Lif | Readout):
+            layers.append(FloatLayer(linear, end, shape, folded.timesteps, not layers))
+            shape = output_shape(linear, shape)
+    return layers
+
+
+def quantise_network(
+    folded: FloatNetwork,
+    images: NDArray[np.uint8],
+    options: ConvertOptions,
+    progress: Progress | None = None,
+) -> Quantised:
+    """Round every layer, each on the float network's own activity (errors do not add up)."""
+    layers = float_layers(folded)
+    inputs: Inputs = images[:, None]
+    highest = np.full(folded.input_shape, PIXEL_MAX, np.int64)
+    nodes: list[FloatNode] = []
+    chosen: list[Chosen] = []
+    table: list[dict[str, Any]] = []
+    bound = 0.0
+    for i, layer in enumerate(layers):
+        best, rates = _choose_coding(layer, inputs, highest, options)
+        chosen.append(best)
+        nodes += dequantise(layer, best.candidate)
+        table.append(table_row(layer, best, options.weight_bits, rates))
+        bound = max(bound, rounding_bound(layer, best))
+        highest = best.reachable
+        if not isinstance(layer.end, Readout):
+            inputs = run_layer(layer, inputs)
+        if progress:
+            progress(i + 1, len(layers))
+    network = ChipNetwork(
+        folded.name,
+        folded.input_shape,
+        folded.timesteps,
+        tuple(c.candidate.layer for c in chosen),
+        "pixels",
+    )
+    units = {c.candidate.layer.name: c.candidate.units for c in chosen}
+    return Quantised(network, replace(folded, nodes=tuple(nodes)), units, table, bound)
+
+
+def _choose_coding(
+    layer: FloatLayer, inputs: Inputs, highest: NDArray[np.int64], options: ConvertOptions
+) -> tuple[Chosen, dict[str, float]]:
+    """Return the best candidate, and the flip rate of each input coding that was tried."""
+    forced = (options.scale or {}).get(layer.name)
+    exponent = BOARD_BIAS_EXPONENT if options.profile == "loihi" else None
+    setting = Setting(
+        inputs, highest, options.weight_bits, options.search, options.compensate, forced, exponent
+    )
+    if not layer.pixels:
+        return choose(layer, setting, "spikes"), {}
+    wanted = options.input_coding
+    codings = ("graded", "bias") if wanted == "auto" else (wanted,)
+    found: list[Chosen] = []
+    refused: list[RangeError] = []
+    for coding in codings:
+        try:
+            found.append(choose(layer, setting, cast(Coding, coding)))
+        except RangeError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return min(found, key=lambda c: c.score), {c.coding: c.score.rate for c in found}
+
+
+def _check_inputs(
+    source: FloatNetwork, calibration: NDArray[np.uint8], options: ConvertOptions
+) -> None:
+    """Check calibration images and the names and values of forced scales."""
+    shape = tuple(source.input_shape)
+    found = getattr(calibration, "dtype", type(calibration)), getattr(calibration, "shape", ())
+    if found[0] != np.uint8 or tuple(found[1][1:]) != shape or not len(calibration):
+        raise InputError(
+            f"calibration images are {found[0]} of shape {found[1]}, expected uint8 (N, "
+            f"{str(shape)[1:]} with N >= 1",
+            where=source.name,
+            hint="use training images with values 0..255",
+        )
+    known = [n.name for n in source.nodes if isinstance(n, Lif | Readout)]
+    problems = []
+    for name, scale in (options.scale or {}).items():
+        if name not in known:
+            problems.append(f"scale is given for {name!r}; layers are {', '.join(known)}")
+        if not SMALLEST <= scale <= LARGEST:
+            text = (
+                f"scale of {name!r} is {scale}, must be positive and in {SMALLEST:g}..{LARGEST:g}"
+            )
+            problems.append(text)
+    if problems:
+        raise InputError(list_problems(problems), where=source.name)
+
+
+def _chip_problems(done: Quantised) -> list[str]:
+    try:
+        check_chip(done.chip)
+    except GraphError as error:
+        return [error.what]
+    return []
+
+
+def _range_problems(done: Quantised) -> list[str]:
+    return [f"{r.name}: {p}" for r in certify_ranges(done.chip) for p in r.problems]

@@ -1,0 +1,192 @@
+"""Measure rounded candidates of one layer against the float layer, on the float layer's inputs.
+
+Inputs stay uint8 until a chunk is unfolded; the unfolded chunk is shared by all candidates, so a
+candidate costs one matrix product and T passes over its states. Single precision is enough to
+rank candidates; integer sums stay exact in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.convert.gain import float_dynamics
+from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer
+from spikeproof.ir import chip
+from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.floats import Lif, Readout
+from spikeproof.numerics.affine import bias_map, columns, product, to_neurons
+
+F32 = NDArray[np.float32]
+Inputs = NDArray[np.uint8]
+_CHUNK_VALUES = 1 << 22
+
+
+@dataclass(frozen=True, order=True)
+class Score:
+    """How far a candidate is from the float layer; smaller is better.
+
+    rate: share of spikes that differ (readout: share of samples with another argmax).
+    error: mean squared difference of v before reset (readout: of the logits), float units.
+    """
+
+    rate: float
+    error: float
+
+
+def run_layer(layer: FloatLayer, inputs: Inputs) -> Inputs:
+    """Return the float layer's spikes (N, T, *neurons) for inputs (N, T or 1, *shape)."""
+    parts = []
+    for chunk in _chunks(layer, inputs):
+        _, spikes = _states(_float_current(layer, chunk), *_float_steps(layer), layer)
+        neurons = [to_neurons(s.reshape(-1, s.shape[-1]), layer.shape) for s in spikes]
+        parts.append(np.stack(neurons, axis=1).astype(np.uint8))
+    return np.concatenate(parts)
+
+
+def score(layer: FloatLayer, inputs: Inputs, candidates: list[Candidate]) -> list[Score]:
+    """Score candidates of one layer on inputs (N, T or 1, *shape), N >= 1."""
+    totals = np.zeros((len(candidates), 2))
+    weight = 0
+    for chunk in _chunks(layer, inputs):
+        measure = _readout_chunk if isinstance(layer.end, Readout) else _spiking_chunk
+        totals += len(chunk) * np.array(measure(layer, chunk, candidates))
+        weight += len(chunk)
+    return [Score(float(rate), float(error)) for rate, error in totals / weight]
+
+
+def _chunks(layer: FloatLayer, inputs: Inputs) -> list[Inputs]:
+    """Split samples so that unfolded inputs and states stay small."""
+    fan_in = layer.linear.weight[0].size
+    neurons = int(np.prod(layer.shape))
+    spatial = int(np.prod(layer.shape[1:]))
+    per_sample = max(
+        inputs.shape[1] * spatial * fan_in * getattr(layer.linear, "groups", 1),
+        layer.timesteps * neurons,
+    )
+    size = max(1, _CHUNK_VALUES // per_sample)
+    return [inputs[i : i + size] for i in range(0, len(inputs), size)]
+
+
+def _unfold(layer: FloatLayer, chunk: Inputs, kind: type[Any]) -> NDArray[Any]:
+    return columns(layer.linear, chunk.reshape(-1, *chunk.shape[2:]).astype(kind))
+
+
+def _rows(layer: FloatLayer, values: NDArray[Any]) -> NDArray[Any]:
+    """Lay out a per-neuron array like the rows of a product: (positions, out)."""
+    full = bias_map(values, layer.shape)
+    return np.ascontiguousarray(full.reshape(layer.shape[0], -1).T)
+
+
+def _arrange(layer: FloatLayer, rows: NDArray[Any], chunk: Inputs) -> NDArray[Any]:
+    """Shape product rows as (N, T or 1, positions, out)."""
+    positions = int(np.prod(layer.shape[1:]))
+    return rows.reshape(len(chunk), chunk.shape[1], positions, layer.shape[0])
+
+
+def _float_current(layer: FloatLayer, chunk: Inputs, unfolded: NDArray[Any] | None = None) -> F32:
+    cols = _unfold(layer, chunk, np.float32) if unfolded is None else unfolded
+    rows = product(layer.linear, cols, layer.weight.astype(np.float32))
+    current: F32 = _arrange(layer, rows, chunk) + _rows(layer, layer.bias).astype(np.float32)
+    return current
+
+
+def chip_current(
+    candidate: Candidate, layer: FloatLayer, chunk: Inputs, unfolded: NDArray[Any]
+) -> F32:
+    """Return what a candidate adds to v per step, in v-units: (N, T or 1, positions, out)."""
+    synapse, neuron = candidate.layer.synapse, candidate.layer.neuron
+    exponent = 2.0**neuron.bias_exponent
+    if isinstance(synapse, chip.HostCurrent):
+        exact = unfolded.astype(np.float64)  # host sums need more than 24 bits
+        total = product(layer.linear, exact, synapse.synapse.weight.astype(np.float64))
+        whole = _arrange(layer, total, chunk) + _rows(layer, synapse.offset)
+        mantissa = fx.round_half_up_shift(whole.astype(np.int64), synapse.shift)
+        return (mantissa * exponent).astype(np.float32)
+    rows = product(layer.linear, unfolded, synapse.weight.astype(np.float32))
+    rows *= np.float32(V_UNITS)
+    bias = _rows(layer, neuron.bias * exponent).astype(np.float32)
+    arranged: F32 = _arrange(layer, rows, chunk)
+    if bias.any():
+        arranged += bias
+    return arranged
+
+
+def _float_steps(layer: FloatLayer) -> tuple[list[float], list[float]]:
+    if not isinstance(layer.end, Lif):
+        raise TypeError("a readout has no spikes")
+    dynamics = float_dynamics(layer.end, layer.timesteps)
+    return dynamics.leak.tolist(), dynamics.threshold.tolist()
+
+
+def _states(
+    current: F32, leak: list[float], threshold: list[float], layer: FloatLayer
+) -> tuple[list[F32], list[NDArray[np.bool_]]]:
+    """Run a population on w = v / gain; one array (N, positions, out) per step."""
+    at_equality = layer.fires_at_equality
+    states: list[F32] = []
+    spikes: list[NDArray[np.bool_]] = []
+    kept: F32 | None = None
+    for t in range(layer.timesteps):
+        arriving = current[:, min(t, current.shape[1] - 1)]
+        v = arriving if kept is None else kept * np.float32(leak[t]) + arriving
+        fired = v >= threshold[t] if at_equality else v > threshold[t]
+        states.append(v)
+        spikes.append(fired)
+        kept = v * ~fired
+    return states, spikes
+
+
+def _spiking_chunk(
+    layer: FloatLayer, chunk: Inputs, candidates: list[Candidate]
+) -> list[tuple[float, float]]:
+    unfolded = _unfold(layer, chunk, np.float32)
+    current = _float_current(layer, chunk, unfolded)
+    states, spikes = _states(current, *_float_steps(layer), layer)
+    results = []
+    for candidate in candidates:
+        arriving = chip_current(candidate, layer, chunk, unfolded)
+        results.append(_compare(candidate, arriving, states, spikes))
+    return results
+
+
+def _compare(
+    candidate: Candidate, current: F32, states: list[F32], spikes: list[NDArray[np.bool_]]
+) -> tuple[float, float]:
+    """Run a candidate next to the float states and count what differs."""
+    flips, error, kept = 0, 0.0, None
+    for t, (state, spike) in enumerate(zip(states, spikes, strict=True)):
+        _, leak, threshold = neuron_step(candidate.layer.neuron, t)
+        arriving = current[:, min(t, current.shape[1] - 1)]
+        if kept is None:
+            v = arriving
+        else:
+            kept *= np.float32(leak / fx.DECAY_ONE)
+            v = kept + arriving
+        fired = v > threshold
+        flips += int(np.count_nonzero(fired != spike))
+        difference = v * np.float32(1 / candidate.units)
+        difference -= state
+        error += float(np.vdot(difference, difference))
+        kept = v * ~fired
+    count = sum(s.size for s in spikes)
+    return flips / count, error / count
+
+
+def _readout_chunk(
+    layer: FloatLayer, chunk: Inputs, candidates: list[Candidate]
+) -> list[tuple[float, float]]:
+    unfolded = _unfold(layer, chunk, np.float32)
+    target = _float_current(layer, chunk, unfolded).mean(axis=1).reshape(len(chunk), -1)
+    chosen = target.argmax(axis=1)
+    results = []
+    for candidate in candidates:
+        current = chip_current(candidate, layer, chunk, unfolded)
+        logits = current.mean(axis=1).reshape(len(chunk), -1) / candidate.units
+        differs = float(np.mean(logits.argmax(axis=1) != chosen))
+        results.append((differs, float(np.mean((logits - target) ** 2))))
+    return results

@@ -1,0 +1,108 @@
+"""Describe a converted layer: one JSON row for inspect and report, and its rounding bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.convert.quantise import FloatLayer
+from spikeproof.convert.search import Chosen
+from spikeproof.ir import chip
+from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.floats import Lif
+from spikeproof.numerics.affine import apply
+
+HOST_WEIGHT_BITS = 16
+
+
+def table_row(
+    layer: FloatLayer, best: Chosen, weight_bits: int, rates: dict[str, float]
+) -> dict[str, Any]:
+    """Return the row of the conversion table; plain JSON values only.
+
+    threshold and dv are the integers, or a list with one entry per step for a DLIF table (dv
+    then holds 4096 - leak), or None for a readout. flip_rate_calibration of a readout is the
+    share of calibration images whose argmax changes. coding_flip_rates: each input coding tried.
+    """
+    built, found = best.candidate.layer, best.range
+    host = isinstance(built.synapse, chip.HostCurrent)
+    threshold, dv = _neuron_figures(built.neuron)
+    return {
+        "layer": built.name,
+        "kind": ("host " if host else "") + ("conv" if len(built.shape) == 3 else "dense"),
+        "neuron": _NEURON_NAMES[type(built.neuron)],
+        "inputs": int(np.prod(layer.input_shape)),
+        "neurons": int(np.prod(built.shape)),
+        "synapses": _synapses(layer),
+        "weight_bits": HOST_WEIGHT_BITS if host else weight_bits,
+        "scale": best.candidate.scale,
+        "clipped_share": best.candidate.clipped_share,
+        "threshold": threshold,
+        "dv": dv,
+        "bias_exponent": built.neuron.bias_exponent,
+        "flip_rate_calibration": best.score.rate,
+        "coding": best.coding,
+        "coding_flip_rates": rates,
+        "sum_bound": found.sum_bound,
+        "host_bound": found.host_bound,
+        "v_low": found.v_low,
+        "v_high": found.v_high,
+        "headroom_bits": round(found.headroom_bits, 3),
+    }
+
+
+_NEURON_NAMES: dict[type[Any], str] = {
+    chip.LifNeuron: "LIF",
+    chip.TableLifNeuron: "DLIF table",
+    chip.ReadoutNeuron: "readout",
+}
+
+
+def _neuron_figures(neuron: chip.Neuron) -> tuple[Any, Any]:
+    if isinstance(neuron, chip.LifNeuron):
+        return neuron.threshold, neuron.dv
+    if isinstance(neuron, chip.TableLifNeuron):
+        return neuron.threshold.tolist(), (fx.DECAY_ONE - neuron.leak).tolist()
+    return None, None
+
+
+def _synapses(layer: FloatLayer) -> int:
+    """Count connections; taps that fall on zero padding are none."""
+    ones = np.ones((1, *layer.input_shape))
+    return int(apply(layer.linear, ones, np.ones_like(layer.linear.weight)).sum())
+
+
+def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
+    """Bound |integer v - real v| in v-units for equal parameters, inputs and spikes.
+
+    Each step truncates less than one unit; a host current adds half a step of its mantissa, a
+    DLIF table the difference between its leak and the gain it is compared with, and the leak
+    carries all of it on. That difference acts on the v carried over, which stayed silent in the
+    step before: it is at most that step's threshold. Source: docs/semantics.md, "What rounding
+    toward zero gives", item 3.
+    """
+    neuron = best.candidate.layer.neuron
+    host = isinstance(best.candidate.layer.synapse, chip.HostCurrent)
+    fresh = 2.0**neuron.bias_exponent / 2 if host else 0.0
+    off = _leak_difference(layer, best)
+    error = worst = fresh
+    for t in range(1, layer.timesteps):
+        leak, silent = neuron_step(neuron, t)[1], neuron_step(neuron, t - 1)[2]
+        truncation = 0.0 if leak in (0, fx.DECAY_ONE) else 1.0
+        kept = max(-best.range.v_low, min(silent, best.range.v_high))
+        error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + truncation + fresh
+        worst = max(worst, error)
+    return float(worst)
+
+
+def _leak_difference(layer: FloatLayer, best: Chosen) -> NDArray[np.float64]:
+    """Per step: |leak of the table - leak implied by the dequantised gain|."""
+    neuron = best.candidate.layer.neuron
+    if not isinstance(neuron, chip.TableLifNeuron) or not isinstance(layer.end, Lif):
+        return np.zeros(layer.timesteps)
+    implied = np.full(layer.timesteps, round(fx.DECAY_ONE * layer.end.leak) / fx.DECAY_ONE)
+    implied[1:] *= neuron.threshold[1:] / neuron.threshold[:-1]
+    return np.abs(implied - neuron.leak / fx.DECAY_ONE)

@@ -1,0 +1,187 @@
+"""The plain batched engine: NumPy only, the oracle and the fallback of the compiled one.
+
+A feed-forward chain can be run layer by layer with all T steps at once, so a layer is one matrix
+product over (samples x steps) and T vectorised neuron updates. Sums go through the float matrix
+library, which is exact as long as no partial sum can reach 2^24 (float32) or 2^53 (float64);
+the bound is computed from the weights, never assumed. States are integers held in float64, where
+every product and sum of the neuron update is exact (fixedpoint.scale_exact_floats).
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.engines.memory import check_memory
+from spikeproof.engines.trace import (
+    LayerTrace,
+    Progress,
+    RunResult,
+    join_traces,
+    result_from_logits,
+)
+from spikeproof.ir import chip
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.dynamics import neuron_step
+from spikeproof.numerics.correlation import correlate
+
+Floats = NDArray[np.floating[Any]]
+_BATCH_VALUES = 1 << 20
+"""Batches are cut so that one layer's states over all steps stay near this many values."""
+
+
+class NumpyEngine:
+    """Run a chip network in batches with matrix products; equal to the reference bit for bit."""
+
+    name = "numpy"
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        """Return no problems: every legal network runs."""
+        return []
+
+    def run(
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        *,
+        trace: bool = False,
+        progress: Progress | None = None,
+    ) -> RunResult:
+        """Run all samples in batches bounded by memory."""
+        check_chip(network)
+        check_input(network, x)
+        check_memory(network, len(x), trace=trace)
+        size = _batch_size(network)
+        parts = []
+        for start in range(0, len(x), size):
+            parts.append(_run_batch(network, x[start : start + size], trace))
+            if progress:
+                progress(min(start + size, len(x)), len(x))
+        logits = np.concatenate([p.logits for p in parts])
+        if not trace:
+            return result_from_logits(logits)
+        return result_from_logits(logits, join_traces([p.traces or {} for p in parts]))
+
+
+def _batch_size(network: ChipNetwork) -> int:
+    widest = max(int(np.prod(layer.shape)) for layer in network.layers)
+    return max(1, _BATCH_VALUES // (widest * network.timesteps))
+
+
+def _run_batch(network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
+    """Run one batch; a constant input keeps a step axis of length 1, so its sum is made once."""
+    source: NDArray[Any] = x[:, None] if network.coding == "pixels" else x
+    traces: dict[str, LayerTrace] = {}
+    for layer in network.layers:
+        last = layer is network.layers[-1]
+        layer_trace, source = _run_neurons(layer, len(x), network.timesteps, source, trace or last)
+        if trace or last:
+            traces[layer.name] = layer_trace
+    final = traces[network.layers[-1].name]
+    logits = final.v[:, -1] if final.s is None else final.s.sum(axis=1, dtype=np.int64)
+    return result_from_logits(logits.reshape(len(x), -1), traces)
+
+
+def layer_drive(
+    layer: ChipLayer, source: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what arrives in u and what is added to v, each (N or 1, T or 1, *neurons).
+
+    The first is the synaptic sum << 6, the second the bias << its exponent, with the host's
+    current in it. Both are integers held in float64.
+    """
+    synapse, neuron = layer.synapse, layer.neuron
+    bias = neuron.bias.astype(np.int64)
+    if isinstance(synapse, chip.HostCurrent):
+        total = _sums(synapse.synapse, source, layer.shape).astype(np.int64) + synapse.offset
+        bias = bias + fx.round_half_up_shift(total, synapse.shift)
+        arriving = np.zeros((1, 1) + (1,) * len(layer.shape))
+    else:
+        arriving = _sums(synapse, source, layer.shape) * float(fx.CURRENT_UNIT)
+    bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
+    return arriving, fx.shift_sum(bias, neuron.bias_exponent).astype(np.float64)
+
+
+def _sums(
+    synapse: chip.Synapse, source: NDArray[Any], shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    samples, steps = source.shape[:2]
+    merged = source.reshape(samples * steps, *source.shape[2:])
+    peak = int(merged.max(initial=0)) * _largest_row(synapse.weight)
+    kind = np.float32 if peak < 1 << 24 else np.float64
+    total: NDArray[Any] = _product(synapse, merged.astype(kind)).reshape(samples, steps, *shape)
+    if synapse.exponent:
+        total = fx.shift_sum(total.astype(np.int64), synapse.exponent)
+    return total.astype(np.float64)
+
+
+def _largest_row(weight: NDArray[Any]) -> int:
+    """Largest sum of |w| into one neuron: no partial sum of 0..1 inputs can exceed it."""
+    return int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
+
+
+@singledispatch
+def _product(synapse: Any, x: Floats) -> Floats:
+    """Multiply a batch (M, *inputs) of exact integers held in floats with the weights."""
+    raise TypeError(f"no product for {type(synapse).__name__}")
+
+
+@_product.register
+def _(synapse: chip.DenseSynapse, x: Floats) -> Floats:
+    result: Floats = x.reshape(len(x), -1) @ synapse.weight.T.astype(x.dtype)
+    return result
+
+
+@_product.register
+def _(synapse: chip.ConvSynapse, x: Floats) -> Floats:
+    return correlate(
+        x,
+        synapse.weight.astype(x.dtype),
+        synapse.stride,
+        synapse.padding,
+        synapse.dilation,
+        synapse.groups,
+    )
+
+
+def _run_neurons(
+    layer: ChipLayer, samples: int, steps: int, source: NDArray[Any], keep: bool
+) -> tuple[LayerTrace, NDArray[np.uint8]]:
+    """Update all neurons of a batch over T steps; return the trace (if kept) and the spikes."""
+    arriving, bias = layer_drive(layer, source)
+    full = (samples, steps, *layer.shape)
+    kept = full if keep else (0, 0, *layer.shape)
+    us, vs, spikes = np.empty(kept, np.int32), np.empty(kept, np.int32), np.empty(full, np.uint8)
+    du_keeps = neuron_step(layer.neuron, 0)[0] < fx.DECAY_ONE - 1
+    filters = du_keeps or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
+    u, v = np.zeros((samples, *layer.shape)), np.zeros((samples, *layer.shape))
+    for t in range(steps):
+        du, leak, threshold = neuron_step(layer.neuron, t)
+        if filters:
+            fx.scale_exact_floats(u, fx.DECAY_ONE - 1 - du, out=u)
+            u += _at(arriving, t)
+            u[...] = fx.wrap_current(u.astype(np.int64))
+        else:
+            u[...] = _at(arriving, t)
+        fx.scale_exact_floats(v, leak, out=v)
+        v += u
+        v += _at(bias, t)
+        np.clip(v, -fx.STATE_MAX, fx.STATE_MAX, out=v)
+        if keep:
+            us[:, t], vs[:, t] = u, v
+        fired = np.greater(v, threshold, out=spikes[:, t].view(np.bool_))
+        v[fired] = 0
+    spiking = not isinstance(layer.neuron, chip.ReadoutNeuron)
+    return LayerTrace(us, vs, spikes if spiking else None), spikes
+
+
+def _at(values: NDArray[Any], t: int) -> NDArray[Any]:
+    """Pick step t, or the only step of a constant drive."""
+    result: NDArray[Any] = values[:, t if values.shape[1] > 1 else 0]
+    return result

@@ -1,0 +1,199 @@
+"""The specification in code: docs/semantics.md, one sample, one step, one layer at a time.
+
+Written to be read next to that page, not to be fast. Every other engine must equal it in
+every u, v and s. State is int64 throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.engines.memory import check_memory
+from spikeproof.engines.trace import LayerTrace, Progress, RunResult, result_from_logits
+from spikeproof.ir import chip
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """What reaches a layer's neurons in one step: a synaptic sum, or a host-written bias."""
+
+    total: Ints | int = 0
+    host_mantissa: Ints | int = 0
+
+
+class ReferenceEngine:
+    """Run a chip network exactly as the semantics say."""
+
+    name = "reference"
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        """Return no problems: the reference runs every legal network."""
+        return []
+
+    def run(
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        *,
+        trace: bool = False,
+        progress: Progress | None = None,
+    ) -> RunResult:
+        """Run every sample from zero state (the per-layer reset between samples)."""
+        check_chip(network)
+        check_input(network, x)
+        check_memory(network, len(x), trace=trace)
+        logits, kept = [], []
+        for i, sample in enumerate(x):
+            layers = _run_sample(network, sample)
+            v, s = layers[-1].v, layers[-1].s
+            logits.append(v[-1].ravel() if s is None else s.sum(axis=0, dtype=np.int64).ravel())
+            kept += [layers] if trace else []
+            if progress:
+                progress(i + 1, len(x))
+        traces = {
+            layer.name: _stack([sample[i] for sample in kept])
+            for i, layer in enumerate(network.layers if trace else ())
+        }
+        return result_from_logits(np.stack(logits), traces if trace else None)
+
+
+def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> list[LayerTrace]:
+    """Run T steps layer by layer: on its own clock a layer sees its source's step t at step t."""
+    constant = network.coding == "pixels"
+    source = (np.stack([sample] * network.timesteps) if constant else sample).astype(np.int64)
+    traces = []
+    for layer in network.layers:
+        trace = _run_layer(layer, source)
+        traces.append(trace)
+        if trace.s is not None:
+            source = trace.s.astype(np.int64)
+    return traces
+
+
+def _run_layer(layer: ChipLayer, source: Ints) -> LayerTrace:
+    u = np.zeros(layer.shape, np.int64)
+    v = np.zeros(layer.shape, np.int64)
+    us, vs, spikes = [], [], []
+    for t, payload in enumerate(source):
+        u, v = _integrate(layer.neuron, u, v, drive(layer.synapse, payload), t)
+        s = _fires(layer.neuron, v, t)
+        us.append(u)
+        vs.append(v)
+        spikes.append(s)
+        v = np.where(s, 0, v)  # hard reset; u is left alone
+    spiking = not isinstance(layer.neuron, chip.ReadoutNeuron)
+    return LayerTrace(
+        np.stack(us).astype(np.int32),
+        np.stack(vs).astype(np.int32),
+        np.stack(spikes).astype(np.uint8) if spiking else None,
+    )
+
+
+def _integrate(neuron: chip.Neuron, u: Ints, v: Ints, d: Drive, t: int) -> tuple[Ints, Ints]:
+    """Section 1: decay and wrap u, decay v, add u and bias, saturate v."""
+    du, leak = _decays(neuron, t)
+    arriving = fx.shift_sum(d.total, fx.CURRENT_SHIFT)
+    u = fx.wrap_current(fx.scale_toward_zero(u, fx.DECAY_ONE - (du + 1)) + arriving)
+    bias = fx.shift_sum(neuron.bias.astype(np.int64) + d.host_mantissa, neuron.bias_exponent)
+    v = fx.saturate_voltage(fx.scale_toward_zero(v, leak) + u + bias)
+    return u, v
+
+
+@singledispatch
+def _decays(neuron: Any, t: int) -> tuple[int, int]:
+    """Return (du, numerator of the membrane leak) at step t."""
+    raise TypeError(f"no decays for {type(neuron).__name__}")
+
+
+@_decays.register
+def _(neuron: chip.LifNeuron, t: int) -> tuple[int, int]:
+    return neuron.du, fx.DECAY_ONE - neuron.dv
+
+
+@_decays.register
+def _(neuron: chip.TableLifNeuron, t: int) -> tuple[int, int]:
+    return neuron.du, int(neuron.leak[t])
+
+
+@_decays.register
+def _(neuron: chip.ReadoutNeuron, t: int) -> tuple[int, int]:
+    return fx.DECAY_ONE - 1, fx.DECAY_ONE
+
+
+@singledispatch
+def _fires(neuron: Any, v: Ints, t: int) -> NDArray[np.bool_]:
+    """Return where a neuron fires at step t: strictly above threshold."""
+    raise TypeError(f"no firing rule for {type(neuron).__name__}")
+
+
+@_fires.register
+def _(neuron: chip.LifNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
+    return v > int(fx.shift_sum(neuron.threshold, fx.CURRENT_SHIFT))
+
+
+@_fires.register
+def _(neuron: chip.TableLifNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
+    return v > int(neuron.threshold[t])
+
+
+@_fires.register
+def _(neuron: chip.ReadoutNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
+    return np.zeros(v.shape, np.bool_)
+
+
+@singledispatch
+def drive(synapse: Any, payload: Ints) -> Drive:
+    """Section 2: the synaptic sum of one step's payloads (or the host's constant current)."""
+    raise TypeError(f"no synaptic sum for {type(synapse).__name__}")
+
+
+@drive.register
+def _(synapse: chip.DenseSynapse, payload: Ints) -> Drive:
+    total = synapse.weight.astype(np.int64) @ payload.ravel()
+    return Drive(total=fx.shift_sum(total, synapse.exponent))
+
+
+@drive.register
+def _(synapse: chip.ConvSynapse, payload: Ints) -> Drive:
+    return Drive(total=fx.shift_sum(_cross_correlate(synapse, payload), synapse.exponent))
+
+
+@drive.register
+def _(synapse: chip.HostCurrent, payload: Ints) -> Drive:
+    total = np.asarray(drive(synapse.synapse, payload).total) + synapse.offset
+    return Drive(host_mantissa=fx.round_half_up_shift(total, synapse.shift))
+
+
+def _cross_correlate(synapse: chip.ConvSynapse, image: Ints) -> Ints:
+    """Sum weight x input over every kernel tap; padding contributes zero."""
+    weight = synapse.weight.astype(np.int64)
+    out_channels, per_group, k_h, k_w = weight.shape
+    (p_h, p_w), (s_h, s_w), (d_h, d_w) = synapse.padding, synapse.stride, synapse.dilation
+    padded = np.pad(image, ((0, 0), (p_h, p_h), (p_w, p_w)))
+    out_h = (padded.shape[1] - d_h * (k_h - 1) - 1) // s_h + 1
+    out_w = (padded.shape[2] - d_w * (k_w - 1) - 1) // s_w + 1
+    grouped = weight.reshape(synapse.groups, -1, per_group, k_h, k_w)
+    total = np.zeros((synapse.groups, out_channels // synapse.groups, out_h, out_w), np.int64)
+    for i in range(k_h):
+        for j in range(k_w):
+            rows = slice(i * d_h, i * d_h + (out_h - 1) * s_h + 1, s_h)
+            columns = slice(j * d_w, j * d_w + (out_w - 1) * s_w + 1, s_w)
+            seen = padded[:, rows, columns].reshape(synapse.groups, per_group, out_h, out_w)
+            total += np.einsum("goi,gihw->gohw", grouped[..., i, j], seen)
+    return total.reshape(out_channels, out_h, out_w)
+
+
+def _stack(traces: list[LayerTrace]) -> LayerTrace:
+    spikes = None if traces[0].s is None else np.stack([t.s for t in traces if t.s is not None])
+    return LayerTrace(np.stack([t.u for t in traces]), np.stack([t.v for t in traces]), spikes)

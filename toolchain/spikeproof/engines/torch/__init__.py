@@ -1,0 +1,1 @@
+"""The chip's integers on torch, on a CPU or a GPU."""

@@ -1,0 +1,1 @@
+"""ONNX graphs of the chip's integers, and an engine that runs them."""

@@ -1,0 +1,201 @@
+"""Synaptic sums in ONNX: exact by a bound that is computed from the weights, never assumed.
+
+Sums do not depend on the neurons' state, so they stand outside the time loop: one operator makes
+them for all steps at once, in float32 MatMul or Conv. Integers are exact in float32 as long as no
+partial sum, in whatever order, can leave +-2^24. The largest row of |weight| times the largest
+payload bounds them all. Weights that exceed it are cut into digits that do not, and the digits'
+sums are put together in 64-bit integers.
+
+MatMulInteger would be the natural operator and is not used: runtimes for CPUs without VNNI may add
+pairs of 8-bit products in 16 bits, and ONNX Runtime 1.23.2, the last one for Python 3.10, returns
+wrong sums for some shapes on CPUs with tile registers (AMX).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.formats.onnx.build import GraphBuilder
+from spikeproof.ir import chip
+from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
+
+FLOAT32_EXACT = 1 << 24
+"""Up to this magnitude float32 holds every integer."""
+
+_DIGITS = (8, 7, 6, 5, 4, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """What reaches a layer's neurons: names of values, int32, shaped (time, batch, *neurons).
+
+    current: the synaptic sum << 6, None where nothing enters u. bias: what is added to v, None
+    where it is zero. constant: the values hold for every step and have no time axis (the bias
+    never has). worst: bound on the magnitude of the current.
+    """
+
+    current: str | None
+    bias: str | None
+    constant: bool
+    worst: int
+
+
+def float_parts(weight: NDArray[Any], payload: int) -> list[tuple[int, NDArray[np.int64]]]:
+    """Cut weights into (shift, digits) so that each digit's sums are exact in float32.
+
+    weight = sum of digits << shift, lowest first. Empty if no cut suffices (more than 2^24
+    inputs times payload).
+    """
+    whole = weight.astype(np.int64)
+    if _peak(whole, payload) < FLOAT32_EXACT:
+        return [(0, whole)]
+    for bits in _DIGITS:
+        parts, rest, shift = [], whole, 0
+        while int(rest.min()) < -1 or int(rest.max()) > 0:
+            high = fx.shift_sum(rest, -bits)
+            parts.append((shift, rest - fx.shift_sum(high, bits)))
+            rest, shift = high, shift + bits
+        if rest.any():
+            parts.append((shift, rest))
+        if all(_peak(part, payload) < FLOAT32_EXACT for _, part in parts):
+            return parts
+    return []
+
+
+def stored_bytes(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> int:
+    """Return how many bytes a synapse's weights take in a model; 0 if it has no exact form."""
+    if isinstance(synapse, chip.HostCurrent):
+        inner = synapse.synapse
+        return 4 * inner.weight.size * len(float_parts(inner.weight, payload))
+    return 4 * synapse.weight.size * len(float_parts(synapse.weight, payload))
+
+
+def _peak(weight: NDArray[np.int64], payload: int) -> int:
+    return int(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * payload
+
+
+@singledispatch
+def add_arriving(
+    synapse: Any, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
+) -> tuple[str | None, str | None, int]:
+    """Add the nodes from the payloads to the current; return (current, bias, worst current).
+
+    ``source`` is uint8 or bool, (samples, *inputs) for a convolution and (..., inputs) for a
+    dense layer; the results keep its leading axes.
+    """
+    raise TypeError(f"no ONNX form of {type(synapse).__name__}")
+
+
+@add_arriving.register(chip.DenseSynapse)
+@add_arriving.register(chip.ConvSynapse)
+def _(
+    synapse: chip.Synapse, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
+) -> tuple[str | None, str | None, int]:
+    worst = shifted_magnitude(largest_sum(synapse, payload), synapse.exponent)
+    current = _float_current(g, layer.name, synapse, source, payload)
+    return current, None, worst * fx.CURRENT_UNIT
+
+
+@add_arriving.register
+def _(
+    synapse: chip.HostCurrent, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
+) -> tuple[str | None, str | None, int]:
+    name = layer.name
+    total = _wide_sum(g, name, synapse.synapse, g.cast(source, "float32", f"{name}/input"), payload)
+    half = 1 << (synapse.shift - 1) if synapse.shift else 0
+    offset = g.constant(f"{name}/offset", synapse.offset.astype(np.int64) + half, "int64")
+    total = g.op("Add", [total, offset], f"{name}/with_offset", doc="offset + half a unit")
+    mantissa = _floor_shift(g, total, synapse.shift, f"{name}/mantissa")
+    unit = g.number(1 << layer.neuron.bias_exponent, "int64")
+    shifted = g.op("Mul", [mantissa, unit], f"{name}/bias_units", doc="<< the bias exponent")
+    return None, g.cast(shifted, "int32", f"{name}/bias_int32"), 0
+
+
+def _float_current(
+    g: GraphBuilder, name: str, synapse: chip.Synapse, source: str, payload: int
+) -> str:
+    floats = g.cast(source, "float32", f"{name}/input")
+    unit = fx.CURRENT_UNIT
+    if len(float_parts(synapse.weight, payload)) > 1:
+        total = _wide_sum(g, name, synapse, floats, payload)
+        if synapse.exponent < 0:
+            total = _floor_shift(g, total, -synapse.exponent, f"{name}/shifted")
+        else:
+            unit = int(fx.shift_sum(unit, synapse.exponent))
+        wide = g.op("Mul", [total, g.number(unit, "int64")], f"{name}/units")
+        return g.cast(wide, "int32", f"{name}/current")
+    # A power of two in the weights changes no mantissa, so the shift costs nothing.
+    if synapse.exponent >= 0:
+        scale = float(fx.shift_sum(unit, synapse.exponent))
+        sums = _product(
+            g,
+            synapse,
+            floats,
+            synapse.weight * scale,
+            f"{name}/sum",
+            "weights carry << (6 + weight exponent)",
+        )
+    else:
+        scale = 1 / float(fx.shift_sum(1, -synapse.exponent))
+        raw = _product(
+            g,
+            synapse,
+            floats,
+            synapse.weight * scale,
+            f"{name}/sum",
+            "weights carry the negative weight exponent",
+        )
+        floor = g.op("Floor", [raw], f"{name}/floor", doc="a right shift of the sum floors")
+        sums = g.op("Mul", [floor, g.number(unit, "float32")], f"{name}/units")
+    return g.cast(sums, "int32", f"{name}/current", doc="exact: the values are integers")
+
+
+def _wide_sum(g: GraphBuilder, name: str, synapse: chip.Synapse, floats: str, payload: int) -> str:
+    """Sum in 64 bits: one exact float product per digit of the weights."""
+    total = ""
+    for shift, digits in float_parts(synapse.weight, payload):
+        label = f"{name}/sum_{shift}"
+        product = _product(g, synapse, floats, digits, label, f"weight digits at bit {shift}")
+        part = g.cast(product, "int64", f"{label}_int64")
+        if shift:
+            unit = g.number(int(fx.shift_sum(1, shift)), "int64")
+            part = g.op("Mul", [part, unit], f"{label}_units")
+        total = g.op("Add", [total, part], f"{label}_total") if total else part
+    return total
+
+
+def _floor_shift(g: GraphBuilder, value: str, shift: int, name: str) -> str:
+    """Shift int64 right with a floor: Mod has the divisor's sign, so the division is exact."""
+    if shift == 0:
+        return value
+    divisor = g.number(1 << shift, "int64")
+    low = g.op("Mod", [value, divisor], f"{name}_low")
+    high = g.op("Sub", [value, low], f"{name}_high")
+    return g.op("Div", [high, divisor], name, doc=f"floor(sum / 2^{shift})")
+
+
+def _product(
+    g: GraphBuilder, synapse: chip.Synapse, floats: str, weight: NDArray[Any], name: str, doc: str
+) -> str:
+    """Multiply in float32 (exact, see above)."""
+    if isinstance(synapse, chip.DenseSynapse):
+        stored = g.constant(f"{name}_weight", weight.T, "float32")
+        return g.op("MatMul", [floats, stored], name, doc=doc)
+    stored = g.constant(f"{name}_weight", weight, "float32")
+    return g.op(
+        "Conv",
+        [floats, stored],
+        name,
+        doc=doc,
+        kernel_shape=weight.shape[2:],
+        strides=synapse.stride,
+        dilations=synapse.dilation,
+        pads=[*synapse.padding, *synapse.padding],
+        group=synapse.groups,
+    )

@@ -1,0 +1,1 @@
+"""Random networks that every engine must agree on: draw, compare, shrink, reproduce."""

@@ -1,0 +1,1 @@
+"""Draw random chip networks, their edges and their inputs."""

@@ -1,0 +1,151 @@
+"""Draw one layer of a random network: synapse, neuron, bias, in every form the dialect has.
+
+Widths and channel counts crowd around 8, 16, 32 and 64, one below and one above included, because
+engines work in blocks of such sizes and faults hide at their edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spikeproof import fixedpoint as fx
+from spikeproof.fuzz.draw.neurons import draw_neuron
+from spikeproof.fuzz.draw.weights import draw_weights, in_random_form
+from spikeproof.ir import chip
+from spikeproof.ir.check_chip import SUM_MAX, largest_sum, shifted_magnitude, sum_limit
+from spikeproof.ir.shapes import output_shape, window_outputs
+
+Rng = np.random.Generator
+Shape = tuple[int, ...]
+_EDGES = (7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
+_SIGNS: tuple[chip.Sign, ...] = ("mixed", "mixed", "mixed", "excitatory", "inhibitory")
+_READOUT_BIAS_EXPONENT = 2
+_HOST_SHARE, _READOUT_SHARE = 0.35, 0.6
+_MANTISSA_BITS = 12
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a layer is drawn for: its input shape and largest payload, its steps, its position."""
+
+    name: str
+    shape: Shape
+    payload: int
+    steps: int
+    last: bool
+    nasty: bool
+
+
+def draw_layer(rng: Rng, place: Place) -> chip.ChipLayer:
+    """Draw a layer whose sums no accumulator can lose."""
+    synapse = within_limit(draw_synapse(rng, place.shape, place.nasty), place.payload, SUM_MAX)
+    shape = output_shape(synapse, place.shape)
+    host = place.payload > 1 and rng.random() < _HOST_SHARE
+    wanted = place.last and rng.random() < _READOUT_SHARE
+    scale = 64 if host else typical_sum(synapse, place.payload)
+    neuron: chip.Neuron = draw_neuron(rng, shape, place.steps, scale, place.nasty)
+    if wanted and (host or readout_is_safe(synapse, place.payload, place.steps)):
+        exponent = min(neuron.bias_exponent, _READOUT_BIAS_EXPONENT)
+        neuron = chip.ReadoutNeuron(neuron.bias, exponent)
+    if host:
+        neuron = replace(neuron, bias=np.zeros((1,) * len(shape), np.int32))
+        return chip.ChipLayer(place.name, _host_current(rng, synapse), neuron, shape)
+    synapse = within_limit(synapse, place.payload, sum_limit(neuron))
+    return chip.ChipLayer(place.name, synapse, neuron, shape)
+
+
+def draw_width(rng: Rng, limit: int = 600) -> int:
+    """Draw a number of neurons or channels, at most ``limit``."""
+    kind = rng.random()
+    if kind < 0.5:
+        width = int(rng.integers(1, 13))
+    elif kind < 0.9:
+        width = int(rng.choice(_EDGES))
+    else:
+        width = int(rng.integers(60, 601))
+    return min(width, limit)
+
+
+def draw_synapse(rng: Rng, shape: Shape, nasty: bool) -> chip.Synapse:
+    """Draw a convolution or a dense layer with every form of weights and exponents."""
+    sign = _SIGNS[int(rng.integers(len(_SIGNS)))]
+    exponent = int(rng.integers(-8, 8)) if nasty or rng.random() < 0.25 else 0
+    limit = int(rng.choice([2, 8, 64, 256]))
+    if len(shape) == 3 and rng.random() < 0.6:
+        return _conv(rng, shape, sign, exponent, limit, nasty)
+    width = (draw_width(rng), int(np.prod(shape)))
+    return chip.DenseSynapse(draw_weights(rng, width, sign, limit, nasty), sign, exponent)
+
+
+def _conv(
+    rng: Rng, shape: Shape, sign: chip.Sign, exponent: int, limit: int, nasty: bool
+) -> chip.ConvSynapse:
+    channels = shape[0]
+    divisors = [g for g in range(1, channels + 1) if channels % g == 0]
+    groups = int(rng.choice([1, 1, channels, int(rng.choice(divisors))]))
+    kernel, stride, padding, dilation = _window(rng, shape[1:])
+    pixels = int(np.prod(window_outputs(shape[1:], kernel, stride, padding, dilation)))
+    per_group = max(1, draw_width(rng, max(1, 2000 // pixels)) // groups)
+    form = (groups * per_group, channels // groups, *kernel)
+    return chip.ConvSynapse(
+        draw_weights(rng, form, sign, limit, nasty),
+        (shape[0], shape[1], shape[2]),
+        stride,
+        padding,
+        dilation,
+        groups,
+        sign,
+        exponent,
+    )
+
+
+def _window(rng: Rng, size: Shape) -> tuple[tuple[int, int], ...]:
+    """Draw kernel, stride, padding, dilation until the kernel fits the padded image."""
+    while True:
+        kernel, stride = _pair(rng, 1, 6), _pair(rng, 1, 4)
+        padding, dilation = _pair(rng, 0, 4), _pair(rng, 1, 3)
+        if rng.random() < 0.5:
+            stride, dilation = (1, 1), (1, 1)
+        if min(window_outputs(size, kernel, stride, padding, dilation)) >= 1:
+            return kernel, stride, padding, dilation
+
+
+def _host_current(rng: Rng, synapse: chip.Synapse) -> chip.HostCurrent:
+    """Wrap a synapse: larger weights, any offset, a shift that keeps |mantissa| <= 4095."""
+    wide = int(rng.choice([1, 1, 100]))
+    weight = synapse.weight.astype(np.int32) * wide
+    plain: Any = replace(synapse, weight=weight, exponent=0)
+    form: Shape = (len(weight),) + (1, 1) * (weight.ndim == 4)
+    offset = rng.integers(-2000, 2001, (1,) * len(form) if rng.random() < 0.2 else form)
+    worst = largest_sum(plain, 255) + 2000
+    shift = max(0, worst.bit_length() - _MANTISSA_BITS) + int(rng.random() < 0.2)
+    return chip.HostCurrent(plain, in_random_form(rng, offset.astype(np.int64)), shift)
+
+
+def within_limit(synapse: chip.Synapse, payload: int, limit: int) -> chip.Synapse:
+    """Lower the exponent until no sum exceeds the limit of the accumulators."""
+    exponent = synapse.exponent
+    while shifted_magnitude(largest_sum(synapse, payload), exponent) > limit:
+        exponent -= 1
+    return replace(synapse, exponent=exponent)
+
+
+def typical_sum(synapse: chip.Synapse, payload: int) -> int:
+    """Return the size of a sum of random inputs, so that thresholds can be drawn near it."""
+    weight = synapse.weight.astype(np.float64).reshape(len(synapse.weight), -1)
+    size = float(np.sqrt((weight**2).sum(axis=1)).max()) * payload / 2
+    return max(1, int(size * 2.0**synapse.exponent))
+
+
+def readout_is_safe(synapse: chip.Synapse, payload: int, steps: int) -> bool:
+    """Tell whether v surely stays within what a target can integrate without firing."""
+    total = int(fx.shift_sum(largest_sum(synapse, payload), max(0, synapse.exponent)))
+    bias = fx.BIAS_MANTISSA_MAX << _READOUT_BIAS_EXPONENT
+    return steps * (int(fx.shift_sum(total, fx.CURRENT_SHIFT)) + bias) < fx.STATE_MAX - 64
+
+
+def _pair(rng: Rng, low: int, high: int) -> tuple[int, int]:
+    return int(rng.integers(low, high)), int(rng.integers(low, high))

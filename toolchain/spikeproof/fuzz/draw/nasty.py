@@ -1,0 +1,213 @@
+"""Draw a case of each nasty kind, and draw again until what it is for really happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.errors import GraphError
+from spikeproof.fuzz.draw import events as events
+from spikeproof.fuzz.draw.edges import edge_of_wrap, largest_sums
+from spikeproof.fuzz.draw.networks import Case, random_input, random_network, sample_count
+from spikeproof.fuzz.draw.neurons import NO_FILTER
+from spikeproof.ir import chip
+from spikeproof.ir.check_chip import LEAK_MAX, check_chip, largest_sum, shifted_magnitude, sum_limit
+
+Rng = np.random.Generator
+Drawn = tuple[chip.ChipNetwork, NDArray[np.uint8]]
+Count = Callable[[chip.ChipNetwork, NDArray[np.uint8], events.Traces], int]
+_TRIES = 100
+_NASTY_EVERY = 3
+_SPIKING = (chip.LifNeuron, chip.TableLifNeuron)
+
+
+def draw_case(seed: int, index: int) -> Case:
+    """Draw case ``index`` of the campaign ``seed``: the same one wherever and whenever asked for.
+
+    Every third case is nasty, and the kinds take turns. Both numbers are >= 0.
+    """
+    rng = np.random.default_rng([seed, index])
+    if index % _NASTY_EVERY:
+        return Case(index, None, *_ordinary(rng))
+    kind = list(KINDS)[index // _NASTY_EVERY % len(KINDS)]
+    draw, count = KINDS[kind]
+    for _ in range(_TRIES):
+        network, x = draw(rng)
+        if count(network, x, reference_traces(network, x)):
+            return Case(index, kind, network, x)
+    raise GraphError(f"{_TRIES} draws gave no case of kind {kind!r}", where=f"{seed}/{index}")
+
+
+def count_events(case: Case, traces: events.Traces) -> int:
+    """Count how often the thing happened that a nasty case was drawn for (0 for an ordinary)."""
+    return 0 if case.kind is None else KINDS[case.kind][1](case.network, case.x, traces)
+
+
+def reference_traces(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> events.Traces:
+    """Run the reference with traces."""
+    return ReferenceEngine().run(network, x, trace=True).traces or {}
+
+
+def _ordinary(rng: Rng, **wanted: Any) -> Drawn:
+    network = random_network(rng, **wanted)
+    return network, random_input(rng, network, sample_count(rng, network))
+
+
+def _one_step(rng: Rng) -> Drawn:
+    return _ordinary(rng, steps=1)
+
+
+def _changed(network: chip.ChipNetwork, index: int, **fields: Any) -> chip.ChipNetwork:
+    """Replace fields of one layer and check the whole again."""
+    layers = list(network.layers)
+    layers[index] = replace(layers[index], **fields)
+    changed = replace(network, layers=tuple(layers))
+    check_chip(changed)
+    return changed
+
+
+def _pick(rng: Rng, network: chip.ChipNetwork, *, chip_synapse: bool = False) -> int | None:
+    """Pick a spiking layer, if wanted one whose sums the chip makes."""
+    fitting = [
+        i
+        for i, layer in enumerate(network.layers)
+        if isinstance(layer.neuron, _SPIKING)
+        and not (chip_synapse and isinstance(layer.synapse, chip.HostCurrent))
+    ]
+    return int(rng.choice(fitting)) if fitting else None
+
+
+def _tie(rng: Rng) -> Drawn:
+    """Put the threshold of one layer exactly on a membrane that no earlier spike can have changed.
+
+    With the threshold out of reach, a membrane that is the highest so far of its neuron is one
+    that the neuron still reaches, unreset, with the threshold put there.
+    """
+    network, x = _ordinary(rng)
+    index = _pick(rng, network)
+    if index is None:
+        return network, x
+    layer = network.layers[index]
+    quiet = _changed(network, index, neuron=_with_threshold(layer.neuron, fx.STATE_MAX))
+    v = reference_traces(quiet, x)[layer.name].v.astype(np.int64)
+    record = (v == np.maximum.accumulate(v, axis=1)) & (v >= 0) & (v < fx.STATE_MAX)
+    if isinstance(layer.neuron, chip.LifNeuron):
+        record &= v % fx.CURRENT_UNIT == 0
+    places = np.flatnonzero(record)
+    if not len(places):
+        return network, x
+    chosen = int(v.flat[int(rng.choice(places))])
+    return _changed(network, index, neuron=_with_threshold(layer.neuron, chosen)), x
+
+
+def _with_threshold(neuron: Any, raw: int) -> Any:
+    """Set a threshold in v-units; of a plain LIF the largest mantissa not above it."""
+    if isinstance(neuron, chip.TableLifNeuron):
+        return replace(neuron, threshold=np.full_like(neuron.threshold, raw))
+    return replace(neuron, threshold=min(raw // fx.CURRENT_UNIT, fx.THRESHOLD_MAX))
+
+
+def _saturation(rng: Rng) -> Drawn:
+    """Let large sums add up, with no leak (or a growing one) and the threshold out of reach."""
+    network, x = _wrap(rng)
+    index = _pick(rng, network)
+    if index is None:
+        return network, x
+    neuron = _with_threshold(network.layers[index].neuron, fx.STATE_MAX)
+    if isinstance(neuron, chip.TableLifNeuron):
+        leak = rng.choice([4096, 8192, LEAK_MAX], neuron.leak.shape).astype(np.int32)
+        return _changed(network, index, neuron=replace(neuron, leak=leak)), x
+    return _changed(network, index, neuron=replace(neuron, dv=0)), x
+
+
+def _wrap(rng: Rng) -> Drawn:
+    """Raise a layer's exponent to the largest legal one, so that u leaves 24 bits."""
+    network, x = _ordinary(rng, nasty=True)
+    index = _pick(rng, network, chip_synapse=True)
+    if index is None:
+        return network, x
+    layer = network.layers[index]
+    synapse: Any = layer.synapse
+    payload = 255 if index == 0 and network.coding == "pixels" else 1
+    worst, limit = largest_sum(synapse, payload), sum_limit(layer.neuron)
+    fits = [e for e in range(-8, 8) if shifted_magnitude(worst, e) <= limit]
+    return _changed(network, index, synapse=replace(synapse, exponent=max(fits))), x
+
+
+def _zero(rng: Rng) -> Drawn:
+    """Zero the weights of one layer."""
+    network, x = _ordinary(rng)
+    index = int(rng.integers(len(network.layers)))
+    synapse: Any = network.layers[index].synapse
+    if isinstance(synapse, chip.HostCurrent):
+        inner = replace(synapse.synapse, weight=np.zeros_like(synapse.synapse.weight))
+        return _changed(network, index, synapse=replace(synapse, synapse=inner)), x
+    return _changed(network, index, synapse=replace(synapse, weight=synapse.weight * 0)), x
+
+
+def _decays(rng: Rng) -> Drawn:
+    """Give one layer an extreme leak, and a filter where its sums allow one."""
+    network, x = _ordinary(rng)
+    index = _pick(rng, network)
+    if index is None:
+        return network, x
+    neuron: Any = network.layers[index].neuron
+    if neuron.du != NO_FILTER:
+        neuron = replace(neuron, du=int(rng.choice(events.EXTREME_FILTERS)))
+    if isinstance(neuron, chip.TableLifNeuron):
+        leak = rng.choice(events.EXTREME_LEAKS, network.timesteps).astype(np.int32)
+        return _changed(network, index, neuron=replace(neuron, leak=leak)), x
+    neuron = replace(neuron, dv=int(rng.choice([0, 1, 4095, 4096])))
+    return _changed(network, index, neuron=neuron), x
+
+
+def _floor(rng: Rng) -> Drawn:
+    """Give one layer a negative exponent; negative sums are then floored."""
+    network, x = _ordinary(rng)
+    index = int(rng.integers(len(network.layers)))
+    layer = network.layers[index]
+    synapse: Any = layer.synapse
+    if isinstance(synapse, chip.HostCurrent):
+        return network, x
+    exponent = min(synapse.exponent, int(rng.integers(-8, 0)))
+    return _changed(network, index, synapse=replace(synapse, exponent=exponent)), x
+
+
+def _host_half(rng: Rng) -> Drawn:
+    return _ordinary(rng, coding="pixels")
+
+
+def _silent(rng: Rng) -> Drawn:
+    network, x = _ordinary(rng)
+    return network, x * (rng.random(len(x)) < 0.2).astype(np.uint8).reshape(
+        -1, *(1,) * (x.ndim - 1)
+    )
+
+
+def _full(rng: Rng) -> Drawn:
+    network, x = _ordinary(rng)
+    x[rng.random(len(x)) < 0.8] = 255 if network.coding == "pixels" else 1
+    return network, x
+
+
+KINDS: dict[str, tuple[Callable[[Rng], Drawn], Count]] = {
+    "tie": (_tie, events.count_ties),
+    "saturation": (_saturation, events.count_saturations),
+    "wrap": (_wrap, events.count_wraps),
+    "edge of wrap": (edge_of_wrap, events.count_edges),
+    "largest sum": (largest_sums, events.count_largest),
+    "zero weights": (_zero, events.count_zero_weights),
+    "one step": (_one_step, events.count_single_steps),
+    "extreme decay": (_decays, events.count_extreme_decays),
+    "floored sum": (_floor, events.count_floors),
+    "host half": (_host_half, events.count_host_halves),
+    "silent input": (_silent, events.count_silent),
+    "full input": (_full, events.count_full),
+}
+"""Every nasty kind: how it is drawn, and how it is counted in the traces of a run."""

@@ -1,0 +1,160 @@
+"""Simpler numbers for a failing network: weights and inputs to zero, plain parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.fuzz.case import Task
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    HostCurrent,
+    LifNeuron,
+    ReadoutNeuron,
+    TableLifNeuron,
+)
+
+Makers = Iterator[Callable[[], Task]]
+_NO_FILTER, _KEEP_ALL, _ONE = 4095, 4096, 4096
+_FEW = 24
+
+
+def zero_input(task: Task) -> Makers:
+    """Set inputs to zero, many at a time, then make those that are left small."""
+    network, x = task
+    for simpler in _with_zeros(x):
+        yield partial(_pair, network, simpler)
+    if x.max(initial=0) > 1:
+        yield partial(_pair, network, np.minimum(x, 1).astype(np.uint8))
+        yield partial(_pair, network, (x // 2).astype(np.uint8))
+
+
+def zero_weights(task: Task) -> Makers:
+    """Set weights to zero, many at a time, then make those that are left small."""
+    network, x = task
+    for index, layer in enumerate(network.layers):
+        host = layer.synapse
+        inner: Any = host.synapse if isinstance(host, HostCurrent) else host
+        unit = 2 if inner.sign == "mixed" else 1
+        for weight in chain(_with_zeros(inner.weight), _smaller(inner.weight, unit)):
+            simpler = replace(inner, weight=weight)
+            synapse: Any = replace(host, synapse=simpler) if inner is not host else simpler
+            yield partial(_changed, network, x, index, synapse=synapse)
+
+
+def _with_zeros(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Set ever smaller runs of the non-zero entries to zero."""
+    places = np.flatnonzero(values)
+    size = len(places)
+    while size >= 1:
+        for start in range(0, len(places), size):
+            yield _put(values, places[start : start + size], 0)
+        size //= 2
+
+
+def _smaller(weight: NDArray[Any], unit: int) -> Iterator[NDArray[Any]]:
+    """Shrink all weights to one unit, halve all, or (of a few) shrink or halve single ones."""
+    places = np.flatnonzero(np.abs(weight.astype(np.int64)) > unit)
+    single = [places[i : i + 1] for i in range(len(places))] if len(places) <= _FEW else []
+    for some in [places, *single] if len(places) else []:
+        old = weight.ravel()[some].astype(np.int64)
+        yield _put(weight, some, np.sign(old) * unit)
+        halved = np.abs(old) // (2 * unit) * unit
+        yield _put(weight, some, np.sign(old) * np.maximum(halved, unit))
+
+
+def _put(values: NDArray[Any], places: Any, value: Any) -> NDArray[Any]:
+    copy = np.ascontiguousarray(values).copy()
+    copy.reshape(-1)[places] = value
+    return copy
+
+
+def plain_synapses(task: Task) -> Makers:
+    """Bring exponents to 0, host offsets and shifts toward 0, and the array to int16."""
+    network, x = task
+    for index, layer in enumerate(network.layers):
+        for synapse in _simpler_synapses(layer.synapse):
+            yield partial(_changed, network, x, index, synapse=synapse)
+
+
+def _simpler_synapses(synapse: Any) -> Iterator[Any]:
+    if isinstance(synapse, HostCurrent):
+        if synapse.offset.any():
+            yield replace(synapse, offset=synapse.offset * 0)
+        yield from (replace(synapse, shift=s) for s in _toward_zero(synapse.shift))
+        return
+    yield from (replace(synapse, exponent=e) for e in _toward_zero(synapse.exponent))
+    if synapse.weight.dtype != np.int16 or not synapse.weight.flags.c_contiguous:
+        yield replace(synapse, weight=np.ascontiguousarray(synapse.weight, np.int16))
+
+
+def plain_neurons(task: Task) -> Makers:
+    """Remove bias and filter, make leak and threshold constant and simple."""
+    network, x = task
+    for index, layer in enumerate(network.layers):
+        for neuron in _simpler_neurons(layer):
+            yield partial(_changed, network, x, index, neuron=neuron)
+
+
+def _simpler_neurons(layer: ChipLayer) -> Iterator[Any]:
+    neuron: Any = layer.neuron
+    bias = neuron.bias
+    if bias.size > 1:
+        yield replace(neuron, bias=bias.reshape(-1)[:1].reshape((1,) * len(layer.shape)))
+        for simpler in _with_zeros(bias):
+            yield replace(neuron, bias=simpler)
+    elif bias.any():
+        value = int(bias.reshape(-1)[0])
+        for number in _toward_zero(value):
+            yield replace(neuron, bias=np.full_like(bias, number))
+    for number in _toward_zero(neuron.bias_exponent):
+        yield replace(neuron, bias_exponent=number)
+    if isinstance(neuron, ReadoutNeuron):
+        return
+    if neuron.du != _NO_FILTER:
+        yield replace(neuron, du=_NO_FILTER)
+    if isinstance(neuron, LifNeuron):
+        yield from (replace(neuron, threshold=n) for n in _toward_zero(neuron.threshold))
+        for place, plain in enumerate(order := (0, _KEEP_ALL)):
+            if neuron.dv not in order[: place + 1]:
+                yield replace(neuron, dv=plain)
+    elif isinstance(neuron, TableLifNeuron):
+        yield from _simpler_tables(neuron)
+
+
+def _simpler_tables(neuron: TableLifNeuron) -> Iterator[Any]:
+    if (neuron.leak != _ONE).any():
+        yield replace(neuron, leak=np.full_like(neuron.leak, _ONE))
+    for table in ("leak", "threshold"):
+        for simpler in _with_zeros(getattr(neuron, table)):
+            if table == "threshold" or (neuron.leak != _ONE).any():
+                changes: dict[str, Any] = {table: simpler}
+                yield replace(neuron, **changes)
+
+
+def _toward_zero(value: int) -> Iterator[int]:
+    """Yield simpler numbers of the same sign: 0, 1, the half, one less."""
+    sign = -1 if value < 0 else 1
+    size = abs(value)
+    for smaller in sorted({0, 1, size // 2, size - 1} & set(range(size))):
+        yield sign * smaller
+
+
+def _changed(network: ChipNetwork, x: Any, index: int, **fields: Any) -> Task:
+    layers = list(network.layers)
+    layers[index] = replace(layers[index], **fields)
+    return replace(network, layers=tuple(layers)), x
+
+
+def _pair(network: ChipNetwork, x: Any) -> Task:
+    return network, x
+
+
+SIMPLER_VALUES = (zero_weights, zero_input, plain_synapses, plain_neurons)

@@ -1,0 +1,1 @@
+"""Arithmetic shared by conversion, certificates and engines: correlation, affine maps."""

@@ -1,0 +1,196 @@
+"""Apply and compose convolutions and linear maps on plain arrays.
+
+Composition rests on one observation: input scaling, batch norm (frozen) and average pooling are
+depthwise convolutions, so a chain of them is a single convolution if, and only if, zero padding
+in the middle of the chain agrees with zero padding at its start (:func:`padding_problem`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.ir import chip
+from spikeproof.ir.floats import Conv2d, Linear
+from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.numerics.correlation import unfold
+
+Array = NDArray[Any]
+Affine = Conv2d | Linear
+Map = Conv2d | Linear | chip.DenseSynapse | chip.ConvSynapse
+
+
+def columns(node: Map, x: Array) -> Array:
+    """Unfold inputs (N, *shape) into rows: (groups, N * positions, fan-in)."""
+    if not isinstance(node, Conv2d | chip.ConvSynapse):
+        return x.reshape(1, len(x), -1)
+    kernel = (node.weight.shape[2], node.weight.shape[3])
+    rows = unfold(x, kernel, node.stride, node.padding, node.dilation, node.groups)
+    return rows.reshape(node.groups, -1, rows.shape[-1])
+
+
+def product(node: Map, unfolded: Array, weight: Array) -> Array:
+    """Multiply :func:`columns` with kernels of the node's shape: (N * positions, out)."""
+    kernels = weight.reshape(unfolded.shape[0], -1, unfolded.shape[2])
+    if len(kernels) == 1:
+        return np.asarray(unfolded[0] @ kernels[0].T)
+    return np.concatenate([u @ k.T for u, k in zip(unfolded, kernels, strict=True)], axis=1)
+
+
+def to_neurons(rows: Array, shape: Shape) -> Array:
+    """Arrange (N * positions, out) as (N, *shape) with shape (C, H, W) or (out,)."""
+    return np.moveaxis(rows.reshape(-1, *shape[1:], shape[0]), -1, 1)
+
+
+def apply(node: Map, x: Array, weight: Array | None = None) -> Array:
+    """Return W x without the bias for inputs (N, *shape); ``weight`` replaces the node's."""
+    kernels = node.weight if weight is None else weight
+    rows = product(node, columns(node, x), kernels)
+    return to_neurons(rows, output_shape(node, x.shape[1:]))
+
+
+def bias_map(bias: Array, shape: Shape) -> Array:
+    """Broadcast a bias of (O,) or (O, H, W) to the neurons' shape."""
+    per_channel = bias.reshape(-1, *(1,) * (len(shape) - 1)) if bias.ndim == 1 else bias
+    return np.broadcast_to(per_channel, shape)
+
+
+def padding_problem(first: Affine, second: Affine, shape: Shape) -> str | None:
+    """Say why two maps are not one convolution, or None if they are.
+
+    Padding of the second map puts zeros where the first one, continued past the border, would
+    still see part of its input: overlapping windows, or rows that it drops at the border.
+    """
+    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+        return None
+    middle = output_shape(first, shape)
+    final = output_shape(second, middle)
+    for axis in (0, 1):
+        reach = (first.weight.shape[2 + axis] - 1) * first.dilation[axis] + 1
+        span = (second.weight.shape[2 + axis] - 1) * second.dilation[axis]
+        step, pad = first.stride[axis], second.padding[axis]
+        if pad and reach > step + first.padding[axis]:
+            return "its windows overlap into the zero padding of the next convolution"
+        last = (final[1 + axis] - 1) * second.stride[axis] + span - pad
+        left_over = shape[1 + axis] - (middle[1 + axis] * step - first.padding[axis])
+        if last >= middle[1 + axis] and left_over > 0:
+            return f"it drops {left_over} row(s) at the border that the next padding reaches"
+    return None
+
+
+def compose(first: Affine, second: Affine, shape: Shape) -> Affine:
+    """Return the single map equal to ``second(first(x))`` for inputs of ``shape``.
+
+    The caller has made sure that :func:`padding_problem` is None. The result carries the name
+    of the second map and float64 arrays.
+    """
+    middle = output_shape(first, shape)
+    bias = _compose_bias(first, second, middle)
+    if isinstance(second, Linear):
+        if isinstance(first, Linear):
+            return Linear(second.name, second.weight @ first.weight, bias)
+        return Linear(second.name, _pull_back(first, second.weight, shape, middle), bias)
+    if isinstance(first, Linear):
+        raise TypeError("a convolution cannot follow a linear layer")
+    return _compose_convs(first, second, bias)
+
+
+def _compose_bias(first: Affine, second: Affine, middle: Shape) -> Array | None:
+    if first.bias is None:
+        return second.bias
+    flat = isinstance(second, Conv2d) and not any(second.padding) and first.bias.ndim == 1
+    field = first.bias.reshape(-1, 1, 1) if flat else bias_map(first.bias, middle)
+    if flat and isinstance(second, Conv2d):  # the same sum everywhere: keep one bias per channel
+        summed = second.weight.sum(axis=(2, 3))[:, :, None, None]
+        moved = apply(Conv2d("sum", summed, None, groups=second.groups), field[None]).reshape(-1)
+    else:
+        moved = apply(second, field[None])[0]
+    if second.bias is None:
+        return np.asarray(moved)
+    return np.asarray(moved + bias_map(second.bias, moved.shape))
+
+
+def _pull_back(first: Conv2d, weight: Array, shape: Shape, middle: Shape) -> Array:
+    """Carry linear weights on a convolution's output back to its input (the adjoint)."""
+    kernel = dense_kernel(first)
+    out = weight.reshape(-1, *middle)
+    (ph, pw), (dh, dw), (sh, sw) = first.padding, first.dilation, first.stride
+    height, width = middle[1:]
+    pulled = np.zeros((len(out), shape[0], shape[1] + 2 * ph, shape[2] + 2 * pw))
+    for i in range(kernel.shape[2]):
+        for j in range(kernel.shape[3]):
+            rows = slice(i * dh, i * dh + (height - 1) * sh + 1, sh)
+            cols = slice(j * dw, j * dw + (width - 1) * sw + 1, sw)
+            tap = np.tensordot(out, kernel[:, :, i, j], axes=(1, 0))
+            pulled[:, :, rows, cols] += np.moveaxis(tap, -1, 1)
+    inner = pulled[:, :, ph : ph + shape[1], pw : pw + shape[2]]
+    return inner.reshape(len(out), -1)
+
+
+def dense_kernel(node: Conv2d) -> Array:
+    """Write a grouped kernel as an ungrouped one (zeros between the groups)."""
+    if node.groups == 1:
+        return node.weight
+    out, per_group, kh, kw = node.weight.shape
+    full = np.zeros((out, per_group * node.groups, kh, kw), node.weight.dtype)
+    for o in range(out):
+        group = o // (out // node.groups)
+        full[o, group * per_group : (group + 1) * per_group] = node.weight[o]
+    return full
+
+
+def _is_depthwise(node: Conv2d) -> bool:
+    return node.groups == len(node.weight) and node.weight.shape[1] == 1
+
+
+def _compose_convs(first: Conv2d, second: Conv2d, bias: Array | None) -> Conv2d:
+    """Place the first kernel, weighted, at every tap of the second one."""
+    w1, w2, groups = first.weight, second.weight, second.groups
+    if _is_depthwise(second):
+        groups = first.groups
+    elif _is_depthwise(first):
+        per_group, size = w2.shape[1], len(w2) // groups
+        channel = np.arange(len(w2))[:, None] // size * per_group + np.arange(per_group)
+        w1 = w1[channel, 0]
+    else:
+        w1, w2, groups = dense_kernel(first), dense_kernel(second), 1
+    point = w2.shape[2:] == (1, 1)
+    keep = point or w1.shape[2:] == (1, 1)
+    dilation = (first.dilation if point else second.dilation) if keep else (1, 1)
+    if not keep:
+        w1, w2 = _dilate(w1, first.dilation), _dilate(w2, second.dilation)
+    return Conv2d(
+        second.name,
+        _merge_taps(w1, w2, first.stride, second, first),
+        bias,
+        stride=(first.stride[0] * second.stride[0], first.stride[1] * second.stride[1]),
+        padding=(
+            first.padding[0] + first.stride[0] * second.padding[0],
+            first.padding[1] + first.stride[1] * second.padding[1],
+        ),
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def _merge_taps(
+    w1: Array, w2: Array, stride: tuple[int, int], second: Conv2d, first: Conv2d
+) -> Array:
+    (sh, sw), (h1, v1), (h2, v2) = stride, w1.shape[2:], w2.shape[2:]
+    per_tap = _is_depthwise(second) or _is_depthwise(first)
+    merged = np.zeros((len(w2), w1.shape[1], h1 + sh * (h2 - 1), v1 + sw * (v2 - 1)))
+    for i in range(h2):
+        for j in range(v2):
+            tap = w2[:, :, i, j]
+            part = tap[:, :, None, None] * w1 if per_tap else np.tensordot(tap, w1, axes=(1, 0))
+            merged[:, :, sh * i : sh * i + h1, sw * j : sw * j + v1] += part
+    return merged
+
+
+def _dilate(weight: Array, dilation: tuple[int, int]) -> Array:
+    spread = [(n - 1) * d + 1 for n, d in zip(weight.shape[2:], dilation, strict=True)]
+    full = np.zeros((*weight.shape[:2], *spread))
+    full[:, :, :: dilation[0], :: dilation[1]] = weight
+    return full
