@@ -148,7 +148,7 @@ def test_a_change_in_any_source_reaches_the_kernels(tmp_path: Path) -> None:
     copy = shutil.copytree(SOURCE, tmp_path / "spikeproof")
     cache = str(tmp_path / "cache")
     assert run(tmp_path, cache) == "[[5, 5, 5]]"
-    lanes = copy / "simulate" / "compiled" / "lanes.py"
+    lanes = copy / "engines" / "compiled" / "lanes.py"
     text = lanes.read_text(encoding="utf-8")
     compare = 'builder.icmp_signed(">", args[0], _splat'
     assert compare in text

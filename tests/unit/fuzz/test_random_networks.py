@@ -9,7 +9,7 @@ import pytest
 
 from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw import events as events
-from spikeproof.fuzz.draw import nasty as random_nasty
+from spikeproof.fuzz.draw import nasty
 from spikeproof.fuzz.draw.nasty import KINDS, count_events, draw_case, reference_traces
 from spikeproof.fuzz.draw.networks import Case, random_input, random_network
 from spikeproof.ir import chip
@@ -154,7 +154,7 @@ def test_counts_of_a_network_worked_out_by_hand() -> None:
 
 
 def test_a_kind_that_never_happens_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    never = {"never": (random_nasty.KINDS["full input"][0], lambda *_: 0)}
-    monkeypatch.setattr(random_nasty, "KINDS", never)
+    never = {"never": (nasty.KINDS["full input"][0], lambda *_: 0)}
+    monkeypatch.setattr(nasty, "KINDS", never)
     with pytest.raises(GraphError, match="100 draws gave no case of kind 'never'"):
         draw_case(0, 0)
