@@ -51,8 +51,7 @@ def integers(network: chip.ChipNetwork) -> Facts:
             yield "host offset", np.broadcast_to(synapse.offset, layer.shape)
             yield "host shift", synapse.shift
             synapse = synapse.synapse
-        for name, value in asdict(synapse).items():
-            yield name, value
+        yield from asdict(synapse).items()
         spiking = not isinstance(neuron, chip.ReadoutNeuron)
         yield "spiking", spiking
         yield "bias", np.broadcast_to(neuron.bias, layer.shape)
