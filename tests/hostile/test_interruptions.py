@@ -131,9 +131,11 @@ def test_a_folder_that_cannot_be_made(
 # --- signals -----------------------------------------------------------------------------------
 
 # The command itself, slowed at a point the test chooses, so that a signal surely hits its middle.
+# Tests started by nohup hand an ignored SIGHUP on to it, which the command rightly respects.
 SLOWED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from spikeproof.cli.app import run
 import spikeproof.{module} as module
 
@@ -192,7 +194,7 @@ def test_ctrl_c_and_its_like_during_convert(
         target,
         "--json",
     ]
-    code, out, err = interrupt("passes.convert", "quantise_network", args, tmp_path / "m", sent)
+    code, out, err = interrupt("convert.pipeline", "quantise_network", args, tmp_path / "m", sent)
     assert code == 2
     assert "nothing half-written" in err
     assert json.loads(out)["error"]["exit_code"] == 2
@@ -207,7 +209,7 @@ def test_a_stopped_export_leaves_no_file_or_one_that_is_known_as_left_behind(
     pytest.importorskip("onnx")
     target = tmp_path / "o.onnx"
     code, _, _ = interrupt(
-        "interop.onnx_check",
+        "formats.onnx.check",
         "check_model",
         ["export", tiny_bundle, "-o", target],
         tmp_path / "m",
@@ -228,7 +230,7 @@ def test_kill_during_convert_leaves_no_bundle_and_a_second_run_works(
 ) -> None:
     target = tmp_path / "o.spk"
     args: list[object] = ["convert", tiny_checkpoint, "--calibration", tiny_images, "-o", target]
-    code, _, _ = interrupt("passes.convert", name, args, tmp_path / "m", signal.SIGKILL)
+    code, _, _ = interrupt("convert.pipeline", name, args, tmp_path / "m", signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert not target.exists()
     assert run(list(map(str, args))) == 0
