@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeproof.attacks.weak import WEAK
+from spikeproof.text import accuracy_figure
 from spikeproof_models.card import load_card
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,10 @@ def table(root: Path = ROOT) -> str:
     for path in sorted((root / "models" / "zoo").glob("*.json")):
         card = load_card(path)
         found = [card.test.row(name) for name in COLUMNS.values()]
-        cells = [f"{100 * r.float_accuracy:.2f} / {100 * r.chip_accuracy:.2f}" for r in found]
+        cells = [
+            f"{accuracy_figure(r.float_accuracy)} / {accuracy_figure(r.chip_accuracy)}"
+            for r in found
+        ]
         lines.append(f"| [`{card.name}`](models/zoo/{path.stem}.md) | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -30,6 +30,7 @@ from spikeproof.io.files import read_bytes, write_atomic
 from spikeproof.io.zoo import zoo_calibration, zoo_networks
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
+from spikeproof.text import accuracy_figure
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturbations import CHUNK, Perturbation, craft_chunk
 from spikeproof.verify.statistics import exact_interval
@@ -229,12 +230,13 @@ def write_card(
 
 def _accuracy_row(row: CardRow) -> str:
     name = f"{row.perturbation} ({row.bound})" if row.bound else row.perturbation
-    low, high = (100 * end for end in exact_interval(row.float_right, row.images))
-    trained, chip = 100 * row.float_accuracy, 100 * row.chip_accuracy
-    clean = 100 * row.clean_float_right / row.images
+    low, high = map(accuracy_figure, exact_interval(row.float_right, row.images))
+    trained, chip = accuracy_figure(row.float_accuracy), accuracy_figure(row.chip_accuracy)
+    clean = accuracy_figure(row.clean_float_right / row.images)
+    change = 100 * (row.chip_accuracy - row.float_accuracy)
     return (
-        f"| {name} | {row.images:,} | {clean:.2f} | {trained:.2f} | {low:.2f} to {high:.2f} | "
-        f"{chip:.2f} | {chip - trained:+.2f} |"
+        f"| {name} | {row.images:,} | {clean} | {trained} | {low} to {high} | "
+        f"{chip} | {change:+.2f} |"
     )
 
 
@@ -261,7 +263,7 @@ def _columns(training: dict[str, Any]) -> list[str]:
 def _history(training: dict[str, Any]) -> list[str]:
     rows = []
     for entry in training["history"]:
-        figures = [f"{100 * entry[k]:.2f}" for k in _columns(training)]
+        figures = [accuracy_figure(entry[k]) for k in _columns(training)]
         chosen = " (chosen)" if entry["epoch"] == training["selected_epoch"] else ""
         rows.append(
             "| "

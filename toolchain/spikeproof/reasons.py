@@ -43,6 +43,8 @@ class Reason(BaseModel):
     limit: Number | tuple[float, float] = None
     """A bound, or for ``within`` the two ends of a range."""
     unit: Text = ""
+    decimals: int | None = Field(default=None, ge=0, le=9)
+    """Decimals of figures of a kind that is written alike everywhere; None: as many as tell."""
     interval: tuple[Number, Number] | None = None
     """What the images show with confidence: lower and upper bound, None where there is none."""
     layer: Text | None = None
@@ -74,7 +76,7 @@ class Reason(BaseModel):
         """Return the limit with its direction: ``at most 10 %``."""
         limits = self.limits()
         measured = () if self.value is None else (self.value,)
-        ends = [_distinct(x, measured, _LIMIT_DIGITS) for x in limits]
+        ends = [self._figure(x, measured, _LIMIT_DIGITS) for x in limits]
         told = f"between {ends[0]} and {ends[-1]}" if len(ends) > 1 else ""
         return self._with_unit(told or f"{self.relation} {ends[0]}") if limits else ""
 
@@ -83,7 +85,7 @@ class Reason(BaseModel):
         """Say what the images establish: ``at most 14 %``."""
         low, high = self.interval or (None, None)
         if low is not None and high is not None:
-            ends = f"{_distinct(low, self.limits())} to {_distinct(high, self.limits())}"
+            ends = f"{self._figure(low, self.limits())} to {self._figure(high, self.limits())}"
             return self._with_unit(ends)
         if high is not None:
             return f"at most {self._amount(high)}"
@@ -150,7 +152,12 @@ class Reason(BaseModel):
         return () if self.limit is None else (self.limit,)
 
     def _amount(self, value: float) -> str:
-        return self._with_unit(_distinct(value, self.limits()))
+        return self._with_unit(self._figure(value, self.limits()))
+
+    def _figure(self, value: float, others: Sequence[float], fewest: int = _VALUE_DIGITS) -> str:
+        if self.decimals is None:
+            return _distinct(value, others, fewest)
+        return _signed(f"{value:,.{self.decimals}f}")
 
     def _with_unit(self, text: str) -> str:
         return f"{text} {self.unit}" if self.unit else text

@@ -18,9 +18,27 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that steer instead of showing."""
 
 
+ACCURACY_DECIMALS = 2
+"""Decimals of an accuracy in per cent: one image of 10,000 shows."""
+
+
 def clean_text(text: str) -> str:
     """Replace characters that cannot be stored or that would disguise the text."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def accuracy_figure(share: float) -> str:
+    """Write an accuracy as a bare percentage: ``90.90``.
+
+    Terminal, report, cards and README all write accuracies with it, so that one figure reads the
+    same everywhere, however many images are behind it.
+    """
+    return f"{100 * share:.{ACCURACY_DECIMALS}f}"
+
+
+def accuracy_text(share: float) -> str:
+    """Write an accuracy with its unit, for sentences: ``90.90 %``."""
+    return f"{accuracy_figure(share)} %"
 
 
 def spell_out(text: str) -> str:

@@ -18,7 +18,7 @@ def test_card_leads_with_the_verdict(make_report: Make, verdict: str) -> None:
     card = render_card(make_report(verdict))
     assert card.splitlines()[1].endswith(f": {verdict}")
     assert "**0** of 1,841,664 values differ between lava and the specification" in card
-    assert r"| pgd-20 \(upper bound: weak attack\) | 8 | 1,000 | 81.1 |" in card
+    assert r"| pgd-20 \(upper bound: weak attack\) | 8 | 1,000 | 81.10 |" in card
     assert "    spikeproof verify dlif.spk" in card
 
 

@@ -71,9 +71,11 @@ def test_numbers_stay_inside_the_drawing(make_report: Make) -> None:
 def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> None:
     charts = accuracy_curves(parse_report(make_report()).data("V7", AccuracyData).rows)
     bound = "upper bound: weak attack"
-    assert [c.caption for c in charts] == ["gaussian", f"fgsm ({bound})", f"pgd-20 ({bound})"]
+    told = [(c.caption, c.note) for c in charts]
+    assert told == [("gaussian", ""), ("fgsm", bound), ("pgd-20", bound)]
     for chart in charts:
-        assert "at 0/255 trained 89.3 %" in chart.svg
+        assert "at 0/255 trained 89.30 %" in chart.svg
+        assert "accuracy, % (linear)" in chart.svg
         assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 4
 
 
@@ -96,8 +98,8 @@ def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:
         ),
     ]
     (chart,) = accuracy_curves(rows)
-    assert "at 0/255 trained 87.0 %, chip 86.0 %" in chart.svg
-    assert "80.0 %" not in chart.svg
+    assert "at 0/255 trained 87.00 %, chip 86.00 %" in chart.svg
+    assert "80.00 %" not in chart.svg
     for item in ElementTree.fromstring(chart.svg).iter("line"):
         assert 0 <= float(item.get("y1", "0")) <= 228  # the clean interval is inside the axes
 

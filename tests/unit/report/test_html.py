@@ -160,7 +160,7 @@ def test_tables_hold_the_measured_values(make_report: Make) -> None:
     text = " ".join(Page(render_html(raw)).words)
     for row in next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"]:
         assert n.points(row["difference"]) in text
-        assert n.percent(row["float_accuracy"]) in text
+        assert n.accuracy(row["float_accuracy"]) in text
     for needle in (
         "1,204,224",
         "neuron (3, 11, 7), step 1",
@@ -244,3 +244,52 @@ def test_a_large_network_stays_below_two_megabytes(make_report: Make) -> None:
             layer["scatter"] = {k: v * 20 for k, v in layer["scatter"].items()}
             layer["energy"] = {k: v * 8 for k, v in layer["energy"].items()}
     assert len(render_html(raw).encode()) < 2_000_000
+
+
+def test_settings_that_are_records_read_as_text(make_report: Make) -> None:
+    """The attack's members stood there as JSON, broken in the middle of a word."""
+    raw = make_report()
+    members = [{"reset": "detached", "width": 0.25}, {"reset": "attached", "width": 1.0}]
+    raw["provenance"]["suite"] = {"attack": {"members": members}, "mppd": {"ratio": [0.95, 1.05]}}
+    page = render_html(raw)
+    told = "reset detached, width 0.25; reset attached, width 1.0"
+    assert f"<dt>attack.members</dt><dd>{told}</dd>" in page
+    assert "<dt>mppd.ratio</dt><dd>0.95, 1.05</dd>" in page
+
+
+def test_engines_that_were_compared_are_one_sentence(make_report: Make) -> None:
+    """'engine lava, reference reference' says nothing to a reader."""
+    raw = make_report()
+    exact = next(c for c in raw["checks"] if c["id"] == "V1")
+    exact["figures"] = {"compared": 1234, "mismatches": 0, "engine": "lava"}
+    exact["figures"]["reference"] = "reference"
+    page = render_html(raw)
+    assert "Compared: lava against the reference simulator, values 1,234, mismatches 0" in page
+    assert "reference reference" not in page
+
+
+def test_both_tables_of_stages_call_the_chip_network_by_one_name(make_report: Make) -> None:
+    raw = make_report()
+    pairs = next(c for c in raw["checks"] if c["id"] == "V3")["data"]["pairs"]
+    pairs.append({"from": "reference", "to": "lava", "found": False})
+    page = render_html(raw)
+    assert "chip → lava" in page
+    assert "reference →" not in page
+
+
+def test_a_mark_never_stands_alone_on_a_line(make_report: Make) -> None:
+    raw = make_report()
+    view = {"perturbation": "clean", "trained": 3, "chip": 4, "shape": [1, 1, 1], "pixels": "AA=="}
+    accuracy = next(c for c in raw["checks"] if c["id"] == "V7")["data"]
+    accuracy["examples"] = [{"kind": "both right", "image": 0, "label": 3, "views": [view]}]
+    text = " ".join(render_html(raw).split())
+    for word, said in (("right", "class 3"), ("wrong", "class 4")):
+        assert f'{said}&nbsp;<span class="tick" role="img" aria-label="{word}">' in text
+
+
+def test_what_sticks_to_the_side_keeps_its_lines_and_its_heading(make_report: Make) -> None:
+    """A cell that sticks covers borders that belong to the table instead of to the cell."""
+    page = render_html(make_report())
+    assert "position:sticky" in page
+    assert "border-collapse:collapse" not in page
+    assert 'scope="rowgroup"><span>gaussian 2/255</span></th>' in page

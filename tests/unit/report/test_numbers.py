@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from spikeproof.cli.console import Console
+from spikeproof.cli.verdict import show_verdict
 from spikeproof.report import numbers as n
+from spikeproof.report.card import render_card
+from spikeproof.report.html import render_html
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,7 @@ from spikeproof.report import numbers as n
         (n.significant(4.4e-15), "4.40\N{MULTIPLICATION SIGN}10⁻¹⁵"),
         (n.significant(123456.0), "123,456"),
         (n.percent(0.8934), "89.3"),
+        (n.accuracy(0.811), "81.10"),
         (n.rate(0.00004), "0.0040"),
         (n.rate(0.5), "50.0"),
         (n.points(-0.00401), "\N{MINUS SIGN}0.40"),
@@ -40,7 +47,7 @@ def test_formats(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_nothing_is_ever_printed_as_nan(value: float | None) -> None:
-    forms = (n.integer, n.fixed, n.significant, n.percent, n.rate, n.points, n.p_value)
+    forms = (n.integer, n.fixed, n.significant, n.percent, n.accuracy, n.rate, n.points, n.p_value)
     assert {form(value) for form in forms} == {n.MISSING}
     assert n.interval([0.0, value], n.fixed) == n.MISSING
     assert n.interval(None, n.fixed) == n.MISSING
@@ -49,3 +56,25 @@ def test_nothing_is_ever_printed_as_nan(value: float | None) -> None:
 def test_a_column_shares_its_decimals() -> None:
     assert n.column([0.126, 0.0012, None, 0.0]) == ["0.1260", "0.0012", n.MISSING, "0"]
     assert n.column([None]) == [n.MISSING]
+
+
+@pytest.mark.parametrize("samples", [300, 1000, 10_000])
+def test_an_accuracy_reads_the_same_in_terminal_card_table_and_chart(
+    make_report: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], samples: int
+) -> None:
+    """81.1 % in the table of the report was 81.10 % in the terminal and the card."""
+    raw = make_report()
+    row = next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"][-1]
+    right = round(0.811 * samples)
+    row.update(samples=samples, float_accuracy=right / samples, chip_accuracy=(right + 1) / samples)
+    row.update(bound="", clean_float_accuracy=0.9, clean_chip_accuracy=0.9)
+    for other in next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"]:
+        other.setdefault("bound", "")
+        other.setdefault("clean_float_accuracy", None)
+    show_verdict(Console(), raw)
+    terminal, card, page = capsys.readouterr().out, render_card(raw), render_html(raw)
+    trained, chip = n.accuracy(right / samples), n.accuracy((right + 1) / samples)
+    assert f"{trained} %  {chip} %" in terminal
+    assert f" {trained} | {chip} |" in card
+    assert f'<td class="num">{trained}</td>\n<td class="num">{chip}</td>' in page
+    assert f"trained {trained} %, chip {chip} %" in page

@@ -146,7 +146,7 @@ def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -
     assert found["figures"]["masking_suspected"] is True
     assert "Gradient masking suspected: under pgd-20 8/255" in found["summary"]
     assert (
-        "60.0% (slope half-width 0.25, gradient through the reset) and 50.0% (slope half-width "
+        "60.00 % (slope half-width 0.25, gradient through the reset) and 50.00 % (slope half-width "
         "0.25, gradient not through the reset)" in found["summary"]
     )
     assert found["data"]["rows"][1]["estimators"] == {"0.25 attached": 0.6, "0.25 detached": 0.5}

@@ -44,7 +44,7 @@ def judge(right: int, labels: Any = BALANCED, **known: Any) -> list[str]:
 
 
 def test_labels_shifted_by_one_and_images_that_say_nothing_are_not_believed() -> None:
-    assert "(against guessing among 10 classes) 0.5 % (limit: more than 10 %" in judge(5)[0]
+    assert "(against guessing among 10 classes) 0.50 % (limit: more than 10.00 %" in judge(5)[0]
     assert len(judge(5, data=fashion(), trained=TRAINED_FASHION)) == 2
     assert judge(1000, np.zeros(1000, int))  # all of one class: any constant answer is right
 
@@ -57,14 +57,16 @@ def warning(right: int, labels: Any, classes: int) -> str:
 
 def test_random_weights_at_fifteen_per_cent_are_not_believed_where_more_is_recorded() -> None:
     (told,) = judge(157, data=fashion(), trained=TRAINED_FASHION)
-    assert "when trained it was 91.8 % on held-out images; 5 points less are still believed" in told
-    assert "15.7 % (limit: at least 86.84 %" in told
+    assert (
+        "when trained it was 91.84 % on held-out images; 5 points less are still believed" in told
+    )
+    assert "15.70 % (limit: at least 86.84 %" in told
 
 
 def test_without_a_record_little_above_chance_is_a_warning_and_no_verdict() -> None:
     told = warning(157, BALANCED, 10)
-    assert "accuracy is 15.7% on 1,000 images, little above guessing among 10 classes" in told
-    assert "below 32.5% (a quarter of the way from there to 100 %)" in told
+    assert "accuracy is 15.70 % on 1,000 images, little above guessing among 10 classes" in told
+    assert "below 32.50 % (a quarter of the way from there to 100 %)" in told
     assert "changes no verdict" in told
     assert judge(105)  # not shown to be above chance
 
@@ -72,8 +74,8 @@ def test_without_a_record_little_above_chance_is_a_warning_and_no_verdict() -> N
 def test_an_honest_network_on_data_without_a_record_is_believed() -> None:
     """92 % where one class holds 90 % of the images; 25 % on 100 classes."""
     skewed = np.array([0] * 900 + [1] * 100)
-    assert "the most frequent label among these 1,000 images (90.0%)" in warning(920, skewed, 2)
-    assert "guessing among 100 classes (1.0%)" in warning(250, np.arange(1000) % 100, 100)
+    assert "the most frequent label among these 1,000 images (90.00 %)" in warning(920, skewed, 2)
+    assert "guessing among 100 classes (1.00 %)" in warning(250, np.arange(1000) % 100, 100)
 
 
 def test_the_recorded_accuracy_counts_on_the_set_the_network_was_trained_on() -> None:
@@ -116,7 +118,7 @@ def test_warnings_say_what_is_odd() -> None:
     assert chance_warnings(BALANCED, BALANCED, 10) == []
     assert chance_warnings(BALANCED, None, 10) == []
     few = chance_warnings(np.zeros(5), np.array([0, 0, 1, 2, 3]), 10)[0]
-    assert "the most frequent label among these 5 images (40.0%)" in few
+    assert "the most frequent label among these 5 images (40.00 %)" in few
     assert (
         "better than guessing among 10 classes"
         in chance_warnings(BALANCED, (BALANCED + 1) % 10, 10)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikeproof.errors import UnsupportedError, list_problems
+from spikeproof.text import accuracy_text
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
@@ -63,13 +64,18 @@ def show_cost(console: Console, document: Row) -> None:
     images = f"on the {cost.samples:,} calibration images"
     if cost.accuracy is not None:
         console.say(
-            f"accuracy {images}: {cost.accuracy_trained:.2%} trained, "
-            f"{cost.accuracy_default:.2%} default profile, {cost.accuracy:.2%} {cost.profile}"
+            f"accuracy {images}: {_share(cost.accuracy_trained)} trained, "
+            f"{_share(cost.accuracy_default)} default profile, "
+            f"{_share(cost.accuracy)} {cost.profile}"
         )
     console.say(
-        f"same class as the trained network {images}: {cost.agreement_default:.2%} default "
-        f"profile, {cost.agreement:.2%} {cost.profile}"
+        f"same class as the trained network {images}: "
+        f"{_share(cost.agreement_default)} default profile, {_share(cost.agreement)} {cost.profile}"
     )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else accuracy_text(value)
 
 
 # --- limits of the chips -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 
 _PLAIN_EVERY = 5.0
 _SHOW_AFTER = 2.0
+_AT_ONCE = 1.0
+_FEWEST_REPORTS, _LEAST_SHARE, _STEADY = 3, 0.1, 1.3
+"""What an estimate needs: reports, share of the work, pace of the later half against all."""
 
 
 @dataclass
@@ -167,6 +171,7 @@ class _Watcher:
     def __init__(self, console: Console, title: str, unit: str) -> None:
         self.console, self.title, self.unit = console, title, unit
         self.start = self.last = time.monotonic()
+        self._pace = _Pace(self.start)
         self._bar: Any = None
         self._task: Any = None
         if console.rich is not None and not console.quiet:
@@ -175,17 +180,16 @@ class _Watcher:
     def update(self, done: int, total: int) -> None:
         if self.console.quiet or total <= 0:
             return
-        if self._bar is not None:
-            shown = time.monotonic() - self.start >= _SHOW_AFTER
-            said = self._done(done, total)
-            self._bar.update(self._task, completed=done, total=total, visible=shown, said=said)
-            return
         now = time.monotonic()
-        if now - self.last >= _PLAIN_EVERY:
+        left = self._pace.left(now, done, total)
+        said = self._done(done, total)
+        said += "" if left is None else f", about {duration(left)} left"
+        if self._bar is not None:
+            shown = now - self.start >= _SHOW_AFTER
+            self._bar.update(self._task, completed=done, total=total, visible=shown, said=said)
+        elif now - self.last >= _PLAIN_EVERY:
             self.last = now
-            self.console.progress(
-                f"{self.title}: {self._done(done, total)}{self._left(done, total)}"
-            )
+            self.console.progress(f"{self.title}: {said}")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -194,12 +198,6 @@ class _Watcher:
     def _done(self, done: int, total: int) -> str:
         return f"{done:,} of {total:,} {self.unit}" if self.unit else f"{100 * done // total} %"
 
-    def _left(self, done: int, total: int) -> str:
-        if done <= 0:
-            return ""
-        seconds = (time.monotonic() - self.start) * (total - done) / done
-        return f", about {duration(seconds)} left"
-
     def _open_bar(self) -> None:
         from rich import progress
 
@@ -207,12 +205,49 @@ class _Watcher:
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=30),
             progress.TextColumn("{task.fields[said]}"),
-            progress.TimeRemainingColumn(),
             console=self.console.rich,
             transient=True,
         )
         self._task = self._bar.add_task(self.title, total=None, visible=False, said="")
         self._bar.start()
+
+
+class _Pace:
+    """Estimate what is left from the recent pace, once there is evidence that it holds.
+
+    Work that a journal remembers is done at once and says nothing of the pace of the rest: the
+    count begins with what is done after the first second.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start, self._begun = start, (start, 0)
+        self._later: deque[tuple[float, int]] = deque()
+        self._reports = 0
+
+    def left(self, now: float, done: int, total: int) -> float | None:
+        """Return the seconds left at the pace of the later half of the time, or None.
+
+        None before a tenth of the work and three reports, and while the pace of the later half
+        and of all the time are further apart than a factor of 1.3: then neither can be believed.
+        """
+        if now - self._start < _AT_ONCE:
+            self._begun = now, done
+            return None
+        first, begun = self._begun
+        self._later = self._later or deque([self._begun])
+        self._later.append((now, done))
+        self._reports += 1
+        while self._later[1][0] <= (first + now) / 2:
+            self._later.popleft()
+        half, reached = self._later[0]
+        if self._reports < _FEWEST_REPORTS or done - begun < _LEAST_SHARE * (total - begun):
+            return None
+        if done <= reached:
+            return None
+        recent = (now - half) / (done - reached)
+        overall = (now - first) / (done - begun)
+        steady = max(recent, overall) <= _STEADY * min(recent, overall)
+        return recent * (total - done) if steady else None
 
 
 def wrapped(text: str, indent: int = 4) -> str:

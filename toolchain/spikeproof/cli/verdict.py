@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spikeproof.cli.console import Console
+from spikeproof.report import numbers as n
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
@@ -62,10 +63,10 @@ def _show_accuracy(console: Console, report: dict[str, Any]) -> None:
             (
                 row["samples"],
                 _perturbation(row),
-                _percent(row["clean_float_accuracy"]),
-                _percent(row["float_accuracy"]),
-                _percent(row["chip_accuracy"]),
-                _percent(row["difference"], sign=True),
+                _with_unit(n.accuracy(row["clean_float_accuracy"]), "%"),
+                _with_unit(n.accuracy(row["float_accuracy"]), "%"),
+                _with_unit(n.accuracy(row["chip_accuracy"]), "%"),
+                _with_unit(n.points(row["difference"]), "points"),
                 row["tost"],
             )
             for row in rows
@@ -79,7 +80,5 @@ def _perturbation(row: dict[str, Any]) -> str:
     return f"{name} ({row['bound']})" if row["bound"] else name
 
 
-def _percent(value: float | None, *, sign: bool = False) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:+.2f} %" if sign else f"{100 * value:.2f} %"
+def _with_unit(figure: str, unit: str) -> str:
+    return figure if figure == n.MISSING else f"{figure} {unit}"

@@ -11,7 +11,7 @@ from spikeproof.report.data import AccuracyData, AccuracyRow
 from spikeproof.report.facts import Fact
 from spikeproof.report.model import Report, as_report
 from spikeproof.report.summary import key_figures, kinds, warnings
-from spikeproof.report.tables import accuracy_notes, attack_name, share_digits
+from spikeproof.report.tables import accuracy_notes, attack_name
 from spikeproof.report.why import HELP, Explained, explain
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
@@ -71,24 +71,23 @@ def _known(r: Report) -> str:
 
 def _accuracy(r: Report) -> str:
     rows = r.data("V7", AccuracyData).rows
-    digits = share_digits(rows)
     head = [
         "| perturbation | 1/255 | images | trained % | chip % | difference (points) | TOST |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
     if not rows:
         return ""
-    table = "\n".join(head + [_row(row, digits) for row in rows])
+    table = "\n".join(head + [_row(row) for row in rows])
     return "\n\n".join([table, *map(_text, accuracy_notes(rows))])
 
 
-def _row(row: AccuracyRow, digits: int) -> str:
+def _row(row: AccuracyRow) -> str:
     cells = (
         _text(attack_name(row)),
         n.anything(row.strength),
         n.integer(row.samples),
-        n.percent(row.float_accuracy, digits),
-        n.percent(row.chip_accuracy, digits),
+        n.accuracy(row.float_accuracy),
+        n.accuracy(row.chip_accuracy),
         f"{n.points(row.difference)} {n.interval(row.ci, n.points)}",
         row.tost,
     )

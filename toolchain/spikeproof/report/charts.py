@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from spikeproof.report.data import AccuracyRow
-from spikeproof.report.numbers import finite, interval, percent, points
+from spikeproof.report.numbers import accuracy, finite, interval, points
 from spikeproof.report.svg import (
     Plot,
     Point,
@@ -18,15 +18,17 @@ from spikeproof.report.svg import (
     group,
     line,
     path,
+    text,
 )
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One drawing and the caption above it."""
+    """One drawing, the caption above it and what the reader must know below the caption."""
 
     caption: str
     svg: Markup
+    note: str = ""
 
 
 def accuracy_curves(rows: Sequence[AccuracyRow]) -> list[Chart]:
@@ -87,12 +89,13 @@ def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
     step = 10 if high - low > 12 else 5
     floor = max(0.0, step * ((low - 0.5) // step))
     ceiling = min(100.0, step * -((-high - 0.5) // step))
-    return Scale(floor, max(ceiling, floor + step), 190, 14)
+    return Scale(floor, max(ceiling, floor + step), 204, 28)
 
 
 def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Plot) -> Chart:
     strengths = sorted({s for r in rows if (s := finite(r.strength)) is not None})
     body = [
+        text(4, 10, plot.y.label("accuracy, %"), "label"),
         plot.grid(),
         plot.base(
             strengths if len(strengths) <= 8 else plot.x.ticks(6), plot.x.label("strength, 1/255")
@@ -101,14 +104,13 @@ def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Pl
     for name, shift in (("chip", 3.0), ("float", -3.0)):
         body.append(_accuracy_line(name, shift, rows, plot))
     told = "; ".join(
-        f"at {_strength(r)} trained {percent(r.float_accuracy)} %, "
-        f"chip {percent(r.chip_accuracy)} %"
+        f"at {_strength(r)} trained {accuracy(r.float_accuracy)} %, "
+        f"chip {accuracy(r.chip_accuracy)} %"
         for r in rows
     )
     title = f"Accuracy under {family}: trained network and chip network"
-    note = rows[-1].bound_note
-    caption = f"{family} ({note})" if note else family
-    return Chart(caption, figure(key, title, told, (320, 228), Markup("").join(body)))
+    svg = figure(key, title, told, (320, 242), Markup("").join(body))
+    return Chart(family, svg, rows[-1].bound_note)
 
 
 def _strength(row: AccuracyRow) -> str:

@@ -53,7 +53,7 @@ def _rows_chart(
 
 
 def flip_rows(layers: Sequence[ErrorLayer], silent: Collection[str] = ()) -> Chart | None:
-    """Draw per layer the share of spikes that flip, by itself and with all layers before it.
+    """Draw per layer the share of states that flip, by itself and with all layers before it.
 
     Layers in ``silent`` fire no spikes and are left out.
     """
@@ -77,7 +77,7 @@ def flip_rows(layers: Sequence[ErrorLayer], silent: Collection[str] = ()) -> Cha
     )
     caption = "Spikes that flip, per layer"
     svg = _rows_chart(
-        "flips", caption, rows, ("hollow-ink", "full-ink"), "% of spikes", False, told
+        "flips", caption, rows, ("hollow-ink", "full-ink"), "% of states", False, told
     )
     return Chart(caption, svg)
 

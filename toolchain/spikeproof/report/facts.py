@@ -147,7 +147,7 @@ def _errors(report: Report, _: Check) -> list[Fact]:
         *counted,
         Fact(
             n.rate(worst.accumulated.flip_rate),
-            f"of spikes flip at most ({worst.name})",
+            f"of states flip in {worst.name}, the most of all layers",
             f"V4.data.layers.{found}.accumulated.flip_rate",
             "%",
         ),

@@ -160,5 +160,15 @@ def _flat(value: object, prefix: str = "") -> dict[str, str]:
         return flat
     if value is None and not prefix:
         return {}
+    return {prefix or "value": _quoted(value)}
+
+
+def _quoted(value: object) -> str:
+    """Write a setting out in words: lists by commas, records by semicolons."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_quoted(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        apart = "; " if any(isinstance(v, dict) for v in value) else ", "
+        return apart.join(map(_quoted, value)) or n.MISSING
     # A seed or a setting is quoted as it was given: 20250101 is no count to be grouped.
-    return {prefix or "value": value if isinstance(value, str) else json.dumps(value)}
+    return value if isinstance(value, str) else json.dumps(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from spikeproof.text import accuracy_figure
+
 MISSING = "\N{EN DASH}"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -66,6 +68,12 @@ def percent(value: float | None, digits: int = 1) -> str:
     """Format a fraction as a bare percentage (the unit stands in the column head)."""
     number = finite(value)
     return fixed(None if number is None else 100 * number, digits)
+
+
+def accuracy(value: float | None) -> str:
+    """Format an accuracy as a bare percentage, as it stands everywhere."""
+    number = finite(value)
+    return MISSING if number is None else accuracy_figure(number)
 
 
 def rate(value: float | None) -> str:

@@ -50,11 +50,6 @@ def lines(cells: Sequence[tuple[str, ...]]) -> tuple[Line, ...]:
     return tuple(Line(c) for c in cells)
 
 
-def share_digits(rows: Sequence[AccuracyRow]) -> int:
-    """Return the decimals an accuracy in percent deserves at these sample counts."""
-    return 2 if max((r.samples or 0 for r in rows), default=0) > 1000 else 1
-
-
 def attack_name(row: AccuracyRow) -> str:
     """Return the perturbation, and beside an attack that its accuracy is no more than a bound."""
     return f"{row.perturbation} ({row.bound_note})" if row.bound_note else row.perturbation
@@ -74,7 +69,7 @@ def accuracy_notes(rows: Sequence[AccuracyRow]) -> list[str]:
 def accuracy_table(report: Report) -> Table:
     """Compare accuracies before and after, one row per perturbation and strength."""
     rows = report.data("V7", AccuracyData).rows
-    digits, scale = share_digits(rows), forest_scale(rows)
+    scale = forest_scale(rows)
     head = (
         Head("perturbation", "name"),
         Head("strength", unit="1/255"),
@@ -94,10 +89,7 @@ def accuracy_table(report: Report) -> Table:
             attack_name(r),
             n.anything(r.strength),
             n.integer(r.samples),
-            *(
-                n.percent(share, digits)
-                for share in (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)
-            ),
+            *map(n.accuracy, (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)),
             n.points(r.difference),
             n.interval(r.ci, n.points),
             forest(f"forest-{i}", r, scale),
@@ -198,7 +190,15 @@ def check_table(report: Report) -> Table:
 
 
 def _figures(check: Check) -> str:
-    told = (f"{k.replace('_', ' ')} {_brief(n.anything(v))}" for k, v in check.figures.items())
+    """Write out all figures; two engines that were compared become one sentence."""
+    figures = dict(check.figures)
+    told = []
+    if figures.get("engine") and figures.get("reference") == "reference":
+        del figures["reference"]
+        told.append(f"Compared: {figures.pop('engine')} against the reference simulator")
+        if "compared" in figures:
+            figures = {"values": figures.pop("compared"), **figures}
+    told += [f"{k.replace('_', ' ')} {_brief(n.anything(v))}" for k, v in figures.items()]
     return ", ".join(told) or n.MISSING
 
 

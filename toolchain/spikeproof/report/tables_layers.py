@@ -92,7 +92,7 @@ def divergence_table(report: Report) -> Table:
         values = p.values or {}
         rows.append(
             (
-                f"{p.source} → {p.target}",
+                f"{_stage(p.source)} → {_stage(p.target)}",
                 place,
                 n.integer(p.sample),
                 _exact(values.get("from")),
@@ -104,6 +104,11 @@ def divergence_table(report: Report) -> Table:
     return Table(
         "Where two stages first differ (images and steps counted from 0)", head, lines(rows)
     )
+
+
+def _stage(name: str) -> str:
+    """Return the one name of a stage: the reference simulator runs the chip network."""
+    return "chip" if name == "reference" else name
 
 
 def _exact(value: object) -> str:
@@ -119,7 +124,7 @@ def error_table(report: Report) -> Table:
     head = (
         Head("layer", "name"),
         Head("the layer receives", "text"),
-        Head("spikes that flip", unit="%"),
+        Head("spikes that flip", unit="% of states"),
         Head("SQNR", unit="dB"),
         Head("|Δv| median", unit="θ"),
         Head("99 %", unit="θ"),

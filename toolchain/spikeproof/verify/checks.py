@@ -11,6 +11,7 @@ import numpy as np
 from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason, rounded, worst_first
+from spikeproof.text import accuracy_text
 from spikeproof.verify.accuracy import row_name
 from spikeproof.verify.verdict import Verdict, combine
 
@@ -467,8 +468,8 @@ def accuracy_check(rows: list[Json], reasons: list[Reason], shown: Json | None =
         "Accuracy is the same, on clean and on perturbed images",
         "tested",
         verdict,
-        f"Clean accuracy {_percent(clean['float_accuracy'])} before and "
-        f"{_percent(clean['chip_accuracy'])} after; the largest difference is "
+        f"Clean accuracy {accuracy_text(clean['float_accuracy'])} before and "
+        f"{accuracy_text(clean['chip_accuracy'])} after; the largest difference is "
         f"{100 * worst['difference']:+.2f} points "
         f"({worst['perturbation']}, strength {worst['strength']:g}/255)."
         + (
@@ -513,10 +514,12 @@ def _about_attacks(rows: list[Json]) -> str:
     if masked:
         row = max(masked, key=lambda r: abs(np.subtract(*r["estimators"].values())))
         told = {e.name: e.told for e in (*WEAK.members, WEAK.control)}
-        shares = " and ".join(f"{v:.1%} ({told.get(k, k)})" for k, v in row["estimators"].items())
+        shares = " and ".join(
+            f"{accuracy_text(v)} ({told.get(k, k)})" for k, v in row["estimators"].items()
+        )
         text += (
             f" Gradient masking suspected: under {row_name(row)}, on {row['compared']} images, the "
-            f"same attack leaves {shares} (McNemar's exact test). What "
+            f"same attack leaves {shares}, which differ by McNemar's exact test. What "
             "misleads one attack may mislead all of these, so the network may be far weaker than "
             "the figures say."
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spikeproof.io.known import DataRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import Reason
+from spikeproof.text import ACCURACY_DECIMALS, accuracy_text
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import Supply, images_needed, more_images
 from spikeproof.verify.responses import CLEAN
@@ -124,6 +125,7 @@ def _at_chance(
         perturbation=CLEAN,
         criterion=f"{_CRITERION} (against {_guess(chance, total, expected.classes)})",
         value=100 * share,
+        decimals=ACCURACY_DECIMALS,
         relation="more than",
         limit=100 * chance,
         unit="%",
@@ -146,12 +148,14 @@ def _low_warning(right: int, total: int, floor: float, chance: float, expected: 
     told = expected.trained.accuracy
     rule = "a quarter of the way from there to 100 %"
     if told is not None and told - SLACK <= floor:
-        rule = f"{100 * SLACK:g} points below the {told:.1%} recorded when it was trained"
+        rule = (
+            f"{100 * SLACK:g} points below the {accuracy_text(told)} recorded when it was trained"
+        )
     return (
-        f"accuracy is {right / total:.1%} on {total:,} images, little above "
-        f"{_guess(chance, total, expected.classes)} ({chance:.1%}); nothing is recorded for these "
-        f"data, so this changes no verdict, but below {floor:.1%} ({rule}) check that images, "
-        "labels and their order are those the network was trained on"
+        f"accuracy is {accuracy_text(right / total)} on {total:,} images, little above "
+        f"{_guess(chance, total, expected.classes)} ({accuracy_text(chance)}); nothing is "
+        f"recorded for these data, so this changes no verdict, but below {accuracy_text(floor)} "
+        f"({rule}) check that images, labels and their order are those the network was trained on"
     )
 
 
@@ -159,7 +163,7 @@ def _too_low(
     right: int, total: int, floor: float, recorded: float, expected: Expectation
 ) -> Reason:
     against = (
-        f"when trained it was {100 * recorded:.1f} % on held-out images; {100 * SLACK:g} points "
+        f"when trained it was {accuracy_text(recorded)} on held-out images; {100 * SLACK:g} points "
         "less are still believed"
     )
     return Reason(
@@ -167,6 +171,7 @@ def _too_low(
         criterion=f"{_CRITERION} ({against})",
         perturbation=CLEAN,
         value=100 * right / total,
+        decimals=ACCURACY_DECIMALS,
         relation="at least",
         limit=100 * floor,
         unit="%",
@@ -222,9 +227,9 @@ def chance_warnings(
     if above_chance(right, total, chance) is Verdict.PASS:
         return []
     return [
-        f"accuracy{what} is {right / total:.1%} on {total:,} images: that is not shown to be "
-        f"better than {_guess(chance, total, classes)} ({chance:.1%}); are these the data this "
-        "network was trained for?"
+        f"accuracy{what} is {accuracy_text(right / total)} on {total:,} images: that is not shown "
+        f"to be better than {_guess(chance, total, classes)} ({accuracy_text(chance)}); are these "
+        "the data this network was trained for?"
     ]
 
 

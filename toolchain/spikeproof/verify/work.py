@@ -46,14 +46,14 @@ from spikeproof.verify.stages import Membrane, Stages, float_membranes, run_stag
 Json = dict[str, Any]
 Images = NDArray[np.uint8]
 _COST = {
-    "ranges": 1000,
-    "rounding": 3000,
-    "exact": 5000,
-    "ties": 3000,
-    "stages": 3000,
-    "boundary": 1000,
+    "ranges": 300,
+    "rounding": 1700,
+    "exact": 4000,
+    "ties": 12000,
+    "stages": 7000,
+    "boundary": 800,
 }
-"""Rough milliseconds, so that progress runs evenly."""
+"""Rough milliseconds, so that progress runs evenly: as in the journal of ``spikeproof demo``."""
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
 
 

@@ -15,6 +15,7 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.options import WORKERS_HELP, Cluster, Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs, run_files
 from spikeproof.errors import InputError
+from spikeproof.text import accuracy_text
 
 if TYPE_CHECKING:
     from spikeproof.engines.trace import Engine
@@ -203,7 +204,7 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
         "seconds": round(seconds, 3),
     }
     show_predictions(console, document)
-    correct = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
+    correct = "" if accuracy is None else f", accuracy {accuracy_text(accuracy)}"
     console.say(f"{len(samples):,} samples on {options.engine} in {seconds:.1f} s{correct}")
     if found.earlier:
         console.say(f"{found.earlier} of {found.batches} batches were taken from {options.journal}")

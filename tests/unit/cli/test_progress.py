@@ -1,0 +1,98 @@
+"""An estimate of the time left is shown when there is evidence for it, and holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from spikeproof.cli.console import Console
+
+Reports = Sequence[tuple[float, int]]
+QUICK: Reports = (
+    (2.0, 3),
+    (6.0, 11),
+    (18.4, 32),
+    (25.3, 44),
+    (31.3, 53),
+    (37.6, 61),
+    (42.2, 68),
+    (48.4, 79),
+    (54.1, 92),
+    (56.8, 100),
+)
+"""Seconds, from the journal of the demo, and per cent done, by the costs in verify/work.py."""
+
+
+@pytest.fixture
+def estimates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Return what a stage with these (seconds, per cent done) says is left, by seconds."""
+
+    def watch(reports: Reports) -> dict[float, float | None]:
+        clock = SimpleNamespace(now=0.0)
+        timer = SimpleNamespace(monotonic=lambda: clock.now)
+        monkeypatch.setattr("spikeproof.cli.console.time", timer)
+        found: dict[float, float | None] = {}
+        with Console().stage("Working") as progress:
+            for clock.now, done in reports:
+                progress(done, 100)
+                line = capsys.readouterr().err
+                if line:
+                    _, _, left = line.partition(", about ")
+                    found[clock.now] = _seconds(left) if left else None
+        return found
+
+    return watch
+
+
+def _seconds(told: str) -> float:
+    value, unit, _ = told.split()
+    return float(value) * {"s": 1, "min": 60}[unit]
+
+
+def test_steady_work_is_estimated_after_three_reports(estimates) -> None:
+    found = estimates([(6.0 * k, 10 * k) for k in range(1, 11)])
+    assert found.pop(6.0) is None
+    assert found.pop(12.0) is None
+    assert found == {6.0 * k: 60 - 6.0 * k for k in range(3, 11)}
+
+
+def test_nothing_is_estimated_from_one_report(estimates) -> None:
+    """One of four kernels compiled was told as 21 s left; all were done two seconds later."""
+    assert estimates([(5.5, 25), (6.0, 100)]) == {5.5: None}
+
+
+def test_the_demos_estimates_hold(estimates) -> None:
+    """25 s left became 53 s left while the work went on: one piece of 12 s counted for 3."""
+    found = estimates(QUICK)
+    assert found[6.0] is None
+    assert len(found) == 7
+    told = [left for left in found.values() if left is not None]
+    assert told == sorted(told, reverse=True)
+    for now in list(found)[1:]:
+        assert found[now] == pytest.approx(QUICK[-1][0] - now, abs=7)
+
+
+def test_uneven_work_gets_no_estimate_until_it_is_even(estimates) -> None:
+    found = estimates([(6.0, 19), (18.0, 25), (26.0, 32), (32.0, 42)])
+    assert found == dict.fromkeys((6.0, 18.0, 26.0, 32.0))
+
+
+def test_work_taken_from_a_journal_is_no_evidence_of_pace(estimates) -> None:
+    found = estimates([(0.1, 50), *((10.0 * k, 50 + 5 * k) for k in range(1, 11))])
+    assert found[10.0] is None
+    assert found[30.0] == pytest.approx(70, abs=1)
+    assert found[90.0] == pytest.approx(10, abs=1)
+
+
+def test_estimates_follow_work_that_becomes_slower(estimates) -> None:
+    """The pace of the first fifth says nothing once the rest goes ten times as slowly."""
+    fast = [(2.0 * k, 4 * k) for k in range(1, 6)]
+    slow = [(10 + 5.0 * k, 20 + k) for k in range(1, 81)]
+    found = estimates([*fast, *slow])
+    assert found[20.0] is None
+    for now, left in found.items():
+        if now > 150 and left is not None:
+            assert left == pytest.approx(410 - now, rel=0.15, abs=30)
+    assert found[400.0] == 10
