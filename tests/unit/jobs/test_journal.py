@@ -68,7 +68,7 @@ def test_the_audit_reads_the_file_anew(tmp_path: Path) -> None:
 def test_changes_of_a_base_are_named_with_both_values() -> None:
     new = {"bundle": "c" * 64, "config": {"seed": 1}, "more": None}
     assert list_changes(BASE, new) == [
-        'bundle was "bbbbbbbbbbbb…, is "cccccccccccc…',
+        'bundle was "bbbbbbbbbbbb…", is "cccccccccccc…"',
         "config.seed was 0, is 1",
     ]
 

@@ -242,7 +242,7 @@ class _Pace:
         half, reached = self._later[0]
         if self._reports < _FEWEST_REPORTS or done - begun < _LEAST_SHARE * (total - begun):
             return None
-        if done <= reached:
+        if done <= reached or done >= total:
             return None
         recent = (now - half) / (done - reached)
         overall = (now - first) / (done - begun)

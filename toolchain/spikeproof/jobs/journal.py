@@ -218,7 +218,9 @@ def list_changes(old: Json, new: Json, prefix: str = "") -> list[str]:
 
 def _brief(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 20 else f"{text[:13]}…"
+    if len(text) <= 20:
+        return text
+    return f"{text[:13]}…" + '"' * text.startswith('"')
 
 
 def _result(line: bytes) -> Json | None:
