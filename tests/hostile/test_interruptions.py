@@ -180,6 +180,35 @@ def temporary_files(folder: Path) -> list[Path]:
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+EARLY = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == sys.argv[-1]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from spikeproof.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["spikeproof.cli.app", "spikeproof.cli.commands"])
+def test_ctrl_c_while_the_command_line_is_imported_ends_with_one_line(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, "demo", "--json", module],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "interrupted" in done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 2
+
+
 @pytest.mark.parametrize("sent", STOPPING)
 def test_ctrl_c_and_its_like_during_convert(
     sent: signal.Signals, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -205,3 +206,54 @@ def test_a_file_without_x_is_named_for_what_it_holds(tmp_path: Path) -> None:
     ) as caught:
         open_samples(tmp_path / "a.npz", (1, 2, 2))
     assert "x=images" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_idx_file_is_named_and_the_way_to_go_works(
+    folder: bool, packed: bool, tmp_path: Path
+) -> None:
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    raw = b"\0\0\x08\x03" + np.array(images.shape, ">u4").tobytes() + images.tobytes()
+    path = tmp_path / ("t-images-idx3-ubyte.gz" if packed else "t-images-idx3-ubyte")
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    with pytest.raises(InputError, match="IDX file") as caught:
+        open_samples(tmp_path if folder else path, (1, 3, 4))
+    assert "x=read_idx(images)[:, None]" in str(caught.value.hint)
+    assert "read_idx from spikeproof_models.datasets" in str(caught.value.hint)
+
+    from spikeproof_models.datasets import read_idx
+
+    np.savez(tmp_path / "d.npz", x=read_idx(path)[:, None])
+    assert (open_samples(tmp_path / "d.npz", (1, 3, 4)).read(0, 2)[:, 0] == images).all()
+
+
+def test_a_folder_without_arrays_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder without x\.npy"):
+        open_samples(tmp_path, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "way"),
+    [
+        ((5, 3, 4), (1, 3, 4), "x[:, None]"),
+        ((5, 3, 4, 2), (2, 3, 4), "x.transpose(0, 3, 1, 2)"),
+        ((5, 24), (2, 3, 4), "x.reshape(-1, 2, 3, 4)"),
+        ((2, 3, 4), (2, 3, 4), "x[None]"),
+        ((5, 7, 7, 7), (2, 3, 4), None),
+        ((0, 24), (2, 3, 4), None),
+    ],
+)
+def test_the_hint_for_another_shape_leads_to_the_right_one(
+    found: tuple[int, ...], expected: tuple[int, ...], way: str | None, tmp_path: Path
+) -> None:
+    x = np.zeros(found, np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match="has shape") as caught:
+        open_samples(tmp_path / "x.npy", expected)
+    if way is None:
+        assert caught.value.hint is None
+        return
+    assert way in str(caught.value.hint)
+    np.save(tmp_path / "x.npy", eval(way, {"x": x}))
+    open_samples(tmp_path / "x.npy", expected)

@@ -116,9 +116,7 @@ def _guarded(args: list[str]) -> int:
         _report_error(args, str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        text = "interrupted; nothing half-written; run the same command again to resume"
-        _report_error(args, text, "Interrupted", INTERRUPTED)
-        return INTERRUPTED
+        return report_interruption(args)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -128,6 +126,13 @@ def _guarded(args: list[str]) -> int:
     except Exception as error:
         return _unexpected(args, error)
     return code
+
+
+def report_interruption(args: list[str]) -> int:
+    """Say that the command was interrupted, and return the exit code."""
+    text = "interrupted; nothing half-written; run the same command again to resume"
+    _report_error(args, text, "Interrupted", INTERRUPTED)
+    return INTERRUPTED
 
 
 def _system_problem(args: list[str], error: OSError) -> int:

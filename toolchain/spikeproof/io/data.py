@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,7 +140,27 @@ def as_uint8(
 def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
     """Raise InputError unless this is the shape of at least one sample of the expected form."""
     if len(found) != 1 + len(expected) or found[1:] != expected or found[0] == 0:
-        raise InputError(f"has shape {found}, expected (N, {str(expected)[1:]}", where=f"{path}: x")
+        raise InputError(
+            f"has shape {found}, expected (N, {str(expected)[1:]}",
+            where=f"{path}: x",
+            hint=_shape_hint(found, expected),
+        )
+
+
+def _shape_hint(found: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """Say how to bring an array into shape where its axes tell; nothing where they do not."""
+    if len(expected) != 3 or not found or found[0] == 0:
+        return None
+    channels, *size = expected
+    if channels == 1 and found[1:] == tuple(size):
+        return "The axis of channels is missing: x[:, None] adds it."
+    if found[1:] == (*size, channels):
+        return "The channels come last: x.transpose(0, 3, 1, 2) puts them before height and width."
+    if found == expected:
+        return "This is one image: x[None] makes it a set of one."
+    if found[1:] == (math.prod(expected),):
+        return f"The images are flat: x.reshape(-1, {', '.join(map(str, expected))}) unfolds them."
+    return None
 
 
 def _is_binary(x: Array) -> bool:

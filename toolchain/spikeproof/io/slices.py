@@ -36,6 +36,13 @@ _LABEL_BYTES = 16
 _LIMIT_RECOGNISED = 1 << 28
 """Bytes: larger than any set we know; reading one twice would cost more than its name is worth."""
 _HINT = "Write it with numpy.savez(path, x=images, y=labels); objects are refused."
+_IDX_HINT = (
+    "Write it as .npz: numpy.savez(path, x=read_idx(images)[:, None], y=read_idx(labels)), with "
+    "read_idx from spikeproof_models.datasets."
+)
+_IDX = b"\0\0\x08"
+"""How the files of MNIST begin, and those of sets in its form: unsigned bytes."""
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +138,20 @@ def _which(start: int, stop: int, count: int) -> str:
 def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
     try:
         if path.is_dir():
+            _check_folder(path)
             labels = path / "y.npy"
             y = np.array(_map_npy(labels)) if labels.exists() else None
             return _map_npy(path / "x.npy"), y
         if not path.is_file():
             found = "is a pipe or a device, not a file" if path.exists() else "No such file"
             raise InputError(f"cannot be read: {found}", where=str(path), hint="Check the path.")
-        return (_map_npy(path), None) if _is_npy(path) else _open_npz(path, expected)
+        with path.open("rb") as file:
+            start = file.read(6)
+        if start == b"\x93NUMPY":
+            return _map_npy(path), None
+        if start.startswith((_IDX, _GZIP)):
+            raise _no_arrays(path, start)
+        return _open_npz(path, expected)
     except InputError:
         raise
     except Exception as error:
@@ -154,9 +168,24 @@ def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
         ) from error
 
 
-def _is_npy(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6) == b"\x93NUMPY"
+def _check_folder(path: Path) -> None:
+    """Raise InputError if a folder holds no x.npy; one of IDX files is named for what it is."""
+    if (path / "x.npy").exists():
+        return
+    if any(path.glob("*-ubyte")) or any(path.glob("*-ubyte.gz")):
+        raise InputError("is a folder of IDX files", where=str(path), hint=_IDX_HINT)
+    raise InputError(
+        "is a folder without x.npy",
+        where=str(path),
+        hint="Write images to x.npy in it, labels to y.npy; or give an .npz or .npy file.",
+    )
+
+
+def _no_arrays(path: Path, start: bytes) -> InputError:
+    """Say what an IDX file or a gzip archive is, and the way to go."""
+    if start.startswith(_IDX) or path.name.endswith("-ubyte.gz"):
+        return InputError("is an IDX file", where=str(path), hint=_IDX_HINT)
+    return InputError("is a gzip archive", where=str(path), hint="Unpack it first.")
 
 
 def _map_npy(path: Path) -> Array:
