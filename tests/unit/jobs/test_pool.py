@@ -52,6 +52,21 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path) -> None:
     assert (tmp_path / "mark").exists()
 
 
+def test_ctrl_c_in_a_terminal_reaches_no_worker_also_none_that_replaces_another(
+    tmp_path: Path,
+) -> None:
+    def work(_: Any, i: int, mark: Path) -> Any:
+        if i == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    items = [Item(f"item {i}", work, (i, tmp_path / "mark")) for i in range(6)]
+    with Pool(2) as pool:
+        assert results(pool, items) == [True] * 6
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_an_item_that_always_kills_its_worker_is_named() -> None:
     def work(_: Any, i: int) -> Any:
         if i == 4:

@@ -18,6 +18,7 @@ from spikeproof.fuzz.case import check_engine, run_reference
 from spikeproof.fuzz.draw.nasty import count_events, draw_case
 from spikeproof.fuzz.shrink.search import SECONDS
 from spikeproof.fuzz.tally import REPRODUCTIONS, Campaign, Row, Writer
+from spikeproof.jobs.local import children_without_ctrl_c
 
 Json = dict[str, Any]
 BATCH = 40
@@ -103,7 +104,9 @@ def _rows(
     import joblib
 
     jobs = (joblib.delayed(run_batch)(seed, batch, engines) for batch in batches)
-    yield from joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+    with children_without_ctrl_c():
+        results = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+    yield from results
 
 
 def run_batch(seed: int, indices: Sequence[int], engines: Sequence[Engine]) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -95,7 +96,8 @@ class LocalProcesses:
             warnings.filterwarnings("ignore", message=_HARMLESS)
             with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=self._inner):
                 parallel = Parallel(return_as="generator_unordered", batch_size=1, max_nbytes=None)
-                results = parallel(call(make_task(i, it), str(path), parent) for i, it in items)
+                with children_without_ctrl_c():
+                    results = parallel(call(make_task(i, it), str(path), parent) for i, it in items)
             yield from closing(results)
 
     def close(self) -> None:
@@ -122,6 +124,20 @@ def _shared_file(shared: Any) -> Iterator[Path]:
                 hint="Free space, or set TMPDIR to another place.",
             ) from error
         yield path
+
+
+@contextlib.contextmanager
+def children_without_ctrl_c() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach; it waits for the end of the block here.
+
+    A terminal sends it to all processes of a command. Only the first is to end: it ends the others,
+    while a worker that is just starting would print a traceback of its own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def closing(results: Any) -> Iterator[Any]:
