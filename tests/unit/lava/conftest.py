@@ -16,6 +16,9 @@ import pytest
 
 from spikeproof.ir import chip
 
+_PATIENCE = 120
+"""Seconds after which a test gives up waiting for what takes one or two on an idle machine."""
+
 
 def _network(timesteps: int = 3) -> chip.ChipNetwork:
     rng = np.random.default_rng(5)
@@ -70,11 +73,11 @@ def private_temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 @pytest.fixture
 def leftovers() -> Callable[[Path, int], list[str]]:
-    """List what a run in a folder, started by a process, has not cleaned up after 5 s at most."""
+    """List what a run in a folder, started by a process, never cleans up."""
 
     def look(folder: Path, pid: int) -> list[str]:
         found: list[str] = []
-        end = time.monotonic() + 5
+        end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             found = [*_processes(folder), *_memory(pid), *map(str, folder.glob("spikeproof-*"))]
             if not found:
@@ -104,30 +107,32 @@ def _memory(pid: int) -> list[str]:
 
 @pytest.fixture
 def long_run(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start a process that runs Lava for a long time; return it once Lava's memory exists."""
+    """Start a process that runs Lava for a long time; return it once Lava has run a sample."""
+    running = tmp_path / "running"
     script = tmp_path / "long_run.py"
     script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np, conftest\n"
         "from spikeproof_lava.run import Task, run_many\n"
         "x = np.zeros((100_000, 1, 4, 4), np.uint8)\n"
-        "run_many([Task(conftest._network(), x)])\n"
+        "running = pathlib.Path(sys.argv[2])\n"
+        "run_many([Task(conftest._network(), x)], progress=lambda *_: running.touch())\n"
     )
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, str(script), str(Path(__file__).parent)],
+            [sys.executable, str(script), str(Path(__file__).parent), str(running)],
             env={**os.environ, "TMPDIR": str(tmp_path)},
             stderr=subprocess.PIPE,
         )
         started.append(process)
-        end = time.monotonic() + 30
-        while not _memory(process.pid):
+        end = time.monotonic() + _PATIENCE
+        while not running.exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, "Lava did not start"
             time.sleep(0.05)
-        time.sleep(0.3)  # let the step loop begin
+        assert _memory(process.pid)
         return process
 
     yield start

@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def children_without_ctrl_c() -> Iterator[None]:
     A terminal sends it to all processes of a command. Only the first is to end: it ends the others,
     while a worker that is just starting would print a traceback of its own.
     """
+    resource_tracker.ensure_running()  # now: starting it later would let the signal in again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
