@@ -57,9 +57,9 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(tmp_path: Path) -> None:
 WORKERS_AND_CTRL_C = """
 import os, signal, sys
 from pathlib import Path
-from spikeproof.work.items import Item
-from spikeproof.work.pool import Pool
-from spikeproof.work.runner import Runner
+from spikeproof.jobs.items import Item
+from spikeproof.jobs.pool import Pool
+from spikeproof.jobs.runner import Runner
 
 def is_deaf():
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
