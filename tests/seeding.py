@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from spikeproof.certify import ranges
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.document.values import dump
 from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
-from spikeproof.verify import checks as ck
-from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks import divergence, overflow, steps
+from spikeproof.verify.checks.bit_exact import EngineComparisons
+from spikeproof.verify.checks.overflow import judge_certificate
 from spikeproof.verify.config import StageLimits
-from spikeproof.verify.layer_errors import widest_gaps
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.rounding import check_rounding
+from spikeproof.verify.staged import Staged, widest_gaps
 from spikeproof.verify.stages import rebuild_stages, run_stages
+from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
 Images = NDArray[np.uint8]
@@ -111,15 +114,17 @@ def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[
     runs = run_stages(stages, x)
     relations = check_stages(stages, runs, LIMITS)
     rounding = check_rounding(stages, made.x[:CALIBRATION] if calibrated else None, x)
-    item = {"relations": relations, "gaps": widest_gaps(runs.folded, runs.local_folded)}
+    gaps = widest_gaps(runs.folded, runs.local_folded)
+    item = Staged(samples=len(x), relations=relations, errors=[], gaps=gaps, pairs=[])
     rows = [relations[0], rounding, *relations[1:]]
     layers = judge_certificate(made.network, stages.claims, certify or ranges.certify_ranges)
+    engines = EngineComparisons(samples=0, engines=[])
     found = [
-        ck.stages_check(rows, {"engines": []}, "pass", len(x)),
-        ck.divergence_check([], item, rounding),
-        ck.ranges_check(layers),
+        steps.CHECK.check(steps.steps_outcome(rows, engines, Verdict.PASS, len(x))),
+        divergence.CHECK.check(divergence.divergence_outcome([], item, rounding)),
+        overflow.CHECK.check(overflow.ranges_outcome(layers)),
     ]
-    return {check["id"]: check for check in found}
+    return {check.id: dump(check) for check in found}
 
 
 def named(check: Json) -> set[tuple[str, str]]:

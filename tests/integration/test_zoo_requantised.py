@@ -14,8 +14,8 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.verify.certificate import judge_certificate
-from spikeproof.verify.checks import ranges_check, rounding_reasons
+from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
+from spikeproof.verify.checks.steps import rounding_reasons
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import rebuild_stages
 
@@ -47,13 +47,13 @@ def test_shipped_network_passes_with_its_calibration_images_and_never_fails_with
 ) -> None:
     made = _convert(name, ConvertOptions(**settings), 128)
     row = _rounding(made, calibrated=True)
-    assert row["verdict"] == "pass", rounding_reasons(row)
-    compensated = {x["layer"] for x in row["layers"] if x["rounding"] == "compensated"}
+    assert row.verdict == "pass", rounding_reasons(row)
+    compensated = {x.layer for x in row.rounded if x.rounding == "compensated"}
     row = _rounding(made, calibrated=False)
-    assert row["verdict"] == ("inconclusive" if compensated else "pass"), rounding_reasons(row)
+    assert row.verdict == ("inconclusive" if compensated else "pass"), rounding_reasons(row)
     assert {r.layer for r in rounding_reasons(row)} == compensated
     claims = {row["layer"]: row for row in made.record["table"]}
-    assert ranges_check(judge_certificate(made.network, claims))["verdict"] == "pass"
+    assert ranges_outcome(judge_certificate(made.network, claims)).verdict == "pass"
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -62,7 +62,7 @@ def test_one_per_cent_of_flipped_signs_fails_and_names_the_layer(calibrated: boo
     weight = made.layer("l3").synapse.weight  # type: ignore[union-attr]
     assert weight.size == 301_056
     row = _rounding(made.with_weights("l3", flipped(0.01)), calibrated=calibrated)
-    assert row["verdict"] == "fail"
+    assert row.verdict == "fail"
     assert {r.layer for r in rounding_reasons(row) if r.verdict == "fail"} == {"l3"}
 
 
@@ -80,8 +80,8 @@ def test_smallest_signs_flipped_and_a_bias_moved_never_pass() -> None:
         return changed
 
     flipped_signs = made.with_weights("l3", smallest_signs)
-    assert _rounding(flipped_signs, calibrated=True)["verdict"] == "fail"
-    assert _rounding(flipped_signs, calibrated=False)["verdict"] == "inconclusive"
+    assert _rounding(flipped_signs, calibrated=True).verdict == "fail"
+    assert _rounding(flipped_signs, calibrated=False).verdict == "inconclusive"
 
     def moved(neuron: Any) -> Any:
         bias = np.asarray(neuron.bias).copy()
@@ -89,7 +89,7 @@ def test_smallest_signs_flipped_and_a_bias_moved_never_pass() -> None:
         return replace(neuron, bias=bias)
 
     for calibrated in (True, False):
-        assert _rounding(made.with_neuron("l3", moved), calibrated=calibrated)["verdict"] == "fail"
+        assert _rounding(made.with_neuron("l3", moved), calibrated=calibrated).verdict == "fail"
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -101,5 +101,5 @@ def test_an_all_zero_neuron_fails(calibrated: bool) -> None:
 
     row = _rounding(made.with_weights("l3", without_neuron_5), calibrated=calibrated)
     assert {r.layer for r in rounding_reasons(row) if r.verdict == "fail"} == {"l3"}
-    found = next(layer for layer in row["layers"] if layer["layer"] == "l3")["violations"]
-    assert all(v["index"][0] == 5 for v in found)
+    found = next(layer for layer in row.rounded if layer.layer == "l3").violations
+    assert all(v.index[0] == 5 for v in found)

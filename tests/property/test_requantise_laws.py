@@ -24,8 +24,8 @@ from spikeproof.ir.floats import (
     Linear,
     Readout,
 )
-from spikeproof.verify.certificate import judge_certificate
-from spikeproof.verify.checks import ranges_check, rounding_reasons
+from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
+from spikeproof.verify.checks.steps import rounding_reasons
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import rebuild_stages
@@ -122,8 +122,8 @@ def test_right_conversions_are_never_accused(seed: int, chosen: ConvertOptions) 
         return
     stages = rebuild_stages(made.network, network, made.record)
     exact = check_rounding(stages, x[:CALIBRATION], x[CALIBRATION:])
-    assert exact["verdict"] == "pass", rounding_reasons(exact)
-    assert ranges_check(judge_certificate(made.network, stages.claims))["verdict"] == "pass"
+    assert exact.verdict == "pass", rounding_reasons(exact)
+    assert ranges_outcome(judge_certificate(made.network, stages.claims)).verdict == "pass"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -138,7 +138,7 @@ def test_without_calibration_images_nothing_right_fails(seed: int, chosen: Conve
         return
     stages = rebuild_stages(made.network, network, made.record)
     loose = check_rounding(stages, None, x[CALIBRATION:])
-    assert loose["verdict"] != "fail", rounding_reasons(loose)
+    assert loose.verdict != "fail", rounding_reasons(loose)
 
 
 @settings(max_examples=60, deadline=None)

@@ -32,7 +32,7 @@ class Reason(BaseModel):
     ``value``, ``limit`` and ``interval`` are in ``unit``: a share in per cent is 49.0, not 0.49.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     verdict: Verdict
     criterion: Text

@@ -21,6 +21,8 @@ from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
 from spikeproof.io.data import load_data, save_arrays
 from spikeproof.text import spell_out
+from spikeproof.verify.checks.base import Check
+from spikeproof.verify.document import Network, Provenance, Report
 
 
 def call(args: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
@@ -336,7 +338,14 @@ def test_results_of_checks_fit_a_redirected_terminal(
         "summary": summary,
         "data": {},
     }
-    report = {"checks": [check], "verdict": "pass", "sentence": "all is well", "report": "r.json"}
+    report = Report(
+        verdict="pass",
+        sentence="all is well",
+        network=Network(name="tiny", input_shape=[1, 2, 2], timesteps=1),
+        checks=[Check.model_validate(check)],
+        report="r.json",
+        provenance=Provenance(),
+    )
     assert show_verdict(Console(), report) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100

@@ -9,38 +9,74 @@ from typing import Any
 
 import pytest
 
+from spikeproof.attacks.weak import WEAK
 from spikeproof.report.charts import accuracy_curves, forest, forest_scale
 from spikeproof.report.charts_membrane import energy_curves, mppd_residuals, residuals
 from spikeproof.report.charts_rows import bits_used, flip_rows, headroom_bars, margin_rows
-from spikeproof.report.data import (
-    AccuracyData,
-    AccuracyRow,
-    Attack,
-    BoundaryData,
-    Cloud,
-    ErrorData,
-    MatchData,
-    MatchLimits,
-    RangeData,
-    RangeLayer,
-)
-from spikeproof.report.model import Report, parse_report
 from spikeproof.report.svg import Scale, linear_ticks, log_ticks, tick_labels
+from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.checks.errors import LayerErrors
+from spikeproof.verify.checks.overflow import RangeLayer, Ranges
+from spikeproof.verify.checks.response import AttackMatch, Cloud, Response
+from spikeproof.verify.checks.threshold import Boundary
+from spikeproof.verify.config import MppdLimits
+from spikeproof.verify.document import Report, parse_report
 
 Make = Callable[..., dict[str, Any]]
-LIMITS = MatchLimits(median_difference=0.02, p99_difference=0.1)
+LIMITS = MppdLimits(
+    median_difference=0.02, p99_difference=0.1, spearman=0.95, ratio=(0.95, 1.05), resamples=200
+)
+
+
+def accuracy_row(perturbation: str, strength: int, right: float, **more: Any) -> AccuracyRow:
+    """Make a row of both networks being right equally often."""
+    usual = {
+        "samples": 1000,
+        "float_accuracy": right,
+        "chip_accuracy": right,
+        "difference": 0.0,
+        "ci": (-0.01, 0.01),
+        "margin": 0.02,
+        "tost": "pass",
+        "mcnemar_p": 1.0,
+        "only_float": 0,
+        "only_chip": 0,
+        "float_ci": (right - 0.02, right + 0.02),
+        "chip_ci": (right - 0.02, right + 0.02),
+    }
+    named = {"perturbation": perturbation, "strength": strength}
+    return AccuracyRow.model_validate(usual | named | more)
+
+
+def match_layer(scatter: Any, energy: Any) -> AttackMatch:
+    """Make one layer under one perturbation."""
+    layer = {
+        "name": "l1",
+        "samples": 9,
+        "median_rel_diff": 0.0,
+        "p99_rel_diff": 0.0,
+        "spearman": None,
+        "direction": None,
+        "ratio": None,
+        "ratio_ci": None,
+        "would_pass": None,
+        "scatter": scatter,
+        "energy": energy,
+        "verdict": "info",
+    }
+    return AttackMatch.model_validate({"name": "a", "layers": [layer]})
 
 
 def all_charts(report: Report) -> list[str]:
-    rows = report.data("V7", AccuracyData).rows
-    attacks = report.data("V5", MatchData).attacks
+    rows = report.result(Accuracy).rows
+    attacks = report.result(Response).attacks
     found = [*accuracy_curves(rows), *mppd_residuals(attacks, LIMITS), *energy_curves(attacks)]
     found += [
         c
         for c in (
-            flip_rows(report.data("V4", ErrorData).layers),
-            margin_rows(report.data("V13", BoundaryData).layers),
-            headroom_bars(report.data("V9", RangeData).layers),
+            flip_rows(report.result(LayerErrors).layers),
+            margin_rows(report.result(Boundary).layers),
+            headroom_bars(report.result(Ranges).layers),
         )
         if c is not None
     ]
@@ -49,7 +85,7 @@ def all_charts(report: Report) -> list[str]:
 
 def test_every_chart_is_wellformed_and_described(make_report: Make) -> None:
     drawn = all_charts(parse_report(make_report()))
-    assert len(drawn) == 3 + 4 + 4 + 3 + 10
+    assert len(drawn) == 3 + 2 + 2 + 3 + 5  # families, two for each layer, rows, perturbations
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert len(root.findtext("title", "")) > 5
@@ -69,28 +105,26 @@ def test_numbers_stay_inside_the_drawing(make_report: Make) -> None:
 
 
 def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> None:
-    charts = accuracy_curves(parse_report(make_report()).data("V7", AccuracyData).rows)
-    bound = "upper bound: weak attack"
+    charts = accuracy_curves(parse_report(make_report()).result(Accuracy).rows)
+    bound = WEAK.bound
     told = [(c.caption, c.note) for c in charts]
     assert told == [("gaussian", ""), ("fgsm", bound), ("pgd-20", bound)]
     for chart in charts:
-        assert "at 0/255 trained 89.30 %" in chart.svg
+        assert "at 0/255 trained 100.00 %" in chart.svg
         assert "accuracy, % (linear)" in chart.svg
-        assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 4
+        strengths = 2 if chart.caption == "gaussian" else 1
+        assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 1 + strengths
 
 
 def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:
     """Clean on 1 000 images joined with noise on the first 400 made noise seem to help."""
     rows = [
-        AccuracyRow(
-            perturbation="clean", strength=0, samples=1000, float_accuracy=0.80, chip_accuracy=0.80
-        ),
-        AccuracyRow(
-            perturbation="gaussian",
-            strength=8,
+        accuracy_row("clean", 0, 0.80),
+        accuracy_row(
+            "gaussian",
+            8,
+            0.85,
             samples=400,
-            float_accuracy=0.85,
-            chip_accuracy=0.85,
             clean_float_accuracy=0.87,
             clean_chip_accuracy=0.86,
             clean_float_ci=(0.84, 0.99),
@@ -107,7 +141,7 @@ def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:
 @pytest.mark.parametrize(("samples", "starts"), [(1000, True), (400, False)])
 def test_an_older_report_joins_only_rows_of_equally_many_images(samples: int, starts: bool) -> None:
     rows = [
-        AccuracyRow(perturbation=name, strength=s, samples=n, float_accuracy=a, chip_accuracy=a)
+        accuracy_row(name, s, a, samples=n)
         for name, s, n, a in (("clean", 0, 1000, 0.80), ("gaussian", 8, samples, 0.85))
     ]
     (chart,) = accuracy_curves(rows)
@@ -115,19 +149,14 @@ def test_an_older_report_joins_only_rows_of_equally_many_images(samples: int, st
 
 
 def test_only_clean_accuracy_still_gives_a_chart() -> None:
-    row = AccuracyRow(perturbation="clean", strength=0, float_accuracy=1.0, chip_accuracy=1.0)
-    (chart,) = accuracy_curves([row])
+    (chart,) = accuracy_curves([accuracy_row("clean", 0, 0.95)])
     ElementTree.fromstring(chart.svg)
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [None, None], [1e-300, 1e300], [-1.0, 2.0], [5.0]])
 def test_odd_clouds_are_drawn_or_left_out(values: list[float | None]) -> None:
-    layer = {
-        "name": "l1",
-        "scatter": {"float": values, "chip": values},
-        "energy": {"float": values, "chip": values},
-    }
-    attacks = [Attack.model_validate({"name": "a", "layers": [layer]})]
+    cloud = {"float": values, "chip": values}
+    attacks = [match_layer(cloud, cloud)]
     for chart in [*mppd_residuals(attacks, LIMITS), *energy_curves(attacks)]:
         ElementTree.fromstring(chart.svg)
         assert not re.search(r"\b(nan|inf)\b", chart.svg)
@@ -135,7 +164,7 @@ def test_odd_clouds_are_drawn_or_left_out(values: list[float | None]) -> None:
 
 def residual_chart(trained: list[float], chip: list[float]) -> str:
     scatter = {"float": trained, "chip": chip}
-    attack = Attack.model_validate({"name": "a", "layers": [{"name": "l1", "scatter": scatter}]})
+    attack = match_layer(scatter, {"float": [], "chip": []})
     (chart,) = mppd_residuals([attack], LIMITS)
     return str(chart.svg)
 
@@ -165,10 +194,10 @@ def test_axes_say_whether_they_are_linear_or_logarithmic() -> None:
 
 
 def test_a_readout_has_no_row_among_layers_whose_spikes_flip(make_report: Make) -> None:
-    layers = parse_report(make_report()).data("V4", ErrorData).layers
-    chart = flip_rows(layers, {"l3"})
+    layers = parse_report(make_report()).result(LayerErrors).layers
+    chart = flip_rows(layers, {"l2"})
     assert chart is not None
-    assert ">l2<" in chart.svg and ">l3<" not in chart.svg
+    assert ">l1<" in chart.svg and ">l2<" not in chart.svg
 
 
 def test_headroom_shows_an_overflow() -> None:

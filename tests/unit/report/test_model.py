@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from spikeproof.errors import InputError
-from spikeproof.report.data import AccuracyData, MatchData
-from spikeproof.report.model import load_report, parse_report
+from spikeproof.report.html import render_html
+from spikeproof.verify.checks.accuracy import Accuracy
+from spikeproof.verify.document import load_report, parse_report, upgrade
 
 Make = Callable[..., dict[str, Any]]
 
@@ -22,8 +24,7 @@ def test_reads_what_verify_writes(make_report: Make, tmp_path: Path) -> None:
     report = load_report(path)
     assert report.verdict == "pass"
     assert [c.id for c in report.checks][:3] == ["V1", "V2", "V3"]
-    assert report.data("V7", AccuracyData).rows[0].perturbation == "clean"
-    assert report.data("V99", MatchData).attacks == []
+    assert report.result(Accuracy).rows[0].perturbation == "clean"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,8 @@ def test_reads_what_verify_writes(make_report: Make, tmp_path: Path) -> None:
         (b"[" * 100_000, "damaged or not JSON"),
         (b"[1, 2]", "not a spikeproof report"),
         (b'{"name": "something else"}', "not a spikeproof report"),
-        (b'{"schema": 2}', "has report schema 2; this version reads schema 1"),
+        (b'{"schema": 3}', "has report schema 3; this version reads schemas 1 and 2"),
+        (b'{"schema": 2}', "verdict: Field required"),
         (b'{"schema": 1}', "verdict: Field required"),
     ],
 )
@@ -68,7 +70,7 @@ def test_all_problems_are_listed_at_once(make_report: Make) -> None:
 def test_wrong_type_inside_a_check_names_the_place(make_report: Make) -> None:
     raw = make_report()
     raw["checks"][0]["data"]["layers"][2]["values"] = "many"
-    with pytest.raises(InputError, match=r"V1\.data\.layers\.2\.values.*expected a number"):
+    with pytest.raises(InputError, match=r"V1\.data\.layers\.2\.values.*valid integer"):
         parse_report(raw)
 
 
@@ -79,20 +81,87 @@ def test_a_check_may_not_appear_twice(make_report: Make) -> None:
         parse_report(raw)
 
 
-def test_unknown_measurements_and_checks_are_tolerated(make_report: Make) -> None:
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """List every key of the checks' data, of the network and of a reason, once per kind of list."""
+    if isinstance(value, list):
+        return places(value[0], (*path, 0)) if value else []
+    if not isinstance(value, dict):
+        return []
+    return [p for k, v in value.items() for p in [(*path, k), *places(v, (*path, k))]]
+
+
+FREE = {
+    "criteria",
+    "figures",
+    "attack",
+    "estimators",
+    "engines",
+    "suite",
+    "seeds",
+    "packages",
+    "timing",
+}
+"""Where keys are names of things."""
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_no_key_can_be_renamed_unnoticed(make_report: Make, verdict: str) -> None:
+    """A renamed key was a dash on the page; now it is an error that names it."""
+    raw = make_report(verdict)
+    found = [("checks", i, *p) for i, c in enumerate(raw["checks"]) for p in places(c)]
+    found += [("provenance", *p) for p in places(raw["provenance"])]
+    found += [("network", *p) for p in places(raw["network"]) if p[0] != "layers"]
+    kept = [
+        p for p in found if not FREE & set(p[:-1]) and p[-2:-1] not in (("gaps",), ("criteria",))
+    ]
+    assert len(kept) > 150
+    for path in kept:
+        changed = copy.deepcopy(raw)
+        node: Any = changed
+        for step in path[:-1]:
+            node = node[step]
+        node["renamed"] = node.pop(path[-1])
+        with pytest.raises(InputError, match=r"renamed|found"):
+            parse_report(changed)
+
+
+def test_a_check_of_a_later_version_is_named_with_its_figures(make_report: Make) -> None:
     raw = make_report()
-    raw["checks"][0]["data"]["later"] = {"a": [1]}
-    raw["checks"].append({"id": "V42", "title": "New", "kind": "measured", "verdict": "info"})
+    later = {"id": "V42", "title": "New", "kind": "measured", "verdict": "info"}
+    raw["checks"].append({**later, "figures": {"things": 3}, "data": {"a": [1]}})
     assert parse_report(raw).check("V42") is not None
+    assert "New" in render_html(raw) and "V42.figures.things" in render_html(raw)
 
 
-def test_nan_and_infinity_become_missing(make_report: Make) -> None:
+def test_a_report_of_schema_1_may_hold_more_and_less(make_report: Make) -> None:
     raw = make_report()
-    row = raw["checks"][5]["data"]["rows"][0]
-    row["difference"], row["ci"] = float("nan"), [float("-inf"), None]
+    raw["schema"] = 1
+    accuracy = next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"]
+    for row in accuracy:
+        row["unattacked_accuracy"] = row.pop("clean_float_accuracy")
+    before = copy.deepcopy(raw)
+    report = parse_report(raw)
+    assert raw == before, "what was given is left as it was"
+    assert report.result(Accuracy).rows[0].clean_float_accuracy is None
+    assert upgrade(raw)["schema"] == 2
+    assert parse_report(report.json_document()) == report
+
+
+def test_what_is_written_is_what_is_read(real_reports: dict[str, Any]) -> None:
+    for raw in real_reports.values():
+        assert parse_report(raw).json_document() == raw
+
+
+def test_nan_where_a_figure_may_be_missing_is_none_and_elsewhere_an_error(
+    make_report: Make,
+) -> None:
+    raw = make_report()
+    row = next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"][0]
+    row["tost_p"] = float("nan")
     raw["checks"][0]["figures"]["ratio"] = float("inf")
     report = parse_report(raw)
-    parsed = report.data("V7", AccuracyData).rows[0]
-    assert parsed.difference is None
-    assert parsed.ci == (None, None)
+    assert report.result(Accuracy).rows[0].tost_p is None
     assert report.checks[0].figures["ratio"] is None
+    row["difference"] = float("nan")
+    with pytest.raises(InputError, match=r"V7\.data\.rows\.0\.difference.*expected a number"):
+        parse_report(raw)

@@ -1,7 +1,8 @@
 """Reports of real runs: everything a reader is to find is there, and equals the JSON.
 
-``real/report.json`` is what ``spikeproof demo`` wrote; ``real/report-0.1.json`` is the same run as
-version 0.1 wrote it, without date, data set, predictions, examples, chip needs and operations.
+``real/report.json`` is what ``spikeproof demo`` writes; ``real/report-schema-1.json`` what it wrote
+before the report was one typed model, and ``real/report-0.1.json`` as version 0.1 wrote it, without
+date, data set, predictions, examples, chip needs and operations.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.report import numbers as n
+from spikeproof.document import numbers as n
 from spikeproof.report.card import render_card
 from spikeproof.report.html import render_html
-from spikeproof.report.model import parse_report
 from spikeproof.report.predictions import confusion, png_uri
+from spikeproof.verify.document import parse_report
 
 REAL = Path(__file__).parent / "real"
 
@@ -122,7 +123,7 @@ def test_one_name_per_thing(raw: Any, page: str) -> None:
         assert not re.search(r"perturbation distance|broken alike|v-units|adds up", text)
 
 
-@pytest.mark.parametrize("name", ["report.json", "report-0.1.json"])
+@pytest.mark.parametrize("name", ["report.json", "report-schema-1.json", "report-0.1.json"])
 def test_real_reports_of_every_version_are_drawn(name: str) -> None:
     text = render_html(load(name))
     assert not re.search(r">(nan|None|inf)<", text)

@@ -8,13 +8,28 @@ import numpy as np
 import pytest
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
-from spikeproof.verify.accuracy import accuracy_reasons, accuracy_row, accuracy_rows
+from spikeproof.document.values import dump
 from spikeproof.verify.advice import Supply
-from spikeproof.verify.checks import accuracy_check
+from spikeproof.verify.checks import bit_exact
+from spikeproof.verify.checks.accuracy import (
+    CHECK,
+    Accuracy,
+    accuracy_outcome,
+    accuracy_reasons,
+    accuracy_row,
+    accuracy_rows,
+)
+from spikeproof.verify.checks.base import Check, Outcome
+from spikeproof.verify.checks.bit_exact import BitExact
 from spikeproof.verify.gates import MASKING, sentence
 from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.verdict import Verdict
 
 ITEM = Perturbation("pgd", 8, 1000)
+
+
+def _v7(rows: Any, reasons: Any) -> dict[str, Any]:
+    return dump(CHECK.check(accuracy_outcome(rows, reasons)))
 
 
 def _row(only_float: int, only_chip: int, total: int = 1000, margin: float = 0.02) -> Any:
@@ -31,18 +46,18 @@ def _supply(images: int) -> Supply:
 
 def test_row_has_both_directions() -> None:
     row = _row(6, 2)
-    assert (row["only_float"], row["only_chip"]) == (6, 2)
-    assert row["difference"] == pytest.approx(-0.004)
-    assert row["float_accuracy"] == 0.998 and row["chip_accuracy"] == 0.994
-    assert row["ci"][0] < row["difference"] < row["ci"][1]
-    assert row["perturbation"] == "pgd-20" and row["strength"] == 8
+    assert (row.only_float, row.only_chip) == (6, 2)
+    assert row.difference == pytest.approx(-0.004)
+    assert row.float_accuracy == 0.998 and row.chip_accuracy == 0.994
+    assert row.ci[0] < row.difference < row.ci[1]
+    assert row.perturbation == "pgd-20" and row.strength == 8
 
 
 def test_three_verdicts() -> None:
-    assert _row(5, 5)["tost"] == "pass"
-    assert _row(80, 5)["tost"] == "fail"
-    assert _row(0, 0, total=50)["tost"] == "inconclusive"
-    assert _row(20, 5)["tost"] == "inconclusive"
+    assert _row(5, 5).tost == "pass"
+    assert _row(80, 5).tost == "fail"
+    assert _row(0, 0, total=50).tost == "inconclusive"
+    assert _row(20, 5).tost == "inconclusive"
 
 
 def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
@@ -52,10 +67,10 @@ def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
     }
     planned = [Perturbation("gaussian", 16, 2)]
     rows = accuracy_rows(merged, planned, np.array([0, 1, 2, 1]), config)
-    assert [r["perturbation"] for r in rows] == ["clean", "gaussian"]
-    assert [r["samples"] for r in rows] == [4, 2]
-    assert rows[0]["float_accuracy"] == 0.75 and rows[0]["chip_accuracy"] == 0.5
-    assert all(r["mcnemar_p_holm"] >= r["mcnemar_p"] for r in rows)
+    assert [r.perturbation for r in rows] == ["clean", "gaussian"]
+    assert [r.samples for r in rows] == [4, 2]
+    assert rows[0].float_accuracy == 0.75 and rows[0].chip_accuracy == 0.5
+    assert all(r.mcnemar_p_holm >= r.mcnemar_p for r in rows)
 
 
 def test_mcnemar_is_corrected_for_the_number_of_rows(config: Any) -> None:
@@ -66,8 +81,8 @@ def test_mcnemar_is_corrected_for_the_number_of_rows(config: Any) -> None:
         "gaussian 16/255": {"float": [0] * 40, "chip": [0] * 40},
     }
     row = accuracy_rows(merged, [Perturbation("gaussian", 16, 40)], truth, config)[0]
-    assert row["mcnemar_p"] == pytest.approx(2 / 64)
-    assert row["mcnemar_p_holm"] == pytest.approx(4 / 64)
+    assert row.mcnemar_p == pytest.approx(2 / 64)
+    assert row.mcnemar_p_holm == pytest.approx(4 / 64)
 
 
 def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
@@ -83,8 +98,8 @@ def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
         np.zeros(30, int),
         config.model_copy(update={"samples": samples}),
     )
-    assert [r["samples"] for r in rows] == [10, 30]
-    assert rows[0]["chip_accuracy"] == 1.0
+    assert [r.samples for r in rows] == [10, 30]
+    assert rows[0].chip_accuracy == 1.0
 
 
 def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
@@ -96,8 +111,8 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
         for name, answers in (("clean", clean), ("fgsm 8/255", attacked))
     }
     rows = accuracy_rows(merged, [Perturbation("fgsm", 8, 400)], truth, config)
-    assert [r["attack_helps"] for r in rows] == [False, True]
-    found = accuracy_check(rows, accuracy_reasons(rows, config, _supply(400)))
+    assert [r.attack_helps for r in rows] == [False, True]
+    found = _v7(rows, accuracy_reasons(rows, config, _supply(400)))
     (reason,) = found["reasons"]
     assert (reason["value"], reason["limit"], reason["images"]) == (95.0, 85.0, 400)
     assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
@@ -107,7 +122,7 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
         truth,
         config,
     )
-    assert accuracy_check(rows, [])["verdict"] == "pass"
+    assert _v7(rows, [])["verdict"] == "pass"
 
 
 def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> None:
@@ -120,10 +135,10 @@ def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> 
     clean, noise = accuracy_rows(
         merged, [Perturbation("gaussian", 16, 20)], np.zeros(40, int), config
     )
-    assert (clean["float_accuracy"], clean["clean_float_accuracy"]) == (0.5, 0.5)
-    assert (noise["samples"], noise["float_accuracy"]) == (20, 1.0)
-    assert (noise["clean_float_accuracy"], noise["clean_chip_accuracy"]) == (1.0, 1.0)
-    assert noise["clean_float_ci"][0] < 1.0 <= noise["clean_float_ci"][1] + 1e-9
+    assert (clean.float_accuracy, clean.clean_float_accuracy) == (0.5, 0.5)
+    assert (noise.samples, noise.float_accuracy) == (20, 1.0)
+    assert (noise.clean_float_accuracy, noise.clean_chip_accuracy) == (1.0, 1.0)
+    assert noise.clean_float_ci[0] < 1.0 <= noise.clean_float_ci[1] + 1e-9
 
 
 def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared: int = 100) -> Any:
@@ -138,7 +153,7 @@ def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared
     shares = {name: [True] * n + [False] * (compared - n) for name, n in right.items()}
     planned = [Perturbation("pgd", 8, 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
-    return accuracy_check(rows, accuracy_reasons(rows, config, _supply(100)))
+    return _v7(rows, accuracy_reasons(rows, config, _supply(100)))
 
 
 def test_estimators_that_disagree_let_v7_suspect_gradient_masking(config: Any) -> None:
@@ -174,10 +189,10 @@ def test_masking_is_suspected_by_an_exact_test_of_pairs(
     given = {"0.25 attached": right[0], "0.25 detached": right[1]}
     found = _attacked(config, given, compared=compared)
     assert found["figures"]["masking_suspected"] is suspected
-    plain = [
-        {**found, "verdict": "pass"},
-        {"id": "V1", "figures": {"samples": 20, "engine": "lava"}, "verdict": "pass"},
-    ]
+    exact = Outcome(Verdict.PASS, "", {"samples": 20, "engine": "lava"}, BitExact())
+    accuracy = Check.model_validate({**found, "verdict": "pass", "reasons": []})
+    typed = accuracy.model_copy(update={"data": Accuracy.model_validate(found["data"])})
+    plain = [typed, bit_exact.CHECK.check(exact)]
     assert (MASKING in sentence(plain)) is suspected
 
 

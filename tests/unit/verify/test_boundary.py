@@ -12,9 +12,15 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir import chip
-from spikeproof.verify.boundary import audit_layer, count_ties, tie_cases
-from spikeproof.verify.checks import boundary_check
-from spikeproof.verify.exact import compare_ties
+from spikeproof.verify.checks.threshold import (
+    BoundaryLayer,
+    Quantiles,
+    audit_layer,
+    boundary_outcome,
+    compare_ties,
+    count_ties,
+    tie_cases,
+)
 
 
 class OffByOne(FastEngine):
@@ -40,11 +46,22 @@ class OffByOne(FastEngine):
 
 def _check(network: Any, engine: Any) -> Any:
     engines = engine if isinstance(engine, list) else [engine]
-    return boundary_check(_audited("l1", "l2"), compare_ties(tie_cases(network), engines), 0)
+    return boundary_outcome(_audited("l1", "l2"), compare_ties(tie_cases(network), engines), 0)
 
 
 def _audited(*names: str) -> Any:
-    return [{"name": n, "states": 1, "on_threshold": 0, "within_1_lsb": 0} for n in names]
+    quantiles = Quantiles(p01=0, p10=0, p50=0)
+    return [
+        BoundaryLayer(
+            name=n,
+            states=1,
+            on_threshold=0,
+            within_1_lsb=0,
+            float_within_1_lsb=0,
+            margin_quantiles=quantiles,
+        )
+        for n in names
+    ]
 
 
 @pytest.mark.parametrize("kind", ["case", "table_case"])
@@ -63,10 +80,10 @@ def test_ties_are_really_on_the_threshold(kind: str, request: Any) -> None:
 @pytest.mark.parametrize("kind", ["case", "table_case"])
 def test_engine_off_by_one_fails_only_by_ties(kind: str, request: Any) -> None:
     network = request.getfixturevalue(kind).bundle.network
-    assert _check(network, FastEngine())["verdict"] == "pass"
+    assert _check(network, FastEngine()).verdict == "pass"
     wrong = _check(network, OffByOne())
-    assert wrong["verdict"] == "fail"
-    assert wrong["figures"]["forced_mismatches"] > 0
+    assert wrong.verdict == "fail"
+    assert wrong.figures["forced_mismatches"] > 0
 
 
 def test_engine_that_cannot_run_ties_is_inconclusive(case: Any) -> None:
@@ -74,23 +91,24 @@ def test_engine_that_cannot_run_ties_is_inconclusive(case: Any) -> None:
         def problems(self, network: Any) -> list[str]:
             return ["no spike input"] if network.coding == "spikes" else []
 
-    assert _check(case.bundle.network, Picky())["verdict"] == "inconclusive"
+    assert _check(case.bundle.network, Picky()).verdict == "inconclusive"
     Picky.name = "picky"
     found = _check(case.bundle.network, [FastEngine(), Picky()])
-    assert found["verdict"] == "inconclusive", "the fast engine alone does not speak for a target"
-    assert "l1 (picky), l2 (picky)" in found["summary"]
+    assert found.verdict == "inconclusive", "the fast engine alone does not speak for a target"
+    assert "l1 (picky), l2 (picky)" in found.summary
 
 
 def test_layer_without_a_tie_is_inconclusive(case: Any) -> None:
     ties = compare_ties(tie_cases(case.bundle.network)[:1], [FastEngine()])
-    found = boundary_check(_audited("l1", "l2"), ties, 0)
-    assert found["verdict"] == "inconclusive" and "l2 (fast)" in found["summary"]
+    found = boundary_outcome(_audited("l1", "l2"), ties, 0)
+    assert found.verdict == "inconclusive" and "l2 (fast)" in found.summary
 
 
 def test_missed_tie_is_a_fail(case: Any) -> None:
     ties = compare_ties(tie_cases(case.bundle.network), [FastEngine()])
-    ties["layers"][0]["ties"] = 0
-    assert boundary_check(_audited("l1", "l2"), ties, 0)["verdict"] == "fail"
+    missed = ties.layers[0].model_copy(update={"ties": 0})
+    ties = ties.model_copy(update={"layers": [missed, *ties.layers[1:]]})
+    assert boundary_outcome(_audited("l1", "l2"), ties, 0).verdict == "fail"
 
 
 def test_audit_counts_states_at_the_threshold() -> None:
@@ -99,6 +117,6 @@ def test_audit_counts_states_at_the_threshold() -> None:
     layer = chip.ChipLayer("l", synapse, neuron, (5,))
     v = np.array([[[128, 129, 127, 0, 640]]], np.int32)
     row = audit_layer(layer, LayerTrace(v * 0, v, (v > 128).astype(np.uint8)), None)
-    assert (row["states"], row["on_threshold"], row["within_1_lsb"]) == (5, 1, 3)
-    assert row["margin_quantiles"]["p50"] == pytest.approx(1 / 128)
-    assert row["float_within_1_lsb"] is None
+    assert (row.states, row.on_threshold, row.within_1_lsb) == (5, 1, 3)
+    assert row.margin_quantiles.p50 == pytest.approx(1 / 128)
+    assert row.float_within_1_lsb is None

@@ -10,6 +10,7 @@ from seeding import judged, make, mutated
 
 from spikeproof.certify import ranges
 from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.document.values import dump
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -20,8 +21,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.verify.certificate import judge_certificate
-from spikeproof.verify.checks import ranges_check
+from spikeproof.verify.checks.overflow import CHECK, judge_certificate, ranges_outcome
 
 NO_BIAS = np.zeros(1, np.int32)
 
@@ -194,6 +194,10 @@ MUTANTS = [
 ]
 
 
+def _v9(rows: Any) -> dict[str, Any]:
+    return dump(CHECK.check(ranges_outcome(rows)))
+
+
 @pytest.mark.parametrize(
     ("name", "network", "layer", "old", "new"), MUTANTS, ids=[m[0] for m in MUTANTS]
 )
@@ -201,7 +205,7 @@ def test_unsound_certificate_fails_and_names_layer_and_neuron(
     name: str, network: str, layer: str, old: str, new: str
 ) -> None:
     unsound = mutated(ranges, old, new)
-    found = ranges_check(judge_certificate(NETWORKS[network], {}, unsound.certify_ranges))
+    found = _v9(judge_certificate(NETWORKS[network], {}, unsound.certify_ranges))
     assert found["verdict"] == "fail"
     reason = next(r for r in found["reasons"] if r["layer"] == layer)
     assert len(reason["neuron"]) >= 1
@@ -212,13 +216,13 @@ def test_unsound_certificate_fails_and_names_layer_and_neuron(
 @pytest.mark.parametrize("network", NETWORKS)
 def test_sound_certificate_holds_and_is_nearly_reached(network: str) -> None:
     rows = judge_certificate(NETWORKS[network], {})
-    assert ranges_check(rows)["verdict"] == "pass"
+    assert _v9(rows)["verdict"] == "pass"
     for row in rows:
-        assert not row["unsound"]
-        assert row["v_low"] <= row["reached"]["v_low"] <= row["reached"]["v_high"] <= row["v_high"]
-        assert row["reached"]["v_low"] <= 0.9 * row["v_low"] or row["v_low"] >= -64
-        assert row["reached"]["v_high"] >= 0.6 * row["v_high"]
-        assert row["reached"]["engine"] == "reference"
+        assert not row.unsound
+        assert row.v_low <= row.reached.v_low <= row.reached.v_high <= row.v_high
+        assert row.reached.v_low <= 0.9 * row.v_low or row.v_low >= -64
+        assert row.reached.v_high >= 0.6 * row.v_high
+        assert row.reached.engine == "reference"
 
 
 def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -> None:
@@ -227,7 +231,7 @@ def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -
         ranges, "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
     )
     rows = judge_certificate(PLAIN, {}, wrong.certify_ranges)
-    assert any("an input drives v of neuron" in text for text in rows[0]["unsound"])
+    assert any("an input drives v of neuron" in text for text in rows[0].unsound)
 
 
 @pytest.mark.parametrize(
@@ -243,8 +247,8 @@ def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
         "headroom_bits": round(true.headroom_bits, 3),
         "host_bound": 0,
     }
-    assert ranges_check(judge_certificate(PLAIN, {"l1": honest}))["verdict"] == "pass"
-    found = ranges_check(judge_certificate(PLAIN, {"l1": {**honest, key: value}}))
+    assert _v9(judge_certificate(PLAIN, {"l1": honest}))["verdict"] == "pass"
+    found = _v9(judge_certificate(PLAIN, {"l1": {**honest, key: value}}))
     assert found["verdict"] == "fail"
     assert (
         "wrong figure in the bundle's record (not an overflow)" in found["reasons"][0]["criterion"]
@@ -256,7 +260,7 @@ def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
 
 def test_certificate_that_leaves_a_layer_out_fails() -> None:
     rows = judge_certificate(PLAIN, {}, lambda network: ranges.certify_ranges(network)[:1])
-    found = ranges_check(rows)
+    found = _v9(rows)
     assert found["verdict"] == "fail"
     assert "no certificate for out" in found["reasons"][0]["criterion"]
 

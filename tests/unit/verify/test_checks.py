@@ -9,14 +9,39 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.document.values import dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
-from spikeproof.verify import checks as ck
-from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
 from spikeproof.verify.advice import Supply
+from spikeproof.verify.bisect import FirstDifference
+from spikeproof.verify.checks import (
+    accuracy,
+    bit_exact,
+    identity,
+    overflow,
+    records,
+    response,
+    steps,
+    threshold,
+)
+from spikeproof.verify.checks.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.checks.base import Outcome
+from spikeproof.verify.checks.bit_exact import EngineComparison, EngineComparisons
+from spikeproof.verify.checks.overflow import RangeLayer, SecondBound
+from spikeproof.verify.checks.response import judge_perturbations
+from spikeproof.verify.checks.threshold import (
+    BoundaryLayer,
+    EngineTies,
+    Quantiles,
+    TieLayer,
+    Ties,
+)
+from spikeproof.verify.compare import LayerComparison
 from spikeproof.verify.config import load_config
-from spikeproof.verify.perturb import judge_perturbations
+from spikeproof.verify.extremes import Reached
 from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.step import Step
+from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
 Drive = Callable[[Any], Json]
@@ -26,10 +51,15 @@ def _reason(verdict: str) -> Reason:
     return Reason.model_validate({"verdict": verdict, "criterion": "c"})
 
 
+def _judged(verdict: str, reasons: list[str]) -> Json:
+    told = Outcome(Verdict(verdict), "", {}, bit_exact.BitExact(), [_reason(r) for r in reasons])
+    return dump(bit_exact.CHECK.check(told))
+
+
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
 def test_a_check_that_did_not_pass_needs_a_reason(verdict: str) -> None:
     with pytest.raises(ValueError, match=f"V1 is {verdict}, but its reasons say none"):
-        ck.check("V1", "t", "tested", verdict, "", {}, {})
+        _judged(verdict, [])
 
 
 @pytest.mark.parametrize(
@@ -43,37 +73,49 @@ def test_a_check_that_did_not_pass_needs_a_reason(verdict: str) -> None:
 )
 def test_reasons_may_not_contradict_the_verdict(verdict: str, reasons: list[str]) -> None:
     with pytest.raises(ValueError, match="its reasons say"):
-        ck.check("V1", "t", "tested", verdict, "", {}, {}, map(_reason, reasons))
+        _judged(verdict, reasons)
 
 
 def test_a_failed_check_may_hold_open_questions_and_lists_failures_first() -> None:
-    made = ck.check("V1", "t", "tested", "fail", "", {}, {}, map(_reason, ["inconclusive", "fail"]))
+    made = _judged("fail", ["inconclusive", "fail"])
     assert [r["verdict"] for r in made["reasons"]] == ["fail", "inconclusive"]
-    assert ck.check("V1", "t", "tested", "pass", "", {}, {})["reasons"] == []
+    assert _judged("pass", [])["reasons"] == []
 
 
-def _engine(mismatches: int, values: int, verdict: str) -> Json:
-    layers = [{"name": "l1", "values": values, "mismatches": mismatches}]
-    row = {"name": "lava", "layers": layers, "verdict": verdict}
-    return {"samples": 20, "engines": [row]}
+def _engine(mismatches: int, values: int, verdict: str) -> EngineComparisons:
+    row = EngineComparison(
+        name="lava",
+        layers=[LayerComparison(name="l1", values=values, mismatches=mismatches)],
+        verdict=Verdict(verdict),
+        divergence=FirstDifference(source="reference", target="lava", found=False),
+    )
+    return EngineComparisons(samples=20, engines=[row])
 
 
-def _stage(**fields: Any) -> Json:
-    return {
+def _v1(measured: EngineComparisons) -> Json:
+    return dump(bit_exact.CHECK.check(bit_exact.exact_outcome(measured, "lava")))
+
+
+def _stage(**fields: Any) -> Step:
+    usual = {
         "from": "quantised",
         "to": "chip",
         "relation": "bounded",
         "bound": 1.0,
         "unit": "v-units",
         "max_difference": 0.5,
+        "flipped_spikes": 0,
+        "spikes": 9,
+        "agreement": 1.0,
         "unexcused_spikes": 0,
         "verdict": "fail",
-        **fields,
     }
+    return Step.model_validate(usual | fields)
 
 
-def _v2(row: Json, clean: str = "pass") -> Json:
-    return ck.stages_check([row], _engine(0, 9, "pass"), clean, 200)
+def _v2(row: Step, clean: str = "pass") -> Json:
+    exact = _engine(0, 9, "pass")
+    return dump(steps.CHECK.check(steps.steps_outcome([row], exact, Verdict(clean), 200)))
 
 
 def _supply(used: int, available: int) -> Supply:
@@ -94,11 +136,13 @@ def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
     )
     strict = config.model_copy(update={"mppd": limits})
     merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
-    return ck.match_check(
-        *judge_perturbations(
-            merged, dict.fromkeys(merged, "gaussian"), strict, _supply(len(in_float), available)
-        )
-    )
+    return _response(merged, strict, _supply(len(in_float), available))
+
+
+def _response(merged: Json, config: Any, supply: Supply) -> Json:
+    kinds = dict.fromkeys(merged, "gaussian")
+    judged = judge_perturbations(merged, kinds, config, supply)
+    return dump(response.CHECK.check(response.response_outcome(*judged)))
 
 
 def _energies(samples: int, seed: int = 0) -> Any:
@@ -120,51 +164,62 @@ def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
         update={"samples": config.samples.model_copy(update={"accuracy": len(clean_float)})}
     )
     rows = accuracy_rows(merged, planned, labels, strict)
-    return ck.accuracy_check(
-        rows, accuracy_reasons(rows, strict, _supply(len(clean_float), available))
-    )
+    reasons = accuracy_reasons(rows, strict, _supply(len(clean_float), available))
+    return dump(accuracy.CHECK.check(accuracy.accuracy_outcome(rows, reasons)))
 
 
 def _right(share: float, samples: int) -> Any:
     return (np.arange(samples) < round(share * samples)).astype(np.int64)
 
 
-def _v13(**fields: Any) -> Json:
-    row = {
-        "name": "l1",
-        "ties": 3,
-        "expected": 3,
-        "engines": {"lava": {"states": 9, "mismatches": 0}},
-        **fields,
-    }
-    layer = {"name": "l1", "states": 100, "on_threshold": 1, "within_1_lsb": 2}
-    return ck.boundary_check([layer], {"engines": ["lava"], "layers": [row]}, 30)
+def _v13(ties: int = 3, expected: int = 3, mismatches: int = 0) -> Json:
+    engines = {"lava": EngineTies(states=9, mismatches=mismatches)}
+    row = TieLayer(name="l1", ties=ties, expected=expected, engines=engines)
+    layer = BoundaryLayer(
+        name="l1",
+        states=100,
+        on_threshold=1,
+        within_1_lsb=2,
+        float_within_1_lsb=None,
+        margin_quantiles=Quantiles(p01=0.1, p10=0.2, p50=0.5),
+    )
+    found = threshold.boundary_outcome([layer], Ties(engines=["lava"], layers=[row]), 30)
+    return dump(threshold.CHECK.check(found))
 
 
-def _range(ok: bool, second: bool = True, unsound: tuple[str, ...] = ()) -> Json:
+def _range(ok: bool, second: bool = True, unsound: tuple[str, ...] = ()) -> RangeLayer:
     """One layer: judged by its certificate, by the second bound, and the one by the other."""
-    return {
-        "name": "l3",
-        "ok": ok,
-        "headroom_bits": 1.0 if ok else -0.41,
-        "independent": {"ok": second, "headroom_bits": 0.9 if second else -0.2},
-        "unsound": list(unsound),
-        "neuron": [2, 5],
-        "reached": {"inputs": 4},
-    }
+    figures = {"sum_bound": 1, "u_bound": 1, "v_low": -1, "v_high": 1, "host_bound": 0}
+    return RangeLayer(
+        name="l3",
+        ok=ok,
+        headroom_bits=1.0 if ok else -0.41,
+        independent=SecondBound(ok=second, headroom_bits=0.9 if second else -0.2, **figures),
+        unsound=list(unsound),
+        neuron=[2, 5],
+        reached=Reached(inputs=4, engine="fast", u=0, v_low=0, v_high=0, lowest=(0,), highest=(0,)),
+    )
+
+
+def _v9(*layers: RangeLayer) -> Json:
+    return dump(overflow.CHECK.check(overflow.ranges_outcome(list(layers))))
+
+
+def _v16(audit: Audit) -> Json:
+    return dump(records.CHECK.check(records.records_outcome(audit)))
 
 
 # Every way of every check to end in something else than a pass: verdict, words of the sentence,
 # words of the advice.
 WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
     "V1 other integers": (
-        lambda _: ck.exact_check(_engine(7, 90, "fail"), "lava"),
+        lambda _: _v1(_engine(7, 90, "fail")),
         "fail",
         ["reference to lava, l1", "differ from the specification 7", "exactly 0", "20 images"],
         "--self-test --engine lava",
     ),
     "V1 nothing compared": (
-        lambda _: ck.exact_check(_engine(0, 0, "fail"), "lava"),
+        lambda _: _v1(_engine(0, 0, "fail")),
         "fail",
         ["values compared with the specification 0", "more than 0"],
         "--engine",
@@ -262,7 +317,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "not even a million images",
     ),
     "V5 nothing compared": (
-        lambda c: ck.match_check(*judge_perturbations({}, {}, c, _supply(1, 100))),
+        lambda c: _response({}, c, _supply(1, 100)),
         "inconclusive",
         ["perturbations compared in a spiking layer 0", "at least 1"],
         "--set perturbations",
@@ -300,19 +355,19 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "adapts to it",
     ),
     "V9": (
-        lambda _: ck.ranges_check([_range(True), _range(False)]),
+        lambda _: _v9(_range(True), _range(False)),
         "fail",
         ["l3: worst-case headroom over all inputs −0.41 bits", "at least 0 bits"],
         "--scale",
     ),
     "V9 second bound": (
-        lambda _: ck.ranges_check([_range(True, False)]),
+        lambda _: _v9(_range(True, False)),
         "fail",
         ["l3: worst-case headroom over all inputs −0.2 bits", "at least 0 bits"],
         "--scale",
     ),
     "V9 unsound certificate": (
-        lambda _: ck.ranges_check([_range(True, True, ("v reaches 7, claimed 5",))]),
+        lambda _: _v9(_range(True, True, ("v reaches 7, claimed 5",))),
         "fail",
         ["l3, neuron [2, 5]: the range certificate does not hold: v reaches 7, claimed 5"],
         "which is a defect",
@@ -324,7 +379,7 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "convert it again",
     ),
     "V13 decided differently": (
-        lambda _: _v13(engines={"lava": {"states": 9, "mismatches": 2}}),
+        lambda _: _v13(mismatches=2),
         "fail",
         ["l1: states that lava decides differently 2", "exactly 0"],
         "fuzz",
@@ -342,13 +397,13 @@ WAYS: dict[str, tuple[Drive, str, list[str], str]] = {
         "--engine",
     ),
     "V16": (
-        lambda _: ck.journal_check(Audit(12, 11, 1)),
+        lambda _: _v16(Audit(12, 11, 1)),
         "fail",
         ["whose record is whole 11", "exactly 12"],
         "fresh folder",
     ),
     "V16 no work": (
-        lambda _: ck.journal_check(Audit(0, 0, 0)),
+        lambda _: _v16(Audit(0, 0, 0)),
         "fail",
         ["0 (limit: exactly 1)"],
         "disk",
@@ -379,7 +434,7 @@ def _settings(resolved: Json, prefix: str = "") -> list[str]:
 
 def test_identity_is_no_check_that_can_fail() -> None:
     """V15: another checkpoint or altered bytes stop the verification before anything runs."""
-    assert ck.provenance_check({"bundle_hash": "a"})["verdict"] == "pass"
+    assert identity.identity_outcome({"bundle_hash": "a"}).verdict is Verdict.PASS
 
 
 def test_v5_says_what_is_shown_and_never_an_impossible_cosine(config: Any) -> None:
@@ -388,7 +443,7 @@ def test_v5_says_what_is_shown_and_never_an_impossible_cosine(config: Any) -> No
     assert "0 of 1 comparisons (each perturbation in each layer) are shown to meet" in summary
     assert "the median cosine is 1." in summary
     assert "Hardest to decide: l2, gaussian 4/255" in summary
-    assert ck._at_least(0.99996) == "0.999 or more"
+    assert response._at_least(0.99996) == "0.999 or more"
 
 
 def test_v5_gives_the_median_the_same_figure_everywhere(config: Any) -> None:

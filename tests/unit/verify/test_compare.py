@@ -12,8 +12,8 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import TargetError, UnsupportedError
+from spikeproof.verify.checks.bit_exact import compare_engines
 from spikeproof.verify.compare import compare_traces, judge_comparison
-from spikeproof.verify.exact import compare_engines
 from spikeproof.verify.verdict import Verdict
 
 
@@ -34,8 +34,8 @@ class Broken(FastEngine):
 
 
 def _verdict(case: Any, engine: Any) -> tuple[str, dict[str, Any]]:
-    row = compare_engines(case.bundle.network, case.x[:4], [engine])["engines"][0]
-    return row["verdict"], row
+    row = compare_engines(case.bundle.network, case.x[:4], [engine]).engines[0]
+    return row.verdict, row
 
 
 @pytest.mark.parametrize("kind", ["case", "table_case"])
@@ -43,7 +43,7 @@ def test_fast_engine_equals_the_reference(kind: str, request: Any) -> None:
     found, row = _verdict(request.getfixturevalue(kind), FastEngine())
     assert found == "pass"
     # every u, v, s of 4 samples, 4 steps: 36 and 16 spiking neurons, and u, v of 3 readouts
-    assert [layer["values"] for layer in row["layers"]] == [16 * 36 * 3, 16 * 16 * 3, 16 * 3 * 2]
+    assert [layer.values for layer in row.layers] == [16 * 36 * 3, 16 * 16 * 3, 16 * 3 * 2]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_changed_parameter_fails(
     old = next(getattr(x, part) for x in network.layers if x.name == layer)
     found, row = _verdict(case, Broken(with_layer(network, layer, part, **change(old))))
     assert found == "fail"
-    assert row["divergence"]["found"] and row["divergence"]["layer"] == layer
+    assert row.divergence.found and row.divergence.layer == layer
 
 
 def _bumped(weight: Any) -> Any:
@@ -80,10 +80,10 @@ def test_one_changed_value_is_named(case: Any) -> None:
 
     found, row = _verdict(case, Broken(spoil=spoil))
     assert found == "fail"
-    assert sum(layer["mismatches"] for layer in row["layers"]) == 1
-    first = row["divergence"]
-    assert (first["layer"], first["sample"], first["step"], first["neuron"]) == ("out", 2, 1, [0])
-    assert first["values"]["to"] == first["values"]["from"] + 1
+    assert sum(layer.mismatches for layer in row.layers) == 1
+    first = row.divergence
+    assert (first.layer, first.sample, first.step, first.neuron) == ("out", 2, 1, [0])
+    assert first.values.second == first.values.first + 1
 
 
 @pytest.mark.parametrize(

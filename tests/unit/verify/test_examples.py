@@ -42,29 +42,29 @@ def test_the_first_image_of_each_outcome_is_shown_under_the_strongest_perturbati
         return 255 - x[index]
 
     found = choose_examples(_merged(), [NOISE, WEAK, STRONG], x, LABELS, fetch)
-    assert [(e["kind"], e["image"], e["label"]) for e in found] == [
+    assert [(e.kind, e.image, e.label) for e in found] == [
         ("both right", 1, 1),
         ("both misled", 0, 0),
         ("networks disagree", 2, 2),
     ]
     assert asked[:2] == [(NOISE.name, 1), (STRONG.name, 1)]
-    clean, noisy, attacked = found[2]["views"]
-    assert [v["perturbation"] for v in found[2]["views"]] == ["clean", "gaussian", "fgsm"]
-    assert (clean["trained"], noisy["trained"], noisy["chip"], attacked["chip"]) == (2, 2, 1, 2)
-    pixels = np.frombuffer(base64.b64decode(noisy["pixels"]), np.uint8).reshape(noisy["shape"])
+    clean, noisy, attacked = found[2].views
+    assert [v.perturbation for v in found[2].views] == ["clean", "gaussian", "fgsm"]
+    assert (clean.trained, noisy.trained, noisy.chip, attacked.chip) == (2, 2, 1, 2)
+    pixels = np.frombuffer(base64.b64decode(noisy.pixels), np.uint8).reshape(noisy.shape)
     assert (pixels == 255 - x[2]).all()
 
 
 def test_an_outcome_that_does_not_occur_is_left_out() -> None:
     merged = {"clean": _both([0, 1, 2, 0, 1])}
     found = choose_examples(merged, [], _images(), LABELS, lambda item, index: _images()[index])
-    assert [e["kind"] for e in found] == ["both right"]
-    assert [len(e["views"]) for e in found] == [1]
+    assert [e.kind for e in found] == ["both right"]
+    assert [len(e.views) for e in found] == [1]
 
 
 def test_counts_of_classes_add_up_to_the_images_shown() -> None:
     merged = {"clean": _both([0, 1, 2, 0, 1], [0, 1, 1, 0, 1])}
-    assert joint_counts(merged, LABELS, 4) == [[0, 0, 0, 2], [1, 1, 1, 1], [2, 2, 1, 1]]
+    assert joint_counts(merged, LABELS, 4) == [(0, 0, 0, 2), (1, 1, 1, 1), (2, 2, 1, 1)]
     assert sum(row[3] for row in joint_counts(merged, LABELS, 5)) == 5
 
 

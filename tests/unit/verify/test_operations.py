@@ -59,8 +59,8 @@ def test_a_network_counts_spikes_of_the_layer_before_and_nothing_for_the_host(ca
     first, second, out = count_operations(network, x, traces)
     fired = traces["l1"].s.reshape(3, network.timesteps, -1).sum(axis=(0, 1))
     fan_out = np.count_nonzero(network.layers[1].synapse.weight, axis=0)
-    assert first["host"] > 0 and first["synaptic"] == first["synaptic_most"] == 0
-    assert first["spikes"] == fired.sum() / 3
-    assert second["synaptic"] == pytest.approx((fired * fan_out).sum() / 3)
-    assert second["synaptic_most"] == network.timesteps * fan_out.sum()
-    assert out["spikes"] is None
+    assert first.host > 0 and first.synaptic == first.synaptic_most == 0
+    assert first.spikes == fired.sum() / 3
+    assert second.synaptic == pytest.approx((fired * fan_out).sum() / 3)
+    assert second.synaptic_most == network.timesteps * fan_out.sum()
+    assert out.spikes is None

@@ -11,6 +11,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif
 from spikeproof.reasons import Reason
 from spikeproof.verify.advice import Supply
+from spikeproof.verify.checks.response import MatchLayer, judge_perturbations, relative_difference
 from spikeproof.verify.mppd import (
     chip_epsilon,
     chip_responses,
@@ -18,7 +19,6 @@ from spikeproof.verify.mppd import (
     float_epsilon,
     float_responses,
 )
-from spikeproof.verify.perturb import judge_perturbations, relative_difference
 from spikeproof.verify.responses import measure_batch, merge_batches
 
 
@@ -87,32 +87,32 @@ def _strict(config: Any) -> Any:
     return config.model_copy(update={"mppd": limits})
 
 
-def _judged(merged: dict[str, Any], config: Any) -> dict[str, Any]:
+def _judged(merged: dict[str, Any], config: Any) -> MatchLayer:
     return _reasoned(merged, config)[0]
 
 
-def _reasoned(merged: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[Reason]]:
+def _reasoned(merged: dict[str, Any], config: Any) -> tuple[MatchLayer, list[Reason]]:
     """Judge one layer; return its row and the reasons why it did not pass, 1,000 at hand."""
     data, reasons = judge_perturbations(
         merged, {"g": "gaussian"}, _strict(config), Supply(1000, 1000, {"gaussian": 1})
     )
-    return data["attacks"][0]["layers"][0], reasons
+    return data.attacks[0].layers[0], reasons
 
 
 def test_equal_energies_pass(config: Any) -> None:
     energy = np.random.default_rng(0).gamma(3.0, size=400)
     row = _judged(_merged(energy, energy * 1.004), config)
-    assert row["verdict"] == "pass"
-    assert set(row["criteria"].values()) == {"pass"}
-    assert row["would_pass"]["p99_difference"] < 0.01
-    assert row["direction"] == pytest.approx(0.95)
+    assert row.verdict == "pass"
+    assert set(row.criteria.values()) == {"pass"}
+    assert row.would_pass.p99_difference < 0.01
+    assert row.direction == pytest.approx(0.95)
 
 
 def test_a_handful_of_images_in_equal_order_establishes_no_rank_correlation(config: Any) -> None:
     for samples, expected in ((4, "inconclusive"), (99, "inconclusive"), (400, "pass")):
         energy = np.random.default_rng(0).gamma(3.0, size=samples)
         row = _judged(_merged(energy, energy), config)
-        assert row["criteria"]["spearman"] == expected, samples
+        assert row.criteria["spearman"] == expected, samples
 
 
 def test_rare_images_out_of_order_are_not_hidden_by_the_many_in_order(config: Any) -> None:
@@ -120,22 +120,24 @@ def test_rare_images_out_of_order_are_not_hidden_by_the_many_in_order(config: An
     energy = np.arange(1.0, 1001.0)
     moved = np.where(np.arange(1000) % 100 == 99, -energy, energy) + 1001
     row = _judged(_merged(energy, moved), config)
-    assert 0.95 < row["spearman"] < 0.98
-    assert row["would_pass"]["spearman"] < row["spearman"] - 0.01
+    assert 0.95 < row.spearman < 0.98
+    assert row.would_pass.spearman < row.spearman - 0.01
 
 
 def test_a_failure_is_corrected_for_the_number_of_criteria(config: Any) -> None:
     """p = .02 alone is a failure; among five layers of four criteria each it is none."""
-    from spikeproof.verify.perturb import Criterion, LayerMatch, judge_matches
+    from spikeproof.verify.checks.response import Criterion, LayerMatch, judge_matches
     from spikeproof.verify.verdict import Verdict
+
+    figures = _judged(_merged(np.ones(9), np.ones(9)), config)
 
     def match(p: float) -> LayerMatch:
         told = Reason(verdict="inconclusive", criterion="median of the relative difference")
-        return LayerMatch({}, [Criterion("median", False, p, told)])
+        return LayerMatch(figures, [Criterion("median", False, p, told)])
 
-    assert judge_matches([match(0.02)], 0.05) == [Verdict.FAIL]
+    assert judge_matches([match(0.02)], 0.05) == [{"median": Verdict.FAIL}]
     among = judge_matches([match(0.02)] + [match(1.0)] * 4, 0.05)
-    assert among[0] is Verdict.INCONCLUSIVE
+    assert among[0]["median"] is Verdict.INCONCLUSIVE
 
 
 def test_direction_tells_equal_size_from_equal_perturbation() -> None:
@@ -167,22 +169,22 @@ def test_measured_direction_of_a_good_conversion_is_nearly_one(case: Any, pertur
 def test_each_criterion_fails_for_its_own_reason(spoil: Any, criterion: str, config: Any) -> None:
     energy = np.random.default_rng(0).gamma(3.0, size=400)
     row = _judged(_merged(energy, spoil(energy)), config)
-    assert row["verdict"] == "fail"
-    assert row["criteria"][criterion] == "fail"
+    assert row.verdict == "fail"
+    assert row.criteria[criterion] == "fail"
 
 
 def test_too_few_samples_are_inconclusive(config: Any) -> None:
     energy = np.random.default_rng(0).gamma(3.0, size=100)
     row = _judged(_merged(energy, energy), config)
-    assert row["verdict"] == "inconclusive"
-    assert row["criteria"]["p99"] == "inconclusive"
-    assert row["would_pass"]["p99_difference"] is None
+    assert row.verdict == "inconclusive"
+    assert row.criteria["p99"] == "inconclusive"
+    assert row.would_pass.p99_difference is None
 
 
 def test_silent_layer_is_inconclusive_not_a_pass(config: Any) -> None:
     row = _judged(_merged(np.zeros(400), np.zeros(400)), config)
-    assert row["verdict"] == "inconclusive"
-    assert row["ratio"] is None and row["ratio_ci"] == [None, None]
+    assert row.verdict == "inconclusive"
+    assert row.ratio is None and row.ratio_ci == (None, None)
 
 
 def test_relative_difference_at_zero() -> None:

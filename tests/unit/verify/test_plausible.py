@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from verified import verified
 
 from spikeproof.io.data import load_data
 from spikeproof.io.known import DataRecord, describe, known_sets
@@ -21,7 +22,6 @@ from spikeproof.verify.plausible import (
     data_warnings,
     plausibility,
 )
-from spikeproof.verify.run import verify
 
 OWN = DataRecord(samples=1000, held=1000, labels="other")
 TRAINED_FASHION = Trained(
@@ -38,7 +38,7 @@ def fashion() -> DataRecord:
 def judge(right: int, labels: Any = BALANCED, **known: Any) -> list[str]:
     expected = Expectation(**{"classes": 10, "data": OWN, **known})
     figures, reasons = plausibility(right, np.asarray(labels), expected, 0.05)
-    assert figures["believable"] is (not reasons)
+    assert figures.believable is (not reasons)
     assert all(r.verdict == "inconclusive" and r.try_ for r in reasons)
     return [r.sentence for r in reasons]
 
@@ -51,8 +51,8 @@ def test_labels_shifted_by_one_and_images_that_say_nothing_are_not_believed() ->
 
 def warning(right: int, labels: Any, classes: int) -> str:
     figures, reasons = plausibility(right, np.asarray(labels), Expectation(classes, OWN), 0.05)
-    assert figures["believable"] and not reasons
-    return str(figures["warning"])
+    assert figures.believable and not reasons
+    return str(figures.warning)
 
 
 def test_random_weights_at_fifteen_per_cent_are_not_believed_where_more_is_recorded() -> None:
@@ -92,7 +92,7 @@ def test_what_is_recorded_for_another_set_is_no_limit_but_lowers_the_floor() -> 
     for accuracy, warned in ((0.9184, True), (0.28, False)):
         trained = replace(TRAINED_FASHION, data=None, accuracy=accuracy)
         figures, reasons = plausibility(250, BALANCED, Expectation(10, OWN, trained), 0.05)
-        assert not reasons and bool(figures["warning"]) is warned
+        assert not reasons and bool(figures.warning) is warned
 
 
 def test_few_images_say_how_many_would_do() -> None:
@@ -141,16 +141,7 @@ def test_a_verification_with_shifted_labels_does_not_pass(
     case: Any, config: Any, perturb: Any, tmp_path: Path
 ) -> None:
     def run(y: Any, folder: str) -> Any:
-        report = verify(
-            case.bundle,
-            case.source,
-            case.source_hash,
-            case.x,
-            y,
-            config,
-            tmp_path / folder,
-            perturb=perturb,
-        )
+        report = verified(replace(case, y=y), config, tmp_path / folder, perturb=perturb)
         return next(c for c in report["checks"] if c["id"] == "V7"), report
 
     good, _ = run(case.y, "good")

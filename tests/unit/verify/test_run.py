@@ -10,30 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from verified import verified
 
 from spikeproof.engines.fast import FastEngine
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.jobs.origin import hash_sources, source_hash
-from spikeproof.report.model import parse_report
+from spikeproof.verify.document import parse_report
 from spikeproof.verify.perturbations import Crafted
-from spikeproof.verify.run import verify
 
 
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
-    known = {"calibration": case.x[:32], **options}
-    return verify(
-        case.bundle,
-        case.source,
-        case.source_hash,
-        case.x,
-        case.y,
-        config,
-        folder,
-        perturb=perturb,
-        **known,
-    )
+    return verified(case, config, folder, perturb=perturb, **options)
 
 
 def _timeless(report: Any) -> str:
@@ -92,6 +81,7 @@ def test_reasons_of_the_writer_are_what_the_reader_reads(
     assert all(n is not None and n > 10 for n in needed)
     old = {
         **report,
+        "schema": 1,
         "checks": [{k: v for k, v in c.items() if k != "reasons"} for c in report["checks"]],
     }
     assert parse_report(old).check("V7").reasons == []  # reports of version 0.1 hold none

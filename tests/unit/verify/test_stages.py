@@ -20,17 +20,17 @@ LIMITS = StageLimits(exact_tolerance=1e-9, excused=0.01)
 
 def _rows(stages: Any, x: Any) -> dict[str, Any]:
     rows = check_stages(stages, run_stages(stages, x), LIMITS)
-    return {f"{r['from']}-{r['to']}": r for r in rows}
+    return {f"{r.source}-{r.target}": r for r in rows}
 
 
 @pytest.mark.parametrize("kind", ["case", "table_case"])
 def test_real_conversion_keeps_every_relation(kind: str, request: Any) -> None:
     case = request.getfixturevalue(kind)
     rows = _rows(case.stages, case.x)
-    assert rows["trained-folded"]["verdict"] == "pass"
-    assert rows["quantised-chip"]["verdict"] == "pass"
-    assert rows["folded-quantised"]["verdict"] == "info"
-    assert 0 < rows["quantised-chip"]["max_difference"] <= rows["quantised-chip"]["bound"]
+    assert rows["trained-folded"].verdict == "pass"
+    assert rows["quantised-chip"].verdict == "pass"
+    assert rows["folded-quantised"].verdict == "info"
+    assert 0 < rows["quantised-chip"].max_difference <= rows["quantised-chip"].bound
 
 
 def test_rebuilt_stages_are_the_conversion(case: Any) -> None:
@@ -52,8 +52,8 @@ def test_wrong_folding_fails_the_exact_stage(case: Any, part: str) -> None:
     nodes = (replace(node, **{part: changed}), *stages.folded.nodes[1:])
     broken = replace(stages, folded=replace(stages.folded, nodes=nodes))
     rows = _rows(broken, case.x)
-    assert rows["trained-folded"]["verdict"] == "fail"
-    assert rows["quantised-chip"]["verdict"] == "pass"
+    assert rows["trained-folded"].verdict == "fail"
+    assert rows["quantised-chip"].verdict == "pass"
 
 
 def test_wrong_integer_dynamics_fail_the_bounded_stage(case: Any, with_layer: Any) -> None:
@@ -61,8 +61,8 @@ def test_wrong_integer_dynamics_fail_the_bounded_stage(case: Any, with_layer: An
     stages = case.stages
     chip = with_layer(stages.chip, "l2", "neuron", dv=stages.chip.layers[1].neuron.dv + 60)
     rows = _rows(replace(stages, chip=chip), case.x)
-    assert rows["quantised-chip"]["verdict"] == "fail"
-    assert rows["trained-folded"]["verdict"] == "pass"
+    assert rows["quantised-chip"].verdict == "fail"
+    assert rows["trained-folded"].verdict == "pass"
 
 
 def test_threshold_beyond_the_bound_fails(case: Any, with_layer: Any) -> None:
@@ -71,12 +71,12 @@ def test_threshold_beyond_the_bound_fails(case: Any, with_layer: Any) -> None:
     chip = with_layer(
         stages.chip, "l2", "neuron", threshold=neuron.threshold + neuron.threshold // 9
     )
-    assert _rows(replace(stages, chip=chip), case.x)["quantised-chip"]["verdict"] == "fail"
+    assert _rows(replace(stages, chip=chip), case.x)["quantised-chip"].verdict == "fail"
 
 
 def test_undeclared_bound_is_inconclusive(case: Any) -> None:
     stages = replace(case.stages, relations={"lower": Relation("behavioural")})
-    assert _rows(stages, case.x)["quantised-chip"]["verdict"] == "inconclusive"
+    assert _rows(stages, case.x)["quantised-chip"].verdict == "inconclusive"
 
 
 def _membrane(v: float, spike: int, samples: int) -> Membrane:
@@ -88,15 +88,15 @@ def _membrane(v: float, spike: int, samples: int) -> Membrane:
 def test_tie_by_rounding_is_excused_but_many_are_inconclusive() -> None:
     """A spike that float64 rounding decides proves nothing either way."""
     above, below = _membrane(1.0 + 1e-12, 1, 5), _membrane(1.0 - 1e-12, 0, 5)
-    assert compare_exact([above], [below], LIMITS)["verdict"] == "inconclusive"
+    assert compare_exact([above], [below], LIMITS).verdict == "inconclusive"
     lenient = StageLimits(exact_tolerance=1e-9, excused=0.999999)
-    assert compare_exact([above], [above], LIMITS)["verdict"] == "pass"
-    assert compare_exact([above], [below], lenient)["flipped_spikes"] == 5
+    assert compare_exact([above], [above], LIMITS).verdict == "pass"
+    assert compare_exact([above], [below], lenient).flipped_spikes == 5
 
 
 def test_spike_flip_far_from_the_threshold_fails() -> None:
     same_v = [_membrane(1.5, 1, 3)], [_membrane(1.5, 0, 3)]
-    assert compare_exact(*same_v, LIMITS)["verdict"] == "fail"
+    assert compare_exact(*same_v, LIMITS).verdict == "fail"
 
 
 def test_foreign_checkpoint_is_refused(case: Any) -> None:
@@ -121,10 +121,10 @@ def test_local_error_is_not_the_accumulated_one(case: Any, with_layer: Any) -> N
     stages = case.stages
     neuron = stages.chip.layers[0].neuron
     chip = with_layer(stages.chip, "l1", "neuron", threshold=neuron.threshold * 2)
-    good = {r["name"]: r for r in layer_errors(run_stages(stages, case.x))}
-    bad = {r["name"]: r for r in layer_errors(run_stages(replace(stages, chip=chip), case.x))}
-    assert bad["l1"]["local"]["flip_rate"] > 10 * good["l1"]["local"]["flip_rate"] + 0.01
-    assert bad["l1"]["local"] == bad["l1"]["accumulated"]
-    assert bad["l2"]["local"] == good["l2"]["local"]
-    assert bad["l2"]["accumulated"]["flip_rate"] > good["l2"]["accumulated"]["flip_rate"] + 0.01
-    assert good["l2"]["local"]["sqnr_db"] > 20
+    good = {r.name: r for r in layer_errors(run_stages(stages, case.x))}
+    bad = {r.name: r for r in layer_errors(run_stages(replace(stages, chip=chip), case.x))}
+    assert bad["l1"].local.flip_rate > 10 * good["l1"].local.flip_rate + 0.01
+    assert bad["l1"].local == bad["l1"].accumulated
+    assert bad["l2"].local == good["l2"].local
+    assert bad["l2"].accumulated.flip_rate > good["l2"].accumulated.flip_rate + 0.01
+    assert good["l2"].local.sqnr_db > 20

@@ -9,15 +9,19 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.document.values import Json, dump
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine, RunResult
 from spikeproof.errors import MissingExtraError, SpikeproofError
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.verify.bisect import first_divergence
+from spikeproof.verify.bisect import (
+    FirstDifference,
+    first_difference,
+    first_divergence,
+    layer_views,
+)
 from spikeproof.verify.compare import compare_traces
-from spikeproof.verify.exact import divergence_json, layer_views
 
-Json = dict[str, Any]
 Images = NDArray[np.uint8]
 Task = tuple[ChipNetwork, Images]
 
@@ -37,12 +41,18 @@ class Mismatch:
 
     kind: "state" (a u, v or spike), "logits", "untraced" (logits of a run without traces), or
     "error": the engine failed or returned something that cannot be compared.
-    divergence: where the states first part (see exact.divergence_json), if they do.
+    divergence: where the states first part, if they do.
     """
 
     kind: str
     text: str
-    divergence: Json | None = None
+    divergence: FirstDifference | None = None
+
+    @property
+    def json(self) -> Json:
+        """Return it as the report of a campaign holds it."""
+        where = None if self.divergence is None else dump(self.divergence)
+        return {"kind": self.kind, "text": self.text, "divergence": where}
 
     def is_like(self, other: Mismatch | None) -> bool:
         """Tell whether another mismatch may have the same cause: both errors, or both values."""
@@ -141,7 +151,7 @@ def _compared(network: ChipNetwork, expected: RunResult, found: RunResult, name:
     if wrong:
         first = first_divergence(layer_views(network, left, right), exact=True)
         text = f"{wrong} of {values} values differ"
-        mismatch = Mismatch("state", text, divergence_json(first, "reference", name))
+        mismatch = Mismatch("state", text, first_difference(first, "reference", name))
         return Outcome(values, mismatch)
     difference = _logits_differ(expected, found)
     return Outcome(values, Mismatch("logits", difference) if difference else None)

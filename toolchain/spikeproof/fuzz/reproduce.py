@@ -115,9 +115,7 @@ def _write(folder: Path, failure: Failure, shrunk: Shrunk, mismatch: Mismatch) -
         "folder": str(folder),
         "size": size,
         "shrunk": shrunk.complete,
-        "kind": mismatch.kind,
-        "text": mismatch.text,
-        "divergence": mismatch.divergence,
+        **mismatch.json,
     }
 
 
@@ -169,13 +167,13 @@ def _text(
 def _difference(mismatch: Mismatch) -> list[str]:
     lines = [f"Difference ({mismatch.kind}): {mismatch.text}"]
     found = mismatch.divergence
-    if found and found["found"]:
+    if found is not None and found.values is not None:
         lines += [
-            f"First at layer {found['layer']}, step {found['step']}, sample {found['sample']}, "
-            f"neuron {tuple(found['neuron'])}: {found['state']}",
-            f"  reference: {found['values']['from']:.0f}",
-            f"  {found['to']}: {found['values']['to']:.0f}",
+            f"First at layer {found.layer}, step {found.step}, sample {found.sample}, "
+            f"neuron {tuple(found.neuron or ())}: {found.state}",
+            f"  reference: {found.values.first:.0f}",
+            f"  {found.target}: {found.values.second:.0f}",
         ]
-        if found["threshold"] is not None:
-            lines.append(f"  threshold: {found['threshold']:.0f} (in units of v)")
+        if found.threshold is not None:
+            lines.append(f"  threshold: {found.threshold:.0f} (in units of v)")
     return lines

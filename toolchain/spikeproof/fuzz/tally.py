@@ -93,9 +93,7 @@ class Campaign:
             "engine": engine.name,
             "network": row.index,
             "nasty": row.kind,
-            "kind": mismatch.kind,
-            "text": mismatch.text,
-            "divergence": mismatch.divergence,
+            **mismatch.json,
             "folder": None,
             "size": None,
         }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Fact
 from spikeproof.io.kinds import CARD_END, CARD_MARK
-from spikeproof.report import numbers as n
-from spikeproof.report.data import AccuracyData, AccuracyRow
-from spikeproof.report.facts import Fact
-from spikeproof.report.model import Report, as_report
 from spikeproof.report.summary import key_figures, kinds, warnings
 from spikeproof.report.tables import accuracy_notes, attack_name
 from spikeproof.report.why import HELP, Explained, explain
+from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.document import Report, as_report
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~&])")
@@ -70,7 +70,7 @@ def _known(r: Report) -> str:
 
 
 def _accuracy(r: Report) -> str:
-    rows = r.data("V7", AccuracyData).rows
+    rows = r.result(Accuracy).rows
     head = [
         "| perturbation | 1/255 | images | trained % | chip % | difference (points) | TOST |",
         "|---|--:|--:|--:|--:|--:|---|",
@@ -89,7 +89,7 @@ def _row(row: AccuracyRow) -> str:
         n.accuracy(row.float_accuracy),
         n.accuracy(row.chip_accuracy),
         f"{n.points(row.difference)} {n.interval(row.ci, n.points)}",
-        row.tost,
+        str(row.tost),
     )
     return "| " + " | ".join(cells) + " |"
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from spikeproof.report.data import AccuracyRow
-from spikeproof.report.numbers import accuracy, finite, interval, points
+from spikeproof.document.numbers import accuracy, finite, interval, points
 from spikeproof.report.svg import (
     Plot,
     Point,
@@ -20,6 +19,7 @@ from spikeproof.report.svg import (
     path,
     text,
 )
+from spikeproof.verify.checks.accuracy import AccuracyRow
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ def _clean_start(clean: list[AccuracyRow], own: list[AccuracyRow]) -> list[Accur
     if first.clean_float_accuracy is None and first.clean_chip_accuracy is None:
         return [row for row in clean if row.samples == first.samples]
     return [
-        AccuracyRow(
-            perturbation="clean",
-            strength=0,
-            samples=first.samples,
-            float_accuracy=first.clean_float_accuracy,
-            float_ci=first.clean_float_ci,
-            chip_accuracy=first.clean_chip_accuracy,
-            chip_ci=first.clean_chip_ci,
+        first.model_copy(
+            update={
+                "perturbation": "clean",
+                "strength": 0,
+                "float_accuracy": first.clean_float_accuracy,
+                "float_ci": first.clean_float_ci,
+                "chip_accuracy": first.clean_chip_accuracy,
+                "chip_ci": first.clean_chip_ci,
+            }
         )
     ]
 
@@ -80,11 +81,10 @@ def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
         for value in (
             row.float_accuracy,
             row.chip_accuracy,
-            *(row.float_ci or ()),
-            *(row.chip_ci or ()),
+            *row.float_ci,
+            *row.chip_ci,
         ):
-            if (number := finite(value)) is not None:
-                seen.append(100 * number)
+            seen.append(100 * value)
     low, high = min(seen, default=0.0), max(seen, default=100.0)
     step = 10 if high - low > 12 else 5
     floor = max(0.0, step * ((low - 0.5) // step))
@@ -148,12 +148,7 @@ def _point(name: str, x: float, y: float) -> Markup:
 
 def forest_scale(rows: Sequence[AccuracyRow]) -> Scale:
     """Return the common axis, in points, of the difference plots of all rows."""
-    seen = [
-        100 * abs(v)
-        for r in rows
-        for e in (r.difference, r.margin, *(r.ci or ()))
-        if (v := finite(e)) is not None
-    ]
+    seen = [100 * abs(v) for r in rows for v in (r.difference, r.margin, *r.ci)]
     reach = 1.12 * max(seen, default=1.0) or 1.0
     return Scale(-reach, reach, 4, 176)
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from spikeproof.document.numbers import finite, integer, significant
 from spikeproof.report.charts import Chart
-from spikeproof.report.data import Attack, Cloud, MatchLayer, MatchLimits
-from spikeproof.report.numbers import finite, integer, significant
 from spikeproof.report.svg import (
     Plot,
     Point,
@@ -22,6 +21,8 @@ from spikeproof.report.svg import (
     shorten,
     text,
 )
+from spikeproof.verify.checks.response import AttackMatch, Cloud, MatchLayer
+from spikeproof.verify.config import MppdLimits
 
 MARKS = ("circle", "square", "triangle", "diamond", "plus", "bar")
 MAX_POINTS = 200
@@ -49,12 +50,12 @@ def swatch(index: int) -> Markup:
     )
 
 
-def layer_names(attacks: Sequence[Attack]) -> list[str]:
+def layer_names(attacks: Sequence[AttackMatch]) -> list[str]:
     """Return the layers of all perturbations in order of first appearance."""
     return list(dict.fromkeys(layer.name for a in attacks for layer in a.layers))
 
 
-def _of_layer(attacks: Sequence[Attack], name: str) -> list[tuple[int, str, MatchLayer]]:
+def _of_layer(attacks: Sequence[AttackMatch], name: str) -> list[tuple[int, str, MatchLayer]]:
     return [
         (i, a.name, entry)
         for i, a in enumerate(attacks)
@@ -81,7 +82,7 @@ def residuals(cloud: Cloud) -> list[Point]:
     return usable[:: max(1, -(-len(usable) // MAX_POINTS))]
 
 
-def mppd_residuals(attacks: Sequence[Attack], limits: MatchLimits) -> list[Chart]:
+def mppd_residuals(attacks: Sequence[AttackMatch], limits: MppdLimits | None) -> list[Chart]:
     """Draw per layer how far chip and trained network differ, image by image, against the size."""
     charts = []
     for number, name in enumerate(layer_names(attacks)):
@@ -92,7 +93,7 @@ def mppd_residuals(attacks: Sequence[Attack], limits: MatchLimits) -> list[Chart
 
 
 def _residual_panel(
-    key: str, name: str, sets: list[tuple[int, list[Point]]], limits: MatchLimits
+    key: str, name: str, sets: list[tuple[int, list[Point]]], limits: MppdLimits | None
 ) -> Chart:
     sizes = [x for _, dots in sets for x, _ in dots]
     largest = max(abs(y) for _, dots in sets for _, y in dots)
@@ -101,8 +102,11 @@ def _residual_panel(
     plot = Plot(x, Scale(-reach, reach, 196, 24))
     bounds = [
         (style, 100 * v)
-        for style, raw in (("half", limits.median_difference), ("most", limits.p99_difference))
-        if (v := finite(raw)) is not None
+        for style, v in (
+            ()
+            if limits is None
+            else (("half", limits.median_difference), ("most", limits.p99_difference))
+        )
     ]
     body = [plot.grid(), *_limit_lines(plot, bounds, reach)]
     body += [
@@ -143,7 +147,7 @@ def _stamp(x: float, y: float, shape: str) -> str:
 # --- energy over time -----------------------------------------------------------------------------
 
 
-def energy_curves(attacks: Sequence[Attack]) -> list[Chart]:
+def energy_curves(attacks: Sequence[AttackMatch]) -> list[Chart]:
     """Draw per layer how the energy develops, and below it how far the two networks differ."""
     charts = []
     for number, name in enumerate(layer_names(attacks)):

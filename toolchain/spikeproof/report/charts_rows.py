@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from spikeproof.document.numbers import finite, fixed, rate, significant
 from spikeproof.report.charts import Chart
-from spikeproof.report.data import BoundaryLayer, ErrorLayer, RangeLayer
-from spikeproof.report.numbers import finite, fixed, rate, significant
 from spikeproof.report.svg import Plot, Scale, element, figure, line, padded, shorten, text
+from spikeproof.verify.checks.overflow import RangeLayer
+from spikeproof.verify.checks.threshold import BoundaryLayer
+from spikeproof.verify.layer_errors import LayerError
 
 _WIDTH, _LEFT, _RIGHT, _ROW = 460, 84, 440, 30
 CHIP_BITS = 23
@@ -52,22 +54,13 @@ def _rows_chart(
     return figure(key, title, told, (_WIDTH, bottom + 38), Markup("").join(body))
 
 
-def flip_rows(layers: Sequence[ErrorLayer], silent: Collection[str] = ()) -> Chart | None:
+def flip_rows(layers: Sequence[LayerError], silent: Collection[str] = ()) -> Chart | None:
     """Draw per layer the share of states that flip, by itself and with all layers before it.
 
     Layers in ``silent`` fire no spikes and are left out.
     """
     layers = [e for e in layers if e.name not in silent]
-    rows = [
-        Row(
-            e.name,
-            tuple(
-                None if v is None else 100 * v
-                for v in (finite(e.local.flip_rate), finite(e.accumulated.flip_rate))
-            ),
-        )
-        for e in layers
-    ]
+    rows = [Row(e.name, (100 * e.local.flip_rate, 100 * e.accumulated.flip_rate)) for e in layers]
     if not any(v is not None for r in rows for v in r.values):
         return None
     told = "; ".join(
@@ -85,11 +78,12 @@ def flip_rows(layers: Sequence[ErrorLayer], silent: Collection[str] = ()) -> Cha
 def margin_rows(layers: Sequence[BoundaryLayer]) -> Chart | None:
     """Draw per layer how far the membranes stay from the threshold (quantiles, log axis)."""
     names = ("p01", "p10", "p50")
-    rows = [Row(e.name, tuple(e.margin_quantiles.get(n) for n in names)) for e in layers]
+    rows = [Row(e.name, tuple(getattr(e.margin_quantiles, n) for n in names)) for e in layers]
     if not any((v := finite(raw)) is not None and v > 0 for r in rows for raw in r.values):
         return None
     told = "; ".join(
-        f"{e.name}: " + ", ".join(f"{n} {significant(e.margin_quantiles.get(n))}" for n in names)
+        f"{e.name}: "
+        + ", ".join(f"{k} {significant(v)}" for k, v in dict(e.margin_quantiles).items())
         for e in layers
     )
     caption = "Distance of membranes from the threshold"

@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Line
 from spikeproof.io.files import write_atomic
 from spikeproof.io.kinds import PAGE_MARK
 from spikeproof.report import (
@@ -21,20 +23,15 @@ from spikeproof.report import (
     resources,
     summary,
     tables,
-    tables_layers,
     why,
 )
-from spikeproof.report import numbers as n
-from spikeproof.report.data import (
-    AccuracyData,
-    AccuracyRow,
-    BoundaryData,
-    ErrorData,
-    MatchData,
-    RangeData,
-    RangeLayer,
-)
-from spikeproof.report.model import Report, as_report
+from spikeproof.verify.checks import registry
+from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.checks.errors import LayerErrors
+from spikeproof.verify.checks.overflow import RangeLayer, Ranges
+from spikeproof.verify.checks.response import Response
+from spikeproof.verify.checks.threshold import Boundary
+from spikeproof.verify.document import Report, as_report
 
 MOST_REASONS = 60
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -74,45 +71,63 @@ def _environment() -> Environment:
     return environment
 
 
-def _groups(rows: tuple[tables.Line, ...]) -> list[tuple[str, list[tables.Line]]]:
+def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
     return [(name, list(found)) for name, found in groupby(rows, key=lambda row: row.group)]
 
 
-def _tables(r: Report) -> dict[str, tables.Table]:
+_PLACED = {
+    "differences": {"exact", "stages", "divergence", "errors", "boundary"},
+    "quantisation": {"ranges"},
+    "accuracy": set[str](),
+    "membrane": set[str](),
+    "provenance": set[str](),
+}
+"""The sections of the page, and the checks' tables that stand at a place of their own there."""
+
+
+def _tables(r: Report) -> dict[str, Any]:
+    own = registry.tables(r.checks)
+    placed = {k: own[section][k] for section, names in _PLACED.items() for k in names}
+    more = {
+        section: [t for k, t in found.items() if k not in _PLACED.get(section, ())]
+        for section, found in own.items()
+    }
+    sections = {kind.section: kind.title for kind in reversed(registry.CHECKS)}
     return {
+        **placed,
+        "ranges": tables.range_table(r, placed["ranges"]),
         "accuracy": tables.accuracy_table(r),
         "mppd": tables.mppd_table(r),
         "energy": tables.energy_table(r),
-        "exact": tables_layers.exact_table(r),
-        "stages": tables_layers.stage_table(r),
-        "divergence": tables_layers.divergence_table(r),
-        "errors": tables_layers.error_table(r),
-        "boundary": tables_layers.boundary_table(r),
-        "quantisation": tables_layers.quantisation_table(r),
-        "ranges": tables_layers.range_table(r),
+        "quantisation": tables.quantisation_table(r),
         "every_check": tables.check_table(r),
         "fit": resources.fit_table(r),
         "operations": resources.operation_table(r),
         "disagreements": predictions.disagreement_table(r),
         "mistakes": predictions.mistake_table(r),
+        "more": more,
+        "more_sections": {k: v for k, v in sections.items() if k not in _PLACED},
+        "section_of": {kind.id: kind.section for kind in registry.CHECKS},
     }
 
 
 def _charts(r: Report) -> dict[str, Any]:
-    attacks = r.data("V5", MatchData).attacks
+    response = r.result(Response)
+    attacks = response.attacks
     return {
-        "accuracy_charts": charts.accuracy_curves(r.data("V7", AccuracyData).rows),
-        "residuals": charts_membrane.mppd_residuals(attacks, r.limits),
+        "accuracy_charts": charts.accuracy_curves(r.result(Accuracy).rows),
+        "residuals": charts_membrane.mppd_residuals(attacks, response.limits),
         "energies": charts_membrane.energy_curves(attacks),
-        "flips": charts_rows.flip_rows(r.data("V4", ErrorData).layers, r.network.readouts),
-        "margins": charts_rows.margin_rows(r.data("V13", BoundaryData).layers),
+        "flips": charts_rows.flip_rows(r.result(LayerErrors).layers, r.network.readouts),
+        "margins": charts_rows.margin_rows(r.result(Boundary).layers),
         "headroom": charts_rows.headroom_bars(_ranges(r)),
         "attack_names": [a.name for a in attacks],
+        "limits": response.limits,
     }
 
 
 def _ranges(r: Report) -> list[RangeLayer]:
-    proved = r.data("V9", RangeData).layers
+    proved = r.result(Ranges).layers
     return proved or [
         RangeLayer(name=e.layer, v_low=e.v_low, v_high=e.v_high, headroom_bits=e.headroom_bits)
         for e in r.network.layers
@@ -120,7 +135,7 @@ def _ranges(r: Report) -> list[RangeLayer]:
 
 
 def _facts(r: Report) -> dict[str, Any]:
-    rows = r.data("V7", AccuracyData).rows
+    rows = r.result(Accuracy).rows
     synapses = [e.synapses for e in r.network.layers if e.synapses is not None]
     p = r.provenance
     software = {"spikeproof": p.spikeproof, "python": p.python, "numpy": p.numpy, **p.packages}
@@ -137,7 +152,7 @@ def _facts(r: Report) -> dict[str, Any]:
         "synapses": sum(synapses) if synapses else None,
         "margin": _common_margin(rows),
         "accuracy_notes": tables.accuracy_notes(rows),
-        "forced_ties": r.data("V13", BoundaryData).forced_ties,
+        "forced_ties": r.result(Boundary).forced_ties,
         "software": {k: n.anything(v) for k, v in software.items() if v is not None},
         "seeds": _flat(p.seeds),
         "suite": _flat(p.suite),
@@ -147,7 +162,7 @@ def _facts(r: Report) -> dict[str, Any]:
 
 
 def _common_margin(rows: list[AccuracyRow]) -> str:
-    found = sorted({v for r in rows if (v := n.finite(r.margin)) is not None})
+    found = sorted({r.margin for r in rows})
     return " or ".join(n.anything(100 * v) for v in found)
 
 

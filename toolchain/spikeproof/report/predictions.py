@@ -9,10 +9,11 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 
-from spikeproof.report import numbers as n
-from spikeproof.report.data import AccuracyData, Example, View
-from spikeproof.report.model import Report
-from spikeproof.report.tables import Head, Table, lines
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Head, Table, lines
+from spikeproof.verify.checks.accuracy import Accuracy
+from spikeproof.verify.document import Report
+from spikeproof.verify.examples import Example, View
 
 MOST_CLASSES = 20
 """A larger confusion matrix cannot be read; the confusions are listed instead."""
@@ -67,7 +68,7 @@ class Strip:
 
 def strips(report: Report) -> list[Strip]:
     """Return the example images of the report."""
-    found = report.data("V7", AccuracyData).examples
+    found = report.result(Accuracy).examples
     return [_strip(report, example) for example in found if example.views]
 
 
@@ -158,7 +159,7 @@ class Confusion:
 
 def confusion(report: Report) -> Confusion | None:
     """Return the confusion matrix; None without predictions or with too many classes."""
-    found = report.data("V7", AccuracyData).predictions
+    found = report.result(Accuracy).predictions
     classes = sorted({c for truth, trained, chip, _ in found for c in (truth, trained, chip)})
     if not found or len(classes) > MOST_CLASSES:
         return None
@@ -196,7 +197,7 @@ def disagreement_table(report: Report) -> Table:
         Head("right is", "text"),
         Head("images"),
     )
-    found = report.data("V7", AccuracyData).predictions
+    found = report.result(Accuracy).predictions
     differ = sorted((row for row in found if row[1] != row[2]), key=lambda row: (-row[3], row))
     images = sum(row[3] for row in found)
     rows = [
@@ -227,7 +228,7 @@ def mistake_table(report: Report) -> Table:
     )
     in_trained: Counter[tuple[int, int]] = Counter()
     in_chip: Counter[tuple[int, int]] = Counter()
-    for truth, trained, chip, count in report.data("V7", AccuracyData).predictions:
+    for truth, trained, chip, count in report.result(Accuracy).predictions:
         in_trained[truth, trained] += count * (trained != truth)
         in_chip[truth, chip] += count * (chip != truth)
     wrong = sorted(in_chip | in_trained, key=lambda k: (-in_chip[k] - in_trained[k], k))

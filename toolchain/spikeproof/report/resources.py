@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spikeproof.report import numbers as n
-from spikeproof.report.model import Report
-from spikeproof.report.tables import Head, Line, Table, lines
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Head, Line, Table, lines
+from spikeproof.verify.document import Report
 
 
 def fit_table(report: Report) -> Table:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
-from spikeproof.report.numbers import SUPERSCRIPT, significant
+from spikeproof.document.numbers import SUPERSCRIPT, significant
 
 Point = tuple[float, float]
 _DECADES = 1e-12

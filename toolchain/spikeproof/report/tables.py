@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 from spikeproof.attacks.weak import TRANSFER
-from spikeproof.report import numbers as n
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Head, Line, Table, lines
 from spikeproof.report.charts import forest, forest_scale
-from spikeproof.report.data import AccuracyData, AccuracyRow, MatchData
-from spikeproof.report.model import Check, Report
-
-Kind = Literal["name", "text", "num", "verdict", "plot"]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column: its label, unit and how its cells are set."""
-
-    label: str
-    kind: Kind = "num"
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of cells (text, or Markup for a plot), under an optional group heading."""
-
-    cells: tuple[str, ...]
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A caption, columns and rows; empty tables are not shown."""
-
-    caption: str
-    head: tuple[Head, ...]
-    rows: tuple[Line, ...]
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to show."""
-        return bool(self.rows)
-
-
-def lines(cells: Sequence[tuple[str, ...]]) -> tuple[Line, ...]:
-    """Make ungrouped rows."""
-    return tuple(Line(c) for c in cells)
+from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.checks.base import Check
+from spikeproof.verify.checks.overflow import used_share
+from spikeproof.verify.checks.response import Response
+from spikeproof.verify.config import MppdLimits
+from spikeproof.verify.document import Report
 
 
 def attack_name(row: AccuracyRow) -> str:
@@ -68,7 +35,7 @@ def accuracy_notes(rows: Sequence[AccuracyRow]) -> list[str]:
 
 def accuracy_table(report: Report) -> Table:
     """Compare accuracies before and after, one row per perturbation and strength."""
-    rows = report.data("V7", AccuracyData).rows
+    rows = report.result(Accuracy).rows
     scale = forest_scale(rows)
     head = (
         Head("perturbation", "name"),
@@ -93,7 +60,7 @@ def accuracy_table(report: Report) -> Table:
             n.points(r.difference),
             n.interval(r.ci, n.points),
             forest(f"forest-{i}", r, scale),
-            r.tost,
+            str(r.tost),
             n.p_value(r.mcnemar_p),
             f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
         )
@@ -104,15 +71,13 @@ def accuracy_table(report: Report) -> Table:
 
 def mppd_table(report: Report) -> Table:
     """Compare how membranes respond, one row per perturbation and layer, limits in the head."""
-    limits = report.limits
-    low, high = limits.ratio or (None, None)
-    ratio = f"{low:g} to {high:g}" if low is not None and high is not None else n.MISSING
-    rank = n.MISSING if limits.spearman is None else f"{limits.spearman:g}"
+    response = report.result(Response)
+    median, p99, rank, ratio = _limits(response.limits)
     head = (
         Head("layer", "name"),
         Head("images"),
-        Head("median difference", unit=_limited("%", n.percent(limits.median_difference, 0), "≤")),
-        Head("99th percentile", unit=_limited("%", n.percent(limits.p99_difference, 0), "≤")),
+        Head("median difference", unit=_limited("%", median, "≤")),
+        Head("99th percentile", unit=_limited("%", p99, "≤")),
         Head("rank correlation", unit=_limited("", rank, "≥")),
         Head("energy, chip / trained", unit=_limited("", ratio, "")),
         Head("interval"),
@@ -130,15 +95,24 @@ def mppd_table(report: Report) -> Table:
                 n.fixed(e.ratio, 4),
                 n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)),
                 n.fixed(e.direction, 4),
-                e.verdict,
+                str(e.verdict),
             ),
             group=a.name,
         )
-        for a in report.data("V5", MatchData).attacks
+        for a in response.attacks
         for e in a.layers
     ]
     caption = "MPPD of the chip network against the trained network, per perturbation and layer"
     return Table(caption, head, tuple(rows))
+
+
+def _limits(limits: MppdLimits | None) -> tuple[str, str, str, str]:
+    """Write the limits of V5: median, 99th percentile, rank correlation, ratio of energies."""
+    if limits is None:
+        return (n.MISSING,) * 4
+    median, p99 = (n.percent(v, 0) for v in (limits.median_difference, limits.p99_difference))
+    low, high = limits.ratio
+    return median, p99, f"{limits.spearman:g}", f"{low:g} to {high:g}"
 
 
 def _limited(unit: str, limit: str, sign: str) -> str:
@@ -152,7 +126,7 @@ def _limited(unit: str, limit: str, sign: str) -> str:
 def energy_table(report: Report) -> Table:
     """List the perturbation energy at every timestep (the text form of the energy charts)."""
     steps, rows = 0, []
-    for attack in report.data("V5", MatchData).attacks:
+    for attack in report.result(Response).attacks:
         for entry in attack.layers:
             for side, track in (("trained", entry.energy.trained), ("chip", entry.energy.chip)):
                 steps = max(steps, len(track))
@@ -182,7 +156,7 @@ def check_table(report: Report) -> Table:
             c.kind,
             _figures(c),
             n.fixed(n.finite(report.timing.get(c.id)), 1),
-            c.verdict,
+            str(c.verdict),
         )
         for c in sorted(report.checks, key=check_order)
     ]
@@ -211,3 +185,59 @@ def check_order(check: Check) -> tuple[int, str]:
     """Return the sort key that puts V2 before V13."""
     digits = check.id[1:]
     return (int(digits) if digits.isascii() and digits.isdigit() else 1_000, check.id)
+
+
+def quantisation_table(report: Report) -> Table:
+    """List what became of each layer's numbers."""
+    head = (
+        Head("layer", "name"),
+        Head("kind", "text"),
+        Head("neuron", "text"),
+        Head("inputs"),
+        Head("neurons"),
+        Head("synapses"),
+        Head("weight bits"),
+        Head("scale"),
+        Head("clipped", unit="%"),
+        Head("threshold"),
+        Head("decay", unit="of 4096"),
+        Head("bias exponent"),
+        Head("flips in calibration", unit="%"),
+    )
+    rows = [
+        (
+            r.layer,
+            r.kind,
+            r.neuron,
+            n.anything(r.inputs),
+            n.anything(r.neurons),
+            n.integer(r.synapses),
+            n.anything(r.weight_bits),
+            n.anything(r.scale),
+            n.rate(r.clipped_share),
+            n.anything(r.threshold),
+            n.anything(r.dv),
+            n.anything(r.bias_exponent),
+            n.rate(r.flip_rate_calibration),
+        )
+        for r in report.network.layers
+    ]
+    return Table("From trained parameters to chip integers", head, lines(rows))
+
+
+def range_table(report: Report, proved: Table) -> Table:
+    """List the worst-case range of each layer: as proved, else as converted."""
+    converted = [
+        (
+            r.layer,
+            n.integer(r.sum_bound),
+            n.MISSING,
+            n.integer(r.v_low),
+            n.integer(r.v_high),
+            used_share(r.headroom_bits),
+            n.MISSING,
+        )
+        for r in report.network.layers
+        if r.v_high is not None or r.sum_bound is not None
+    ]
+    return proved or replace(proved, rows=lines(converted))

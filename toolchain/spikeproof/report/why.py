@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Head, Table, lines
 from spikeproof.reasons import HELP_PAGE, Reason, worst_first
-from spikeproof.report import numbers as n
-from spikeproof.report.model import Check
-from spikeproof.report.tables import Head, Table, lines
+from spikeproof.verify.checks.base import Check
 
 MOST_LINES = 3
 HELP = f"Usual causes of every check: “{HELP_PAGE}” in the documentation."
@@ -41,8 +41,8 @@ class Explained:
             (Head("images used"), [_count(r.images) for r in self.reasons]),
             (Head("images needed"), [_needed(r) for r in self.reasons]),
         ]
-        verdicts = [r.verdict for r in self.reasons]
-        if set(verdicts) - {self.check.verdict}:
+        verdicts: list[str] = [r.verdict for r in self.reasons]
+        if set(verdicts) - {str(self.check.verdict)}:
             columns.append((Head("verdict", "verdict"), list(verdicts)))
         used = [(head, cells) for head, cells in columns if any(cells)]
         rows = [tuple(cells[i] or n.MISSING for _, cells in used) for i in range(len(self.reasons))]

@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from spikeproof.document.values import Count, Figure, Number, Record, Text
 from spikeproof.engines.trace import LayerTrace
+from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.dynamics import neuron_step
+from spikeproof.verify.compare import Traces
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,67 @@ class Divergence:
         if self.threshold is None or self.margin_lsb is None:
             return None
         return self.margin_lsb / max(abs(self.threshold), 1.0)
+
+
+class Values(Record):
+    """A state in both runs, in chip v-units."""
+
+    first: Figure = Field(validation_alias="from", serialization_alias="from")
+    second: Figure = Field(validation_alias="to", serialization_alias="to")
+
+
+class FirstDifference(Record):
+    """The first state in which two runs differ, as the report holds it."""
+
+    source: Text = Field(validation_alias="from", serialization_alias="from")
+    target: Text = Field(validation_alias="to", serialization_alias="to")
+    found: bool
+    layer: Text | None = None
+    neuron: list[int] | None = None
+    step: Count = None
+    sample: Count = None
+    state: Text | None = None
+    values: Values | None = None
+    threshold: Number = None
+    margin: Number = None
+    margin_lsb: Number = None
+    replay: Text | None = None
+
+
+def first_difference(found: Divergence | None, first: str, second: str) -> FirstDifference:
+    """Write a first divergence as the report holds it."""
+    if found is None:
+        return FirstDifference(source=first, target=second, found=False)
+    return FirstDifference(
+        source=first,
+        target=second,
+        found=True,
+        layer=found.layer,
+        neuron=list(found.neuron),
+        step=found.step,
+        sample=found.sample,
+        state=found.state,
+        values=Values(first=found.values[0], second=found.values[1]),
+        threshold=found.threshold,
+        margin=found.margin,
+        margin_lsb=found.margin_lsb,
+        replay=replay_line(found, first, second),
+    )
+
+
+def layer_views(
+    network: ChipNetwork, first: Traces, second: Traces
+) -> list[tuple[str, View, View]]:
+    """Pair the layers of two integer runs for :func:`first_divergence`."""
+    views = []
+    for layer in network.layers:
+        left, right = first[layer.name], second[layer.name]
+        threshold = None
+        if not isinstance(layer.neuron, ReadoutNeuron):
+            steps = range(network.timesteps)
+            threshold = np.array([neuron_step(layer.neuron, t)[2] for t in steps])
+        views.append((layer.name, chip_view(left, threshold), chip_view(right, threshold)))
+    return views
 
 
 def chip_view(trace: LayerTrace, threshold: NDArray[Any] | None) -> View:

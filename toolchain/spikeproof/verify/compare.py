@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.engines.trace import LayerTrace
-from spikeproof.errors import TargetError, list_problems
+from spikeproof.document.values import Record, Text
+from spikeproof.engines.trace import Engine, LayerTrace
+from spikeproof.errors import TargetError, UnsupportedError, list_problems
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.verify.verdict import Verdict
 
 Traces = dict[str, LayerTrace]
 STATES = ("u", "v", "s")
 
 
-@dataclass(frozen=True)
-class LayerComparison:
+class LayerComparison(Record):
     """How many values of a layer were compared, and how many differ."""
 
-    name: str
+    name: Text
     values: int
     mismatches: int
+
+
+def run_traced(engine: Engine, network: ChipNetwork, x: NDArray[np.uint8]) -> Traces:
+    """Run an engine with traces.
+
+    Raises:
+        UnsupportedError: it cannot run this network.
+        TargetError: it failed, or gave no traces.
+    """
+    problems = engine.problems(network)
+    if problems:
+        raise UnsupportedError(list_problems(problems), where=f"engine {engine.name}")
+    traces = engine.run(network, x, trace=True).traces
+    if traces is None:
+        raise TargetError("returned no traces though they were asked for", where=engine.name)
+    return traces
 
 
 def compare_traces(expected: Traces, found: Traces) -> list[LayerComparison]:
@@ -72,7 +88,7 @@ def _compare_layer(name: str, expected: LayerTrace, found: LayerTrace) -> LayerC
         if left is not None:
             values += left.size
             mismatches += int(np.count_nonzero(left != getattr(found, key)))
-    return LayerComparison(name, values, mismatches)
+    return LayerComparison(name=name, values=values, mismatches=mismatches)
 
 
 def judge_comparison(layers: list[LayerComparison]) -> Verdict:

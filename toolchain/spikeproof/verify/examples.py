@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.document.values import Count, Json, Number, Record, Text
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN
 
-Json = dict[str, Any]
 Images = NDArray[np.uint8]
+Prediction = tuple[int, int, int, int]
+"""True class, class of the trained network, class of the chip network, images."""
 Fetch = Callable[[Perturbation, int], Images]
 """Returns the perturbed version (C, H, W) of the image with this index."""
 THUMBNAIL = 64
@@ -25,23 +27,43 @@ THUMBNAIL = 64
 KINDS = ("both right", "both misled", "networks disagree")
 
 
-def joint_counts(merged: Json, labels: NDArray[Any], shown: int) -> list[list[int]]:
-    """Return [true class, class of the trained network, class of the chip, images], clean images.
+class View(Record):
+    """One image as both networks saw it; pixels are uint8 (C, H, W) in base64."""
+
+    perturbation: Text
+    strength: Number
+    trained: Count
+    """Class that the trained network gives."""
+    chip: Count
+    shape: list[int]
+    pixels: Text
+
+
+class Example(Record):
+    """One image of the data set, clean and perturbed; ``kind`` says why it was chosen."""
+
+    kind: Text
+    image: Count
+    label: Count
+    views: list[View]
+
+
+def joint_counts(merged: Json, labels: NDArray[Any], shown: int) -> list[Prediction]:
+    """Return which classes both networks give to clean images of which class, and how many.
 
     Only combinations that occur, in order; all confusion matrices follow from it.
     """
     part = merged[CLEAN]
     triples = zip(labels[:shown].tolist(), part["float"], part["chip"], strict=False)
-    return [[*triple, count] for triple, count in sorted(Counter(triples).items())]
+    return [(*triple, count) for triple, count in sorted(Counter(triples).items())]
 
 
 def choose_examples(
     merged: Json, planned: list[Perturbation], x: Images, labels: NDArray[Any], fetch: Fetch
-) -> list[Json]:
+) -> list[Example]:
     """Return one image per kind of outcome that occurs, clean and under the strongest of each kind.
 
-    Returns [{"kind", "image", "label", "views": [{"perturbation", "strength", "trained", "chip",
-    "shape", "pixels"}]}]; pixels are uint8 (C, H, W) in base64, thinned out to THUMBNAIL.
+    Pixels are thinned out to THUMBNAIL.
     """
     strongest = {p.kind: p for p in sorted(planned, key=lambda p: p.strength)}
     shown = [strongest[kind] for kind in dict.fromkeys(p.kind for p in planned)]
@@ -49,8 +71,7 @@ def choose_examples(
     for kind, index in _first_of_each(merged, shown, labels).items():
         views = [_view(merged, Perturbation(CLEAN, 0, 1), CLEAN, index, x[index])]
         views += [_view(merged, p, p.name, index, fetch(p, index)) for p in shown]
-        entry = {"kind": kind, "image": index, "label": int(labels[index]), "views": views}
-        found.append(entry)
+        found.append(Example(kind=kind, image=index, label=int(labels[index]), views=views))
     return found
 
 
@@ -69,16 +90,16 @@ def _first_of_each(merged: Json, shown: list[Perturbation], labels: NDArray[Any]
     return {kind: int(np.argmax(hits)) for kind, hits in cases.items() if hits.any()}
 
 
-def _view(merged: Json, item: Perturbation, name: str, index: int, image: Images) -> Json:
+def _view(merged: Json, item: Perturbation, name: str, index: int, image: Images) -> View:
     small = thumbnail(image)
-    return {
-        "perturbation": item.row,
-        "strength": item.strength,
-        "trained": merged[name]["float"][index],
-        "chip": merged[name]["chip"][index],
-        "shape": list(small.shape),
-        "pixels": base64.b64encode(small.tobytes()).decode("ascii"),
-    }
+    return View(
+        perturbation=item.row,
+        strength=item.strength,
+        trained=merged[name]["float"][index],
+        chip=merged[name]["chip"][index],
+        shape=list(small.shape),
+        pixels=base64.b64encode(small.tobytes()).decode("ascii"),
+    )
 
 
 def thumbnail(image: Images) -> Images:

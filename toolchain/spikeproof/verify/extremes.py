@@ -8,12 +8,12 @@ such a run reaches, a sound certificate contains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.document.values import Record, Text
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
@@ -25,12 +25,11 @@ _REFERENCE_WORK = 2e8
 """Multiplications the reference may do per layer; beyond it the fast engine, equal to it, runs."""
 
 
-@dataclass(frozen=True)
-class Reached:
+class Reached(Record):
     """What the inputs made of one layer: extremes of u and v, and where v was extreme."""
 
     inputs: int
-    engine: str
+    engine: Text
     u: int
     v_low: int
     v_high: int
@@ -68,13 +67,13 @@ def reach(
     trace = (engine.run(alone, x, trace=True).traces or {})[layer.name]
     v = trace.v.astype(np.int64)
     return Reached(
-        len(x),
-        engine.name,
-        int(np.abs(trace.u.astype(np.int64)).max()),
-        int(v.min()),
-        int(v.max()),
-        _neuron_at(v, int(v.argmin())),
-        _neuron_at(v, int(v.argmax())),
+        inputs=len(x),
+        engine=engine.name,
+        u=int(np.abs(trace.u.astype(np.int64)).max()),
+        v_low=int(v.min()),
+        v_high=int(v.max()),
+        lowest=_neuron_at(v, int(v.argmin())),
+        highest=_neuron_at(v, int(v.argmax())),
     )
 
 

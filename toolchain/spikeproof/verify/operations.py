@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.document.values import Figure, Number, Record, Text
 from spikeproof.engines.reference import drive
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipNetwork, HostCurrent, Synapse
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, Synapse
 
-Json = dict[str, Any]
 Counts = NDArray[np.int64]
+
+
+class LayerOperations(Record):
+    """What one image costs in one layer, on average."""
+
+    name: Text
+    spikes: Number
+    """Spikes the layer fires; None for a readout."""
+    synaptic: Figure
+    """Synaptic operations: one for every non-zero weight that an arriving spike adds."""
+    synaptic_most: Figure
+    """As many if every input arrived at every step."""
+    host: Figure
+    """Multiplications on the host."""
 
 
 def count_operations(
     network: ChipNetwork, x: NDArray[np.uint8], traces: dict[str, LayerTrace]
-) -> list[Json]:
+) -> list[LayerOperations]:
     """Return one row per layer, each figure the mean over the images.
 
     Args:
         network: the network that ran.
         x: its input: images (N, C, H, W) for coding "pixels", spikes (N, T, C, H, W) otherwise.
         traces: what every layer did on it.
-
-    Returns:
-        {"name", "spikes", "synaptic", "synaptic_most", "host"} each: spikes the layer fires (None
-        for a readout); synaptic operations, one for every non-zero weight that an arriving spike
-        adds; as many if every input arrived at every step; and multiplications on the host.
     """
     steps = 1 if network.coding == "spikes" else network.timesteps
     arriving = steps * np.count_nonzero(x, axis=0).astype(np.int64)
@@ -38,28 +46,30 @@ def count_operations(
     rows = []
     for layer in network.layers:
         spikes = traces[layer.name].s
-        rows.append(
-            {
-                "name": layer.name,
-                "spikes": None if spikes is None else float(spikes.sum(dtype=np.int64)) / len(x),
-                **_arriving(layer.synapse, arriving, len(x), network.timesteps),
-            }
-        )
+        fired = None if spikes is None else float(spikes.sum(dtype=np.int64)) / len(x)
+        rows.append(_row(layer, fired, arriving, len(x), network.timesteps))
         if spikes is not None:
             arriving = spikes.sum(axis=(0, 1), dtype=np.int64)
     return rows
 
 
-def _arriving(synapse: Any, arriving: Counts, images: int, steps: int) -> Json:
-    ones = np.ones_like(arriving)
+def _row(
+    layer: ChipLayer, fired: float | None, arriving: Counts, images: int, steps: int
+) -> LayerOperations:
+    synapse, ones = layer.synapse, np.ones_like(arriving)
     if isinstance(synapse, HostCurrent):
         # The host computes this layer's current once per image; no spike reaches the chip.
-        return {"synaptic": 0.0, "synaptic_most": 0, "host": weights_met(synapse.synapse, ones)}
-    return {
-        "synaptic": weights_met(synapse, arriving) / images,
-        "synaptic_most": weights_met(synapse, steps * ones),
-        "host": 0,
-    }
+        met = weights_met(synapse.synapse, ones)
+        return LayerOperations(
+            name=layer.name, spikes=fired, synaptic=0.0, synaptic_most=0, host=met
+        )
+    return LayerOperations(
+        name=layer.name,
+        spikes=fired,
+        synaptic=weights_met(synapse, arriving) / images,
+        synaptic_most=weights_met(synapse, steps * ones),
+        host=0,
+    )
 
 
 def weights_met(synapse: Synapse, arriving: Counts) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.document.values import Figure, Json, Number, Record, Text
 from spikeproof.io.known import DataRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import Reason
@@ -23,7 +24,6 @@ from spikeproof.verify.advice import Supply, images_needed, more_images
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict
 
-Json = dict[str, Any]
 SLACK = 0.05
 """Accuracy on other images of a set may honestly be this much (a share) below the held-out one."""
 FLOOR = 0.25
@@ -49,6 +49,19 @@ class Expectation:
         return self.trained.accuracy if same else None
 
 
+class Plausibility(Record):
+    """Is the trained network's clean accuracy believable? Shares in 0..1."""
+
+    accuracy: Figure
+    chance: Figure
+    recorded: Number
+    """When it was trained, on held-out images; None: not recorded for these data."""
+    floor: Figure
+    """The least that is believed, or without a record what is warned below."""
+    warning: Text = ""
+    believable: bool
+
+
 def chance_level(labels: NDArray[Any], classes: int) -> float:
     """Return how often guessing is right: uniformly, or always the most frequent class."""
     most = int(np.unique(labels, return_counts=True)[1].max()) if len(labels) else 0
@@ -67,7 +80,7 @@ def plausibility(
     expected: Expectation,
     alpha: float,
     supply: Supply | None = None,
-) -> tuple[Json, list[Reason]]:
+) -> tuple[Plausibility, list[Reason]]:
     """Judge the clean accuracy of the trained network.
 
     Args:
@@ -78,25 +91,29 @@ def plausibility(
         supply: the images there are; None: those shown are all.
 
     Returns:
-        The figures, shares in 0..1, and a reason for every criterion that is not met.
+        The figures, and a reason for every criterion that is not met.
     """
     total = len(labels)
     supply = supply or Supply(total, total, {"accuracy": total})
     chance = chance_level(labels, expected.classes)
     recorded = expected.recorded
-    figures: Json = {"accuracy": right / total, "chance": chance, "recorded": recorded}
-    reasons = []
+    reasons, warning = [], ""
     if above_chance(right, total, chance, alpha) is not Verdict.PASS:
         reasons.append(_at_chance(right, total, chance, expected, alpha, supply))
     floor = _floor(chance, expected)
-    figures["floor"] = floor
     _, highest = st.wilson_interval(right, total, 1 - alpha)
-    figures["warning"] = ""
     if recorded is not None and highest < floor:
         reasons.append(_too_low(right, total, floor, recorded, expected))
     elif recorded is None and not reasons and right / total < floor:
-        figures["warning"] = _low_warning(right, total, floor, chance, expected)
-    figures["believable"] = not reasons
+        warning = _low_warning(right, total, floor, chance, expected)
+    figures = Plausibility(
+        accuracy=right / total,
+        chance=chance,
+        recorded=recorded,
+        floor=floor,
+        warning=warning,
+        believable=not reasons,
+    )
     return figures, reasons
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,15 +10,15 @@ from spikeproof.ir.floats import Lif
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.interval import bound_network, constants
 from spikeproof.verify.stages import Membrane, StageRuns, Stages
+from spikeproof.verify.step import BoundedLayer, Step
 from spikeproof.verify.verdict import Verdict
 
-Json = dict[str, Any]
 Mask = NDArray[np.bool_]
 _SLACK = 1e-6
 """Float64 rounding of a real-valued state, in v-units."""
 
 
-def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[Json]:
+def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[Step]:
     """Return one row per pass: trained -> folded -> quantised -> chip."""
     exact = compare_exact(runs.source, runs.folded, limits)
     measured = _measure(runs.folded, runs.quantised)
@@ -29,12 +27,13 @@ def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[J
         allowed = []
     bounded = compare_bounded(runs.quantised, runs.local_quantised, allowed)
     if allowed and declared is not None and declared > max(allowed) * (1 + 1e-6):
-        bounded |= {"declared_bound": declared, "verdict": str(Verdict.FAIL)}
+        bounded = bounded.model_copy(update={"declared_bound": declared, "verdict": Verdict.FAIL})
     names = ("trained", "folded", "quantised", "chip")
     rows = []
     for first, second, row in zip(names, names[1:], (exact, measured, bounded), strict=False):
         same = runs.predictions[first] == runs.predictions[second]
-        rows.append({"from": first, "to": second, **row, "agreement": float(same.mean())})
+        ends = {"source": first, "target": second, "agreement": float(same.mean())}
+        rows.append(row.model_copy(update=ends))
     return rows
 
 
@@ -72,7 +71,7 @@ def state_bounds(stages: Stages) -> list[float]:
     return found
 
 
-def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLimits) -> Json:
+def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLimits) -> Step:
     """Check that two float stages are one function, up to float64 rounding.
 
     A spike may differ only where the membrane is within the tolerance of the threshold; what
@@ -105,11 +104,17 @@ def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLi
     elif 1 - alive.mean() > limits.excused:
         verdict = Verdict.INCONCLUSIVE
     row = _row("exact", tolerance, "relative", largest, flips, spikes, verdict)
-    excused = {"excused_share": float(1 - alive.mean()), "excused_limit": limits.excused}
-    return {**row, **excused, "unexcused_spikes": unexcused, "layer": broken}
+    return row.model_copy(
+        update={
+            "excused_share": float(1 - alive.mean()),
+            "excused_limit": limits.excused,
+            "unexcused_spikes": unexcused,
+            "layer": broken,
+        }
+    )
 
 
-def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[float]) -> Json:
+def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[float]) -> Step:
     """Check |integer v - real v| layer by layer on equal input spikes, in v-units.
 
     A neuron is followed until its own spike train first differs; it may differ only where the
@@ -135,15 +140,15 @@ def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[f
         largest = max(largest, worst)
         if broken is None and (worst > bound + _SLACK or clear):
             broken = left.name
-        layers.append({"layer": left.name, "bound": bound, "largest": worst})
+        layers.append(BoundedLayer(layer=left.name, bound=bound, largest=worst))
     if not bounds:
         return _row("bounded", None, "v-units", largest, flips, spikes, Verdict.INCONCLUSIVE)
     verdict = Verdict.PASS if broken is None else Verdict.FAIL
     row = _row("bounded", max(bounds), "v-units", largest, flips, spikes, verdict)
-    return {**row, "unexcused_spikes": unexcused, "layer": broken, "layers": layers}
+    return row.model_copy(update={"unexcused_spikes": unexcused, "layer": broken, "layers": layers})
 
 
-def _measure(first: list[Membrane], second: list[Membrane]) -> Json:
+def _measure(first: list[Membrane], second: list[Membrane]) -> Step:
     """Measure a behavioural pass; it is judged end to end, by the accuracy of the chip."""
     largest, flips, spikes = 0.0, 0, 0
     for left, right in zip(first, second, strict=True):
@@ -170,13 +175,17 @@ def _row(
     flips: int,
     spikes: int,
     verdict: Verdict,
-) -> Json:
-    return {
-        "relation": relation,
-        "bound": bound,
-        "unit": unit,
-        "max_difference": largest,
-        "flipped_spikes": flips,
-        "spikes": spikes,
-        "verdict": str(verdict),
-    }
+) -> Step:
+    """Write a row; its ends and the agreement of the predictions are set where they are known."""
+    return Step(
+        source="",
+        target="",
+        relation=relation,
+        bound=bound,
+        unit=unit,
+        max_difference=largest,
+        flipped_spikes=flips,
+        spikes=spikes,
+        agreement=None,
+        verdict=verdict,
+    )

@@ -22,10 +22,10 @@ from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
+from spikeproof.verify.step import RoundedLayer, Step, Violation
 from spikeproof.verify.verdict import Verdict, combine
 
 F64 = NDArray[np.float64]
-Json = dict[str, Any]
 LISTED = 200
 """Violations listed per layer; the others are counted."""
 
@@ -40,18 +40,6 @@ _BROKEN = 4.0
 
 More is wrong; less shows little, for small weights may all be wrong and leave no more.
 """
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One number that is not what the checkpoint gives, and the range it may be in."""
-
-    parameter: str
-    index: tuple[int, ...]
-    expected: float
-    found: float
-    low: float
-    high: float
 
 
 @dataclass(eq=False)
@@ -103,9 +91,15 @@ class Findings:
         places = np.argwhere(wrong)[: max(0, LISTED - len(self.violations))]
         for place in places:
             at = tuple(int(i) for i in place)
-            ends = float(least[at]), float(most[at])
             self.violations.append(
-                Violation(parameter, at, float(exact[at]), float(held[at]), *ends)
+                Violation(
+                    parameter=parameter,
+                    index=list(at),
+                    expected=float(exact[at]),
+                    found=float(held[at]),
+                    low=float(least[at]),
+                    high=float(most[at]),
+                )
             )
         return count
 
@@ -113,31 +107,22 @@ class Findings:
         """Require equality."""
         return self.compare(parameter, found, expected, expected)
 
-    def json(self) -> Json:
+    @property
+    def row(self) -> RoundedLayer:
         """Return a row of the report."""
-        return {
-            "layer": self.layer,
-            "rounding": self.rounding,
-            "values": self.values,
-            "outside": self.outside,
-            "largest": self.largest,
-            "undecided": self.undecided,
-            "doubts": list(self.doubts),
-            "error_ratio": self.error_ratio,
-            "clipped_share": self.clipped_share,
-            "violations": [
-                {
-                    "parameter": v.parameter,
-                    "index": list(v.index),
-                    "expected": v.expected,
-                    "found": v.found,
-                    "low": v.low,
-                    "high": v.high,
-                }
-                for v in self.violations
-            ],
-            "verdict": str(self.verdict),
-        }
+        return RoundedLayer(
+            layer=self.layer,
+            rounding=self.rounding,
+            values=self.values,
+            outside=self.outside,
+            largest=self.largest,
+            undecided=self.undecided,
+            doubts=list(self.doubts),
+            error_ratio=self.error_ratio,
+            clipped_share=self.clipped_share,
+            violations=list(self.violations),
+            verdict=self.verdict,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -478,21 +463,21 @@ def _host(
     )
 
 
-def rows_json(findings: list[Findings]) -> Json:
-    """Return the stage of V2 that this is, with one row per layer."""
-    worst = max((f.largest for f in findings), default=0.0)
-    return {
-        "from": "folded",
-        "to": "integers",
-        "relation": "rounding",
-        "bound": 1.0,
-        "unit": "of its rounding bound",
-        "max_difference": worst,
-        "flipped_spikes": None,
-        "spikes": None,
-        "agreement": None,
-        "values": sum(f.values for f in findings),
-        "outside": sum(f.outside for f in findings),
-        "verdict": str(combine(f.verdict for f in findings)),
-        "layers": [f.json() for f in findings],
-    }
+def rounding_step(findings: list[Findings], options: list[str]) -> Step:
+    """Return the step of V2 that this is, with one row per layer; ``options``: not default."""
+    return Step(
+        source="folded",
+        target="integers",
+        relation="rounding",
+        bound=1.0,
+        unit="of its rounding bound",
+        max_difference=max((f.largest for f in findings), default=0.0),
+        flipped_spikes=None,
+        spikes=None,
+        agreement=None,
+        values=sum(f.values for f in findings),
+        outside=sum(f.outside for f in findings),
+        verdict=combine(f.verdict for f in findings),
+        layers=[f.row for f in findings],
+        options=options,
+    )

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from spikeproof.engines.floats import run_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.verify.interval import bound_network
-from spikeproof.verify.requantise import Exact, Findings, exact_layers, requantise, rows_json
+from spikeproof.verify.requantise import Exact, Findings, exact_layers, requantise, rounding_step
 from spikeproof.verify.scales import judge_scale
 from spikeproof.verify.stages import Stages
+from spikeproof.verify.step import Step
 
 Json = dict[str, Any]
 Images = NDArray[np.uint8]
 _CHUNK = 16
 
 
-def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Json:
+def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Step:
     """Compare every integer of the bundle with the checkpoint; the stage folded -> integers of V2.
 
     Args:
@@ -42,13 +43,8 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Jso
             judge_scale(layer, built, scale, bounds[index], stages.options, found)
         _compare_claims(found, layer, scale, stages.claims.get(built.name, {}))
         findings.append(found)
-    return {**rows_json(findings), "options": _changed_options(stages)}
-
-
-def _changed_options(stages: Stages) -> list[str]:
-    """List the declared options that are not default: the limits follow from them."""
     declared = stages.options.model_dump(exclude_defaults=True)
-    return [f"{name} {value}" for name, value in declared.items()]
+    return rounding_step(findings, [f"{name} {value}" for name, value in declared.items()])
 
 
 def _compare_claims(found: Findings, layer: Exact, scale: float, claims: Json) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import __version__
+from spikeproof.document.values import Json
 from spikeproof.engines.floats import as_unit_images
 from spikeproof.engines.trace import Engine, Progress
 from spikeproof.errors import BundleError, InputError
@@ -22,90 +24,102 @@ from spikeproof.io.known import DataRecord, describe, images_hash
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
-from spikeproof.jobs.items import plain
-from spikeproof.jobs.journal import Audit, Journal
+from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.origin import code_identity, package_versions, source_hash
 from spikeproof.jobs.pool import Pool
 from spikeproof.jobs.runner import Runner
 from spikeproof.jobs.threads import inner_threads
-from spikeproof.verify import checks as ck
-from spikeproof.verify.accuracy import accuracy_reasons, accuracy_rows
-from spikeproof.verify.advice import Supply
+from spikeproof.verify.checks.accuracy import Accuracy
+from spikeproof.verify.checks.base import Check, Findings
+from spikeproof.verify.checks.registry import judge, timed
+from spikeproof.verify.checks.threshold import AUDIT, Audit
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.examples import joint_counts
-from spikeproof.verify.gates import overall, sentence
-from spikeproof.verify.perturb import judge_perturbations
-from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
-from spikeproof.verify.plausible import (
-    Expectation,
-    data_warnings,
-    plausibility,
-    recorded_calibration_warnings,
+from spikeproof.verify.document import (
+    REPORT_HTML,
+    REPORT_JSON,
+    FitRow,
+    Network,
+    Provenance,
+    Report,
 )
+from spikeproof.verify.gates import overall, sentence
+from spikeproof.verify.material import Material
+from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
+from spikeproof.verify.plausible import Expectation, data_warnings, recorded_calibration_warnings
 from spikeproof.verify.stages import rebuild_stages
-from spikeproof.verify.work import Material, measure, total_cost
+from spikeproof.verify.work import measure, total_cost
 
-Json = dict[str, Any]
-SCHEMA = 1
-REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
-_PARTS = {  # which items a check's time is spent in
-    "V1": ("exact",),
-    "V2": ("stages", "rounding"),
-    "V9": ("ranges",),
-    "V13": ("boundary", "ties"),
-    "V5": ("images", "responses"),
-}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is verified.
+
+    bundle: as read from its file. source: the checkpoint's network. source_hash: content hash of
+    the checkpoint, compared with the bundle's record. trained: what the checkpoint records about
+    its training data and accuracy. chip_fit: what the network needs of each chip and what there
+    is, for the report.
+    """
+
+    bundle: Bundle
+    source: FloatNetwork
+    source_hash: str
+    trained: Trained = NOTHING
+    chip_fit: Sequence[FitRow] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images it is verified with.
+
+    x: uint8 (N, C, H, W). y: integer labels (N,). record: what they are, if they are the first of
+    a file; else they are looked at. calibration: the images the bundle was calibrated with, in
+    their order and perhaps more; with them every compensated weight is checked, without only the
+    error they leave, and V2 is at best inconclusive where weights are compensated.
+    """
+
+    x: NDArray[np.uint8]
+    y: NDArray[Any] | None
+    record: DataRecord | None = None
+    calibration: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class How:
+    """How a verification is run; the report does not depend on it, but for its command.
+
+    progress: called with (rough milliseconds done, in all). note: called with a line on what
+    became of an earlier journal. command: the command line, for the report. engine: the target,
+    instead of the one the settings name. perturb: crafts perturbed images, see
+    :mod:`spikeproof.verify.perturbations`. workers: processes on this machine; 1 is this one.
+    cluster: address of a Dask scheduler, instead.
+    """
+
+    progress: Progress | None = None
+    note: Callable[[str], None] | None = None
+    command: str = ""
+    engine: Engine | None = None
+    perturb: Perturb = perturb_with_torch
+    workers: int = 1
+    cluster: str | None = None
 
 
 def verify(
-    bundle: Bundle,
-    source: FloatNetwork,
-    source_hash: str,
-    x: NDArray[np.uint8],
-    y: NDArray[Any] | None,
-    config: VerifyConfig,
-    run_dir: Path,
-    *,
-    progress: Progress | None = None,
-    command: str = "",
-    engine: Engine | None = None,
-    perturb: Perturb = perturb_with_torch,
-    workers: int = 1,
-    cluster: str | None = None,
-    note: Callable[[str], None] | None = None,
-    chip_fit: list[Json] | None = None,
-    data: DataRecord | None = None,
-    trained: Trained | None = None,
-    calibration: NDArray[np.uint8] | None = None,
-) -> Json:
+    subject: Subject, data: Data, config: VerifyConfig, run_dir: Path, how: How | None = None
+) -> Report:
     """Verify and write ``run_dir/report.json``.
 
     A run that was interrupted goes on where it was, if data, settings, code and libraries are
     still the same; where a report is complete, a new run starts afresh.
 
     Args:
-        bundle: as read from its file.
-        source: the checkpoint's network.
-        source_hash: content hash of the checkpoint, compared with the bundle's record.
-        x: uint8 images (N, C, H, W).
-        y: integer labels (N,).
+        subject: bundle and checkpoint.
+        data: images, labels, and what they are.
         config: settings, see :func:`spikeproof.verify.config.load_config`.
         run_dir: folder of this run; made if missing.
-        progress: called with (rough milliseconds done, in all).
-        command: the command line, for the report.
-        engine: the target, instead of the one ``config.engine`` names.
-        perturb: crafts perturbed images, see :mod:`spikeproof.verify.perturbations`.
-        workers: processes on this machine; 1 is this one.
-        cluster: address of a Dask scheduler, instead.
-        note: called with a line on what became of an earlier journal.
-        chip_fit: what the network needs of each chip and what there is, for the report.
-        data: what the images are, if they are the first of a file; else they are looked at.
-        trained: what the checkpoint records about its training data and accuracy.
-        calibration: the images the bundle was calibrated with, in their order and perhaps more.
-            With them every compensated weight is checked; without, only the error they leave,
-            and V2 is at best inconclusive where weights are compensated.
+        how: target, workers and who is told; default: in this process, silently.
 
     Returns:
         The report. Apart from ``timing`` it depends on the arguments only, and not on where the
@@ -116,50 +130,54 @@ def verify(
         BundleError: the bundle is not what its content hash says.
         TargetError, MissingExtraError: the target, a worker or torch fails or is missing.
     """
-    hashes = check_identity(bundle, source_hash)
-    images, labels = check_data(source, x, y)
+    how = how or How()
+    bundle, source = subject.bundle, subject.source
+    hashes = check_identity(bundle, subject.source_hash)
+    images, labels = check_data(source, data.x, data.y)
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
-    if calibration is not None:
-        fitted = check_calibration(bundle, calibration)
+    if data.calibration is not None:
+        fitted = check_calibration(bundle, data.calibration)
         hashes["calibration_hash"] = images_hash(fitted.shape, [fitted])
     planned = perturbations(config, len(images))
     stages = rebuild_stages(bundle.network, source, bundle.record)
-    material = Material(stages, images, labels, config, planned, perturb, run_dir, engine, fitted)
-    base = {**hashes, "config": config.resolved(), "code": code_identity(engine)}
-    found_data = data or describe(images, labels)
+    material = Material(
+        stages, images, labels, config, planned, how.perturb, run_dir, how.engine, fitted
+    )
+    base = {**hashes, "config": config.resolved(), "code": code_identity(how.engine)}
+    record = data.record or describe(images, labels)
     classes = int(np.prod(bundle.network.layers[-1].shape))
-    expected = Expectation(classes, found_data, trained or NOTHING)
+    expected = Expectation(classes, record, subject.trained)
     material.engines()  # before anything of an earlier run is touched: is the target there?
-    with Pool(workers, cluster, inner_threads=1) as pool, _open_journal(run_dir, base) as journal:
-        if note and journal.notes:
-            note("\n".join(journal.notes))
-        runner = Runner(pool, journal, total_cost(material), progress)
+    with (
+        Pool(how.workers, how.cluster, inner_threads=1) as pool,
+        _open_journal(run_dir, base) as journal,
+    ):
+        if how.note and journal.notes:
+            how.note("\n".join(journal.notes))
+        runner = Runner(pool, journal, total_cost(material), how.progress)
         with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
-            items = measure(material, runner)
-            found = judge(items, material, hashes, journal.audit(runner.used), expected)
-    report = {
-        "schema": SCHEMA,
-        "verdict": str(overall(found)),
-        "sentence": sentence(found),
-        "network": {
-            **_network(bundle),
-            "chip_fit": chip_fit or [],
-            "operations": items["boundary"]["operations"],
-            "operations_samples": items["boundary"]["samples"],
-        },
-        "checks": found,
-        "report": str(run_dir / REPORT_HTML),
-        "provenance": {
-            **provenance(hashes, found_data, config, command),
-            "warnings": input_warnings(
-                bundle, expected.data, expected.trained, fitted=fitted is not None
+            measured = measure(material, runner)
+            found = Findings(
+                material=material,
+                hashes=hashes,
+                audit=journal.audit(runner.used),
+                expected=expected,
+                **vars(measured),
             )
-            + result_warnings(found),
-        },
-        "timing": {**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
-    }
-    write_atomic(run_dir / REPORT_JSON, canonical_json(report))
+            checks = judge(found)
+    told = input_warnings(bundle, record, subject.trained, fitted=fitted is not None)
+    told += _result_warnings(checks)
+    report = Report(
+        verdict=str(overall(checks)),  # type: ignore[arg-type]
+        sentence=sentence(checks),
+        network=_network(subject, found.of(AUDIT)),
+        checks=checks,
+        report=str(run_dir / REPORT_HTML),
+        provenance=_provenance(hashes, record, config, how.command, told),
+        timing={**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
+    )
+    write_atomic(run_dir / REPORT_JSON, canonical_json(report.json_document()))
     for name in (REPORT_HTML, REPORT_JSON):
         (run_dir / f"{PREVIOUS}{name}").unlink(missing_ok=True)
     return report
@@ -198,49 +216,10 @@ def input_warnings(
     return found
 
 
-def result_warnings(checks: list[Json]) -> list[str]:
+def _result_warnings(checks: list[Check]) -> list[str]:
     """Return what is odd about the results without changing a verdict."""
-    (accuracy,) = [c for c in checks if c["id"] == "V7"]
-    told = accuracy["data"]["plausibility"]["warning"]
-    return [told] if told else []
-
-
-def judge(
-    items: Json, material: Material, hashes: dict[str, str], audit: Audit, expected: Expectation
-) -> list[Json]:
-    """Judge all items; cheap, so it is done anew each time."""
-    config, planned = material.config, material.planned
-    rows = accuracy_rows(items["responses"], planned, material.y, config, items["estimators"])
-    kinds = {p.name: p.kind for p in planned}
-    held = max(len(material.x), expected.data.held)
-    supply = Supply(len(material.x), held, config.samples.model_dump())
-    matches = judge_perturbations(items["responses"], kinds, config, supply)
-    stages, exact, rounding = items["stages"], items["exact"], items["rounding"]
-    relations = [stages["relations"][0], rounding, *stages["relations"][1:]]
-    target = exact["engines"][-1]["name"]
-    pairs = stages["pairs"] + [row["divergence"] for row in exact["engines"]]
-    predictions = joint_counts(items["responses"], material.y, rows[0]["samples"])
-    truth = material.y[: rows[0]["samples"]]
-    right = round(rows[0]["float_accuracy"] * len(truth))
-    believable, doubts = plausibility(right, truth, expected, config.alpha, supply)
-    shown = {
-        "predictions": predictions,
-        "examples": items["examples"],
-        "plausibility": believable,
-    }
-    found = [
-        ck.exact_check(exact, target),
-        ck.stages_check(relations, exact, rows[0]["tost"], stages["samples"]),
-        ck.divergence_check(pairs, stages, rounding),
-        ck.errors_check(stages["errors"], stages["samples"]),
-        ck.match_check(*matches),
-        ck.accuracy_check(rows, doubts + accuracy_reasons(rows, config, supply), shown),
-        ck.ranges_check(items["ranges"]["layers"]),
-        ck.boundary_check(items["boundary"]["layers"], items["ties"], items["boundary"]["samples"]),
-        ck.provenance_check(hashes),
-        ck.journal_check(audit),
-    ]
-    return [dict(plain(c)) for c in found]
+    found = [c.data.plausibility for c in checks if isinstance(c.data, Accuracy)]
+    return [p.warning for p in found if p is not None and p.warning]
 
 
 def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
@@ -355,34 +334,41 @@ def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:
     return sha256(f"{list(x.shape)}".encode() + x.tobytes() + y.astype("<i8").tobytes())
 
 
-def provenance(
-    hashes: dict[str, str], data: DataRecord, config: VerifyConfig, command: str
-) -> Json:
-    """Return everything needed to repeat the run."""
-    return {
-        "spikeproof": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "packages": package_versions(),
-        "sources": source_hash(),
+def _provenance(
+    hashes: dict[str, str],
+    data: DataRecord,
+    config: VerifyConfig,
+    command: str,
+    warnings: list[str],
+) -> Provenance:
+    return Provenance(
+        spikeproof=__version__,
+        python=platform.python_version(),
+        numpy=np.__version__,
+        machine=f"{platform.system()} {platform.machine()}",
+        packages=package_versions(),
+        sources=source_hash(),
+        data_samples=data.samples,
+        data=data,
+        seeds={"verification": config.seed},
+        suite=config.resolved(),
+        command=command,
+        warnings=warnings,
         **hashes,
-        "data_samples": data.samples,
-        "data": data.model_dump(mode="json"),
-        "seeds": {"verification": config.seed},
-        "suite": config.resolved(),
-        "command": command,
-    }
+    )
 
 
-def _network(bundle: Bundle) -> Json:
-    network = bundle.network
-    return {
-        "name": network.name,
-        "input_shape": list(network.input_shape),
-        "timesteps": network.timesteps,
-        "layers": list(bundle.record.get("table", [])),
-    }
+def _network(subject: Subject, audit: Audit) -> Network:
+    network = subject.bundle.network
+    return Network(
+        name=network.name,
+        input_shape=list(network.input_shape),
+        timesteps=network.timesteps,
+        layers=list(subject.bundle.record.get("table", [])),
+        chip_fit=list(subject.chip_fit),
+        operations=audit.operations,
+        operations_samples=audit.samples,
+    )
 
 
 def _now() -> str:
@@ -391,8 +377,8 @@ def _now() -> str:
 
 
 def _timing(seconds: dict[str, float]) -> dict[str, float]:
-    """Sum the time of the items behind each check; V3 and V4 share V2's, V7 shares V5's."""
+    """Sum the time of the work behind each check; several may share it, and the first counts it."""
     return {
         check: round(sum(s for name, s in seconds.items() if name.split()[0] in parts), 3)
-        for check, parts in _PARTS.items()
+        for check, parts in timed().items()
     }

@@ -2,99 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.weak import WEAK
-from spikeproof.certify.ranges import certify_ranges
-from spikeproof.engines.fast import FastEngine
-from spikeproof.engines.floats import run_float
-from spikeproof.engines.registry import get_engine
-from spikeproof.engines.trace import Engine
+from spikeproof.document.values import Json, Record, dump
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Arrays, Item
 from spikeproof.jobs.runner import Runner
-from spikeproof.verify.bisect import View, first_divergence
-from spikeproof.verify.boundary import audit, tie_cases
-from spikeproof.verify.certificate import judge_certificate
-from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.exact import compare_engines, compare_ties, divergence_json
-from spikeproof.verify.examples import choose_examples
-from spikeproof.verify.layer_errors import layer_errors, widest_gaps
-from spikeproof.verify.operations import count_operations
+from spikeproof.verify.checks.registry import jobs
+from spikeproof.verify.examples import Example, choose_examples
+from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import (
     CHUNK,
-    Perturb,
     Perturbation,
     craft_chunk,
     images_bytes,
     load_images,
     store_images,
 )
-from spikeproof.verify.relations import check_stages
 from spikeproof.verify.responses import measure_batch, merge_batches
-from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.stages import Membrane, Stages, float_membranes, run_stages
 
-Json = dict[str, Any]
 Images = NDArray[np.uint8]
-_COST = {
-    "ranges": 300,
-    "rounding": 1700,
-    "exact": 4000,
-    "ties": 12000,
-    "stages": 7000,
-    "boundary": 800,
-}
-"""Rough milliseconds, so that progress runs evenly: as in the journal of ``spikeproof demo``."""
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
-
-
-@dataclass(frozen=True, eq=False)
-class Material:
-    """Everything the work needs; images and labels are already cut and checked."""
-
-    stages: Stages
-    x: Images
-    y: NDArray[np.int64]
-    config: VerifyConfig
-    planned: list[Perturbation]
-    perturb: Perturb
-    folder: Path
-    engine: Engine | None = None
-    calibration: Images | None = None
-
-    def engines(self) -> list[Engine]:
-        """Return the fast engine and the target under test."""
-        target = self.engine or get_engine(self.config.engine)
-        return [target] if target.name == "fast" else [FastEngine(), target]
 
 
 def total_cost(material: Material) -> int:
     """Estimate all work in milliseconds."""
     crafted = sum(p.samples * _cost_per_image(p) for p in material.planned)
     shown = material.config.samples.accuracy + sum(p.samples for p in material.planned)
-    return sum(_COST.values()) + crafted + shown * _MS_PER_RESPONSE
+    return sum(job.cost for job in jobs().values()) + crafted + shown * _MS_PER_RESPONSE
 
 
 def _cost_per_image(item: Perturbation) -> int:
     return (1 + item.gradients * len(WEAK.members)) * _MS_PER_GRADIENT
 
 
-def measure(material: Material, runner: Runner) -> Json:
-    """Do all work; returns the results by name, perturbation responses merged.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The results of all work.
 
-    "estimators" holds, by name of the perturbation and of the estimator, which of the images they
-    are compared on the trained network gets right: list of bool.
+    items: by name of the job. responses: of both networks, merged, by name of the perturbation.
+    estimators: by name of the perturbation and of the estimator, which of the images they are
+    compared on the trained network gets right (list of bool).
     """
-    jobs = [Item(name, job, cost=_COST[name]) for name, job in _JOBS.items()]
+
+    items: dict[str, Record]
+    responses: Json
+    estimators: Json
+    examples: list[Example]
+
+
+def measure(material: Material, runner: Runner) -> Measured:
+    """Do all work."""
+    work = jobs()
+    items = [Item(name, _measure, (name,), cost=job.cost) for name, job in work.items()]
     chunks = [c for p in material.planned for c in _chunks(material.folder, p)]
     by_name = {chunk.name: chunk for chunk in chunks}
 
@@ -105,84 +72,25 @@ def measure(material: Material, runner: Runner) -> Json:
     def whole(item: Item, result: Json) -> bool:
         return item.name not in by_name or by_name[item.name].load(result) is not None
 
-    results = runner.do([*jobs, *(c.item() for c in chunks)], material, store, whole)
-    items: Json = dict(zip(_JOBS, results, strict=False))
-    crafted = list(zip(chunks, results[len(jobs) :], strict=True))
-    items["estimators"] = _estimators(crafted)
-    items["responses"] = merge_batches(runner.do(_responses(material, crafted), material))
-    items["examples"] = choose_examples(
-        items["responses"], material.planned, material.x, material.y, partial(_fetch, crafted)
+    results = runner.do([*items, *(c.item() for c in chunks)], material, store, whole)
+    crafted = list(zip(chunks, results[len(items) :], strict=True))
+    responses = merge_batches(runner.do(_responses(material, crafted), material))
+    return Measured(
+        {
+            name: job.result.model_validate(result)
+            for (name, job), result in zip(work.items(), results, strict=False)
+        },
+        responses,
+        _estimators(crafted),
+        choose_examples(
+            responses, material.planned, material.x, material.y, partial(_fetch, crafted)
+        ),
     )
-    return items
 
 
-def _ranges(material: Material) -> Json:
-    stages = material.stages
-    return {"layers": judge_certificate(stages.chip, stages.claims, certify_ranges)}
-
-
-def _rounding(material: Material) -> Json:
-    x = material.x[: material.config.samples.stages]
-    return check_rounding(material.stages, material.calibration, x)
-
-
-def _exact(material: Material) -> Json:
-    x = material.x[: material.config.lava_samples]
-    return compare_engines(material.stages.chip, x, material.engines())
-
-
-def _ties(material: Material) -> Json:
-    return compare_ties(tie_cases(material.stages.chip), material.engines())
-
-
-def _stages(material: Material) -> Json:
-    x = material.x[: material.config.samples.stages]
-    stages, runs = material.stages, run_stages(material.stages, x)
-    pairs = [
-        ("folded", "quantised", runs.folded, runs.quantised),
-        ("quantised", "chip", runs.quantised, runs.chip),
-        ("trained", "chip", runs.source, runs.chip),
-    ]
-    return {
-        "samples": len(x),
-        "relations": check_stages(stages, runs, material.config.stages),
-        "errors": layer_errors(runs),
-        "gaps": widest_gaps(runs.folded, runs.local_folded),
-        "pairs": [divergence_json(_first_spike(a, b), m, n) for m, n, a, b in pairs],
-    }
-
-
-def _first_spike(first: list[Membrane], second: list[Membrane]) -> Any:
-    """Find the first spike that differs, with membranes in chip v-units."""
-    views = [(a.name, _view(a), _view(b)) for a, b in zip(first, second, strict=True)]
-    return first_divergence(views, exact=False)
-
-
-def _view(layer: Membrane) -> View:
-    wide = layer.lsb.reshape(-1, *(1,) * (layer.v.ndim - 2))
-    return View(layer.v * wide, layer.s, None if layer.s is None else layer.lsb)
-
-
-def _boundary(material: Material) -> Json:
-    x = material.x[: material.config.samples.boundary]
-    stages = material.stages
-    traces = FastEngine().run(stages.chip, x, trace=True).traces or {}
-    real = float_membranes(stages.folded, run_float(stages.folded, x, trace=True), stages)
-    return {
-        "samples": len(x),
-        "layers": audit(stages.chip, traces, real),
-        "operations": count_operations(stages.chip, x, traces),
-    }
-
-
-_JOBS: dict[str, Callable[[Material], Json]] = {
-    "ranges": _ranges,
-    "rounding": _rounding,
-    "exact": _exact,
-    "ties": _ties,
-    "stages": _stages,
-    "boundary": _boundary,
-}
+def _measure(material: Material, name: str) -> Json:
+    """Do the work of one job."""
+    return dump(jobs()[name].measure(material))
 
 
 @dataclass(frozen=True)

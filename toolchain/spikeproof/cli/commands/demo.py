@@ -15,7 +15,7 @@ import typer
 from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.commands.convert import show_table
 from spikeproof.cli.commands.run import refuse
-from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
+from spikeproof.cli.commands.verify import REPORT_FILES, subject_of, verify_into
 from spikeproof.cli.console import Console
 from spikeproof.cli.images import load_images
 from spikeproof.cli.options import Command, command
@@ -65,7 +65,7 @@ def run(
         show_table(console, bundle.record["table"])
         same = _self_test(console, bundle)
         settings = load_config(SUITE, engine=ENGINE)
-        report = verify_into(console, bundle, source, test, settings, output, ahead)
+        report = verify_into(console, subject_of(bundle, source), test, settings, output, ahead)
     code = show_verdict(console, report)
     return code if same else FAILED
 

@@ -171,13 +171,13 @@ def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
                 "name": engine.name,
                 "values": outcome.values,
                 "skipped": outcome.skipped,
-                "mismatch": None if found is None else vars(found),
+                "mismatch": None if found is None else found.json,
             }
         )
         text = found.text if found else outcome.skipped or f"{outcome.values:,} values, all equal"
         console.say(f"{engine.name}: {text}")
         if found is not None and found.divergence:
-            console.note(found.divergence["replay"])
+            console.note(str(found.divergence.replay))
     failed = any(row["mismatch"] for row in rows)
     compared = any(row["skipped"] is None for row in rows)
     verdict = "fail" if failed else "pass" if compared else "inconclusive"

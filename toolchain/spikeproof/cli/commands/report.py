@@ -32,7 +32,7 @@ def run(
     from spikeproof.io.files import write_atomic
     from spikeproof.report.card import render_card
     from spikeproof.report.html import write_html
-    from spikeproof.report.model import load_report
+    from spikeproof.verify.document import load_report
 
     path = run / REPORT_NAME if run.is_dir() else run
     page = output or path.with_suffix(".html")

@@ -5,8 +5,9 @@ Work that is done stays done: after an interruption the same command goes on whe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -37,6 +38,10 @@ from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
+
+if TYPE_CHECKING:
+    from spikeproof.verify.document import Report
+    from spikeproof.verify.run import How, Subject
 
 REPORT_FILES: dict[str, Kind] = {
     "report.json": "report",
@@ -96,7 +101,7 @@ def run(
 ) -> int:
     """Read everything, verify, and end with the verdict."""
     from spikeproof.engines.registry import get_engine
-    from spikeproof.verify.run import check_identity
+    from spikeproof.verify.run import How, check_identity
 
     settings = load_config(suite, config, set_ or (), **given)
     get_engine(settings.engine)  # a wrong name is found before anything is read
@@ -112,68 +117,65 @@ def run(
     if dry_run:
         return _show_plan(console, settings, folder, images)
     with compiling_ahead(bundle) as ahead:
+        subject = subject_of(loaded, source)
+        how = How(workers=workers, cluster=cluster)
         report = verify_into(
-            console,
-            loaded,
-            source,
-            images,
-            settings,
-            folder,
-            ahead,
-            calibration=calibration,
-            workers=workers,
-            cluster=cluster,
+            console, subject, images, settings, folder, ahead, calibration=calibration, how=how
         )
     return show_verdict(console, report)
 
 
+def subject_of(bundle: Bundle, source: Source) -> Subject:
+    """Put together what is verified, and what is known of it beforehand."""
+    from spikeproof.cli.board import chip_fit_rows
+    from spikeproof.verify.document import FitRow
+    from spikeproof.verify.run import Subject
+
+    return Subject(
+        bundle,
+        source.checkpoint.network,
+        source.content_hash,
+        trained_on(source.checkpoint),
+        [FitRow(**row) for row in chip_fit_rows(bundle.network)],
+    )
+
+
 def verify_into(
     console: Console,
-    bundle: Bundle,
-    source: Source,
+    subject: Subject,
     images: Images,
     settings: VerifyConfig,
     folder: Path,
     ahead: Ahead | None = None,
     *,
     calibration: Path | None = None,
-    workers: int = 1,
-    cluster: str | None = None,
-) -> dict[str, Any]:
-    """Verify with progress, write report.json and report.html into ``folder``, return the JSON."""
+    how: How | None = None,
+) -> Report:
+    """Verify with progress, write report.json and report.html into ``folder``."""
     need("torch", extra="torch", purpose="verification (gradient attacks)")
-    from spikeproof.cli.board import chip_fit_rows
     from spikeproof.report.html import write_html
-    from spikeproof.verify.run import REPORT_HTML, input_warnings, verify
+    from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.run import Data, How, input_warnings, verify
 
+    bundle, how = subject.bundle, how or How()
     engine = get_engine(settings.engine)
     refuse(engine, bundle)
     announce_time(console, engine, bundle.network, settings.lava_samples)
-    warn_of_cluster(console, cluster)
+    warn_of_cluster(console, how.cluster)
     show_data(console, images.record)
-    trained = trained_on(source.checkpoint)
     fitted = find_calibration(bundle, calibration)
-    warn(console, input_warnings(bundle, images.record, trained, fitted=fitted is not None))
+    known = fitted is not None
+    warn(console, input_warnings(bundle, images.record, subject.trained, fitted=known))
     prepare_fast(console, bundle.network, ahead)
     with console.stage(f"Verifying {bundle.network.name} ({settings.title})") as progress:
-        report = verify(
-            bundle,
-            source.checkpoint.network,
-            source.content_hash,
-            images.x,
-            images.y,
-            settings,
-            folder,
+        told = replace(
+            how,
             progress=progress,
-            command=console.command_without("--workers", "--cluster"),
-            workers=workers,
-            cluster=cluster,
             note=console.note,
-            chip_fit=chip_fit_rows(bundle.network),
-            data=images.record,
-            trained=trained,
-            calibration=fitted,
+            command=console.command_without("--workers", "--cluster"),
         )
+        data = Data(images.x, images.y, images.record, fitted)
+        report = verify(subject, data, settings, folder, told)
     write_html(report, folder / REPORT_HTML)
     return report
 

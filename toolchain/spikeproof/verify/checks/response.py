@@ -1,4 +1,4 @@
-"""Judge whether perturbations act on the chip's membranes as on the trained network's (V5).
+"""V5: perturbations act on the chip's membranes as on the trained network's.
 
 Per perturbation and layer there are four criteria: the median and the 99 % quantile of the
 relative difference per sample, the rank correlation, and the ratio of the summed energies. All four
@@ -14,18 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from spikeproof.reasons import Reason
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Fact, allowed, extreme, length, most_images
+from spikeproof.document.values import Figure, Json, Number, Pair, Record, Text
+from spikeproof.reasons import Reason, rounded, worst_first
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
-from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
+from spikeproof.verify.config import MppdLimits, VerifyConfig
 from spikeproof.verify.verdict import Verdict, combine, judge_interval
 
-Json = dict[str, Any]
 F64 = NDArray[np.float64]
 SCATTER = 200
 MIN_RANKED = 100
@@ -43,6 +46,57 @@ _WEAK = (
     "If the network hardly reacts to so weak a perturbation, a small difference is a large share; "
     "if your use allows it, set another limit: verify --set mppd.{}=LIMIT."
 )
+
+
+class Cloud(Record):
+    """Paired values of the trained and the chip network."""
+
+    trained: list[Number] = Field(validation_alias="float", serialization_alias="float")
+    chip: list[Number]
+
+
+class WouldPass(Record):
+    """The strictest limits under which a layer passes; None: no limit would do."""
+
+    median_difference: Number
+    p99_difference: Number
+    spearman: Number
+
+
+class MatchLayer(Record):
+    """The perturbation of one layer's membrane, before and after conversion."""
+
+    name: Text
+    samples: int
+    median_rel_diff: Figure
+    p99_rel_diff: Figure
+    spearman: Number
+    direction: Number
+    """Median cosine of the two perturbations."""
+    ratio: Number
+    """Energy, chip over trained."""
+    ratio_ci: Pair
+    would_pass: WouldPass | None
+    scatter: Cloud
+    """Sizes of the perturbation, image by image."""
+    energy: Cloud
+    """Per timestep."""
+    criteria: dict[str, Verdict] = Field(default_factory=dict)
+    verdict: Verdict
+
+
+class AttackMatch(Record):
+    """All layers under one perturbation."""
+
+    name: Text
+    layers: list[MatchLayer] = Field(default_factory=list)
+
+
+class Response(Record):
+    """All perturbations, and the limits each layer is judged by."""
+
+    attacks: list[AttackMatch] = Field(default_factory=list)
+    limits: MppdLimits | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +119,9 @@ class Criterion:
 
 @dataclass(frozen=True, eq=False)
 class LayerMatch:
-    """Figures and criteria of one layer under one perturbation."""
+    """Figures and criteria of one layer under one perturbation; not judged yet."""
 
-    figures: Json
+    figures: MatchLayer
     criteria: list[Criterion]
 
 
@@ -90,30 +144,35 @@ def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
     interval = st.percentile_interval(ratios, 1 - 2 * config.alpha)
     total = float(in_float.sum())
     ranks = _rank_correlation(in_float, in_chip, weights, config.alpha)
-    figures: Json = {
-        "name": name,
-        "samples": samples,
-        "median_rel_diff": _median(relative),
-        "p99_rel_diff": _quantile(relative, 0.99),
-        "spearman": ranks.rho,
-        "direction": _median_direction(data["direction"]),
-        "ratio": float(in_chip.sum()) / total if total > 0 else None,
-        "ratio_ci": [_finite(x) for x in interval],
-        "would_pass": {
-            "median_difference": st.smallest_limit(relative, 0.5, config.alpha),
-            "p99_difference": st.smallest_limit(relative, 0.01, config.alpha),
-            "spearman": None if ranks.interval is None else ranks.interval[0],
-        },
-        "scatter": _scatter(in_float, in_chip),
-        "energy": {k: [e / samples for e in data[k]["step"]] for k in ("float", "chip")},
-    }
+    ratio = float(in_chip.sum()) / total if total > 0 else None
+    figures = MatchLayer(
+        name=name,
+        samples=samples,
+        median_rel_diff=_median(relative),
+        p99_rel_diff=_quantile(relative, 0.99),
+        spearman=ranks.rho,
+        direction=_median_direction(data["direction"]),
+        ratio=ratio,
+        ratio_ci=interval,
+        would_pass=WouldPass(
+            median_difference=st.smallest_limit(relative, 0.5, config.alpha),
+            p99_difference=st.smallest_limit(relative, 0.01, config.alpha),
+            spearman=None if ranks.interval is None else ranks.interval[0],
+        ),
+        scatter=_scatter(in_float, in_chip),
+        energy=Cloud(
+            trained=[e / samples for e in data["float"]["step"]],
+            chip=[e / samples for e in data["chip"]["step"]],
+        ),
+        verdict=Verdict.INFO,
+    )
     if total == 0:  # nothing arrived in the trained network: nothing to compare with
         return LayerMatch(figures, [_silent(samples)])
     criteria = [
         _quantile_criterion("median", relative, limits.median_difference, 0.5, config.alpha),
         _quantile_criterion("p99", relative, limits.p99_difference, 0.01, config.alpha),
         _rank_criterion(ranks, limits.spearman, samples, config.alpha),
-        _ratio_criterion(ratios, interval, figures["ratio"], samples, config),
+        _ratio_criterion(ratios, interval, ratio, samples, config),
     ]
     return LayerMatch(figures, criteria)
 
@@ -221,7 +280,7 @@ def _ratio_criterion(
         value=ratio,
         relation="within",
         limit=(floor, ceiling),
-        interval=(_finite(interval[0]), _finite(interval[1])),
+        interval=interval,
         images=samples,
     )
     established = judge_interval(*interval, floor, ceiling) is Verdict.PASS
@@ -242,17 +301,13 @@ def _ratio_criterion(
     return Criterion("ratio", established, p_holds, told, at, "ratio")
 
 
-def judge_matches(matches: list[LayerMatch], alpha: float) -> list[Verdict]:
-    """Return one verdict per layer match, with Holm's correction over all criteria of all."""
+def judge_matches(matches: list[LayerMatch], alpha: float) -> list[dict[str, Verdict]]:
+    """Return the verdicts of each match by criterion, with Holm's correction over all of all."""
     adjusted = iter(st.holm([c.p_holds for m in matches for c in m.criteria]))
-    verdicts = []
-    for match in matches:
-        single = [_verdict(c.established, next(adjusted), alpha) for c in match.criteria]
-        match.figures["criteria"] = {
-            c.name: str(v) for c, v in zip(match.criteria, single, strict=True)
-        }
-        verdicts.append(combine(single))
-    return verdicts
+    return [
+        {c.name: _verdict(c.established, next(adjusted), alpha) for c in match.criteria}
+        for match in matches
+    ]
 
 
 def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
@@ -263,34 +318,40 @@ def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
 
 def judge_perturbations(
     merged: Json, kinds: dict[str, str], config: VerifyConfig, supply: Supply
-) -> tuple[Json, list[Reason]]:
-    """Judge all perturbations and layers.
+) -> tuple[Response, list[Reason]]:
+    """Judge all perturbations and layers; give a reason for every criterion that did not pass.
 
-    ``kinds`` gives the kind of each perturbation by name. Returns {"attacks": [...], "limits":
-    {...}}, each layer with a verdict, and a reason for every criterion that did not pass.
+    ``kinds`` gives the kind of each perturbation by name.
     """
     found = {
         name: [match_layer(k, v, config) for k, v in merged[name]["layers"].items()]
         for name in kinds
     }
     flat = [match for name in kinds for match in found[name]]
-    for match, verdict in zip(flat, judge_matches(flat, config.alpha), strict=True):
-        match.figures["verdict"] = str(verdict)
+    judged = iter(judge_matches(flat, config.alpha))
     family = sum(len(match.criteria) for match in flat)
     reasons = [] if flat else [_nothing_compared()]
+    attacks = []
     for name, kind in kinds.items():
+        layers = []
         for match in found[name]:
-            where = {"layer": match.figures["name"], "perturbation": name}
+            verdicts = next(judged)
+            layers.append(
+                match.figures.model_copy(
+                    update={"criteria": verdicts, "verdict": combine(verdicts.values())}
+                )
+            )
+            where = {"layer": match.figures.name, "perturbation": name}
             for criterion in match.criteria:
-                judged = Verdict(match.figures["criteria"][criterion.name])
-                if judged is Verdict.FAIL:
+                verdict = verdicts[criterion.name]
+                if verdict is Verdict.FAIL:
                     reasons.append(_missed(criterion).model_copy(update=where))
-                elif judged is Verdict.INCONCLUSIVE:
-                    needed = _needed(criterion, match.figures["samples"], family, config.alpha)
+                elif verdict is Verdict.INCONCLUSIVE:
+                    needed = _needed(criterion, match.figures.samples, family, config.alpha)
                     told = _undecided(criterion, needed, supply, kind)
                     reasons.append(told.model_copy(update=where))
-    attacks = [{"name": n, "layers": [m.figures for m in found[n]]} for n in kinds]
-    return {"attacks": attacks, "limits": config.mppd.model_dump(mode="json")}, reasons
+        attacks.append(AttackMatch(name=name, layers=layers))
+    return Response(attacks=attacks, limits=config.mppd), reasons
 
 
 def _nothing_compared() -> Reason:
@@ -337,13 +398,139 @@ def _median_direction(cosines: list[float | None]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _scatter(in_float: F64, in_chip: F64) -> dict[str, list[float]]:
+def _scatter(in_float: F64, in_chip: F64) -> Cloud:
     """Root mean square of the perturbation per sample, in units of the threshold."""
-    return {
-        "float": np.sqrt(in_float[:SCATTER]).round(6).tolist(),
-        "chip": np.sqrt(in_chip[:SCATTER]).round(6).tolist(),
+    return Cloud(
+        trained=np.sqrt(in_float[:SCATTER]).round(6).tolist(),
+        chip=np.sqrt(in_chip[:SCATTER]).round(6).tolist(),
+    )
+
+
+def response_outcome(data: Response, reasons: list[Reason]) -> Outcome[Response]:
+    """Judge the size of the perturbation of each membrane, before and after."""
+    rows = [x for a in data.attacks for x in a.layers]
+    passed = sum(x.verdict is Verdict.PASS for x in rows)
+    ratios = [x.ratio for x in rows if x.ratio is not None]
+    spread = f" (energy ratios {min(ratios):.3f} to {max(ratios):.3f})" if ratios else ""
+    worst = max((x.median_rel_diff for x in rows), default=0.0)
+    cosines = [x.direction for x in rows if x.direction is not None]
+    turned = f"; the median cosine is {_at_least(min(cosines))}" if cosines else ""
+    figures = {
+        "pairs": len(rows),
+        "passed": passed,
+        "largest_median_difference": worst,
+        "smallest_ratio": min(ratios, default=None),
+        "largest_ratio": max(ratios, default=None),
+        "smallest_median_cosine": min(cosines, default=None),
+        **_would_pass([x.would_pass for x in rows if x.would_pass is not None]),
     }
+    return Outcome(
+        combine(x.verdict for x in rows),
+        f"{passed} of {len(rows)} comparisons (each perturbation in each layer) are shown to "
+        f"meet all limits{spread}; the largest median difference is {rounded(100 * worst)} %"
+        f"{turned}." + _worst_match(reasons),
+        figures,
+        data,
+        reasons,
+    )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _at_least(cosine: float) -> str:
+    """Say a lower bound of a cosine with three digits, rounded down."""
+    below = math.floor(1000 * cosine) / 1000
+    return "1" if below >= 1 else f"{below:.3f} or more"
+
+
+def _worst_match(reasons: list[Reason]) -> str:
+    if not reasons:
+        return ""
+    worst = worst_first(reasons)[0]
+    lead = "Farthest from its limit" if worst.verdict == "fail" else "Hardest to decide"
+    return f" {lead}: {worst.brief}."
+
+
+def _would_pass(rows: list[WouldPass]) -> Json:
+    """Return the strictest limits under which every layer passes; None: no limit would do."""
+    figures: Json = {}
+    for key, worst in (("median_difference", max), ("p99_difference", max), ("spearman", min)):
+        values = [getattr(row, key) for row in rows]
+        known = bool(values) and None not in values
+        figures[f"would_pass_{key}"] = worst(values) if known else None
+    return figures
+
+
+def _judge(found: Findings) -> Outcome[Response]:
+    m = found.material
+    kinds = {p.name: p.kind for p in m.planned}
+    return response_outcome(*judge_perturbations(found.responses, kinds, m.config, found.supply))
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def _facts(check: Check, result: Response, silent: set[str]) -> list[Fact]:
+    path, attacks = f"{check.id}.data.attacks", result.attacks
+    first = attacks[0].layers if attacks else []
+    return [
+        *length(attacks, "perturbations", path),
+        *length(first, "layers", f"{path}.0.layers"),
+        *most_images([e.samples for e in first], f"{path}.0.layers.{{}}.samples"),
+    ]
+
+
+def _headline(check: Check, result: Response) -> Fact | None:
+    if (worst := _worst_reason(check)) is not None:
+        return worst
+    spots = [(i, j) for i, a in enumerate(result.attacks) for j, _ in enumerate(a.layers)]
+    found = extreme(
+        (result.attacks[i].layers[j].median_rel_diff, k) for k, (i, j) in enumerate(spots)
+    )
+    if found is None:
+        return None
+    i, j = spots[found]
+    layer = result.attacks[i].layers[j]
+    limit = None if result.limits is None else result.limits.median_difference
+    return Fact(
+        n.percent(layer.median_rel_diff, 2),
+        f"largest median difference in MPPD ({layer.name}, {result.attacks[i].name})"
+        + allowed(limit, "", "%"),
+        f"{check.id}.data.attacks.{i}.layers.{j}.median_rel_diff",
+        "%",
+    )
+
+
+def _worst_reason(check: Check) -> Fact | None:
+    """Return the worst reason of a check that did not pass: no good figure may hide it."""
+    reason = check.reasons[0] if check.reasons else None
+    if reason is None or reason.value is None:
+        return None
+    source = f"{check.id}.reasons.0"
+    label = f"{reason.criterion} ({reason.where}), limit {reason.allowed}"
+    if reason.verdict == "fail":
+        value, _, unit = reason.measured.partition(" ")
+        return Fact(value, label, f"{source}.value", unit)
+    # A value that meets its limit would read as a pass: say what is shown.
+    low, high = reason.interval or (None, None)
+    if (low is None) != (high is None):
+        end = reason.shown.removeprefix("at most ").removeprefix("at least ")
+        value, _, unit = end.partition(" ")
+        lead = "shown so far, at most" if low is None else "shown so far, at least"
+        return Fact(value, f"{lead}: {label}", f"{source}.interval.{int(low is None)}", unit)
+    told = f"; shown so far {reason.shown}" if reason.shown else ""
+    told += f"; {reason.evidence}" if reason.evidence else ""
+    value, _, unit = reason.measured.partition(" ")
+    return Fact(value, f"not decided: {label}{told}", f"{source}.value", unit)
+
+
+CHECK = CheckKind(
+    id="V5",
+    title="Membranes react to perturbations as strongly as before",
+    kind="tested",
+    result=Response,
+    judge=_judge,
+    section="membrane",
+    shares=("images", "responses"),
+    facts=_facts,
+    headline=_headline,
+    lead=3,
+)

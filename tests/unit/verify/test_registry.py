@@ -1,0 +1,87 @@
+"""A check is one file and one line in the registry: a toy one goes all the way to the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verified import verified
+
+from spikeproof.document.shown import Fact, Head, Table, lines
+from spikeproof.document.values import Record, dump
+from spikeproof.errors import InputError
+from spikeproof.reasons import Reason
+from spikeproof.report.card import render_card
+from spikeproof.report.html import render_html
+from spikeproof.verify.checks import registry
+from spikeproof.verify.checks.base import CheckKind, Findings, Job, Outcome
+from spikeproof.verify.document import Report, parse_report
+from spikeproof.verify.verdict import Verdict
+
+
+class Brightness(Record):
+    """What a file with a check in it looks like."""
+
+    mean: float = 0.0
+
+
+def _measure(material: Any) -> Brightness:
+    return Brightness(mean=float(material.x.mean()))
+
+
+PIXELS = Job("pixels", _measure, Brightness, 1)
+
+
+def _judge(found: Findings) -> Outcome[Brightness]:
+    data = found.of(PIXELS)
+    reason = Reason(verdict="fail", criterion="mean pixel", value=data.mean, limit=1.0, try_="Dim.")
+    return Outcome(Verdict.FAIL, "Too bright.", {"mean": data.mean}, data, [reason])
+
+
+TOY = CheckKind(
+    id="V99",
+    title="Images are dark",
+    kind="tested",
+    result=Brightness,
+    judge=_judge,
+    section="brightness",
+    jobs=(PIXELS,),
+    facts=lambda check, result, silent: [Fact(f"{result.mean:.1f}", "mean", "V99.data.mean")],
+    tables=lambda result: {
+        "pixels": Table("How bright", (Head("mean"),), lines([(f"{result.mean:.1f}",)]))
+    },
+)
+
+
+def test_a_new_check_is_run_timed_judged_written_read_and_shown(
+    case: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "CHECKS", (*registry.CHECKS, TOY))
+    raw = verified(case, config, tmp_path)
+    assert raw["checks"][-1]["id"] == "V99" and raw["verdict"] == "fail"
+    assert "Images are dark (V99): mean pixel" in raw["sentence"] and "V99" in raw["timing"]
+    report = parse_report(raw)
+    mean = f"{report.result(Brightness).mean:.1f}"
+    page = render_html(raw)
+    section = page[page.index('<section id="brightness">') :]
+    assert "How bright" in section and "Dim." in section and f">{mean}<" in section
+    assert f"**{mean}** mean" in render_card(raw)
+    raw["checks"][-1]["data"] = {"average": 3.0}
+    with pytest.raises(InputError, match=r"V99\.data\.average"):
+        parse_report(raw)
+
+
+def test_every_check_has_all_that_the_report_asks_for() -> None:
+    ids = [kind.id for kind in registry.CHECKS]
+    assert len(ids) == len(set(ids))
+    for kind in registry.CHECKS:
+        assert kind.title and kind.section and kind.result.__doc__
+        empty = kind.result()
+        assert dump(empty) == {}
+        check = kind.check(Outcome(Verdict.PASS, "", {}, empty))
+        assert registry.facts(check, set()) == []
+        assert kind.headline(check, empty) is None
+        assert not any(kind.tables(empty).values())
+    assert set(registry.timed()) == {"V1", "V2", "V5", "V9", "V13"}
+    assert Report.model_fields["checks"].annotation

@@ -1,0 +1,1 @@
+"""One file per check; :mod:`spikeproof.verify.checks.registry` lists them."""

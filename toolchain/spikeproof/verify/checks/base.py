@@ -1,0 +1,186 @@
+"""What a check is: its work, its typed result, how it judges and what the report shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field, InstanceOf, SerializeAsAny, field_serializer
+
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Fact, Table
+from spikeproof.document.values import Anything, Json, Record, Text
+from spikeproof.jobs.journal import Audit
+from spikeproof.reasons import Reason, worst_first
+from spikeproof.verify.advice import Supply
+from spikeproof.verify.material import Material
+from spikeproof.verify.plausible import Expectation
+from spikeproof.verify.verdict import Verdict, combine
+
+_MAX_FIGURES = 3
+ResultT = TypeVar("ResultT", bound=Record)
+MeasuredT = TypeVar("MeasuredT", bound=Record)
+
+
+class Check(Record):
+    """One check: its verdict, one sentence, flat figures, what it measured, why it did not pass.
+
+    ``data`` is the typed result of the check of this id, or plain JSON of a check not known here.
+    Reports of version 0.1 have no ``reasons``.
+    """
+
+    id: Text
+    title: Text
+    kind: Literal["proved", "tested", "measured"]
+    verdict: Verdict
+    summary: Text = ""
+    figures: dict[str, Anything] = Field(default_factory=dict)
+    data: SerializeAsAny[InstanceOf[Record]] | dict[str, Anything] = Field(default_factory=dict)
+    reasons: list[Reason] = Field(default_factory=list)
+
+    @field_serializer("reasons")
+    def _tell(self, reasons: list[Reason]) -> list[Json]:
+        return [r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in reasons]
+
+
+class Nothing(Record):
+    """A result without data: the figures say all."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[MeasuredT]):
+    """A piece of work whose result is kept in the journal; several checks may use it.
+
+    cost: rough milliseconds, so that progress runs evenly.
+    """
+
+    name: str
+    measure: Callable[[Material], MeasuredT]
+    result: type[MeasuredT]
+    cost: int
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that was measured, and what else the checks judge it by.
+
+    items: the results of all jobs. responses: predictions and perturbation energies by name of
+    the perturbation. estimators: by name of the perturbation and of the estimator, which of the
+    images they are compared on the trained network gets right. expected: what is known of data
+    and training.
+    """
+
+    material: Material
+    items: Mapping[str, Record]
+    responses: Json
+    estimators: Json
+    examples: list[Any]
+    hashes: dict[str, str]
+    audit: Audit
+    expected: Expectation
+
+    def of(self, job: Job[MeasuredT]) -> MeasuredT:
+        """Return what a job measured."""
+        found = self.items[job.name]
+        assert isinstance(found, job.result)
+        return found
+
+    @property
+    def supply(self) -> Supply:
+        """How many images there are, and how many each part uses."""
+        used = len(self.material.x)
+        held = max(used, self.expected.data.held)
+        return Supply(used, held, self.material.config.samples.model_dump())
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[ResultT]):
+    """What a check found: verdict, one sentence, flat figures, the result, why not a pass."""
+
+    verdict: Verdict
+    summary: str
+    figures: Json
+    data: ResultT
+    reasons: Sequence[Reason] = ()
+
+
+def no_facts(check: Check, result: Any, silent: set[str]) -> list[Fact]:
+    """Show the check's first figures."""
+    return []
+
+
+def no_headline(check: Check, result: Any) -> Fact | None:
+    """Give no number to the first screen."""
+    return None
+
+
+def no_tables(result: Any) -> dict[str, Table]:
+    """Show no table."""
+    return {}
+
+
+@dataclass(frozen=True)
+class CheckKind(Generic[ResultT]):
+    """A check: the one place where everything about it is said.
+
+    id, title, kind: as the report prints them. result: the type of its data. judge: verdict and
+    words from what was measured. section: of the page, where its reasons and tables stand; an id
+    of the page's own sections or a new one. jobs: the work it uses. shares: names of work besides
+    that its time is counted under. facts: the counts behind it, given the check, its result and the
+    layers that fire no spikes. headline: its number on the first screen; lead: which from the
+    left. tables: by name.
+    """
+
+    id: str
+    title: str
+    kind: Literal["proved", "tested", "measured"]
+    result: type[ResultT]
+    judge: Callable[[Findings], Outcome[ResultT]]
+    section: str
+    jobs: tuple[Job[Any], ...] = ()
+    shares: tuple[str, ...] = ()
+    facts: Callable[[Check, ResultT, set[str]], list[Fact]] = no_facts
+    headline: Callable[[Check, ResultT], Fact | None] = no_headline
+    lead: int = 9
+    tables: Callable[[ResultT], dict[str, Table]] = no_tables
+
+    def check(self, found: Outcome[ResultT]) -> Check:
+        """Write the check in the form of the report.
+
+        Raises:
+            ValueError: the reasons do not give the verdict: none of a check that did not pass, or
+                some that say otherwise. That is a defect of the check.
+        """
+        told = worst_first(list(found.reasons))
+        given = str(combine(r.verdict for r in told)) if told else "none"
+        verdict = str(found.verdict)
+        if given != {"pass": "none", "info": "none"}.get(verdict, verdict):
+            raise ValueError(f"check {self.id} is {verdict}, but its reasons say {given}")
+        return Check(
+            id=self.id,
+            title=self.title,
+            kind=self.kind,
+            verdict=found.verdict,
+            summary=found.summary,
+            figures=found.figures,
+            data=found.data,
+            reasons=told,
+        )
+
+
+def figure(check: Check, key: str, label: str) -> list[Fact]:
+    """Show one figure of a check, if it has it."""
+    value = check.figures.get(key)
+    return [] if value is None else [Fact(n.anything(value), label, f"{check.id}.figures.{key}")]
+
+
+def plain_figures(check: Check) -> list[Fact]:
+    """Show the first numbers among the figures of a check."""
+    numeric = [k for k, v in check.figures.items() if n.finite(v) is not None]
+    return [f for k in numeric[:_MAX_FIGURES] for f in figure(check, k, k.replace("_", " "))]
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Write a share in per cent, in a sentence."""
+    return f"{100 * share:.{digits}f} %"

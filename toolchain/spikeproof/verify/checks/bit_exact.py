@@ -1,0 +1,208 @@
+"""V1: the target computes what the reference computes, value by value."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Fact, Head, Table, lines
+from spikeproof.document.values import Record, Text
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.trace import Engine
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.reasons import Reason
+from spikeproof.verify.bisect import (
+    FirstDifference,
+    first_difference,
+    first_divergence,
+    layer_views,
+)
+from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome, figure
+from spikeproof.verify.compare import (
+    LayerComparison,
+    compare_traces,
+    judge_comparison,
+    run_traced,
+)
+from spikeproof.verify.material import Material
+from spikeproof.verify.verdict import Verdict
+
+
+class BitExact(Record):
+    """Values compared in each layer."""
+
+    layers: list[LayerComparison] = Field(default_factory=list)
+
+
+class EngineComparison(Record):
+    """One engine against the reference."""
+
+    name: Text
+    layers: list[LayerComparison]
+    verdict: Verdict
+    divergence: FirstDifference
+
+    @property
+    def mismatches(self) -> int:
+        """Count the values that differ."""
+        return sum(layer.mismatches for layer in self.layers)
+
+
+class EngineComparisons(Record):
+    """All engines against the reference, the target last."""
+
+    samples: int
+    engines: list[EngineComparison]
+
+
+# --- measure -------------------------------------------------------------------------------------
+
+
+def compare_engines(
+    network: ChipNetwork, x: NDArray[np.uint8], engines: list[Engine]
+) -> EngineComparisons:
+    """Compare every u, v and s of each engine with the reference.
+
+    Raises:
+        UnsupportedError: an engine cannot run this network.
+        TargetError: an engine failed, or returned something that cannot be compared.
+    """
+    expected = run_traced(ReferenceEngine(), network, x)
+    rows = []
+    for engine in engines:
+        found = run_traced(engine, network, x)
+        layers = compare_traces(expected, found)
+        first = first_divergence(layer_views(network, expected, found), exact=True)
+        rows.append(
+            EngineComparison(
+                name=engine.name,
+                layers=layers,
+                verdict=judge_comparison(layers),
+                divergence=first_difference(first, "reference", engine.name),
+            )
+        )
+    return EngineComparisons(samples=len(x), engines=rows)
+
+
+def _measure(material: Material) -> EngineComparisons:
+    x = material.x[: material.config.lava_samples]
+    return compare_engines(material.stages.chip, x, material.engines())
+
+
+ENGINES = Job("exact", _measure, EngineComparisons, 4000)
+
+
+# --- judge ---------------------------------------------------------------------------------------
+
+
+def exact_outcome(measured: EngineComparisons, engine: str) -> Outcome[BitExact]:
+    """Judge the target, named ``engine``."""
+    row = next(r for r in measured.engines if r.name == engine)
+    compared, mismatches = sum(layer.values for layer in row.layers), row.mismatches
+    where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
+    return Outcome(
+        row.verdict,
+        f"On {measured.samples} images {engine} agrees with the reference simulator {where} of u, "
+        "v and s.",
+        {
+            "compared": compared,
+            "mismatches": mismatches,
+            "samples": measured.samples,
+            "engine": engine,
+            "reference": "reference",
+        },
+        BitExact(layers=row.layers),
+        unequal_layers(row, measured.samples),
+    )
+
+
+def unequal_layers(row: EngineComparison, samples: int) -> list[Reason]:
+    """Give a reason for every layer in which an engine differs, or that was not compared."""
+    engine = row.name
+    reasons = [
+        Reason(
+            verdict="fail",
+            criterion=f"values of {engine} that differ from the specification",
+            stage=f"reference to {engine}",
+            layer=layer.name,
+            value=layer.mismatches,
+            relation="exactly",
+            limit=0,
+            images=samples,
+            try_=f"Run `spikeproof run BUNDLE --self-test --engine {engine}`, and `spikeproof "
+            "doctor` to see whether the engine is one this version supports. The first difference "
+            "is listed under V3.",
+        )
+        for layer in row.layers
+        if layer.mismatches
+    ]
+    missing = [layer.name for layer in row.layers if not layer.values]
+    if missing or not row.layers:
+        reasons.append(
+            Reason(
+                verdict="fail",
+                criterion="values compared with the specification",
+                stage=f"reference to {engine}",
+                layer=", ".join(missing) or None,
+                value=0,
+                relation="more than",
+                limit=0,
+                images=samples,
+                try_=f"{engine} gave no traces, so nothing was compared: give images (--data, "
+                "--limit), or compare another engine (--engine).",
+            )
+        )
+    return reasons
+
+
+def _judge(found: Findings) -> Outcome[BitExact]:
+    measured = found.of(ENGINES)
+    return exact_outcome(measured, measured.engines[-1].name)
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def _facts(check: Check, result: BitExact, silent: set[str]) -> list[Fact]:
+    return [
+        *figure(check, "mismatches", "values differ"),
+        *figure(check, "compared", "values compared"),
+        *figure(check, "samples", "images"),
+    ]
+
+
+def _headline(check: Check, result: BitExact) -> Fact | None:
+    if n.finite(check.figures.get("mismatches")) is None:
+        return None
+    compared = n.anything(check.figures.get("compared"))
+    target = n.anything(check.figures.get("engine") or "the target")
+    label = f"of {compared} values differ between {target} and the specification"
+    return Fact(n.anything(check.figures["mismatches"]), label, f"{check.id}.figures.mismatches")
+
+
+def _tables(result: BitExact) -> dict[str, Table]:
+    head = (
+        Head("layer", "name"),
+        Head("values compared"),
+        Head("that differ", unit="limit 0"),
+    )
+    rows = [(e.name, n.integer(e.values), n.integer(e.mismatches)) for e in result.layers]
+    caption = "Chip target against specification: every u, v and spike"
+    return {"exact": Table(caption, head, lines(rows))}
+
+
+CHECK = CheckKind(
+    id="V1",
+    title="The target computes the specification, bit for bit",
+    kind="tested",
+    result=BitExact,
+    judge=_judge,
+    section="differences",
+    jobs=(ENGINES,),
+    facts=_facts,
+    headline=_headline,
+    lead=1,
+    tables=_tables,
+)

@@ -1,0 +1,297 @@
+"""V2: every pass keeps the relation it declares; behavioural ones are judged by V7."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from spikeproof.document import numbers as n
+from spikeproof.document.shown import Fact, Head, Table, length, lines
+from spikeproof.document.values import Json, Record
+from spikeproof.reasons import Reason
+from spikeproof.verify.checks.accuracy import clean_row
+from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
+from spikeproof.verify.checks.bit_exact import ENGINES, EngineComparisons, unequal_layers
+from spikeproof.verify.material import Material
+from spikeproof.verify.rounding import check_rounding
+from spikeproof.verify.staged import STAGES
+from spikeproof.verify.step import Step, Violation
+from spikeproof.verify.verdict import Verdict, combine
+
+
+class Steps(Record):
+    """Every step of the conversion, and the engines against the specification."""
+
+    stages: list[Step] = Field(default_factory=list)
+
+
+# --- measure -------------------------------------------------------------------------------------
+
+
+def _measure(material: Material) -> Step:
+    x = material.x[: material.config.samples.stages]
+    return check_rounding(material.stages, material.calibration, x)
+
+
+ROUNDING = Job("rounding", _measure, Step, 1700)
+
+
+# --- judge ---------------------------------------------------------------------------------------
+
+
+def steps_outcome(
+    rows: list[Step], exact: EngineComparisons, clean: Verdict, samples: int
+) -> Outcome[Steps]:
+    """Judge all steps.
+
+    Args:
+        rows: of the conversion; one of them is that of :mod:`spikeproof.verify.rounding`, every
+            integer against the checkpoint.
+        exact: the engines against the reference.
+        clean: verdict on equal accuracy on clean images.
+        samples: images the steps ran on.
+    """
+    steps = [
+        r.model_copy(update={"verdict": clean}) if r.relation == "behavioural" else r for r in rows
+    ]
+    reasons = []
+    for step in steps:
+        if step.relation == "rounding":
+            reasons += rounding_reasons(step)
+        elif step.verdict is not Verdict.PASS:
+            reasons.append(_broken_step(step, samples))
+    for row in exact.engines:
+        steps.append(
+            Step(
+                source="chip",
+                target=row.name,
+                relation="exact",
+                bound=0,
+                unit="values that differ",
+                max_difference=row.mismatches,
+                flipped_spikes=None,
+                spikes=None,
+                agreement=None,
+                verdict=row.verdict,
+            )
+        )
+        if row.verdict is not Verdict.PASS:
+            reasons += unequal_layers(row, exact.samples)
+    broken = [step.name for step in steps if step.verdict is not Verdict.PASS]
+    summary = f"All {len(steps)} steps do what they declare."
+    if broken:
+        summary = f"Not shown for {len(broken)} of {len(steps)} steps: {', '.join(broken)}."
+    declared = [text for step in steps for text in step.options]
+    if declared:
+        summary += f" The bundle declares options other than the defaults: {', '.join(declared)}."
+    return Outcome(
+        combine(step.verdict for step in steps),
+        summary,
+        {"stages": len(steps), "kept": len(steps) - len(broken)},
+        Steps(stages=steps),
+        reasons,
+    )
+
+
+def _broken_step(row: Step, samples: int) -> Reason:
+    told: Json = {
+        "verdict": str(row.verdict),
+        "stage": row.name,
+        "images": samples,
+        "layer": row.layer,
+    }
+    if row.relation == "behavioural":
+        return Reason(
+            criterion="equal accuracy on clean images, which V7 judges",
+            try_="See the reasons of V7.",
+            **told,
+        )
+    if row.bound is None:
+        return Reason(
+            criterion="largest difference of a membrane; the bundle declares no bound for it",
+            value=row.max_difference,
+            unit=row.unit,
+            try_="Convert the checkpoint again: `spikeproof convert` writes the bound.",
+            **told,
+        )
+    if row.verdict == Verdict.INCONCLUSIVE:
+        return Reason(
+            criterion="images whose spikes part by rounding alone, so that what follows is not "
+            "comparable",
+            value=100 * (row.excused_share or 0.0),
+            limit=100 * (row.excused_limit or 0.0),
+            unit="%",
+            try_="Give images whose membranes are not exactly on the threshold (--data), or "
+            "verify --set stages.excused=SHARE.",
+            **told,
+        )
+    if row.declared_bound is not None:
+        return Reason(
+            criterion="bound on a membrane that the bundle declares; what its numbers give is less",
+            value=row.declared_bound,
+            limit=row.bound,
+            unit=row.unit,
+            try_=_CONVERT_AGAIN,
+            **told,
+        )
+    if row.max_difference > row.bound:
+        return Reason(
+            criterion="largest difference of a membrane",
+            value=row.max_difference,
+            limit=row.bound,
+            unit=row.unit,
+            try_=_CONVERT_AGAIN,
+            **told,
+        )
+    return Reason(
+        criterion="spikes that differ though their membranes are clear of the threshold",
+        value=row.unexcused_spikes,
+        relation="exactly",
+        limit=0,
+        try_=_CONVERT_AGAIN,
+        **told,
+    )
+
+
+def rounding_reasons(row: Step) -> list[Reason]:
+    """Give per layer and parameter the worst number that is not what the checkpoint gives."""
+    reasons: list[Reason] = []
+    stage = row.name
+    for layer in row.rounded:
+        kinds: dict[str, list[Violation]] = {}
+        for violation in layer.violations:
+            kinds.setdefault(violation.parameter, []).append(violation)
+        for kind, listed in kinds.items():
+            worst = max(listed, key=lambda v: v.excess)
+            at = f" {worst.index}" if worst.index else ""
+            more = " or more" if len(layer.violations) < layer.outside else ""
+            many = f"; {len(listed):,}{more} such" if len(listed) > 1 else ""
+            reasons.append(
+                Reason(
+                    verdict="fail",
+                    stage=stage,
+                    layer=layer.layer,
+                    criterion=f"{kind}{at}, the checkpoint gives {worst.expected:.6g}{many}:",
+                    value=worst.found,
+                    relation="within",
+                    limit=worst.limits,
+                    try_=_CONVERT_AGAIN,
+                )
+            )
+        if layer.undecided and not layer.outside:
+            reasons.append(
+                Reason(
+                    verdict="inconclusive",
+                    stage=stage,
+                    layer=layer.layer,
+                    criterion=f"weights checked one by one: these were {layer.undecided}",
+                    try_=_KNOW_CALIBRATION,
+                )
+            )
+        reasons += [
+            Reason(
+                verdict="inconclusive",
+                stage=stage,
+                layer=layer.layer,
+                criterion=doubt,
+                try_="Leave `convert --scale` out for this layer, or give a scale nearer to the "
+                "one that is then chosen.",
+            )
+            for doubt in layer.doubts
+            if not layer.outside
+        ]
+        if not layer.values and not layer.outside:
+            reasons.append(
+                Reason(
+                    verdict="inconclusive",
+                    stage=stage,
+                    layer=layer.layer,
+                    value=0,
+                    criterion="numbers compared with the checkpoint",
+                    relation="more than",
+                    limit=0,
+                    try_=_CONVERT_AGAIN,
+                )
+            )
+    return reasons
+
+
+_KNOW_CALIBRATION = (
+    "Compensated rounding can be checked weight by weight only on the images it was fitted to: "
+    "give those that convert had (`verify --calibration FILE`), or convert with `--no-compensate`."
+)
+_CONVERT_AGAIN = (
+    "The bundle's integers are not what this version makes of the checkpoint: convert it again and "
+    "verify the new bundle. If that fails too, it is a defect of the conversion."
+)
+
+
+def _judge(found: Findings) -> Outcome[Steps]:
+    stages = found.of(STAGES)
+    first, *rest = stages.relations
+    rows = [first, found.of(ROUNDING), *rest]
+    return steps_outcome(rows, found.of(ENGINES), clean_row(found).tost, stages.samples)
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def _facts(check: Check, result: Steps, silent: set[str]) -> list[Fact]:
+    path = f"{check.id}.data.stages"
+    kept = n.integer(sum(s.verdict is Verdict.PASS for s in result.stages))
+    counted = length(result.stages, "steps", path)
+    return counted + [Fact(kept, "do what they declare", f"count {path}.*.verdict=pass")] * bool(
+        counted
+    )
+
+
+def _tables(result: Steps) -> dict[str, Table]:
+    head = (
+        Head("step", "name"),
+        Head("declares to be", "text"),
+        Head("largest difference"),
+        Head("limit"),
+        Head("spikes that flip"),
+        Head("same class", unit="% of images"),
+        Head("verdict", "verdict"),
+    )
+    rows = []
+    for s in result.stages:
+        flips = n.integer(s.flipped_spikes)
+        if s.spikes is not None:
+            flips += f" of {n.integer(s.spikes)}"
+        rows.append(
+            (
+                f"{s.source} → {s.target}",
+                s.relation,
+                _amount(s.max_difference, s.unit),
+                _amount(s.bound, s.unit),
+                flips,
+                n.percent(s.agreement, 2),
+                str(s.verdict),
+            )
+        )
+    caption = "What each step of the conversion declares, and what was found"
+    return {"stages": Table(caption, head, lines(rows))}
+
+
+_UNITS = {"v-units": "LSB", "threshold": "θ", "values that differ": "values"}
+
+
+def _amount(value: float | None, unit: str) -> str:
+    """Write a difference with its unit; one name for the integer membrane's unit everywhere."""
+    if n.finite(value) is None:
+        return n.MISSING
+    return f"{n.significant(value, 4)} {_UNITS.get(unit, unit)}".strip()
+
+
+CHECK = CheckKind(
+    id="V2",
+    title="Each conversion step does what it declares",
+    kind="tested",
+    result=Steps,
+    judge=_judge,
+    section="differences",
+    jobs=(STAGES, ROUNDING, ENGINES),
+    facts=_facts,
+    tables=_tables,
+)

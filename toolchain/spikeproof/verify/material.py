@@ -1,0 +1,38 @@
+"""What the work of a verification needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.registry import get_engine
+from spikeproof.engines.trace import Engine
+from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.perturbations import Perturb, Perturbation
+from spikeproof.verify.stages import Stages
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Everything the work needs; images and labels are already cut and checked."""
+
+    stages: Stages
+    x: Images
+    y: NDArray[np.int64]
+    config: VerifyConfig
+    planned: list[Perturbation]
+    perturb: Perturb
+    folder: Path
+    engine: Engine | None = None
+    calibration: Images | None = None
+
+    def engines(self) -> list[Engine]:
+        """Return the fast engine and the target under test."""
+        target = self.engine or get_engine(self.config.engine)
+        return [target] if target.name == "fast" else [FastEngine(), target]

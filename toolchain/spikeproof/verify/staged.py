@@ -1,0 +1,93 @@
+"""Run every stage of the conversion on the same images; V2, V3 and V4 read the result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikeproof.document.values import Number, Record
+from spikeproof.verify.bisect import (
+    FirstDifference,
+    Values,
+    View,
+    first_difference,
+    first_divergence,
+)
+from spikeproof.verify.checks.base import Job
+from spikeproof.verify.layer_errors import LayerError, layer_errors
+from spikeproof.verify.material import Material
+from spikeproof.verify.relations import check_stages
+from spikeproof.verify.stages import Membrane, run_stages
+from spikeproof.verify.step import Step
+
+
+class Gap(Record):
+    """Where a layer's integers, given the same spikes, are furthest from the floats."""
+
+    sample: int
+    step: int
+    neuron: list[int]
+    values: Values
+    threshold: Number
+    """In chip v-units; None for a readout."""
+
+
+class Staged(Record):
+    """What the stages did on so many images."""
+
+    samples: int
+    relations: list[Step]
+    errors: list[LayerError]
+    gaps: dict[str, Gap]
+    pairs: list[FirstDifference]
+
+
+def _measure(material: Material) -> Staged:
+    x = material.x[: material.config.samples.stages]
+    stages, runs = material.stages, run_stages(material.stages, x)
+    pairs = [
+        ("folded", "quantised", runs.folded, runs.quantised),
+        ("quantised", "chip", runs.quantised, runs.chip),
+        ("trained", "chip", runs.source, runs.chip),
+    ]
+    return Staged(
+        samples=len(x),
+        relations=check_stages(stages, runs, material.config.stages),
+        errors=layer_errors(runs),
+        gaps=widest_gaps(runs.folded, runs.local_folded),
+        pairs=[_first_spike(a, b, m, n) for m, n, a, b in pairs],
+    )
+
+
+STAGES = Job("stages", _measure, Staged, 7000)
+
+
+def widest_gaps(real: list[Membrane], alone: list[Membrane]) -> dict[str, Gap]:
+    """Tell where each layer's integers, given the same spikes, are furthest from the floats."""
+    found = {}
+    for left, right in zip(real, alone, strict=True):
+        lsb = left.lsb.reshape(-1, *(1,) * (left.v.ndim - 2))
+        gap = np.abs(left.v - right.v) * lsb
+        place = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+        sample, step, *neuron = place
+        unit = float(left.lsb[step])
+        found[left.name] = Gap(
+            sample=sample,
+            step=step,
+            neuron=neuron,
+            values=Values(first=float(left.v[place]) * unit, second=float(right.v[place]) * unit),
+            threshold=None if left.s is None else unit,
+        )
+    return found
+
+
+def _first_spike(
+    first: list[Membrane], second: list[Membrane], source: str, target: str
+) -> FirstDifference:
+    """Find the first spike that differs, with membranes in chip v-units."""
+    views = [(a.name, _view(a), _view(b)) for a, b in zip(first, second, strict=True)]
+    return first_difference(first_divergence(views, exact=False), source, target)
+
+
+def _view(layer: Membrane) -> View:
+    wide = layer.lsb.reshape(-1, *(1,) * (layer.v.ndim - 2))
+    return View(layer.v * wide, layer.s, None if layer.s is None else layer.lsb)
