@@ -33,19 +33,33 @@ distributed = pytest.importorskip("distributed", reason="needs Dask: spikeproof[
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def made_cluster() -> Iterator[Any]:
     """Three worker processes with a thread each, restarted by their nannies when killed."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # deaths are what we are here for
-    patience = dask.config.set({"distributed.scheduler.allowed-failures": 1})
-    with warnings.catch_warnings(), patience:
-        warnings.simplefilter("ignore")  # of Dask's own start: ports, event loops
-        made = distributed.LocalCluster(
-            n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0"
-        )
-    yield made
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made.close(timeout=10)
+    patience = dask.config.set(
+        {
+            "distributed.scheduler.allowed-failures": 1,
+            # On a busy machine a worker takes longer to start again than Dask waits for it.
+            "distributed.deploy.lost-worker-timeout": "120s",
+        }
+    )
+    with patience:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Dask's own start: ports, event loops
+            made = distributed.LocalCluster(
+                n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0"
+            )
+        yield made
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made.close(timeout=10)
+
+
+@pytest.fixture
+def cluster(made_cluster: Any) -> Any:
+    """The cluster with all its workers, whatever the test before has killed."""
+    made_cluster.wait_for_workers(3, timeout=120)
+    return made_cluster
 
 
 @pytest.fixture

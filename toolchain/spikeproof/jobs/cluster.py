@@ -1,35 +1,34 @@
-"""Items on a Dask cluster, through joblib: a backend of ours that cannot wait for ever.
+"""Items on a Dask cluster, as its plain futures.
 
-joblib's own Dask backend waits without end when Dask gives a task up, and keeps a batch of images
-on one worker only. Here every task carries its batch, ends with a result or an error, and a
-scheduler that is gone or a cluster without workers becomes a message.
+Every task carries its batch and ends with a result or an error; a scheduler that is gone or a
+cluster without workers becomes a message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from joblib.parallel import ParallelBackendBase
-
-from spikeproof.errors import InputError, SpikeproofError, TargetError
+from spikeproof.errors import InputError, TargetError
 from spikeproof.extras import need
-from spikeproof.jobs.items import Done, Item, Task, execute, make_task
-from spikeproof.jobs.local import closing
+from spikeproof.jobs.items import Done, Item, Task, execute
 from spikeproof.jobs.origin import code_identity
 from spikeproof.jobs.shared import load_bytes, pack
+from spikeproof.jobs.stream import stream
 
 CONNECT_SECONDS = 5.0
 WORKERS_SECONDS = 15.0
 PATIENCE_SECONDS = 120.0
 """How long a run waits for new workers after it has lost the last one."""
+_AHEAD = 2
+"""Tasks per thread that are handed out, so that none waits for the next one."""
 _RESUME = "Results so far are safe where a journal is kept: run the same command again."
 
 
@@ -81,23 +80,52 @@ class Cluster:
 
         Otherwise the workers hold it, so it is sent once to each, and lost with the last of them.
         """
-        from joblib import Parallel, delayed, parallel_config
-
         self._wait_for_workers(PATIENCE_SECONDS)
         held, token, identity = b"".join(pack(shared)), uuid.uuid4().hex, code_identity()
         if not carried:
             (held,) = self._client.scatter([held], broadcast=True, hash=False)
-        backend = _Backend(self._client, self._address)
-        call = delayed(_in_worker)
-        with parallel_config(backend, n_jobs=backend.effective_n_jobs(-1)):
-            parallel = Parallel(return_as="generator_unordered", batch_size=1)
-            results = parallel(
-                call(make_task(i, item), token, held, identity) for i, item in list(missing.items())
-            )
+        under_way: set[Any] = set()
+
+        def submit(task: Task) -> Future[Done]:
+            key, found = f"{task.name}-{uuid.uuid4().hex}", Future[Done]()
+            sent = self._client.submit(_in_worker, task, token, held, identity, key=key, pure=False)
+            under_way.add(sent)
+
+            def settle(ended: Any) -> None:
+                under_way.discard(ended)
+                if not found.set_running_or_notify_cancel():
+                    return  # nobody waits for it any more
+                try:
+                    found.set_result(ended.result())
+                except BaseException as error:
+                    found.set_exception(self._explain(error, task.name))
+
+            sent.add_done_callback(settle)
+            return found
+
+        threads = sum(self._client.ncores().values())
+        patience = _Patience(self._client, self._address)
         try:
-            yield from closing(results)
+            yield from stream(list(missing.items()), submit, _AHEAD * max(1, threads), patience)
         finally:
-            backend.stop()
+            if self._client.status == "running":
+                self._client.cancel(list(under_way))
+
+    def _explain(self, error: BaseException, name: str) -> BaseException:
+        """Say in words what is the cluster's own."""
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            return TargetError(
+                f"the worker of item {name!r} died {error.allowed_failures + 1} times",
+                where=self._address,
+                hint="Often too little memory: look at the workers' logs. " + _RESUME,
+            )
+        if isinstance(error, CancelledError) and self._client.status != "running":
+            return TargetError(
+                "the connection to the scheduler is lost", where=self._address, hint=_RESUME
+            )
+        return error
 
     def _wait_for_workers(self, seconds: float) -> None:
         try:
@@ -153,88 +181,21 @@ def _no_workers(address: str, seconds: float) -> InputError:
     )
 
 
-class _Backend(ParallelBackendBase):  # type: ignore[misc]
-    """What joblib needs to hand tasks to a Dask client, one future each."""
-
-    supports_retrieve_callback = True
-    default_n_jobs = -1
+class _Patience:
+    """Gives up when there has been no worker for too long."""
 
     def __init__(self, client: Any, address: str) -> None:
-        super().__init__()
         self._client, self._address = client, address
-        self._pending: dict[Any, str] = {}
-        self._reason: SpikeproofError | None = None
-        self._stopped = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._seen = time.monotonic()
 
-    def effective_n_jobs(self, _: int) -> int:
-        """Return the threads of all workers; at least 2, or joblib would do the work here."""
-        threads: int = sum(self._client.ncores().values())
-        return max(2, threads)
-
-    def submit(self, func: Any, callback: Callable[[Any], None]) -> Any:
-        """Send out a batch, which holds one call."""
-        ((call, arguments, _),) = func.items
-        name = arguments[0].name
-        key = f"{name}-{uuid.uuid4().hex}"
-        future = self._client.submit(call, *arguments, key=key, pure=False)
-        self._pending[future] = name
-        future.add_done_callback(lambda ended: callback(self._outcome(ended)))
-        return future
-
-    apply_async = submit  # its name before joblib 1.5
-
-    def retrieve_result_callback(self, out: Any) -> Any:
-        """Return the result of a batch, or raise what went wrong."""
-        if isinstance(out, BaseException):
-            raise out
-        return [out]
-
-    def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel what is still to be done."""
-        pending, self._pending = list(self._pending), {}
-        if self._client.status == "running":
-            self._client.cancel(pending)
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._stopped.set()
-
-    def _outcome(self, future: Any) -> Any:
-        """Return a future's result or its error, in words where it is the cluster's."""
-        from distributed.scheduler import KilledWorker
-
-        name = self._pending.pop(future, "")
-        try:
-            return future.result()
-        except KilledWorker as error:
-            return TargetError(
-                f"the worker of item {name!r} died {error.allowed_failures + 1} times",
-                where=self._address,
-                hint="Often too little memory: look at the workers' logs. " + _RESUME,
-            )
-        except CancelledError as error:
-            if self._client.status != "running":
-                return TargetError(
-                    "the connection to the scheduler is lost", where=self._address, hint=_RESUME
-                )
-            return self._reason or error
-        except BaseException as error:
-            return error
-
-    def _watch(self) -> None:
-        """Give up when there has been no worker for too long."""
-        seen = time.monotonic()
-        while not self._stopped.wait(1.0) and self._client.status == "running":
-            try:
-                found = bool(self._client.ncores())
-            except Exception:  # the connection is being lost, which the futures will tell
-                return
-            seen = time.monotonic() if found else seen
-            if time.monotonic() - seen > PATIENCE_SECONDS:
-                self._reason = _no_workers(self._address, PATIENCE_SECONDS)
-                self._client.cancel(list(self._pending))
-                return
+    def __call__(self) -> None:
+        if self._client.status != "running":
+            return  # the futures will tell
+        with contextlib.suppress(Exception):  # the connection is being lost, which they tell too
+            if self._client.ncores():
+                self._seen = time.monotonic()
+        if time.monotonic() - self._seen > PATIENCE_SECONDS:
+            raise _no_workers(self._address, PATIENCE_SECONDS)
 
 
 def _in_worker(task: Task, token: str, data: bytes, identity: dict[str, Any]) -> Done:

@@ -68,20 +68,9 @@ class Done:
 
 
 def make_task(index: int, item: Item) -> Task:
-    """Make the payload and hand the item out.
-
-    An error in making it becomes the item's own: joblib calls this from its threads, where an
-    error would be lost and the run would wait for ever.
-    """
-    try:
-        more = item.payload() if item.payload else ()
-    except Exception as error:
-        return Task(index, item.name, _fail, (error,))
+    """Make the payload of an item that is about to be handed out."""
+    more = item.payload() if item.payload else ()
     return Task(index, item.name, item.function, (*item.arguments, *more))
-
-
-def _fail(_: Any, error: Exception) -> None:
-    raise error
 
 
 def execute(task: Task, shared: Any) -> Done:

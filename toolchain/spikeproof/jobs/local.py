@@ -1,4 +1,4 @@
-"""Items on this machine: in this process, or in several through joblib's loky.
+"""Items on this machine: in this process, or in several of loky's (it comes with joblib).
 
 A worker that dies (killed, out of memory, a crash in a library) takes the whole group of loky's
 processes with it. Every worker leaves a mark while it is at an item, so afterwards the suspects
@@ -13,9 +13,9 @@ import signal
 import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -26,10 +26,12 @@ from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import temporary_folder
 from spikeproof.jobs.items import Done, Item, Task, execute, make_task
 from spikeproof.jobs.shared import load_file, pack
+from spikeproof.jobs.stream import stream
+from spikeproof.jobs.threads import limit_process
 
 _WATCH_SECONDS = 1.0
-_HARMLESS = "A worker stopped while some jobs were given to the executor"
-_watched: set[int] = set()
+_AHEAD = 2
+"""Tasks per worker that are handed out, so that none waits for the next one."""
 
 
 def run_here(items: Iterable[tuple[int, Item]], shared: Any) -> Iterator[Done]:
@@ -89,17 +91,18 @@ class LocalProcesses:
             ) from error
 
     def _parallel(self, items: list[tuple[int, Item]], path: Path) -> Iterator[Done]:
-        from joblib import Parallel, delayed, parallel_config
+        from joblib.externals.loky import get_reusable_executor
 
-        jobs = max(2, self._workers)  # with one, joblib would do the work in this process
-        call, parent = delayed(_in_worker), os.getpid()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=_HARMLESS)
-            with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=self._inner):
-                parallel = Parallel(return_as="generator_unordered", batch_size=1, max_nbytes=None)
-                with children_without_ctrl_c():
-                    results = parallel(call(make_task(i, it), str(path), parent) for i, it in items)
-            yield from closing(results)
+        executor = get_reusable_executor(
+            self._workers, timeout=None, initializer=_start, initargs=(os.getpid(), self._inner)
+        )
+
+        def submit(task: Task) -> Future[Done]:
+            with children_without_ctrl_c():
+                handed: Future[Done] = executor.submit(_in_worker, task, str(path))
+            return handed
+
+        return stream(items, submit, _AHEAD * self._workers)
 
     def close(self) -> None:
         """End the processes."""
@@ -142,23 +145,12 @@ def children_without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def closing(results: Any) -> Iterator[Any]:
-    """Pass results on; when their reader stops early, stop the rest without joblib's warning."""
-    try:
-        yield from results
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
-
-
 def _marks(path: Path) -> Path:
     return path.with_name("running")
 
 
-def _in_worker(task: Task, path: str, parent: int) -> Done:
+def _in_worker(task: Task, path: str) -> Done:
     """Do one item in a worker, with a mark that tells who was at it should the worker die."""
-    _follow(parent)
     mark = _marks(Path(path)) / str(task.index)
     mark.touch()
     try:
@@ -167,11 +159,9 @@ def _in_worker(task: Task, path: str, parent: int) -> Done:
         mark.unlink(missing_ok=True)
 
 
-def _follow(parent: int) -> None:
-    """End this worker when its parent is gone: a killed run leaves no processes behind."""
-    if parent in _watched:
-        return
-    _watched.add(parent)
+def _start(parent: int, threads: int) -> None:
+    """Begin a worker, which ends with its parent: a killed run leaves no processes behind."""
+    limit_process(threads)
 
     def watch() -> None:
         while os.getppid() == parent:
