@@ -114,7 +114,7 @@ def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[
     runs = run_stages(stages, x)
     relations = check_stages(stages, runs, LIMITS)
     rounding = check_rounding(stages, made.x[:CALIBRATION] if calibrated else None, x)
-    gaps = widest_gaps(runs.folded, runs.local_folded)
+    gaps = widest_gaps(runs.whole["folded"], runs.local["folded"])
     item = Staged(samples=len(x), relations=relations, errors=[], gaps=gaps, pairs=[])
     rows = [relations[0], rounding, *relations[1:]]
     layers = judge_certificate(made.network, stages.claims, certify or ranges.certify_ranges)

@@ -50,7 +50,7 @@ def test_wrong_folding_fails_the_exact_stage(case: Any, part: str) -> None:
     changed = getattr(node, part).copy()
     changed.flat[0] += 1e-6
     nodes = (replace(node, **{part: changed}), *stages.folded.nodes[1:])
-    broken = replace(stages, folded=replace(stages.folded, nodes=nodes))
+    broken = stages.with_stage("folded", network=replace(stages.folded, nodes=nodes))
     rows = _rows(broken, case.x)
     assert rows["trained-folded"].verdict == "fail"
     assert rows["quantised-chip"].verdict == "pass"
@@ -60,7 +60,7 @@ def test_wrong_integer_dynamics_fail_the_bounded_stage(case: Any, with_layer: An
     """The quantised network is what the chip should compute; one decay step more is not it."""
     stages = case.stages
     chip = with_layer(stages.chip, "l2", "neuron", dv=stages.chip.layers[1].neuron.dv + 60)
-    rows = _rows(replace(stages, chip=chip), case.x)
+    rows = _rows(stages.with_stage("chip", network=chip), case.x)
     assert rows["quantised-chip"].verdict == "fail"
     assert rows["trained-folded"].verdict == "pass"
 
@@ -71,12 +71,40 @@ def test_threshold_beyond_the_bound_fails(case: Any, with_layer: Any) -> None:
     chip = with_layer(
         stages.chip, "l2", "neuron", threshold=neuron.threshold + neuron.threshold // 9
     )
-    assert _rows(replace(stages, chip=chip), case.x)["quantised-chip"].verdict == "fail"
+    assert (
+        _rows(stages.with_stage("chip", network=chip), case.x)["quantised-chip"].verdict == "fail"
+    )
 
 
 def test_undeclared_bound_is_inconclusive(case: Any) -> None:
-    stages = replace(case.stages, relations={"lower": Relation("behavioural")})
+    stages = case.stages.with_stage("chip", relation=Relation("behavioural"))
     assert _rows(stages, case.x)["quantised-chip"].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("stage", ["folded", "quantised", "chip"])
+def test_nothing_declared_or_too_little_is_inconclusive(case: Any, stage: str) -> None:
+    before = {"folded": "trained", "quantised": "folded", "chip": "quantised"}[stage]
+    for relation in (None, Relation("behavioural")):
+        rows = _rows(case.stages.with_stage(stage, relation=relation), case.x)
+        enough = stage == "quantised" and relation is not None
+        assert rows[f"{before}-{stage}"].verdict == ("info" if enough else "inconclusive")
+
+
+def test_a_stronger_relation_than_holds_is_not_believed(case: Any) -> None:
+    stages = case.stages.with_stage("quantised", relation=Relation("exact"))
+    assert _rows(stages, case.x)["folded-quantised"].verdict == "fail"
+
+
+def test_every_stage_declares_what_its_passes_do(case: Any) -> None:
+    for found in (case.conversion, case.stages):
+        kinds = [(s.name, s.relation and s.relation.kind) for s in found.stages]
+        assert kinds == [
+            ("trained", None),
+            ("folded", "exact"),
+            ("quantised", "behavioural"),
+            ("chip", "bounded"),
+        ]
+    assert case.conversion.relations == case.stages.relations
 
 
 def _membrane(v: float, spike: int, samples: int) -> Membrane:
@@ -122,7 +150,9 @@ def test_local_error_is_not_the_accumulated_one(case: Any, with_layer: Any) -> N
     neuron = stages.chip.layers[0].neuron
     chip = with_layer(stages.chip, "l1", "neuron", threshold=neuron.threshold * 2)
     good = {r.name: r for r in layer_errors(run_stages(stages, case.x))}
-    bad = {r.name: r for r in layer_errors(run_stages(replace(stages, chip=chip), case.x))}
+    bad = {
+        r.name: r for r in layer_errors(run_stages(stages.with_stage("chip", network=chip), case.x))
+    }
     assert bad["l1"].local.flip_rate > 10 * good["l1"].local.flip_rate + 0.01
     assert bad["l1"].local == bad["l1"].accumulated
     assert bad["l2"].local == good["l2"].local

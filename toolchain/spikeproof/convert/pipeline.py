@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spikeproof.certify.ranges import PIXEL_MAX, certify_ranges
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
-from spikeproof.convert.conversion import Conversion, Relation
+from spikeproof.convert.conversion import Conversion, Relation, sequence
 from spikeproof.convert.fold import ALTERNATING, CONSISTENT, FOLD
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import preflight
@@ -102,7 +102,7 @@ def convert_network(
     chosen = options or ConvertOptions()
     preflight(source)
     _check_inputs(source, calibration, chosen)
-    folded = apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
+    folded = fold_network(source)
     if chosen.profile == "loihi":
         check_for_board(folded)
     images = calibration[: chosen.calibration_samples]
@@ -117,13 +117,21 @@ def convert_network(
         ),
     )
     done = apply_pass(quantise, folded)
-    relations = {
-        FOLD.name: FOLD.relation,
-        FOLD_GAIN.name: FOLD_GAIN.relation,
-        quantise.name: quantise.relation,
-        "lower": Relation("bounded", done.rounding, "v-units at equal spikes"),
+    lower: Pass[Quantised, ChipNetwork] = Pass(
+        "lower", Relation("bounded", done.rounding, "v-units at equal spikes"), lambda q: q.chip
+    )
+    networks: dict[str, FloatNetwork | ChipNetwork] = {
+        "folded": folded,
+        "quantised": done.floats,
+        "chip": apply_pass(lower, done),
     }
-    return Conversion(source, folded, done.floats, done.chip, done.units, relations, done.table)
+    relations = {p.name: p.relation for p in (FOLD, FOLD_GAIN, quantise, lower)}
+    return Conversion(sequence(source, networks, relations), done.units, done.table)
+
+
+def fold_network(source: FloatNetwork) -> FloatNetwork:
+    """Fold everything that is exact into the weights; the same network gives the same result."""
+    return apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
 
 
 def float_layers(folded: FloatNetwork) -> list[FloatLayer]:

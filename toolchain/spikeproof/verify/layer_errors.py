@@ -38,7 +38,9 @@ def layer_errors(runs: StageRuns) -> list[LayerError]:
             local=error_figures(real, local),
             accumulated=error_figures(real, whole),
         )
-        for real, local, whole in zip(runs.folded, runs.local_folded, runs.chip, strict=True)
+        for real, local, whole in zip(
+            runs.whole["folded"], runs.local["folded"], runs.whole["chip"], strict=True
+        )
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from spikeproof.document.values import Number, Record
@@ -44,17 +46,18 @@ class Staged(Record):
 def _measure(material: Material) -> Staged:
     x = material.x[: material.config.samples.stages]
     stages, runs = material.stages, run_stages(material.stages, x)
-    pairs = [
-        ("folded", "quantised", runs.folded, runs.quantised),
-        ("quantised", "chip", runs.quantised, runs.chip),
-        ("trained", "chip", runs.source, runs.chip),
+    ends = [
+        (before.name, after.name)
+        for before, after in pairwise(stages.stages)
+        if after.relation is None or after.relation.kind != "exact"
     ]
+    ends.append((stages.stages[0].name, stages.stages[-1].name))
     return Staged(
         samples=len(x),
         relations=check_stages(stages, runs, material.config.stages),
         errors=layer_errors(runs),
-        gaps=widest_gaps(runs.folded, runs.local_folded),
-        pairs=[_first_spike(a, b, m, n) for m, n, a, b in pairs],
+        gaps=widest_gaps(runs.whole["folded"], runs.local["folded"]),
+        pairs=[_first_spike(runs.whole[a], runs.whole[b], a, b) for a, b in ends],
     )
 
 

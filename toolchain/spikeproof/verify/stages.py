@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from spikeproof.convert.base import apply_pass
-from spikeproof.convert.conversion import Relation
-from spikeproof.convert.fold import FOLD
-from spikeproof.convert.gain import FOLD_GAIN
-from spikeproof.convert.pipeline import ConvertOptions, float_layers
+from spikeproof.convert.conversion import Relation, StageSequence, sequence
+from spikeproof.convert.pipeline import ConvertOptions, float_layers, fold_network
 from spikeproof.convert.quantise import V_UNITS, Candidate, dequantise
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
@@ -32,19 +29,14 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Stages:
+class Stages(StageSequence):
     """All stages of one conversion, and what the bundle's record says of it.
 
     units: chip v-units per unit of float membrane, per layer. claims: the rows of the conversion
     table, by layer.
     """
 
-    source: FloatNetwork
-    folded: FloatNetwork
-    quantised: FloatNetwork
-    chip: ChipNetwork
     units: dict[str, float]
-    relations: dict[str, Relation]
     options: ConvertOptions
     claims: dict[str, Json]
 
@@ -69,7 +61,7 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
     Raises:
         InputError: the checkpoint's layers are not the bundle's.
     """
-    folded = apply_pass(FOLD_GAIN, apply_pass(FOLD, source))
+    folded = fold_network(source)
     units = {str(k): float(v) for k, v in dict(record.get("units", {})).items()}
     layers = float_layers(folded)
     _check_same_layers(network, [(x.name, tuple(x.shape)) for x in layers], units)
@@ -81,7 +73,12 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
     table = record.get("table")
     rows = [x for x in table if isinstance(x, dict)] if isinstance(table, list) else []
     claims = {str(row.get("layer")): row for row in rows}
-    return Stages(source, folded, quantised, network, units, relations, _options(record), claims)
+    networks: dict[str, FloatNetwork | ChipNetwork] = {
+        "folded": folded,
+        "quantised": quantised,
+        "chip": network,
+    }
+    return Stages(sequence(source, networks, relations), units, _options(record), claims)
 
 
 def _options(record: Json) -> ConvertOptions:
@@ -197,42 +194,32 @@ def _layer(network: ChipNetwork, name: str) -> ChipLayer:
 
 @dataclass(frozen=True, eq=False)
 class StageRuns:
-    """Traced runs of all stages on the same images, in common terms."""
+    """Traced runs of all stages on the same images, in common terms, by the stage's name.
 
-    source: list[Membrane]
-    folded: list[Membrane]
-    quantised: list[Membrane]
-    chip: list[Membrane]
-    local_folded: list[Membrane]
-    local_quantised: list[Membrane]
+    whole: the stage itself. local: every integer layer alone, fed with the spikes of that float
+    stage.
+    """
+
+    whole: dict[str, list[Membrane]]
+    local: dict[str, list[Membrane]]
     predictions: dict[str, NDArray[np.int64]]
 
 
 def run_stages(stages: Stages, x: NDArray[np.uint8]) -> StageRuns:
-    """Run every stage on images x, and every integer layer alone on float spikes."""
-    source, _, trained = _run_float_stage(stages.source, stages, x, local=False)
-    folded, local_folded, after_fold = _run_float_stage(stages.folded, stages, x, local=True)
-    rounded, local_rounded, after_rounding = _run_float_stage(
-        stages.quantised, stages, x, local=True
-    )
-    chip = FastEngine().run(stages.chip, x, trace=True)
-    whole = chip_membranes(chip.traces or {}, stages)
-    predictions = {
-        "trained": trained,
-        "folded": after_fold,
-        "quantised": after_rounding,
-        "chip": chip.predictions,
-    }
-    return StageRuns(source, folded, rounded, whole, local_folded, local_rounded, predictions)
+    """Run every stage on images x, and every integer layer alone on float spikes.
 
-
-def _run_float_stage(
-    network: FloatNetwork, stages: Stages, x: NDArray[np.uint8], *, local: bool
-) -> tuple[list[Membrane], list[Membrane], NDArray[np.int64]]:
-    """Return a float stage's layers, the integer layers fed with its spikes, its predictions.
-
-    The raw traces are dropped here: they are the larger part of the memory.
+    The raw traces of a stage are dropped before the next runs: they are the larger part of the
+    memory.
     """
-    run = run_float(network, x, trace=True)
-    alone = run_local(stages, run, x) if local else []
-    return float_membranes(network, run, stages), alone, run.predictions
+    whole, local, predictions = {}, {}, {}
+    for stage in stages.stages[:-1]:
+        run = run_float(stage.floats, x, trace=True)
+        whole[stage.name] = float_membranes(stage.floats, run, stages)
+        predictions[stage.name] = run.predictions
+        if stage is not stages.stages[0]:  # not folded yet: its layers are not the chip's
+            local[stage.name] = run_local(stages, run, x)
+    chip = FastEngine().run(stages.chip, x, trace=True)
+    last = stages.stages[-1].name
+    whole[last] = chip_membranes(chip.traces or {}, stages)
+    predictions[last] = chip.predictions
+    return StageRuns(whole, local, predictions)

@@ -227,8 +227,9 @@ _CONVERT_AGAIN = (
 
 def _judge(found: Findings) -> Outcome[Steps]:
     stages = found.of(STAGES)
-    first, *rest = stages.relations
-    rows = [first, found.of(ROUNDING), *rest]
+    rounding = found.of(ROUNDING)
+    at = [row.target for row in stages.relations].index(rounding.source) + 1
+    rows = [*stages.relations[:at], rounding, *stages.relations[at:]]
     return steps_outcome(rows, found.of(ENGINES), clean_row(found).tost, stages.samples)
 
 
