@@ -1,14 +1,23 @@
-"""Write docs/reference/cli.md from the parser itself: ``python tests/reference.py``."""
+"""Write docs/reference from parser and docstrings: ``python tests/reference.py``.
+
+``cli.md`` is made from the parser, ``api.md`` from the docstrings of the public functions.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import spikeproof
+from spikeproof import api
 from spikeproof.cli.parser import COMMANDS, load_command
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 COMMON = ("--json", "--quiet", "--verbose", "--debug", "--help", "-h")
 HEAD = """# Commands
 
@@ -63,6 +72,69 @@ def _clean(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+API_HEAD = """# Python
+
+Made from the docstrings by `python tests/reference.py`; a test compares the two and runs every
+example.
+
+`import spikeproof` imports nothing else; each function brings what it needs when it is first used.
+Errors are of one family, `spikeproof.errors.SpikeproofError`, and name a place and a hint.
+"""
+RETURNED = (api.Checkpoint, api.Bundle, api.Run, api.Verification, api.Description)
+
+
+def api_page() -> str:
+    """Return the page of the public functions and of what they return."""
+    functions = "".join(_function(getattr(api, name)) for name in spikeproof.__all__)
+    return f"{API_HEAD}{functions}\n## What they return\n{''.join(map(_class, RETURNED))}"
+
+
+def _function(function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    words = [_parameter(p) for p in signature.parameters.values()]
+    keyword = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if keyword:
+        words.insert(list(signature.parameters.values()).index(keyword[0]), "*")
+    head = f"{function.__name__}({', '.join(words)})"
+    return f"\n## {function.__name__}\n\n    {head}\n\n{_markdown(inspect.getdoc(function) or '')}"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
+    given = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+    return parameter.name + given
+
+
+def _class(kind: type[Any]) -> str:
+    fields = ", ".join(f.name for f in dataclasses.fields(kind))
+    return f"\n### {kind.__name__}\n\nFields: {fields}.\n\n{_markdown(inspect.getdoc(kind) or '')}"
+
+
+def _markdown(text: str) -> str:
+    """Return a docstring as Markdown: sections become lists, examples become code."""
+    text = re.sub(r":\w+:`(?:~?[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    lines: list[str] = []
+    blocks = re.split(r"\n\n", text)
+    for block in blocks:
+        head, _, rest = block.partition("\n")
+        if block.startswith(">>>"):
+            lines.append(f"```pycon\n{block}\n```")
+        elif head in ("Args:", "Returns:", "Raises:"):
+            told = inspect.cleandoc(rest)
+            if head == "Args:":
+                told = re.sub(r"^(\w+): ", r"* `\1`: ", told, flags=re.MULTILINE)
+                told = re.sub(r"^    ", "  ", told, flags=re.MULTILINE)
+            lines.append(f"**{head[:-1]}**\n\n{told}")
+        else:
+            lines.append(block)
+    return "\n\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": page, "api.md": api_page}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}\n")
+    for name, made in PAGES.items():
+        (FOLDER / name).write_text(made(), encoding="utf-8")
+        sys.stdout.write(f"{FOLDER / name}\n")

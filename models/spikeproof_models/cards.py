@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.fast import FastEngine
@@ -53,10 +54,9 @@ def seed() -> int:
 
 
 def plan(images: int) -> list[Perturbation]:
-    """Return the perturbations of a card: noise, FGSM and PGD at 2, 4 and 8 grey levels."""
-    attacked = min(ATTACKED, images)
-    counts = {"gaussian": images, "fgsm": attacked, "pgd": attacked}
-    return [Perturbation(kind, s, n) for kind, n in counts.items() for s in STRENGTHS]
+    """Return the perturbations of a card: all kinds that ship, at 2, 4 and 8 grey levels."""
+    attacks = [WEAK.at(kind, strength) for kind in ATTACKS.shipped for strength in STRENGTHS]
+    return [Perturbation(a, min(ATTACKED, images) if a.adversarial else images) for a in attacks]
 
 
 def measure(
@@ -92,7 +92,7 @@ def _perturbed_row(
         item.name,
         right,
         {name: values[: item.samples] for name, values in clean.items()},
-        bound=WEAK.bound if item.is_attack else "",
+        bound=WEAK.bound if item.attack.adversarial else "",
         estimators=tried,
         compared=len(found[0].images) if tried else 0,
         first_chunk=bits,

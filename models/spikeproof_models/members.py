@@ -27,7 +27,7 @@ from spikeproof.jobs.threads import inner_threads
 WIDTHS = (0.1, 0.25, 0.5, 1.0, 2.0)
 ESTIMATORS = [Estimator(width, reset) for width in WIDTHS for reset in ("attached", "detached")]
 IMAGES = 200
-_STRENGTH = 8 / 255
+_STRENGTH = 8
 _SEED = 5
 Right = dict[Estimator, NDArray[np.bool_]]
 

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
 from spikeproof_models.layers import build_layer, export_node
 from spikeproof_models.neuron_choices import GainForm
-from spikeproof_models.neurons import LifLayer
+from spikeproof_models.neurons import DEFAULT, LifLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,7 @@ class SpikingNetwork(nn.Module):
         self,
         network: floats.FloatNetwork,
         gain_form: GainForm = "free",
-        width: float = 1.0,
-        detach_reset: bool = False,
+        estimator: Estimator = DEFAULT,
     ) -> None:
         super().__init__()
         check_float(network)
@@ -58,7 +58,7 @@ class SpikingNetwork(nn.Module):
         )
         for layer in self.layers:
             if isinstance(layer, LifLayer):
-                layer.width, layer.detach_reset = width, detach_reset
+                layer.estimator = estimator
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, K)."""
@@ -113,14 +113,14 @@ def surrogate_width(model: SpikingNetwork, width: float) -> Iterator[None]:
     A network can hide its gradient from one surrogate and still be fooled through another.
     """
     neurons = [m for m in model.layers if isinstance(m, LifLayer)]
-    before = [m.width for m in neurons]
+    before = [m.estimator for m in neurons]
     try:
         for neuron in neurons:
-            neuron.width = width
+            neuron.estimator = replace(neuron.estimator, width=width)
         yield
     finally:
         for neuron, old in zip(neurons, before, strict=True):
-            neuron.width = old
+            neuron.estimator = old
 
 
 def build_module(
@@ -128,8 +128,7 @@ def build_module(
     *,
     gain_form: GainForm = "free",
     dtype: torch.dtype = torch.float32,
-    width: float = 1.0,
-    detach_reset: bool = False,
+    estimator: Estimator = DEFAULT,
 ) -> SpikingNetwork:
     """Return the network as a torch module in evaluation mode.
 
@@ -137,7 +136,11 @@ def build_module(
         network: checked before it is built.
         gain_form: "free" keeps stored gains exactly; "positive" for training.
         dtype: of parameters; the input must have the same.
-        width: half-width of the surrogate slope.
-        detach_reset: let no gradient flow through the spikes that reset.
+        estimator: how gradients flow through spikes and resets.
     """
-    return SpikingNetwork(network, gain_form, width, detach_reset).to(dtype).eval()
+    return SpikingNetwork(network, gain_form, estimator).to(dtype).eval()
+
+
+def attacked_module(network: floats.FloatNetwork, estimator: Estimator) -> SpikingNetwork:
+    """Return the module that attacks take gradients of, see :mod:`spikeproof.attacks.images`."""
+    return build_module(network, estimator=estimator)

@@ -1,8 +1,9 @@
 """LIF and DLIF neurons: pure step functions over an explicit state, and modules on top.
 
 One step of a layer is charge, fire, reset: v = leak v+ + gain I; s = 1 if v > threshold else 0;
-v+ = (1 - s) v. Gradients flow through both factors of the reset; with ``detach_reset`` the backward
-pass takes s in it for a constant, as many attacks do, and the forward pass is the same.
+v+ = (1 - s) v. An estimator says how gradients flow: which slope stands for that of a spike, and
+whether the backward pass takes s in the reset for a constant, as many attacks do. It never changes
+the forward pass.
 Source: "Robust Stable Spiking Neural Networks", ICML 2024, sections on LIF and DLIF.
 """
 
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeproof.attacks.estimators import Estimator
+from spikeproof.attacks.surrogates import SURROGATES
 from spikeproof.errors import InputError
 from spikeproof.ir import floats
 from spikeproof_models.neuron_choices import DEFAULT_LEAK, GainForm
@@ -27,26 +30,29 @@ class LifOutput(NamedTuple):
     v_after: Tensor
 
 
-class _TriangleSpike(torch.autograd.Function):
-    """Spike with the triangular surrogate ds/dv = max(0, w - |v - threshold|) / w^2."""
+DEFAULT = Estimator()
+
+
+class _Spike(torch.autograd.Function):
+    """Spike with the slope of an estimator's surrogate in place of its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, threshold: float, strict: bool, width: float) -> Tensor:
+    def forward(
+        ctx: Any, v: Tensor, threshold: float, strict: bool, estimator: Estimator
+    ) -> Tensor:
         ctx.save_for_backward(v)
-        ctx.threshold, ctx.width = threshold, width
+        ctx.threshold, ctx.estimator = threshold, estimator
         return (v > threshold if strict else v >= threshold).to(v.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (v,) = ctx.saved_tensors
-        return grads[0] * triangle(v, ctx.threshold, ctx.width), None, None, None
+        return grads[0] * slope(v, ctx.threshold, ctx.estimator), None, None, None
 
 
-def triangle(v: Tensor, threshold: float, width: float) -> Tensor:
-    """Return the surrogate slope max(0, width - |v - threshold|) / width^2."""
-    # In place on one fresh tensor: this is the largest cost of training on a CPU.
-    slope = (v - threshold).abs_().neg_().add_(width).clamp_(min=0)
-    return slope if width == 1 else slope.div_(width * width)
+def slope(v: Tensor, threshold: float, estimator: Estimator) -> Tensor:
+    """Return what an estimator takes for the derivative of a spike at v."""
+    return SURROGATES.get(estimator.surrogate)(v, threshold, estimator.width)
 
 
 def charge(v_after: Tensor, current: Tensor, leak: float, gain: Tensor | None = None) -> Tensor:
@@ -55,9 +61,11 @@ def charge(v_after: Tensor, current: Tensor, leak: float, gain: Tensor | None = 
     return v_after * leak + drive
 
 
-def fire(v: Tensor, threshold: float, strict: bool = True, width: float = 1.0) -> Tensor:
+def fire(
+    v: Tensor, threshold: float, strict: bool = True, estimator: Estimator = DEFAULT
+) -> Tensor:
     """Return spikes 0/1: v > threshold, or v >= threshold when not ``strict``."""
-    spikes: Tensor = _TriangleSpike.apply(v, threshold, strict, width)
+    spikes: Tensor = _Spike.apply(v, threshold, strict, estimator)
     return spikes
 
 
@@ -74,13 +82,22 @@ def lif_step(
     threshold: float = 1.0,
     gain: Tensor | None = None,
     strict: bool = True,
-    width: float = 1.0,
-    detach_reset: bool = False,
+    estimator: Estimator = DEFAULT,
 ) -> LifOutput:
     """Advance one timestep; ``gain`` is a scalar tensor a[t] (DLIF) or None (LIF)."""
     v = charge(v_after, current, leak, gain)
-    s = fire(v, threshold, strict, width)
-    return LifOutput(s, v, reset(v, s, detach_reset))
+    s = fire(v, threshold, strict, estimator)
+    return LifOutput(s, v, reset(v, s, estimator.reset == "detached"))
+
+
+class _Cell(NamedTuple):
+    """What a layer's sequence needs besides tensors."""
+
+    timesteps: int
+    leak: float
+    threshold: float
+    strict: bool
+    estimator: Estimator
 
 
 class _LifSequence(torch.autograd.Function):
@@ -91,46 +108,40 @@ class _LifSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        current: Tensor,
-        gain: Tensor | None,
-        timesteps: int,
-        leak: float,
-        threshold: float,
-        strict: bool,
-        width: float,
-        detach_reset: bool,
+        ctx: Any, current: Tensor, gain: Tensor | None, cell: _Cell
     ) -> tuple[Tensor, Tensor]:
-        v_all = current.new_empty((timesteps, *current.shape[1:]))
+        v_all = current.new_empty((cell.timesteps, *current.shape[1:]))
         s_all = torch.empty_like(v_all)
+        leak, threshold = cell.leak, cell.threshold
         after: Tensor | None = None
-        for t in range(timesteps):
+        for t in range(cell.timesteps):
             drive = current[t if current.shape[0] > 1 else 0]
             drive = drive if gain is None else gain[t] * drive
             v = v_all[t].copy_(drive) if after is None else v_all[t].copy_(after.mul_(leak) + drive)
-            spiked = v > threshold if strict else v >= threshold
+            spiked = v > threshold if cell.strict else v >= threshold
             s = s_all[t].copy_(spiked)
             after = (1 - s).mul_(v)
         ctx.save_for_backward(v_all, s_all, current, gain)
-        ctx.numbers = leak, threshold, width, detach_reset
+        ctx.cell = cell
         ctx.mark_non_differentiable(v_all)
         return s_all, v_all
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         v_all, s_all, current, gain = ctx.saved_tensors
-        leak, threshold, width, detach_reset = ctx.numbers
-        grad_v = triangle(v_all, threshold, width)
+        cell: _Cell = ctx.cell
+        detached = cell.estimator.reset == "detached"
+        grad_v = slope(v_all, cell.threshold, cell.estimator)
         carried: Tensor | None = None
         for t in reversed(range(v_all.shape[0])):
             if carried is None:
                 grad_v[t].mul_(grads[0][t])
             else:
                 keep = carried * (1 - s_all[t])
-                through_reset = 0 if detach_reset else carried.mul_(v_all[t])
+                through_reset = 0 if detached else carried.mul_(v_all[t])
                 grad_v[t].mul_(grads[0][t] - through_reset).add_(keep)
-            carried = grad_v[t] * leak
-        return *_input_gradients(grad_v, current, gain), *[None] * 6
+            carried = grad_v[t] * cell.leak
+        return *_input_gradients(grad_v, current, gain), None
 
 
 def _input_gradients(
@@ -153,8 +164,7 @@ def lif_sequence(
     threshold: float = 1.0,
     gain: Tensor | None = None,
     strict: bool = True,
-    width: float = 1.0,
-    detach_reset: bool = False,
+    estimator: Estimator = DEFAULT,
 ) -> tuple[Tensor, Tensor]:
     """Run a layer from rest over all timesteps.
 
@@ -165,8 +175,7 @@ def lif_sequence(
         threshold: firing threshold.
         gain: (T,) for DLIF, None for LIF.
         strict: fire at v > threshold instead of >=.
-        width: half-width of the surrogate.
-        detach_reset: let no gradient flow through the spike that resets.
+        estimator: how gradients flow.
 
     Returns:
         Spikes and v before the reset, both (T, B, ...). v carries no gradient.
@@ -178,9 +187,7 @@ def lif_sequence(
         raise InputError(f"current has {current.shape[0]} steps, expected 1 or {timesteps}")
     if gain is not None and gain.shape != (timesteps,):
         raise InputError(f"gain has shape {tuple(gain.shape)}, expected ({timesteps},)")
-    s, v = _LifSequence.apply(
-        current, gain, timesteps, leak, threshold, strict, width, detach_reset
-    )
+    s, v = _LifSequence.apply(current, gain, _Cell(timesteps, leak, threshold, strict, estimator))
     return s, v
 
 
@@ -189,14 +196,14 @@ class LifLayer(nn.Module):
 
     The gain is positive by construction (exp of a parameter that starts at 0, so exactly 1) or,
     with ``gain_form="free"``, the parameter itself as in the paper; "free" also reproduces a
-    stored gain exactly. ``width`` and ``detach_reset`` say how gradients are taken and may be
-    changed at any time; they never change what the layer computes.
+    stored gain exactly. ``estimator`` says how gradients are taken and may be changed at any time;
+    it never changes what the layer computes.
     """
 
     def __init__(self, node: floats.Lif, timesteps: int, gain_form: GainForm = "free") -> None:
         super().__init__()
         self.node, self.timesteps, self.gain_form = node, timesteps, gain_form
-        self.width, self.detach_reset = 1.0, False
+        self.estimator = DEFAULT
         self.raw_gain: nn.Parameter | None = None
         if node.gain is not None:
             start = torch.from_numpy(np.array(node.gain))
@@ -218,6 +225,5 @@ class LifLayer(nn.Module):
             threshold=node.threshold,
             gain=self.gain(),
             strict=node.strict,
-            width=self.width,
-            detach_reset=self.detach_reset,
+            estimator=self.estimator,
         )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spikeproof.attacks.estimators import Estimator
 from spikeproof_models.neuron_choices import DEFAULT_LEAK
 from spikeproof_models.neurons import lif_step
 
@@ -79,7 +80,7 @@ def robust_lif_feed_forward_step(
         threshold=p.v_th,
         gain=gain,
         strict=p.strict,
-        width=p.width,
+        estimator=Estimator(p.width),
     )
     return out.s, RobustLIFFeedForwardState(out.v_after, state.step + 1)
 

@@ -9,9 +9,11 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from spikeproof.attacks import FGSM, PGD, Attack, GaussianNoise
+from spikeproof.attacks.base import Attack
+from spikeproof.attacks.estimators import MIN_WIDTH
+from spikeproof.attacks.registry import ATTACKS
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.toml import read_toml
 from spikeproof.ir.floats import FloatNetwork
@@ -20,7 +22,7 @@ from spikeproof_models.datasets import DatasetName
 from spikeproof_models.neuron_choices import DEFAULT_LEAK, GainForm, NeuronKind, snap_leak
 
 Count = Annotated[int, Field(ge=1)]
-Width = Annotated[float, Field(gt=0)]
+Width = Annotated[float, Field(ge=MIN_WIDTH)]
 
 
 class _Strict(BaseModel):
@@ -58,7 +60,7 @@ class NetworkConfig(_Strict):
 class PerturbationConfig(_Strict):
     """What the perturbed half of the objective sees; strength in grey levels (1/255)."""
 
-    mode: Literal["natural", "gaussian", "fgsm", "pgd"] = "natural"
+    mode: str = "natural"
     strength: float = Field(default=8.0, ge=0, le=255)
     random_start: bool = True
     step: float | None = Field(
@@ -69,17 +71,20 @@ class PerturbationConfig(_Strict):
         default=(1.0,), min_length=1, description="half-widths, one drawn per attacked batch"
     )
 
+    @field_validator("mode")
+    @classmethod
+    def _known(cls, mode: str) -> str:
+        known = ["natural", *ATTACKS.names()]
+        if mode not in known:
+            raise ValueError(f"Input should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}")
+        return mode
+
     def attack(self) -> Attack | None:
         """Return the perturbation as an attack, None for natural training."""
-        strength = self.strength / 255
-        step = None if self.step is None else self.step / 255
-        if self.mode == "gaussian":
-            return GaussianNoise(strength)
-        if self.mode == "fgsm":
-            return FGSM(strength, random_start=self.random_start, step=step)
-        if self.mode == "pgd":
-            return PGD(strength, steps=self.steps, step=step, random_start=self.random_start)
-        return None
+        if self.mode == "natural":
+            return None
+        kind = ATTACKS.get(self.mode)
+        return kind.at(self.strength, self.steps, step=self.step, random_start=self.random_start)
 
 
 class ObjectiveConfig(_Strict):

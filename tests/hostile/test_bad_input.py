@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.certify.policy import write_bundle
 from spikeproof.cli.app import run
-from spikeproof.cli.workflow import write_bundle
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import RangeError
 from spikeproof.io import checkpoint as checkpoint_io

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import spikeproof
 from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
@@ -131,18 +132,24 @@ def test_the_readme_gives_the_exit_codes_of_the_program() -> None:
     assert f"Ctrl-C ends with {INTERRUPTED}" in README
 
 
-def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_readme_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 1
+    imported = re.findall(r"^(?:import|from) (.+)$", blocks[0], re.MULTILINE)
+    used = set(re.findall(r"spikeproof\.(\w+)", blocks[0]))
+    assert imported == ["spikeproof"] and used <= set(spikeproof.__all__)
     exec(compile(blocks[0], "README.md", "exec"), {})
     accuracy = float(capsys.readouterr().out.split(":")[1])
     assert accuracy > 0.8
 
 
-def test_the_command_page_is_made_from_the_parser() -> None:
-    module = runpy.run_path(str(ROOT / "tests" / "reference.py"))
-    made = module["page"]()
-    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == made
+@pytest.mark.parametrize("page", ["cli.md", "api.md"])
+def test_the_reference_is_made_from_the_parser_and_the_docstrings(page: str) -> None:
+    made = runpy.run_path(str(ROOT / "tests" / "reference.py"))["PAGES"][page]()
+    assert (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8") == made
 
 
 def test_the_figures_of_the_readme_are_those_of_the_cards() -> None:

@@ -60,3 +60,8 @@ def _escape(code: int) -> str:
         if code < 1 << 8
         else (f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}")
     )
+
+
+def network_line(name: str, input_shape: tuple[int, ...], timesteps: int) -> str:
+    """Say in a few words what a network is: ``net, input 1×28×28, 4 timesteps``."""
+    return f"{name}, input {'×'.join(map(str, input_shape))}, {timesteps} timesteps"

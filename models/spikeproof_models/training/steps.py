@@ -158,7 +158,7 @@ def held_out_figures(
     if recipe.perturbation.mode == "gaussian":
         widths = (1.0,)
     else:
-        attack = PGD(recipe.perturbation.strength / 255, steps=config.pgd_steps)
+        attack = PGD(recipe.perturbation.strength, steps=config.pgd_steps)
     some = held_out.take(np.arange(min(config.pgd_images, len(held_out))))
     robust = np.ones(len(some), np.bool_)
     for width in widths:

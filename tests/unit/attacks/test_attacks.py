@@ -17,20 +17,19 @@ from spikeproof.attacks import (
     project_to_grid,
 )
 from spikeproof.attacks.base import Attack
-from spikeproof.attacks.gradient import input_gradient
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof_models.builders import NeuronSpec, small_conv
 from spikeproof_models.networks import build_module
 
-EPS = 8 / 255
+EPS = 8
 ALL = [
     GaussianNoise(EPS),
     FGSM(EPS),
     FGSM(EPS, random_start=True),
     PGD(EPS, steps=4),
     PGD(EPS, steps=3, restarts=2),
-    PGD(EPS, steps=3, random_start=False, step=4 / 255),
+    PGD(EPS, steps=3, random_start=False, step=4),
 ]
 BOUNDED = [a for a in ALL if a.bounded]
 
@@ -67,7 +66,7 @@ def test_floats_stay_in_the_image_range_and_the_ball(attack, network, case):
     assert found.max() <= 1
     assert not torch.equal(found, x)
     if attack.bounded:
-        assert float((found - x).abs().max()) <= EPS + 1e-6
+        assert float((found - x).abs().max()) <= EPS / 255 + 1e-6
 
 
 @pytest.mark.parametrize("attack", BOUNDED, ids=lambda a: a.label)
@@ -90,14 +89,14 @@ def test_equal_seeds_give_equal_images(attack, network, case):
 
 def test_fgsm_takes_the_whole_step_along_the_gradient():
     x = torch.full((2, 1, 3, 3), 0.5)
-    found = FGSM(0.1).perturb(linear_model, x, torch.tensor([0, 1]))
+    found = FGSM(25.5).perturb(linear_model, x, torch.tensor([0, 1]))
     assert torch.allclose(found[0], torch.tensor(0.6))
     assert torch.allclose(found[1], torch.tensor(0.4))
 
 
 def test_a_longer_step_than_the_ball_is_cut_back():
     x = torch.full((1, 1, 3, 3), 0.95)
-    found = FGSM(0.1, step=0.5).perturb(linear_model, x, torch.tensor([0]))
+    found = FGSM(25.5, step=127.5).perturb(linear_model, x, torch.tensor([0]))
     assert torch.equal(found, torch.ones_like(x))
 
 
@@ -111,7 +110,7 @@ def test_pgd_keeps_the_worst_point_even_if_it_walks_past_it():
         return torch.cat([-height, height], 1)
 
     x, y = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
-    attack = PGD(0.3, steps=5, step=0.1, random_start=False)
+    attack = PGD(76.5, steps=5, step=25.5, random_start=False)
     found = attack.perturb(peaked, x, y)
     loss = torch.nn.functional.cross_entropy
     best = max(loss(peaked(p), y).item() for p in list(seen))
@@ -157,18 +156,18 @@ def test_a_module_is_attacked_in_evaluation_mode_and_left_as_it_was(network, cas
 
 def test_an_attack_that_leaves_the_ball_is_projected():
     class Cheat(Attack):
-        name = "cheat"
+        kind = "cheat"
 
         def _propose(self, model, x, y, generator):
             return x + 5
 
     x = torch.full((1, 1, 2, 2), 0.5)
-    assert torch.allclose(Cheat(0.1).perturb(linear_model, x, torch.tensor([0])), x + 0.1)
+    assert torch.allclose(Cheat(25.5).perturb(linear_model, x, torch.tensor([0])), x + 0.1)
 
 
 @pytest.mark.parametrize(
     ("radius", "expected"),
-    [(8 / 255, [108, 92, 8]), (2.5 / 255, [102, 98, 2]), (None, [200, 0, 9])],
+    [(8, [108, 92, 8]), (2.5, [102, 98, 2]), (None, [200, 0, 9])],
 )
 def test_the_grid_projection_rounds_inside_the_ball(radius, expected):
     original = np.array([100, 100, 0], np.uint8).reshape(3, 1, 1, 1)
@@ -187,13 +186,13 @@ def test_the_surrogate_of_the_attack_can_be_chosen(network, case):
 def test_detaching_the_reset_changes_the_attack_and_never_the_network(network, case):
     x, y = case
     pixels = torch.from_numpy(x / np.float32(255))
-    models = [build_module(network, detach_reset=detach) for detach in (False, True)]
+    models = [build_module(network, estimator=Estimator(1.0, r)) for r in ("attached", "detached")]
     (logits, records), (same, other) = (model.record(pixels) for model in models)
     assert torch.equal(logits, same)
     for name, record in records.items():
         if record.s is not None:
             assert torch.equal(record.s, other[name].s) and torch.equal(record.v, other[name].v)
-    gradients = [input_gradient(model, pixels, torch.from_numpy(y))[0] for model in models]
+    gradients = [FGSM(EPS).gradient(model, pixels, torch.from_numpy(y))[0] for model in models]
     assert not torch.allclose(*gradients)
     attached, detached = (
         perturb_images(FGSM(EPS), network, x, y, seed=0, estimator=Estimator(1.0, reset))
@@ -216,7 +215,7 @@ def test_progress_counts_images(network, case):
 
 
 def test_labels_name_kind_and_grey_levels():
-    assert [a.label for a in (GaussianNoise(2 / 255), FGSM(EPS), PGD(4 / 255))] == [
+    assert [a.label for a in (GaussianNoise(2), FGSM(EPS), PGD(4))] == [
         "gaussian 2/255",
         "fgsm 8/255",
         "pgd-20 4/255",
@@ -225,10 +224,10 @@ def test_labels_name_kind_and_grey_levels():
 
 def test_a_radius_of_a_fraction_of_a_level_is_refused(network, case):
     """Rounded down it would show clean images under the name of an attack."""
-    for attack in (FGSM(0.5 / 255), PGD(2.5 / 255)):
+    for attack in (FGSM(0.5), PGD(2.5)):
         with pytest.raises(InputError, match="expected a whole number"):
             perturb_images(attack, network, *case, seed=0)
-    perturb_images(GaussianNoise(2.5 / 255), network, *case, seed=0)
+    perturb_images(GaussianNoise(2.5), network, *case, seed=0)
 
 
 @pytest.mark.parametrize("width", [0, -1, 1e-9, float("nan"), float("inf")])
@@ -248,7 +247,7 @@ def test_no_estimator_at_all_is_refused(network, case):
 
 
 MANY = (Estimator(2.0), Estimator(2.0, "detached"), Estimator(0.5), Estimator(0.1, "detached"))
-STRONG = 12 / 255
+STRONG = 12
 
 
 @pytest.fixture
@@ -300,8 +299,8 @@ def test_a_gradient_that_is_not_finite_is_an_error(attack):
 
 def test_wrong_arguments_are_refused(network, case):
     x, y = case
-    with pytest.raises(InputError, match=r"strength is 8, must be in 0\.\.1"):
-        FGSM(8)
+    with pytest.raises(InputError, match=r"strength is 256, must be in 0\.\.255"):
+        FGSM(256)
     with pytest.raises(InputError, match="must be at least 1"):
         PGD(EPS, steps=0)
     with pytest.raises(InputError, match="expected uint8"):

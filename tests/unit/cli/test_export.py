@@ -16,6 +16,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import TargetError
 from spikeproof.formats.onnx import check as onnx_check
+from spikeproof.formats.onnx import exporter
 from spikeproof.formats.onnx import graph as onnx_graph
 from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.ir.chip import (
@@ -167,15 +168,13 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
 def test_a_file_damaged_on_the_disk_is_an_error_and_no_file(
     damage: str, tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikeproof.io import files as io_files
-
-    write = io_files.write_atomic
+    write = exporter.write_atomic
     spoil = {
         "cut": lambda d: d[: len(d) // 2],
         "garbage": lambda d: b"\xff" * 500,
         "empty": lambda d: b"",
     }[damage]
-    monkeypatch.setattr(io_files, "write_atomic", lambda path, data: write(path, spoil(data)))
+    monkeypatch.setattr(exporter, "write_atomic", lambda path, data: write(path, spoil(data)))
     before = files(tmp_path)
     assert run(["export", str(tiny_bundle), "-o", str(tmp_path / "net.onnx")]) == 2
     assert "is no valid ONNX model" in capsys.readouterr().err
@@ -208,9 +207,7 @@ def test_wrong_use_is_refused(tiny_bundle: Path, tmp_path: Path, capsys: Text) -
 def test_without_the_runtime_the_file_is_written_and_said_to_be_unproved(
     tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spikeproof.cli.commands import export
-
-    monkeypatch.setattr(export, "is_installed", lambda name: False)
+    monkeypatch.setattr(exporter, "is_installed", lambda name: False)
     path = tmp_path / "net.onnx"
     assert run(["export", str(tiny_bundle), "-o", str(path), "--json"]) == 0
     out, err = capsys.readouterr()

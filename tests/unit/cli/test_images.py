@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
-from spikeproof.cli.images import load_images
+from spikeproof.convert.images import load_images
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

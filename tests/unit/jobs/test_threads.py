@@ -39,7 +39,7 @@ def test_attacks_run_on_one_thread_of_torch(monkeypatch: pytest.MonkeyPatch) -> 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        noise = module.Perturbation("gaussian", 8, 1)
+        noise = module.Perturbation(module.WEAK.at("gaussian", 8), 1)
         network: Any = None
         module.perturb_with_torch(noise, network, np.zeros((1, 1), np.uint8), np.zeros(1), seed=0)
         assert seen == [1]

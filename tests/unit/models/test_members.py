@@ -11,7 +11,7 @@ from spikeproof_models import members
 
 
 def test_every_estimator_is_measured_alone_and_from_the_same_starts(tiny_network, monkeypatch):
-    monkeypatch.setattr(members, "_STRENGTH", 12 / 255)
+    monkeypatch.setattr(members, "_STRENGTH", 12)
     x = np.random.default_rng(0).integers(0, 256, (20, *tiny_network.input_shape)).astype(np.uint8)
     found = members.measure(tiny_network, x, run_float(tiny_network, x).predictions)
     assert list(found) == members.ESTIMATORS

@@ -173,4 +173,4 @@ def test_another_surrogate_width_changes_the_gradient_and_nothing_else():
             gradients.append(torch.autograd.grad(out.square().sum(), x)[0])
     assert torch.equal(*logits)
     assert not torch.equal(*gradients)
-    assert next(m.width for m in model.layers if isinstance(m, LifLayer)) == 1.0
+    assert next(m.estimator.width for m in model.layers if isinstance(m, LifLayer)) == 1.0

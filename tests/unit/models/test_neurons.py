@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import InputError
 from spikeproof.ir.floats import Lif
 from spikeproof_models.neuron_choices import DEFAULT_LEAK, snap_leak
@@ -54,7 +55,7 @@ def test_a_state_on_the_threshold_fires_only_when_not_strict(strict, spikes):
 
 def test_the_surrogate_is_a_triangle_of_unit_area():
     v = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0], requires_grad=True)
-    (slope,) = torch.autograd.grad(fire(v, 1.0, width=2.0).sum(), v)
+    (slope,) = torch.autograd.grad(fire(v, 1.0, estimator=Estimator(2.0)).sum(), v)
     assert slope.tolist() == [0.125, 0.25, 0.375, 0.5, 0.375, 0.25, 0.0]
 
 
@@ -77,27 +78,26 @@ def test_detaching_the_reset_changes_the_gradient_of_a_sequence_as_computed_by_h
     # .75 and .5. Loss s2: ds2/dx = .5 dv2/dx, dv2/dx = 1 + (1 - s1) - v1 ds1/dx.
     current = torch.full((1, 1), 0.75, requires_grad=True)
     found = [
-        torch.autograd.grad(lif_sequence(current, 2, leak=1.0, detach_reset=d)[0][1].sum(), current)
-        for d in (False, True)
+        torch.autograd.grad(
+            lif_sequence(current, 2, leak=1.0, estimator=Estimator(1.0, r))[0][1].sum(), current
+        )
+        for r in ("attached", "detached")
     ]
     assert [g.item() for (g,) in found] == [0.5 * (2 - 0.75 * 0.75), 0.5 * 2]
 
 
-@pytest.mark.parametrize("detach_reset", [False, True])
+@pytest.mark.parametrize("how", ["attached", "detached"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("with_gain", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
-def test_the_fast_sequence_equals_the_steps_in_values_and_gradients(
-    shared, with_gain, strict, detach_reset
-):
+def test_the_fast_sequence_equals_the_steps_in_values_and_gradients(shared, with_gain, strict, how):
     rng = torch.Generator().manual_seed(3)
     steps = 6
     current = torch.randn((1 if shared else steps, 3, 4), generator=rng, dtype=torch.float64)
     current = (current + 0.4).requires_grad_()
     gain = torch.rand(steps, generator=rng, dtype=torch.float64) + 0.5 if with_gain else None
     inputs = [current] if gain is None else [current, gain.requires_grad_()]
-    options = {"gain": gain, "strict": strict, "width": 1.3, "leak": 0.8}
-    options["detach_reset"] = detach_reset
+    options = {"gain": gain, "strict": strict, "leak": 0.8, "estimator": Estimator(1.3, how)}
     s, v = lif_sequence(current, steps, **options)
     s_plain, v_plain = steps_over(current, steps, **options)
     assert torch.equal(s, s_plain)

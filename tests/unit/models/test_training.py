@@ -335,7 +335,7 @@ def test_robust_recipes_are_selected_by_clean_and_attacked_accuracy():
 
 
 def half_width(model):
-    return next(m.width for m in model.layers if isinstance(m, LifLayer))
+    return next(m.estimator.width for m in model.layers if isinstance(m, LifLayer))
 
 
 def test_an_image_counts_as_robust_only_if_pgd_fails_with_every_width(monkeypatch):
@@ -361,7 +361,7 @@ def test_an_image_counts_as_robust_only_if_pgd_fails_with_every_width(monkeypatc
     found = held_out_figures(model, images, recipe, 0, torch.device("cpu"))
     assert found == {"clean": 1.0, "perturbed": 0.5, "score": 0.75}
     assert [w for w, _ in tried] == [0.25, 0.5, 2.0]
-    assert all(attack == PGD(6 / 255, steps=3) for _, attack in tried)
+    assert all(attack == PGD(6, steps=3) for _, attack in tried)
 
 
 class _NotesWidth:

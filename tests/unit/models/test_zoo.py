@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
+from spikeproof.attacks.registry import adversarial_kinds
+from spikeproof.attacks.weak import WEAK
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -117,7 +118,7 @@ def test_a_card_was_measured_with_the_attack_and_the_seed_of_the_suites(path):
         assert test.attack == settings.resolved()["attack"]
         assert test.seed == settings.seed
     for row in test.rows:
-        attacked = row.perturbation.startswith(GRADIENT_KINDS)
+        attacked = row.perturbation.startswith(adversarial_kinds())
         assert row.bound == (WEAK.bound if attacked else "")
         assert row.images == (cards.ATTACKED if attacked else test.images)
         assert row.clean_float_right >= row.float_right or not attacked

@@ -25,7 +25,7 @@ from spikeproof.verify.gates import MASKING, sentence
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.verdict import Verdict
 
-ITEM = Perturbation("pgd", 8, 1000)
+ITEM = Perturbation(WEAK.at("pgd", 8), 1000)
 
 
 def _v7(rows: Any, reasons: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
         "clean": {"float": [0, 1, 2, 0], "chip": [0, 1, 1, 0]},
         "gaussian 16/255": {"float": [0, 1], "chip": [0, 1]},
     }
-    planned = [Perturbation("gaussian", 16, 2)]
+    planned = [Perturbation(WEAK.at("gaussian", 16), 2)]
     rows = accuracy_rows(merged, planned, np.array([0, 1, 2, 1]), config)
     assert [r.perturbation for r in rows] == ["clean", "gaussian"]
     assert [r.samples for r in rows] == [4, 2]
@@ -80,7 +80,7 @@ def test_mcnemar_is_corrected_for_the_number_of_rows(config: Any) -> None:
         "clean": {"float": [0] * 40, "chip": worse},
         "gaussian 16/255": {"float": [0] * 40, "chip": [0] * 40},
     }
-    row = accuracy_rows(merged, [Perturbation("gaussian", 16, 40)], truth, config)[0]
+    row = accuracy_rows(merged, [Perturbation(WEAK.at("gaussian", 16), 40)], truth, config)[0]
     assert row.mcnemar_p == pytest.approx(2 / 64)
     assert row.mcnemar_p_holm == pytest.approx(4 / 64)
 
@@ -94,7 +94,7 @@ def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
     }
     rows = accuracy_rows(
         merged,
-        [Perturbation("fgsm", 8, 30)],
+        [Perturbation(WEAK.at("fgsm", 8), 30)],
         np.zeros(30, int),
         config.model_copy(update={"samples": samples}),
     )
@@ -110,7 +110,7 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
         name: {"float": answers, "chip": answers}
         for name, answers in (("clean", clean), ("fgsm 8/255", attacked))
     }
-    rows = accuracy_rows(merged, [Perturbation("fgsm", 8, 400)], truth, config)
+    rows = accuracy_rows(merged, [Perturbation(WEAK.at("fgsm", 8), 400)], truth, config)
     assert [r.attack_helps for r in rows] == [False, True]
     found = _v7(rows, accuracy_reasons(rows, config, _supply(400)))
     (reason,) = found["reasons"]
@@ -118,7 +118,7 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     assert found["verdict"] == "inconclusive" and "masked" in found["summary"]
     rows = accuracy_rows(
         {**merged, "clean": merged["fgsm 8/255"], "fgsm 8/255": merged["clean"]},
-        [Perturbation("fgsm", 8, 400)],
+        [Perturbation(WEAK.at("fgsm", 8), 400)],
         truth,
         config,
     )
@@ -133,7 +133,7 @@ def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> 
         "gaussian 16/255": {"float": [0] * 20, "chip": [0] * 19 + [1]},
     }
     clean, noise = accuracy_rows(
-        merged, [Perturbation("gaussian", 16, 20)], np.zeros(40, int), config
+        merged, [Perturbation(WEAK.at("gaussian", 16), 20)], np.zeros(40, int), config
     )
     assert (clean.float_accuracy, clean.clean_float_accuracy) == (0.5, 0.5)
     assert (noise.samples, noise.float_accuracy) == (20, 1.0)
@@ -151,7 +151,7 @@ def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared
         },
     }
     shares = {name: [True] * n + [False] * (compared - n) for name, n in right.items()}
-    planned = [Perturbation("pgd", 8, 100)]
+    planned = [Perturbation(WEAK.at("pgd", 8), 100)]
     rows = accuracy_rows(merged, planned, np.zeros(100, int), config, {"pgd-20 8/255": shares})
     return _v7(rows, accuracy_reasons(rows, config, _supply(100)))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.attacks.weak import WEAK as ATTACK
 from spikeproof.document.values import dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
@@ -156,7 +157,7 @@ def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
         "clean": {"float": clean_float, "chip": clean_chip},
         "pgd-20 8/255": {"float": attacked, "chip": attacked},
     }
-    planned = [Perturbation("pgd", 8, len(attacked))]
+    planned = [Perturbation(ATTACK.at("pgd", 8), len(attacked))]
     labels = np.ones(len(clean_float), np.int64)
     margins = config.margins.model_copy(update={"clean": 0.02, "pgd": 0.03})
     strict = config.model_copy(update={"margins": margins})

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.attacks.weak import WEAK as ATTACK
 from spikeproof.verify.examples import choose_examples, joint_counts, thumbnail
 from spikeproof.verify.perturbations import Perturbation
 
-NOISE = Perturbation("gaussian", 8, 5)
-WEAK, STRONG = Perturbation("fgsm", 2, 5), Perturbation("fgsm", 8, 4)
+NOISE = Perturbation(ATTACK.at("gaussian", 8), 5)
+WEAK, STRONG = Perturbation(ATTACK.at("fgsm", 2), 5), Perturbation(ATTACK.at("fgsm", 8), 4)
 LABELS = np.array([0, 1, 2, 0, 1])
 
 

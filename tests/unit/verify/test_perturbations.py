@@ -34,7 +34,7 @@ def test_an_attack_is_the_shared_one_with_all_its_members(
     from spikeproof.attacks import perturb_images, perturb_worst
 
     x, y = (part[:60] for part in images)
-    item, attack = Perturbation(kind, 12, len(x)), WEAK.at(kind, 12 / 255)
+    item, attack = Perturbation(WEAK.at(kind, 12), len(x)), WEAK.at(kind, 12)
     found = perturb_with_torch(item, tiny_network, x, y, seed=3, compare=True)
     expected, _ = perturb_worst(attack, tiny_network, x, y, seed=3, estimators=WEAK.members)
     np.testing.assert_array_equal(found.images, expected)
@@ -52,7 +52,9 @@ def test_pgd_is_stronger_than_one_step(
 ) -> None:
     x, y = (part[:60] for part in images)
     by_steps, by_one = (
-        perturb_with_torch(Perturbation(kind, 12, len(x)), tiny_network, x, y, seed=3).images
+        perturb_with_torch(
+            Perturbation(WEAK.at(kind, 12), len(x)), tiny_network, x, y, seed=3
+        ).images
         for kind in ("pgd", "fgsm")
     )
     fooled, fooled_by_one = (
@@ -66,7 +68,7 @@ def test_a_chunk_is_the_same_however_many_images_follow(
 ) -> None:
     """So a suite with fewer images shows the first of those that another suite or a card shows."""
     x, y = images
-    few, many = (Perturbation("fgsm", 12, n) for n in (CHUNK, CHUNK + 20))
+    few, many = (Perturbation(WEAK.at("fgsm", 12), n) for n in (CHUNK, CHUNK + 20))
     first, same = (craft_chunk(item, tiny_network, x, y, 0, seed=5).images for item in (few, many))
     np.testing.assert_array_equal(first, same)
     assert len(first) == CHUNK
@@ -80,6 +82,8 @@ def test_noise_has_no_estimators_and_changes_most_pixels(
     tiny_network: FloatNetwork, images: tuple[np.ndarray, np.ndarray]
 ) -> None:
     x, y = images
-    found = perturb_with_torch(Perturbation("gaussian", 8, len(x)), tiny_network, x, y, seed=1)
+    found = perturb_with_torch(
+        Perturbation(WEAK.at("gaussian", 8), len(x)), tiny_network, x, y, seed=1
+    )
     assert found.right == {}
     assert (found.images != x).mean() > 0.5

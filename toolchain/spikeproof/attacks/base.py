@@ -1,4 +1,4 @@
-"""Perturbations as value objects; what an attack proposes is projected again here.
+"""An attack as a value object; what it proposes is projected again here.
 
 torch is imported inside functions only, so that the core works without it.
 """
@@ -9,44 +9,81 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from zlib import crc32
 
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from typing_extensions import Self
 
     Model = Callable[[Tensor], Tensor]
+
+GREY_LEVELS = 255
 
 
 @dataclass(frozen=True)
 class Attack(ABC):
-    """A way to perturb images; ``strength`` is a radius or deviation, images in [0, 1]."""
+    """A way to perturb images; ``strength`` is a radius or deviation in grey levels, 0..255.
+
+    A new one is a subclass with a ``kind``, registered in :mod:`spikeproof.attacks.registry`.
+    """
 
     strength: float
 
+    kind: ClassVar[str]
+    """As suites and recipes name it."""
+    adversarial: ClassVar[bool] = False
+    """Whether images are crafted to be misclassified, so that accuracy is an upper bound."""
+    bounded: ClassVar[bool] = True
+    """Whether every pixel stays within ``strength`` of the original."""
+
     def __post_init__(self) -> None:
         """Check the strength."""
-        if not 0 <= self.strength <= 1:
-            raise InputError(
-                f"strength is {self.strength}, must be in 0..1 (8/255 means 8 grey levels)"
-            )
+        if not 0 <= self.strength <= GREY_LEVELS:
+            raise InputError(f"strength is {self.strength}, must be in 0..255 grey levels")
+
+    @classmethod
+    def at(
+        cls,
+        strength: float,
+        steps: int,
+        *,
+        step: float | None = None,
+        random_start: bool | None = None,
+    ) -> Self:
+        """Return this attack as a suite or recipe asks for it; what it has no use for is left out.
+
+        None stands for the attack's own default.
+        """
+        return cls(strength)
+
+    @classmethod
+    def stream(cls) -> int:
+        """Return the number that keeps the random draws of one kind apart from all others'."""
+        return crc32(cls.kind.encode())
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The kind and its parameters, without the strength: ``pgd-20``."""
-
-    @property
-    def bounded(self) -> bool:
-        """Whether every pixel stays within ``strength`` of the original."""
-        return True
+        return self.kind
 
     @property
     def label(self) -> str:
-        """Name and strength in grey levels: ``pgd-20 8/255``."""
-        return f"{self.name} {self.strength * 255:g}/255"
+        """Name and strength: ``pgd-20 8/255``."""
+        return f"{self.name} {self.strength:g}/{GREY_LEVELS}"
+
+    @property
+    def radius(self) -> float:
+        """The strength where images are in [0, 1]."""
+        return self.strength / GREY_LEVELS
+
+    @property
+    def gradients(self) -> int:
+        """Gradients per image with one estimator: what it costs."""
+        return 0
 
     def perturb(
         self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None = None
@@ -62,7 +99,7 @@ class Attack(ABC):
         """
         with _evaluation_mode(model):
             found = self._propose(model, x.detach(), y, generator)
-        return self._project(found.detach(), x)
+        return self.project(found.detach(), x)
 
     @abstractmethod
     def _propose(
@@ -70,45 +107,32 @@ class Attack(ABC):
     ) -> Tensor:
         """Return candidate images; the caller projects them."""
 
-    def _project(self, found: Tensor, x: Tensor) -> Tensor:
+    def project(self, found: Tensor, x: Tensor) -> Tensor:
         """Return the nearest images inside the ball and [0, 1]."""
         if self.bounded:
-            found = found.clamp(x - self.strength, x + self.strength)
+            found = found.clamp(x - self.radius, x + self.radius)
         return found.clamp(0, 1)
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Attack):
-    """x + strength * N(0, 1), clipped to [0, 1]."""
+class Clean(Attack):
+    """The images as they are."""
 
-    @property
-    def name(self) -> str:
-        """The kind of perturbation."""
-        return "gaussian"
-
-    @property
-    def bounded(self) -> bool:
-        """Noise has no bound."""
-        return False
+    strength: float = 0
+    kind = "clean"
 
     def _propose(
         self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        import torch
-
-        noise = torch.randn(x.shape, generator=_needed(generator), dtype=torch.float32)
-        return x + self.strength * noise.to(x)
+        return x
 
 
-def uniform_start(x: Tensor, strength: float, generator: torch.Generator | None) -> Tensor:
-    """Return x + U(-strength, strength) per pixel, clipped to [0, 1]."""
-    import torch
+def needed(generator: torch.Generator | None) -> torch.Generator:
+    """Return the generator that a random attack was given.
 
-    noise = torch.rand(x.shape, generator=_needed(generator), dtype=torch.float32).to(x)
-    return (x + strength * (2 * noise - 1)).clamp(0, 1)
-
-
-def _needed(generator: torch.Generator | None) -> torch.Generator:
+    Raises:
+        InputError: none was.
+    """
     if generator is None:
         raise InputError("a random perturbation needs a generator", hint="Pass a seeded one.")
     return generator

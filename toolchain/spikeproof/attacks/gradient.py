@@ -1,68 +1,50 @@
-"""White-box attacks that follow the sign of the input gradient."""
+"""White-box attacks that follow the input gradient, as a walk whose parts can be replaced."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spikeproof.attacks.base import Attack, uniform_start
+from spikeproof.attacks.base import GREY_LEVELS, Attack, needed
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from typing_extensions import Self
 
     from spikeproof.attacks.base import Model
 
-
-@dataclass(frozen=True)
-class FGSM(Attack):
-    """One step of size ``step`` (default: the radius) along the sign of the gradient.
-
-    Args:
-        random_start: start at a uniformly drawn point of the ball.
-
-    Source: Goodfellow et al., ICLR 2015; random start: Wong et al., ICLR 2020.
-    """
-
-    random_start: bool = False
-    step: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The kind of attack."""
-        return "fgsm"
-
-    def _propose(
-        self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        start = uniform_start(x, self.strength, generator) if self.random_start else x
-        gradient, _, _ = input_gradient(model, start, y)
-        step = self.strength if self.step is None else self.step
-        return start + step * gradient.sign()
+    Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class PGD(Attack):
-    """Projected gradient ascent that keeps of every image the point of highest loss it visited.
+class GradientAttack(Attack):
+    """Walk up the loss from a start, back into the ball after every step.
 
-    Visited are the starts and the steps, before rounding to 8 bits: rounding may change the loss
-    a little. The unperturbed image is visited only without a random start. A point that is
-    misclassified ranks above any that is not.
+    A variant replaces one of the hooks :meth:`start`, :meth:`loss`, :meth:`gradient`,
+    :meth:`optimiser`, :meth:`step_size` and :meth:`project`. How the network lets a gradient
+    through its spikes and resets is the estimator's, see :mod:`spikeproof.attacks.estimators`.
+
+    Of every image the point of highest loss it visited is kept. Visited are the starts and the
+    steps, before rounding to 8 bits: rounding may change the loss a little. The unperturbed image
+    is visited only without a random start. A point that is misclassified ranks above any that is
+    not.
 
     Args:
         steps: gradient steps per restart.
-        step: size of one step; default 2.5 * strength / steps, at least one grey level.
+        step: size of one step in grey levels.
         random_start: start every restart at a uniformly drawn point of the ball.
         restarts: number of starts.
-
-    Source: Madry et al., ICLR 2018.
     """
 
-    steps: int = 20
+    steps: int = 1
     step: float | None = None
-    random_start: bool = True
+    random_start: bool = False
     restarts: int = 1
+
+    adversarial = True
 
     def __post_init__(self) -> None:
         """Check the counts."""
@@ -70,29 +52,70 @@ class PGD(Attack):
         if self.steps < 1 or self.restarts < 1:
             raise InputError(f"steps {self.steps} and restarts {self.restarts} must be at least 1")
 
+    @classmethod
+    def at(
+        cls,
+        strength: float,
+        steps: int,
+        *,
+        step: float | None = None,
+        random_start: bool | None = None,
+    ) -> Self:
+        """Return this attack as a suite or recipe asks for it."""
+        found = cls(strength, steps=steps, step=step)
+        return found if random_start is None else replace(found, random_start=random_start)
+
     @property
-    def name(self) -> str:
-        """The kind of attack with its number of steps."""
-        return f"pgd-{self.steps}"
+    def gradients(self) -> int:
+        """Gradients per image with one estimator."""
+        return self.steps * self.restarts
+
+    def start(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return where a restart begins: x, or x + U(-radius, radius) clipped to [0, 1]."""
+        if not self.random_start:
+            return x
+        import torch
+
+        noise = torch.rand(x.shape, generator=needed(generator), dtype=torch.float32).to(x)
+        return (x + self.radius * (2 * noise - 1)).clamp(0, 1)
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return what is to grow, (N,): the cross-entropy."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, y, reduction="none")
+
+    def gradient(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradient of each image's loss, that loss (N,), and wrong (N,) bool."""
+        return input_gradient(model, x, y, self.loss)
+
+    def optimiser(self) -> Callable[[Tensor], Tensor]:
+        """Return a new optimiser, which makes a direction of each gradient of one restart."""
+        return lambda gradient: gradient.sign()
 
     def step_size(self) -> float:
-        """Return the step in use."""
-        if self.step is not None:
-            return self.step
-        return min(self.strength, max(2.5 * self.strength / self.steps, 1 / 255))
+        """Return the length of a step where images are in [0, 1]; by default the radius."""
+        return self.radius if self.step is None else self.step / GREY_LEVELS
 
     def _propose(
         self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         worst = _Worst(x)
         for _ in range(self.restarts):
-            point = uniform_start(x, self.strength, generator) if self.random_start else x
+            point, direction = self.start(x, generator), self.optimiser()
             for _ in range(self.steps):
-                gradient, loss, wrong = input_gradient(model, point, y)
+                gradient, loss, wrong = self.gradient(model, point, y)
                 worst.update(point, loss, wrong)
-                point = self._project(point + self.step_size() * gradient.sign(), x)
-            worst.update(point, *_judge(model, point, y))
+                point = self.project(point + self.step_size() * direction(gradient), x)
+            worst.update(point, *self._judge(model, point, y))
         return worst.points
+
+    def _judge(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        with torch.no_grad():
+            logits = model(x)
+            return self.loss(logits, y), logits.argmax(1) != y
 
 
 class _Worst:
@@ -113,8 +136,8 @@ class _Worst:
         self.score[better] = score[better]
 
 
-def input_gradient(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradient of each image's cross-entropy, that loss (N,), and wrong (N,) bool.
+def input_gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of each image's loss, that loss (N,), and wrong (N,) bool.
 
     Raises:
         InputError: a gradient is infinite or not a number, so that it shows no direction.
@@ -124,21 +147,12 @@ def input_gradient(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, 
     point = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(point)
-        loss = torch.nn.functional.cross_entropy(logits, y, reduction="none")
-        (gradient,) = torch.autograd.grad(loss.sum(), point)
+        values = loss(logits, y)
+        (gradient,) = torch.autograd.grad(values.sum(), point)
     if not bool(torch.isfinite(gradient).all()):
         raise InputError(
             "the gradient with respect to the image is not finite",
             where="gradient attack",
             hint="Look for weights or a surrogate width that are extremely small or large.",
         )
-    return gradient, loss.detach(), logits.detach().argmax(1) != y
-
-
-def _judge(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    import torch
-
-    with torch.no_grad():
-        logits = model(x)
-        loss = torch.nn.functional.cross_entropy(logits, y, reduction="none")
-    return loss, logits.argmax(1) != y
+    return gradient, values.detach(), logits.detach().argmax(1) != y

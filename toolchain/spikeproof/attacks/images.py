@@ -14,13 +14,23 @@ from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.extras import need
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
+    Build = Callable[[FloatNetwork, Estimator], nn.Module]
+
 Images = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 DEFAULT = Estimator()
+MODULES: Registry[Build] = Registry(
+    "builder of torch modules",
+    "spikeproof.modules",
+    {"spikeproof_models": "spikeproof_models.networks:attacked_module"},
+)
+"""How a float network becomes a module whose spikes pass gradients as an estimator says: the one
+place where attacks need a training package, which is found by name."""
 
 
 def project_to_grid(found: NDArray[Any], original: Images, radius: float | None) -> Images:
@@ -29,11 +39,11 @@ def project_to_grid(found: NDArray[Any], original: Images, radius: float | None)
     Args:
         found: float (N, C, H, W) in [0, 1].
         original: the images they were made from.
-        radius: bound in [0, 1] units, or None. A fractional number of grey levels is cut down.
+        radius: bound in grey levels, or None. A fraction of a level is cut down.
     """
     grey = np.rint(np.asarray(found, np.float64) * 255)
     if radius is not None:
-        levels = np.floor(radius * 255 + 1e-6)
+        levels = np.floor(radius + 1e-6)
         base = original.astype(np.float64)
         grey = np.clip(grey, base - levels, base + levels)
     return np.clip(grey, 0, 255).astype(np.uint8)
@@ -74,7 +84,8 @@ def perturb_images(
     need("torch", extra="torch", purpose="gradient attacks")
     import torch
 
-    module = _build(network, estimator)
+    # Gradients are taken with respect to the image only.
+    module = MODULES.get("spikeproof_models")(network, estimator).requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     result = np.empty_like(x)
     radius = attack.strength if attack.bounded else None
@@ -140,19 +151,9 @@ def _check(network: FloatNetwork, x: NDArray[Any], y: NDArray[Any]) -> None:
 
 
 def _check_attack(attack: Attack) -> None:
-    levels = attack.strength * 255
-    if attack.bounded and abs(levels - round(levels)) > 1e-6:
+    if attack.bounded and abs(attack.strength - round(attack.strength)) > 1e-6:
         raise InputError(
-            f"the radius is {levels:g} grey levels, expected a whole number",
+            f"the radius is {attack.strength:g} grey levels, expected a whole number",
             where=attack.label,
             hint="Images are 8-bit: a fraction of a level would not be used, though claimed.",
         )
-
-
-def _build(network: FloatNetwork, estimator: Estimator) -> nn.Module:
-    from spikeproof_models.networks import build_module
-
-    detach = estimator.reset == "detached"
-    # Gradients are taken with respect to the image only.
-    module = build_module(network, width=estimator.width, detach_reset=detach)
-    return module.requires_grad_(False)

@@ -6,14 +6,13 @@ and its estimators beforehand, and an attack that adapts to the network lowers t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.estimators import Estimator
-from spikeproof.attacks.gradient import FGSM, PGD
+from spikeproof.attacks.registry import ATTACKS
 
-GRADIENT_KINDS = ("fgsm", "pgd")
 TRANSFER = (
     "Where the chip is right more often under attack than the trained network, that is an artefact "
     "of transfer, not robustness: the examples were crafted on the trained network, and some lose "
@@ -24,11 +23,11 @@ TRANSFER = (
 
 @dataclass(frozen=True)
 class WeakAttack:
-    """FGSM or PGD, tried with several estimators; one success is enough.
+    """An attack of any kind, tried with several estimators; one success is enough.
 
     Args:
         version: raised whenever figures may change.
-        steps: gradient steps of PGD.
+        steps: gradient steps, of an attack that takes several.
         members: tried in this order, each on the images that survive those before it.
         control: the first member with the reset handled otherwise. It does not take part; on some
             images it is run beside the first member, and where the two disagree, the network's
@@ -51,18 +50,21 @@ class WeakAttack:
         return f"upper bound: weak attack {self.name}"
 
     def at(self, kind: str, strength: float) -> Attack:
-        """Return the attack of a kind, "fgsm" or "pgd", with a radius in [0, 1] units."""
-        return FGSM(strength) if kind == "fgsm" else PGD(strength, steps=self.steps)
+        """Return the attack of a kind with a radius in grey levels.
+
+        Raises:
+            InputError: no attack of this kind is registered.
+        """
+        return ATTACKS.get(kind).at(strength, self.steps)
 
     def describe(self) -> dict[str, Any]:
         """Return everything that defines it as plain JSON."""
-        members = [asdict(member) for member in self.members]
         return {
             "name": self.name,
             "bound": self.bound,
             "steps": self.steps,
-            "members": members,
-            "control": asdict(self.control),
+            "members": [member.describe() for member in self.members],
+            "control": self.control.describe(),
         }
 
 

@@ -77,10 +77,10 @@ def _chip_network(path: Path) -> ChipNetwork:
     """Read a bundle, or convert a checkpoint roughly: kernels depend on little but its form."""
     from spikeproof.convert.pipeline import convert_network
     from spikeproof.io.bundle import load_bundle
-    from spikeproof.io.checkpoint import load_checkpoint
+    from spikeproof.io.formats import load_trained
 
     with contextlib.suppress(BundleError):  # a file of another kind
         return load_bundle(path).network
-    source = load_checkpoint(path).network
+    source = load_trained(path).network
     images = np.random.default_rng(0).integers(0, 256, (_FEW_IMAGES, *source.input_shape), np.uint8)
     return convert_network(source, images).chip

@@ -7,9 +7,37 @@ scales are searched, weights rounded and ranges certified as ever.
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import UnsupportedError, list_problems
+from spikeproof.formats.netx.write import netx_problems
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
+from spikeproof.registry import Registry
+
+
+class Board(Protocol):
+    """A kind of chips, and what they can hold; needs nothing but the network."""
+
+    note: str
+    """How much the comparison with its limits is worth."""
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        """List what in a network cannot go to the chip."""
+        ...
+
+    def fit(self, network: ChipNetwork) -> list[dict[str, Any]]:
+        """Compare a network with published limits.
+
+        Each row has "chip", "resource", "needed", "available", "fits" and "source".
+        """
+        ...
+
+
+BOARDS: Registry[Board] = Registry(
+    "board", "spikeproof.boards", {"loihi": "spikeproof_lava.board:LOIHI"}
+)
 
 BOARD_BIAS_EXPONENT = fx.CURRENT_SHIFT
 """With this exponent a bias counts units of weight times spike: what a ``.net`` holds, and what a
@@ -35,3 +63,23 @@ def check_for_board(folded: FloatNetwork) -> None:
             hint='Train with plain LIF neurons (neuron = "lif" in the recipe) or a gain that is '
             "constant over time, or convert with the default profile for the CPU.",
         )
+
+
+def check_board_chip(network: ChipNetwork) -> None:
+    """Check that a converted network can be written as .net and compiled for Loihi 2.
+
+    Raises:
+        UnsupportedError: it cannot; every reason is named.
+    """
+    found = [*netx_problems(network), *BOARDS.get("loihi").problems(network)]
+    if found:
+        raise UnsupportedError(
+            list_problems(found),
+            where=f"{network.name}, profile 'loihi'",
+            hint="Nothing was written. Change these layers, or convert without --profile.",
+        )
+
+
+def chip_fit_rows(network: ChipNetwork) -> list[dict[str, Any]]:
+    """Compare a network with the published limits of all boards; one row per chip and resource."""
+    return [row for board in BOARDS.all().values() for row in board.fit(network)]

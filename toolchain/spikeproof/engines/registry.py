@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib.metadata import entry_points
-
-from spikeproof.engines.fast import FastEngine
-from spikeproof.engines.numpy_engine import NumpyEngine
-from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
-from spikeproof.errors import InputError
+from spikeproof.errors import UnsupportedError, list_problems
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.registry import Registry
 
 TARGET_GROUP = "spikeproof.targets"
-_BUILT_IN: dict[str, type[Engine]] = {
-    "reference": ReferenceEngine,
-    "fast": FastEngine,
-    "numpy": NumpyEngine,
-}
+ENGINES: Registry[type[Engine]] = Registry(
+    "engine",
+    TARGET_GROUP,
+    {
+        "reference": "spikeproof.engines.reference:ReferenceEngine",
+        "fast": "spikeproof.engines.fast:FastEngine",
+        "numpy": "spikeproof.engines.numpy_engine:NumpyEngine",
+    },
+    where="--engine",
+)
 
 
 def engine_names() -> list[str]:
     """Return the names of all engines installed here."""
-    return [*_BUILT_IN, *sorted({e.name for e in entry_points(group=TARGET_GROUP)})]
+    return ENGINES.names()
 
 
 def get_engine(name: str) -> Engine:
@@ -31,16 +32,11 @@ def get_engine(name: str) -> Engine:
         InputError: no such engine, with the names that exist.
         MissingExtraError: the engine is known but what it needs is not installed.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]()
-    for entry in entry_points(group=TARGET_GROUP):
-        if entry.name == name:
-            engine: Engine = entry.load()()
-            return engine
-    near = get_close_matches(name, engine_names(), n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(
-        f"no engine {name!r}{guess}",
-        where="--engine",
-        hint=f"Engines installed here: {', '.join(engine_names())}.",
-    )
+    return ENGINES.get(name)()
+
+
+def refuse(engine: Engine, network: ChipNetwork) -> None:
+    """Raise UnsupportedError with every reason why the engine cannot run the network."""
+    problems = engine.problems(network)
+    if problems:
+        raise UnsupportedError(list_problems(problems), where=f"engine {engine.name}")

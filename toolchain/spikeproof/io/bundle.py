@@ -21,9 +21,12 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
 from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof.text import network_line
 
 KIND = "bundle"
 SCHEMA = 1
+STIMULUS_SAMPLES = 4
+"""Samples of the reference stimulus."""
 _STIMULUS = "stimulus"
 _EXPECTED = "expected/"
 
@@ -43,6 +46,12 @@ class Bundle:
     stimulus: NDArray[np.uint8]
     expected: dict[str, NDArray[Any]]
     content_hash: str = ""
+
+    def __repr__(self) -> str:
+        """Say in one line what it is, not every weight of it."""
+        network = self.network
+        line = network_line(network.name, network.input_shape, network.timesteps)
+        return f"<Bundle {line}, {self.content_hash[:12] or 'not written'}>"
 
 
 def check_bundle(bundle: Bundle) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 from spikeproof.errors import BundleError
 from spikeproof.io import container
+from spikeproof.io.files import read_bytes
 from spikeproof.io.record import TrainingRecord, check_record
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof.text import network_line
 
 KIND = "checkpoint"
 SCHEMA = 1
@@ -22,10 +24,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained network and its training record (recipe, seed, epoch, figures; plain JSON)."""
+    """A trained network and its training record (recipe, seed, epoch, figures; plain JSON).
+
+    content_hash: identity of the file's content ("" for one that was not read from a file).
+    """
 
     network: FloatNetwork
     training: dict[str, Any] = field(default_factory=dict)
+    content_hash: str = ""
+
+    def __repr__(self) -> str:
+        """Say in one line what it is, not every weight of it."""
+        network = self.network
+        return f"<Checkpoint {network_line(network.name, network.input_shape, network.timesteps)}>"
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -43,11 +54,12 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         InputError: the file cannot be read. BundleError: damaged, altered, wrong schema.
         GraphError: the network is inconsistent or has values that are not finite.
     """
-    document, tensors = container.read(path, KIND, SCHEMA)
+    data = read_bytes(path)
+    document, tensors = container.unpack(data, KIND, SCHEMA, str(path))
     network, training = document.get("network"), document.get("training")
     if not isinstance(network, dict) or not isinstance(training, dict):
         raise BundleError("holds no network or no training record", where=str(path))
     check_record(TrainingRecord, training, str(path))
-    checkpoint = Checkpoint(network_from_parts(network, tensors, FloatNetwork), training)
-    check_float(checkpoint.network)
-    return checkpoint
+    found = network_from_parts(network, tensors, FloatNetwork)
+    check_float(found)
+    return Checkpoint(found, training, container.content_hash(data))

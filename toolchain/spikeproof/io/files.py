@@ -241,3 +241,19 @@ def _started(process: int) -> int:
     except OSError:
         return 0
     return int(text.rpartition(b")")[2].split()[19])
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        InputError: it cannot be made, or the path is a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made: {error.strerror or error}",
+            where=str(path),
+            hint="Choose another place.",
+        ) from error

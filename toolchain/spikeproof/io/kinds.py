@@ -10,25 +10,13 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.io.container import header_kind
+from spikeproof.io.formats import EXPORTERS
 
-Kind = Literal[
-    "bundle",
-    "checkpoint",
-    "training state",
-    "trace",
-    "ONNX model",
-    ".net file",
-    "report",
-    "report page",
-    "card",
-    "drawing",
-    "figures",
-    "journal",
-]
+Kind = str
+"""A name among those at the end of this file, or the kind of an exporter."""
 
 PAGE_MARK = '<meta name="generator" content="spikeproof">'
 """Stands in the head of a report page."""
@@ -38,20 +26,16 @@ DRAWING_MARK = "<!-- spikeproof drawing -->\n"
 GENERATOR = "spikeproof"
 """What stands under "generator" in figures (JSON) and as an attribute of a .net file (HDF5)."""
 
-# ir_version (field 1, a small number), producer_name (field 2), producer_version (field 3): the
-# protobuf of a model starts so, for fields are written in the order of their numbers.
-_ONNX = re.compile(rb"\x08[\x01-\x7f]\x12\x0aspikeproof\x1a")
 _PAGE = re.compile(r"\s*<!doctype html>(?:(?!</head|<body|<script|<!--).)*?" + PAGE_MARK, re.S)
 _HEAD = 4096
 _MEMBER = re.compile(r"[^/]+/[suv]\.npy")
 _TEXT_LIMIT = 64 << 20
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def is_kind(path: Path, kind: Kind) -> bool:
     """Tell whether a file is of a kind; an empty file is of every kind, for it holds nothing."""
     try:
-        return path.stat().st_size == 0 or _TESTS[kind](path)
+        return path.stat().st_size == 0 or _test(kind)(path)
     except (
         OSError,
         ValueError,
@@ -64,6 +48,12 @@ def is_kind(path: Path, kind: Kind) -> bool:
         return False
 
 
+def _test(kind: Kind) -> Callable[[Path], bool]:
+    if kind in _TESTS:
+        return _TESTS[kind]
+    return next(e.recognises for e in EXPORTERS.all().values() if e.kind == kind)
+
+
 def _container(kind: str) -> Callable[[Path], bool]:
     return lambda path: header_kind(path) == kind
 
@@ -72,22 +62,6 @@ def _is_trace(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return bool(names) and all(_MEMBER.fullmatch(name) for name in names)
-
-
-def _is_onnx(path: Path) -> bool:
-    return _ONNX.match(_start(path, 32)) is not None
-
-
-def _is_net(path: Path) -> bool:
-    """Tell whether it is HDF5 with our mark; without h5py no .net can be written either."""
-    if _start(path, len(_HDF5)) != _HDF5:
-        return False
-    try:
-        import h5py
-    except ImportError:
-        return False
-    with h5py.File(path, "r") as file:
-        return "layer" in file and file.attrs.get("generator") == GENERATOR
 
 
 def _is_page(path: Path) -> bool:
@@ -138,8 +112,6 @@ _TESTS: dict[Kind, Callable[[Path], bool]] = {
     "checkpoint": _container("checkpoint"),
     "training state": _container("training-state"),
     "trace": _is_trace,
-    "ONNX model": _is_onnx,
-    ".net file": _is_net,
     "report": _is_report,
     "report page": _is_page,
     "card": _is_card,

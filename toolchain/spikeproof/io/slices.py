@@ -126,6 +126,22 @@ def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None 
     return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
 
 
+def check_labels(y: NDArray[np.int64] | None, classes: int, path: Path) -> None:
+    """Check that every label is a class of the network; labels may be absent.
+
+    Raises:
+        InputError: some are not; how many, and the largest, are named.
+    """
+    outside = 0 if y is None else int((y >= classes).sum())
+    if y is not None and outside:
+        raise InputError(
+            f"{outside} of {len(y)} labels are no class of this network (largest {y.max()}, "
+            f"classes 0..{classes - 1})",
+            where=f"{path}: y",
+            hint="Give the labels of the data this network was trained for.",
+        )
+
+
 def _which(start: int, stop: int, count: int) -> str:
     """Say which samples of a file those from ``start`` to ``stop`` are; nothing for all of them."""
     if start > 0:

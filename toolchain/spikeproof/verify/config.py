@@ -5,14 +5,22 @@ Unknown keys are errors with a suggestion. The resolved settings travel inside t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
+from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.toml import parse_toml, read_toml
@@ -121,6 +129,16 @@ class VerifyConfig(_Section):
     mppd: MppdLimits
     stages: StageLimits
 
+    @model_validator(mode="after")
+    def _complete(self) -> VerifyConfig:
+        for kind, strengths in self.perturbations:
+            parts = {"samples": self.samples, "margins": self.margins}
+            lacking = [part for part, of in parts.items() if getattr(of, kind) is None]
+            if strengths and lacking:
+                names = " and ".join(f"{part}.{kind}" for part in lacking)
+                raise ValueError(f"perturbations.{kind} is given, so {names} must be, too")
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain JSON, with the attack that all suites share."""
         described = {"attack": WEAK.describe(), "title": self.title}
@@ -130,7 +148,7 @@ class VerifyConfig(_Section):
         """Return every setting that is not the shipped suite's: ``samples.pgd=1000``."""
         if self.suite not in SUITES:
             return []
-        shipped = VerifyConfig.model_validate(_shipped(self.suite)).model_dump(mode="json")
+        shipped = type(self).model_validate(_shipped(self.suite)).model_dump(mode="json")
         return _differences(self.model_dump(mode="json"), shipped)
 
     @property
@@ -138,6 +156,28 @@ class VerifyConfig(_Section):
         """Name the suite and what was changed in it: ``quick, changed: samples.pgd=1000``."""
         changes = self.changes()
         return f"{self.suite}, changed: {', '.join(changes)}" if changes else self.suite
+
+
+def config_model() -> type[VerifyConfig]:
+    """Return the settings' model, with a setting in each part for attacks that do not ship.
+
+    Such an attack is not run unless its strengths are given; then its number of images and its
+    margin are needed, too.
+    """
+    kinds = [kind for kind in ATTACKS.names() if kind not in ATTACKS.shipped]
+    if not kinds:
+        return VerifyConfig
+    samples: Any = dict.fromkeys(kinds, (Count | None, None))
+    strengths: Any = dict.fromkeys(kinds, (tuple[Levels, ...], ()))
+    margins: Any = dict.fromkeys(kinds, (Share | None, None))
+    extended: type[VerifyConfig] = create_model(
+        "VerifyConfig",
+        __base__=VerifyConfig,
+        samples=(create_model("Samples", __base__=Samples, **samples), ...),
+        perturbations=(create_model("Perturbations", __base__=Perturbations, **strengths), ...),
+        margins=(create_model("Margins", __base__=Margins, **margins), ...),
+    )
+    return extended
 
 
 def _differences(found: dict[str, Any], shipped: dict[str, Any], prefix: str = "") -> list[str]:
@@ -158,11 +198,13 @@ def load_config(
     suite: str = "quick",
     overrides: Path | str | None = None,
     changes: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> VerifyConfig:
-    """Read a shipped suite and lay over it a user's TOML file, then options, then changes.
+    """Read a shipped suite and lay over it a user's TOML file, then options, changes and values.
 
-    ``changes`` are lines ``part.setting=value`` as in a TOML file: ``samples.pgd=1000``.
+    ``changes`` are lines ``part.setting=value`` as in a TOML file: ``samples.pgd=1000``. ``values``
+    are the same as Python has them: ``{"samples.pgd": 1000}``.
 
     Raises:
         InputError: no such suite, a file that is not TOML, unknown or wrong settings (all listed).
@@ -179,10 +221,13 @@ def load_config(
     for change in changes:
         own = _own(_parse_change(change), "--set")
         settings, where = _merge(settings, own), f"{where}, --set {change}"
+    for key, value in (values or {}).items():
+        settings = _merge(settings, _own(_nested(key.split("."), value), "settings"))
+    model = config_model()
     try:
-        return VerifyConfig.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
-        problems = [_explain(item) for item in error.errors()]
+        problems = [_explain(model, item) for item in error.errors()]
         raise InputError(list_problems(problems), where=where) from error
 
 
@@ -222,9 +267,12 @@ def _parse_change(change: str) -> dict[str, Any]:
         nested: Any = parse_toml(f"value = {value.strip()}", "--set")["value"]
     except InputError:
         nested = value.strip()
-    for part in reversed(parts):
-        nested = {part: nested}
-    return dict(nested)
+    return _nested(parts, nested)
+
+
+def _nested(parts: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = parts
+    return {head: _nested(rest, value) if rest else value}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -236,11 +284,11 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(item: Any) -> str:
+def _explain(model: type[VerifyConfig], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg']} (found {item['input']!r})"
-    known = _known_keys(VerifyConfig)
+        return f"{path}: {item['msg']} (found {item['input']!r})" if path else str(item["msg"])
+    known = _known_keys(model)
     near = get_close_matches(path, known, n=1) or get_close_matches(
         str(item["loc"][-1]), [k.rsplit(".", 1)[-1] for k in known], n=1
     )

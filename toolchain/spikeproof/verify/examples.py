@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.base import Clean
 from spikeproof.document.values import Count, Json, Number, Record, Text
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN
@@ -69,7 +70,7 @@ def choose_examples(
     shown = [strongest[kind] for kind in dict.fromkeys(p.kind for p in planned)]
     found = []
     for kind, index in _first_of_each(merged, shown, labels).items():
-        views = [_view(merged, Perturbation(CLEAN, 0, 1), CLEAN, index, x[index])]
+        views = [_view(merged, Perturbation(Clean(), 1), CLEAN, index, x[index])]
         views += [_view(merged, p, p.name, index, fetch(p, index)) for p in shown]
         found.append(Example(kind=kind, image=index, label=int(labels[index]), views=views))
     return found
@@ -93,7 +94,7 @@ def _first_of_each(merged: Json, shown: list[Perturbation], labels: NDArray[Any]
 def _view(merged: Json, item: Perturbation, name: str, index: int, image: Images) -> View:
     small = thumbnail(image)
     return View(
-        perturbation=item.row,
+        perturbation=item.attack.name,
         strength=item.strength,
         trained=merged[name]["float"][index],
         chip=merged[name]["chip"][index],

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.base import GaussianNoise
+from spikeproof.attacks.base import Attack
 from spikeproof.attacks.images import perturb_images, perturb_worst
-from spikeproof.attacks.weak import GRADIENT_KINDS, WEAK
+from spikeproof.attacks.registry import ATTACKS
+from spikeproof.attacks.weak import WEAK
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
@@ -29,31 +30,25 @@ draws depend on it: who crafts in the same chunks with the same seed gets the sa
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One kind and strength (grey levels); applied to the first ``samples`` images."""
+    """An attack on the first ``samples`` images."""
 
-    kind: str
-    strength: float
+    attack: Attack
     samples: int
 
     @property
-    def is_attack(self) -> bool:
-        """Whether images are crafted with gradients, so that accuracy is an upper bound."""
-        return self.kind in GRADIENT_KINDS
+    def kind(self) -> str:
+        """The attack's kind, as suites name it."""
+        return self.attack.kind
 
     @property
-    def gradients(self) -> int:
-        """Gradients per image with one estimator."""
-        return {"fgsm": 1, "pgd": WEAK.steps}.get(self.kind, 0)
-
-    @property
-    def row(self) -> str:
-        """Name of the kind in reports: ``pgd-20``."""
-        return f"{self.kind}-{WEAK.steps}" if self.kind == "pgd" else self.kind
+    def strength(self) -> float:
+        """Its strength in grey levels."""
+        return self.attack.strength
 
     @property
     def name(self) -> str:
-        """Kind and strength: ``pgd-20 8/255``."""
-        return f"{self.row} {self.strength:g}/255"
+        """Its name in results: ``pgd-20 8/255``."""
+        return self.attack.label
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +69,11 @@ Perturb = Callable[..., Crafted]
 
 def perturbations(config: VerifyConfig, available: int) -> list[Perturbation]:
     """List all perturbations of a suite, cut to the images there are."""
-    found, strengths, counts = [], config.perturbations, config.samples
-    for kind in ("gaussian", *GRADIENT_KINDS):
-        samples = min(getattr(counts, kind), available)
-        found += [Perturbation(kind, s, samples) for s in getattr(strengths, kind)]
-    return found
+    return [
+        Perturbation(WEAK.at(kind, strength), min(getattr(config.samples, kind), available))
+        for kind in ATTACKS.names()
+        for strength in getattr(config.perturbations, kind, ())
+    ]
 
 
 def perturb_with_torch(
@@ -90,18 +85,17 @@ def perturb_with_torch(
     seed: int,
     compare: bool = False,
 ) -> Crafted:
-    """Craft perturbed images on the float network: noise, or the shared weak attack.
+    """Craft perturbed images on the float network; an attack is tried as the shared weak one.
 
     ``compare`` runs the attack's control as well, from the same random starts.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
-    strength = perturbation.strength / 255
+    attack = perturbation.attack
     with inner_threads(1, load="torch"):
-        if not perturbation.is_attack:
-            return Crafted(perturb_images(GaussianNoise(strength), network, x, y, seed=seed))
-        attack = WEAK.at(perturbation.kind, strength)
+        if not attack.adversarial:
+            return Crafted(perturb_images(attack, network, x, y, seed=seed))
         images, right = perturb_worst(attack, network, x, y, seed=seed, estimators=WEAK.members)
         if not compare:
             return Crafted(images)
@@ -133,8 +127,7 @@ def craft_chunk(
 
 def chunk_seed(seed: int, perturbation: Perturbation, start: int) -> int:
     """Derive the seed of one chunk from everything that names it."""
-    kind = ("gaussian", *GRADIENT_KINDS).index(perturbation.kind)
-    parts = [seed, kind, round(perturbation.strength * 1000), start]
+    parts = [seed, perturbation.attack.stream(), round(perturbation.strength * 1000), start]
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
@@ -176,7 +169,7 @@ def check_images(original: Images, found: Images, perturbation: Perturbation) ->
             f"returned {found.dtype} {found.shape}, expected uint8 {original.shape}",
             where=perturbation.name,
         )
-    if perturbation.is_attack:
+    if perturbation.attack.bounded:
         distance = int(np.abs(found.astype(np.int16) - original).max(initial=0))
         if distance > perturbation.strength:
             raise InputError(

@@ -40,7 +40,7 @@ def total_cost(material: Material) -> int:
 
 
 def _cost_per_image(item: Perturbation) -> int:
-    return (1 + item.gradients * len(WEAK.members)) * _MS_PER_GRADIENT
+    return (1 + item.attack.gradients * len(WEAK.members)) * _MS_PER_GRADIENT
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def _chunks(folder: Path, item: Perturbation) -> list[_Chunk]:
             item,
             start,
             min(start + CHUNK, item.samples),
-            folder / "images" / f"{item.row}-{item.strength:g}-{start}.npy",
+            folder / "images" / f"{item.attack.name}-{item.strength:g}-{start}.npy",
         )
         for start in range(0, item.samples, CHUNK)
     ]

@@ -8,24 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from spikeproof.certify.overflow import count_overflows
-from spikeproof.cli.board import chip_fit_rows, show_cost, show_limits
-from spikeproof.cli.config import merged_options
+from spikeproof.certify.policy import write_bundle
+from spikeproof.cli.board import show_cost, show_limits
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import Images, load_images, show_data, warn
-from spikeproof.cli.netx import COLUMNS as NETX_COLUMNS
-from spikeproof.cli.netx import NetxOptions, netx_bundle
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs
-from spikeproof.cli.workflow import (
-    Source,
-    convert_to_bundle,
-    load_source,
-    write_bundle,
-)
+from spikeproof.cli.workflow import show_data, warn
+from spikeproof.convert.board import chip_fit_rows
+from spikeproof.convert.bundle import convert_to_bundle
+from spikeproof.convert.images import Images, load_images
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.errors import BundleError, InputError
-from spikeproof.formats.netx.file import is_netx
 from spikeproof.io.bundle import Bundle, load_bundle
+from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.formats import ChipFrontend, find_frontend, load_trained
+from spikeproof.io.options import merged_options
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration
 
@@ -88,22 +85,31 @@ def run(
     """Read everything, convert, check the bundle by reading it back, and say what was made."""
     path = resolve_model(checkpoint)
     target = output or Path(f"{path.stem}.spk")
-    shipped = None if calibration or is_netx(path) else zoo_calibration()
+    frontend = find_frontend(path)
+    shipped = None if calibration or isinstance(frontend, ChipFrontend) else zoo_calibration()
     check_outputs([Output(target, "bundle")], [path, calibration, config, shipped], force=force)
-    foreign = NetxOptions(timesteps, pixel_range, skip_input, input_shape)
-    if is_netx(path):
+    foreign = {
+        "timesteps": timesteps,
+        "pixel_range": pixel_range,
+        "skip_input": skip_input,
+        "input_shape": input_shape,
+    }
+    left_open = {name: value for name, value in foreign.items() if value}
+    if isinstance(frontend, ChipFrontend):
         _refuse_options([*given, *(["config"] if config else [])], "a .net file: it is not trained")
-        return _convert_netx(console, path, target, calibration, foreign, dry_run=dry_run)
-    _refuse_options([k for k, v in vars(foreign).items() if v], "a checkpoint, only to a .net file")
+        with console.stage(f"Reading {path.name}"):
+            loaded = frontend.load(path, calibration, **left_open)
+        return _write_chip(console, path, target, loaded, frontend.columns, dry_run=dry_run)
+    _refuse_options(list(left_open), "a checkpoint, only to a .net file")
     options = merged_options(ConvertOptions, config, given)
-    source = load_source(path)
-    images = load_images(calibration, "calibration", source.checkpoint, "--calibration")
+    source = load_trained(path)
+    images = load_images(calibration, "calibration", source, "--calibration")
     show_data(console, images.record, "calibration")
     warnings = warn(console, _calibration_warnings(source, images, options))
     if dry_run:
-        _show_plan(console, source, images, target, options)
+        _show_plan(console, path, source, images, target, options)
         return 0
-    with console.stage(f"Converting {source.checkpoint.network.name}", "layers") as progress:
+    with console.stage(f"Converting {source.network.name}", "layers") as progress:
         _, bundle = convert_to_bundle(source, images, options, progress)
         written = write_bundle(target, bundle)
     _check_written(target, written)
@@ -114,15 +120,15 @@ def run(
     return 0
 
 
-def _calibration_warnings(source: Source, images: Images, options: ConvertOptions) -> list[str]:
+def _calibration_warnings(source: Checkpoint, images: Images, options: ConvertOptions) -> list[str]:
     """Warn about calibration images that cannot serve; a few labelled ones are classified."""
     from spikeproof.engines.floats import run_float
     from spikeproof.verify.plausible import calibration_warnings, chance_warnings, data_warnings
 
     used = images.first(options.calibration_samples)
     found = calibration_warnings(used.x)
-    found += data_warnings(used.record, trained_on(source.checkpoint), calibration=True)
-    network, some = source.checkpoint.network, used.first(_CLASSIFIED)
+    found += data_warnings(used.record, trained_on(source), calibration=True)
+    network, some = source.network, used.first(_CLASSIFIED)
     if some.y is None:
         return found
     result = run_float(network, some.x)
@@ -131,20 +137,18 @@ def _calibration_warnings(source: Source, images: Images, options: ConvertOption
     return found + chance_warnings(result.predictions, some.y, classes, what)
 
 
-def _convert_netx(
+def _write_chip(
     console: Console,
     path: Path,
     target: Path,
-    data: Path | None,
-    options: NetxOptions,
+    bundle: Bundle,
+    columns: tuple[str, ...],
     *,
     dry_run: bool,
 ) -> int:
-    """Read a .net file as it is: nothing is chosen, so nothing is converted but the form."""
-    with console.stage(f"Reading {path.name}"):
-        bundle = netx_bundle(path, options, data)
-        overflows = count_overflows(bundle.network, bundle.stimulus)
-    show_table(console, bundle.record["table"], NETX_COLUMNS)
+    """Write chip integers as they are: nothing is chosen, so nothing is converted but the form."""
+    overflows = count_overflows(bundle.network, bundle.stimulus)
+    show_table(console, bundle.record["table"], columns)
     warnings = warn(console, [overflow.sentence for overflow in overflows])
     if dry_run:
         console.say("plan only: every layer can be mapped; nothing was written")
@@ -197,13 +201,18 @@ def _in_unit(column: str, value: Any) -> Any:
 
 
 def _show_plan(
-    console: Console, source: Source, images: Images, target: Path, options: ConvertOptions
+    console: Console,
+    path: Path,
+    source: Checkpoint,
+    images: Images,
+    target: Path,
+    options: ConvertOptions,
 ) -> None:
     from spikeproof.convert.mappable import preflight
 
-    preflight(source.checkpoint.network)
+    preflight(source.network)
     plan = {
-        "checkpoint": str(source.path),
+        "checkpoint": str(path),
         "calibration": str(images.path),
         "calibration_data": images.record.used(options.calibration_samples).text(),
         "bundle": str(target),

@@ -12,22 +12,24 @@ from typing import Annotated
 
 import typer
 
+from spikeproof.certify.policy import write_bundle
 from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.commands.convert import show_table
-from spikeproof.cli.commands.run import refuse
-from spikeproof.cli.commands.verify import REPORT_FILES, subject_of, verify_into
+from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import load_images
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
-from spikeproof.cli.workflow import convert_to_bundle, load_source, write_bundle
+from spikeproof.convert.bundle import convert_to_bundle
+from spikeproof.convert.images import load_images
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.extras import need
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.formats import load_trained
 from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
 from spikeproof.verify.config import load_config
+from spikeproof.verify.prepare import subject_of
 
 PREFERRED = "lif-adversarial"
 SUITE, ENGINE = "quick", "lava"
@@ -50,15 +52,15 @@ def run(
     """Walk the whole path once and end with the verdict."""
     need("torch", extra="torch", purpose="the demo (gradient attacks)")
     checkpoint = resolve_model(model or default_network())
-    source = load_source(checkpoint)
-    network = source.checkpoint.network
+    source = load_trained(checkpoint)
+    network = source.network
     files: dict[str, Kind] = {f"{network.name}.spk": "bundle", **REPORT_FILES}
     inputs = [checkpoint, zoo_calibration(), zoo_images()]
     check_outputs(run_files(output, files), inputs, force=force)
-    images = load_images(None, "calibration", source.checkpoint, None)
-    test = load_images(None, "test", source.checkpoint, None)
-    console.note(f"{network.name}: trained network {source.path}")
-    with compiling_ahead(source.path) as ahead:
+    images = load_images(None, "calibration", source, None)
+    test = load_images(None, "test", source, None)
+    console.note(f"{network.name}: trained network {checkpoint}")
+    with compiling_ahead(checkpoint) as ahead:
         with console.stage("Converting to chip integers", "layers") as progress:
             _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
             bundle = write_bundle(output / f"{network.name}.spk", made)
@@ -81,11 +83,11 @@ def _self_test(console: Console, bundle: Bundle) -> bool:
 
     A difference does not stop the demo: the report shows where it arises.
     """
-    from spikeproof.engines.registry import get_engine
+    from spikeproof.engines.registry import get_engine, refuse
     from spikeproof.engines.self_test import self_test
 
     engine = get_engine(ENGINE)
-    refuse(engine, bundle)
+    refuse(engine, bundle.network)
     title = "Running the bundle's self-test on Lava"
     with console.stage(title):
         # Needed next: load it while Lava's processes start. Lava stays in this thread, which Ctrl-C

@@ -65,7 +65,7 @@ def run(
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
     from spikeproof.cli.workflow import prepare_fast
-    from spikeproof.engines.registry import get_engine
+    from spikeproof.engines.registry import get_engine, refuse
 
     if data is None and not self_test:
         raise InputError("needs --data X.npz or --self-test", where="run")
@@ -75,7 +75,7 @@ def run(
     chosen = get_engine(engine)  # a wrong name is found before anything is read
     _check_outputs(bundle, data, trace, journal, force=force)
     loaded = _load(bundle, console)
-    refuse(chosen, loaded)
+    refuse(chosen, loaded.network)
     if data is None:
         if chosen.name == "fast":
             prepare_fast(console, loaded.network)
@@ -109,11 +109,11 @@ class _Options:
 
 def _load(path: Path, console: Console) -> Bundle:
     """Read the bundle; one that does not fit in memory is an error with its size."""
-    from spikeproof.cli.workflow import load_safe_bundle
+    from spikeproof.cli.workflow import load_bundle_to_run
     from spikeproof.engines.memory import available_bytes, size_text
 
     try:
-        return load_safe_bundle(path, console)
+        return load_bundle_to_run(path, console)
     except MemoryError as error:
         free = available_bytes()
         raise InputError(
@@ -124,17 +124,8 @@ def _load(path: Path, console: Console) -> Bundle:
         ) from error
 
 
-def refuse(engine: Engine, bundle: Bundle) -> None:
-    """Raise UnsupportedError with every reason why the engine cannot run the bundle."""
-    from spikeproof.errors import UnsupportedError, list_problems
-
-    problems = engine.problems(bundle.network)
-    if problems:
-        raise UnsupportedError(list_problems(problems), where=f"engine {engine.name}")
-
-
 def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
-    from spikeproof.cli.workflow import overflow_warnings
+    from spikeproof.certify.policy import overflow_warnings
     from spikeproof.engines.self_test import self_test as test
 
     start = time.monotonic()
@@ -161,8 +152,8 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
-    from spikeproof.cli.images import show_data, warn
-    from spikeproof.cli.workflow import announce_time, overflow_warnings, prepare_fast
+    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.cli.workflow import announce_time, prepare_fast, show_data, warn
     from spikeproof.jobs.evaluate import Subject
     from spikeproof.verify.plausible import (
         chance_warnings,
@@ -235,13 +226,12 @@ def _class(index: int, names: dict[int, str]) -> str:
 
 def _samples(bundle: Bundle, options: _Options) -> Samples:
     """Open the data set and check what can be checked before the run."""
-    from spikeproof.cli.workflow import check_labels
-    from spikeproof.io.slices import open_samples
+    from spikeproof.io.slices import check_labels, open_samples
 
     network = bundle.network
     steps = None if network.coding == "pixels" else network.timesteps
     samples = open_samples(options.data, network.input_shape, steps=steps)
-    check_labels(samples.labels, network, options.data)
+    check_labels(samples.labels, prod(network.layers[-1].shape), options.data)
     return samples
 
 

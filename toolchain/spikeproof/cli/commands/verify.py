@@ -9,34 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from spikeproof.cli.ahead import Ahead, compiling_ahead
-from spikeproof.cli.commands.run import refuse
 from spikeproof.cli.console import Console
-from spikeproof.cli.images import Images, load_images, show_data, warn
 from spikeproof.cli.options import Cluster, Command, Workers, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import show_verdict
 from spikeproof.cli.workflow import (
-    Source,
     announce_time,
-    load_safe_bundle,
-    load_source,
+    load_bundle_to_run,
     prepare_fast,
+    show_data,
+    warn,
     warn_of_cluster,
 )
-from spikeproof.engines.registry import get_engine
-from spikeproof.errors import InputError
+from spikeproof.convert.images import Images, load_images
+from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
-from spikeproof.io.bundle import Bundle
-from spikeproof.io.data import load_data
+from spikeproof.io.formats import load_trained
 from spikeproof.io.kinds import Kind
-from spikeproof.io.slices import open_samples
-from spikeproof.io.trained import trained_on
-from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images
+from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 if TYPE_CHECKING:
@@ -100,7 +93,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
-    from spikeproof.engines.registry import get_engine
+    from spikeproof.verify.prepare import subject_of
     from spikeproof.verify.run import How, check_identity
 
     settings = load_config(suite, config, set_ or (), **given)
@@ -110,10 +103,10 @@ def run(
     shipped = None if data else zoo_images()
     inputs = [bundle, checkpoint, config, data, calibration, shipped]
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
-    loaded = load_safe_bundle(bundle, console)
-    source = load_source(checkpoint)
+    loaded = load_bundle_to_run(bundle, console)
+    source = load_trained(checkpoint)
     check_identity(loaded, source.content_hash)
-    images = load_images(data, "test", source.checkpoint, "--data").first(limit)
+    images = load_images(data, "test", source, "--data").first(limit)
     if dry_run:
         return _show_plan(console, settings, folder, images)
     with compiling_ahead(bundle) as ahead:
@@ -123,21 +116,6 @@ def run(
             console, subject, images, settings, folder, ahead, calibration=calibration, how=how
         )
     return show_verdict(console, report)
-
-
-def subject_of(bundle: Bundle, source: Source) -> Subject:
-    """Put together what is verified, and what is known of it beforehand."""
-    from spikeproof.cli.board import chip_fit_rows
-    from spikeproof.verify.document import FitRow
-    from spikeproof.verify.run import Subject
-
-    return Subject(
-        bundle,
-        source.checkpoint.network,
-        source.content_hash,
-        trained_on(source.checkpoint),
-        [FitRow(**row) for row in chip_fit_rows(bundle.network)],
-    )
 
 
 def verify_into(
@@ -155,11 +133,12 @@ def verify_into(
     need("torch", extra="torch", purpose="verification (gradient attacks)")
     from spikeproof.report.html import write_html
     from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.prepare import find_calibration
     from spikeproof.verify.run import Data, How, input_warnings, verify
 
     bundle, how = subject.bundle, how or How()
     engine = get_engine(settings.engine)
-    refuse(engine, bundle)
+    refuse(engine, bundle.network)
     announce_time(console, engine, bundle.network, settings.lava_samples)
     warn_of_cluster(console, how.cluster)
     show_data(console, images.record)
@@ -178,25 +157,6 @@ def verify_into(
         report = verify(subject, data, settings, folder, told)
     write_html(report, folder / REPORT_HTML)
     return report
-
-
-def find_calibration(bundle: Bundle, path: Path | None) -> NDArray[np.uint8] | None:
-    """Read the images a bundle was calibrated with: those given, or the shipped ones if it was.
-
-    Raises:
-        InputError: the file is unusable, or holds others (checked where they are used).
-    """
-    from spikeproof.verify.run import is_calibration
-
-    shape = bundle.network.input_shape
-    if path is not None:
-        samples = open_samples(path, shape)
-        return samples.read(0, len(samples))
-    try:
-        images, _ = load_data(zoo_calibration(), shape)
-    except InputError:  # not shipped with this installation, or of another shape
-        return None
-    return images if is_calibration(bundle, images) else None
 
 
 def _show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Images) -> int:

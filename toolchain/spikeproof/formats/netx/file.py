@@ -24,6 +24,7 @@ from spikeproof.io.foreign import NIR
 if TYPE_CHECKING:
     import h5py
 
+FORMAT = "lava-dl .net"
 LIMIT_BYTES = 1 << 30
 LIMIT_LAYERS = 256
 LIMIT_ENTRIES = 64

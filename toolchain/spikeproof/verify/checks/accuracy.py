@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from spikeproof.attacks.weak import GRADIENT_KINDS, TRANSFER, WEAK
+from spikeproof.attacks.base import Clean
+from spikeproof.attacks.registry import adversarial_kinds
+from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, allowed, extreme, length, most_images
 from spikeproof.document.values import (
@@ -87,7 +89,7 @@ class AccuracyRow(Record):
     @property
     def bound_note(self) -> str:
         """What an accuracy under attack is, and of which attack; empty for clean and noise."""
-        attacked = self.perturbation.lower().startswith(GRADIENT_KINDS)
+        attacked = self.perturbation.lower().startswith(adversarial_kinds())
         return self.bound or ("upper bound: weak attack" if attacked else "")
 
 
@@ -127,7 +129,7 @@ def accuracy_rows(
     network gets right (list of bool).
     """
     shown = min(config.samples.accuracy, len(merged[CLEAN]["float"]))
-    clean = Perturbation(CLEAN, 0, shown)
+    clean = Perturbation(Clean(), shown)
     rows = []
     for item in [clean, *planned]:
         part = merged[CLEAN if item is clean else item.name]
@@ -138,11 +140,13 @@ def accuracy_rows(
         margin = float(getattr(config.margins, item.kind))
         row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
         before = {k: np.asarray(merged[CLEAN][k][:count]) == truth for k in ("float", "chip")}
-        helps = item.is_attack and attack_helps(before["float"], right["float"], config.alpha)
+        helps = item.attack.adversarial and attack_helps(
+            before["float"], right["float"], config.alpha
+        )
         tried = (estimators or {}).get(item.name, {})
         more = {
             **_clean_figures(before),
-            "bound": WEAK.bound if item.is_attack else "",
+            "bound": WEAK.bound if item.attack.adversarial else "",
             "attack_helps": helps,
             "estimators": {name: float(np.mean(values)) for name, values in tried.items()},
             "compared": max((len(values) for values in tried.values()), default=0),
@@ -200,7 +204,7 @@ def accuracy_row(
     judged = st.tost(counts, margin, alpha)
     total = counts.pairs
     return AccuracyRow(
-        perturbation=item.row,
+        perturbation=item.attack.name,
         strength=item.strength,
         samples=total,
         float_accuracy=float(in_float.mean()),

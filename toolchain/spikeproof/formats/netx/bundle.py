@@ -1,8 +1,8 @@
-"""What ``convert`` and ``inspect`` do with a lava-dl ``.net`` file."""
+"""A lava-dl ``.net`` file as a bundle: its integers as they are, with a stimulus and a record."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import __version__
-from spikeproof.cli.board import chip_fit_rows, show_limits
-from spikeproof.cli.console import Console
-from spikeproof.cli.workflow import STIMULUS_SAMPLES
-from spikeproof.errors import RangeError, list_problems
+from spikeproof.certify.policy import check_foreign_ranges
+from spikeproof.formats.netx.file import FORMAT
+from spikeproof.io.bundle import STIMULUS_SAMPLES
 from spikeproof.io.data import load_data
 from spikeproof.io.files import read_bytes, sha256
 
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.ir.chip import ChipNetwork
 
-FORMAT = "lava-dl .net"
-COLUMNS = (
-    "layer",
-    "kind",
-    "neuron",
-    "shape",
-    "synapses",
-    "weights",
-    "iDecay",
-    "vDecay",
-    "vThMant",
-    "headroom_bits",
-)
 _SPIKE_RATE = 0.3
 
 Row = dict[str, Any]
@@ -110,33 +96,6 @@ def _first_samples(network: ChipNetwork, data: Path) -> NDArray[np.uint8]:
     return load_data(data, network.input_shape, steps=steps)[0][:STIMULUS_SAMPLES]
 
 
-def check_foreign_ranges(network: ChipNetwork) -> None:
-    """Refuse what would not run as meant; a u or v that can leave 24 bits is no such thing.
-
-    The integers of a network from elsewhere are what they are: u wraps and v saturates as on the
-    chip, in every engine alike. What depends on us must fit: biases the host writes, and
-    readouts, which are realised as neurons that must never fire.
-
-    Raises:
-        RangeError: one of these could overflow; all layers are named.
-    """
-    from spikeproof import fixedpoint as fx
-    from spikeproof.certify.ranges import certify_ranges
-    from spikeproof.ir.chip import ReadoutNeuron
-
-    problems = []
-    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
-        readout = isinstance(layer.neuron, ReadoutNeuron)
-        if readout or found.host_bound > fx.BIAS_MANTISSA_MAX:
-            problems += [f"{found.name}: {problem}" for problem in found.problems]
-    if problems:
-        raise RangeError(
-            list_problems(problems),
-            where=network.name,
-            hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
-        )
-
-
 def netx_table(network: ChipNetwork) -> list[Row]:
     """Return one row per layer; parameters are called as in the file."""
     from spikeproof.certify.ranges import certify_ranges
@@ -165,42 +124,3 @@ def netx_table(network: ChipNetwork) -> list[Row]:
             }
         )
     return rows
-
-
-def show_netx(console: Console, path: Path, options: NetxOptions) -> int:
-    """Show the layers of a ``.net`` file as they would be converted."""
-    from spikeproof.certify.overflow import possible_overflows
-    from spikeproof.cli.images import warn
-    from spikeproof.engines.memory import check_analysis
-    from spikeproof.formats.netx.file import read_raw
-
-    says = "tSample" in read_raw(path).simulation
-    network = (options if says else replace(options, timesteps=1)).load(path)
-    check_analysis(network)
-    rows = netx_table(network)
-    warnings = [overflow.sentence for overflow in possible_overflows(network)] if says else []
-    shape = "×".join(map(str, network.input_shape))
-    steps = f"{network.timesteps} timesteps" if says else "timesteps not in the file"
-    console.say(f"{FORMAT} {path}: input {shape} ({network.coding}), {steps}")
-    console.table(
-        [name.replace("_", " ") for name in COLUMNS],
-        [[row[name] for name in COLUMNS] for row in rows],
-    )
-    limits = chip_fit_rows(network)
-    show_limits(console, limits)
-    warn(console, warnings)
-    console.document(
-        {
-            "schema": 1,
-            "kind": "netx",
-            "path": str(path),
-            "name": network.name,
-            "input_shape": list(network.input_shape),
-            "coding": network.coding,
-            "timesteps": network.timesteps if says else None,
-            "layers": rows,
-            "chip_fit": limits,
-            "warnings": warnings,
-        }
-    )
-    return 0

@@ -1,27 +1,31 @@
-"""The images a command works on: read, recognised by content, and never assumed."""
+"""The images to calibrate or to verify with: read, recognised by content, and never assumed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.memory import check_fits
 from spikeproof.errors import InputError
+from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.data import as_labels, as_uint8
 from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
 
-if TYPE_CHECKING:
-    from spikeproof.cli.console import Console
-
 Purpose = Literal["calibration", "test"]
+Place = str | PathLike[str]
+Data = Place | NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
+"""A file or folder of samples, an array x, or x and labels y."""
 SHIPPED = "Fashion-MNIST"
 _FILES = {"calibration": zoo_calibration, "test": zoo_images}
 _WANTED = {
@@ -75,28 +79,57 @@ def load_images(
                 if option is None
                 else f"Give {option} FILE: npz with {wanted}; or a folder with x.npy and y.npy.",
             )
-    chosen = path or _FILES[purpose]()
-    samples = open_samples(chosen, shape)
+    return _read(path or _FILES[purpose](), shape)
+
+
+def images_of(data: Data, input_shape: tuple[int, ...], steps: int | None = None) -> Images:
+    """Return samples from a file, a folder, an array x, or arrays x and labels y.
+
+    Args:
+        data: x as (N, C, H, W), uint8 or floats in 0..1; or 0/1 (N, T, C, H, W) with ``steps``.
+        input_shape: expected (C, H, W).
+        steps: expected T of spikes, None for images.
+
+    Raises:
+        InputError: wrong type, shape or values, or labels that are not one for each sample.
+    """
+    if isinstance(data, str | PathLike):
+        return _read(Path(data), tuple(input_shape), steps)
+    x, y = data if isinstance(data, tuple) else (data, None)
+    expected = tuple(input_shape) if steps is None else (steps, *input_shape)
+    place = Path("array")
+    found = as_uint8(np.asarray(x), expected, place, spikes=steps is not None)
+    labels = as_labels(None if y is None else np.asarray(y), len(found), place)
+    return Images(found, labels, place, describe(found, labels))
+
+
+def shipped_test_images(bundle: Bundle) -> Images:
+    """Return the shipped test images, if a bundle was calibrated on images of their set.
+
+    Raises:
+        InputError: it was not, as far as its record tells.
+    """
+    record = check_record(BundleRecord, bundle.record, bundle.network.name)
+    data = None if record.calibration is None else record.calibration.data
+    if data is None or data.name != SHIPPED:
+        raise InputError(
+            f"was not calibrated on the images that ship with the project ({SHIPPED})",
+            where=bundle.network.name,
+            hint="Give images: an array, or an npz with x and perhaps y.",
+        )
+    return _read(zoo_images(), bundle.network.input_shape)
+
+
+def _read(path: Path, shape: tuple[int, ...], steps: int | None = None) -> Images:
+    samples = open_samples(path, shape, steps=steps)
     check_fits(
         math.prod(samples.x.shape),
         f"holding {len(samples):,} images",
-        where=str(chosen),
+        where=str(path),
         hint="Give fewer: the first few thousand are enough for any check.",
     )
     x, y = samples.read(0, len(samples)), samples.labels
-    return Images(x, y, chosen, describe(x, y, file=chosen.resolve().name))
-
-
-def show_data(console: Console, record: DataRecord, what: str = "data") -> None:
-    """Say which data were found."""
-    console.note(f"{what}: {record.text()}")
-
-
-def warn(console: Console, warnings: list[str]) -> list[str]:
-    """Print warnings, also with ``-q``, and return them."""
-    for line in warnings:
-        console.warn(line)
-    return warnings
+    return Images(x, y, path, describe(x, y, file=path.resolve().name))
 
 
 def _what_is_recorded(trained: Trained) -> str:

@@ -1,0 +1,313 @@
+"""One toy of each kind, in this file and nowhere else, goes through the chain it belongs to.
+
+A toy is what docs/architecture.md promises: one class or value and its registration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof import api
+from spikeproof.attacks.estimators import Estimator
+from spikeproof.attacks.pgd import PGD
+from spikeproof.attacks.registry import ATTACKS, adversarial_kinds
+from spikeproof.attacks.surrogates import SURROGATES
+from spikeproof.attacks.weak import WEAK
+from spikeproof.cli.app import run as command
+from spikeproof.convert.board import BOARDS, chip_fit_rows
+from spikeproof.convert.fold import as_affine
+from spikeproof.engines.floats import apply_node, run_float
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.registry import ENGINES
+from spikeproof.errors import InputError
+from spikeproof.io.bundle import Bundle
+from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.files import sha256
+from spikeproof.io.formats import EXPORTERS, FRONTENDS, Exported, Exporter, TrainedFrontend
+from spikeproof.io.kinds import is_kind
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
+from spikeproof.registry import Registry
+from spikeproof.verify.config import load_config
+from spikeproof.verify.perturbations import craft_chunk, perturbations
+
+Add = Callable[[Registry[Any], str, Any], None]
+
+
+@pytest.fixture
+def add() -> Iterator[Add]:
+    """Register something for one test."""
+    added: list[tuple[Registry[Any], str]] = []
+
+    def register(registry: Registry[Any], name: str, thing: Any) -> None:
+        registry.add(name, thing)
+        added.append((registry, name))
+
+    yield register
+    for registry, name in added:
+        registry.remove(name)
+
+
+@pytest.fixture
+def case(tiny_network: FloatNetwork, tiny_images: Path) -> tuple[FloatNetwork, Any, Any]:
+    """The small network and images that it gets right."""
+    with np.load(tiny_images) as arrays:
+        x = arrays["x"]
+    return tiny_network, x, run_float(tiny_network, x).predictions
+
+
+# --- an attack ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MomentumPGD(PGD):
+    """PGD whose direction remembers those before (Dong et al., CVPR 2018)."""
+
+    kind = "mi-pgd"
+
+    def optimiser(self) -> Callable[[Any], Any]:
+        kept = [0.0]
+
+        def direction(gradient: Any) -> Any:
+            kept[0] = kept[0] + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+            return kept[0].sign()
+
+        return direction
+
+
+def test_an_attack_is_one_class_and_its_registration(
+    add: Add, case: tuple[FloatNetwork, Any, Any]
+) -> None:
+    pytest.importorskip("torch")
+    network, x, y = case
+    with pytest.raises(InputError, match=r"unknown setting 'perturbations\.mi-pgd'"):
+        load_config(changes=["perturbations.mi-pgd=[12]"])
+    add(ATTACKS, "mi-pgd", MomentumPGD)
+    assert "mi-pgd" in adversarial_kinds()
+    with pytest.raises(InputError, match=r"given, so samples\.mi-pgd and margins\.mi-pgd must be"):
+        load_config(changes=["perturbations.mi-pgd=[12]"])
+    own = {"perturbations.mi-pgd": [12], "samples.mi-pgd": 20, "margins.mi-pgd": 0.05}
+    config = load_config(values=own)
+    item = perturbations(config, len(x))[-1]
+    assert (item.name, item.samples, item.attack.gradients) == ("mi-pgd-20 12/255", 20, 20)
+    found = craft_chunk(item, network, x, y, 0, seed=config.seed)
+    assert np.abs(found.images.astype(int) - x[:20]).max() <= 12
+    assert (run_float(network, found.images).predictions != y[:20]).any()
+    assert list(found.right) == [WEAK.members[0].name, WEAK.control.name]
+    plain = craft_chunk(
+        type(item)(WEAK.at("pgd", 12), 20), network, x, y, 0, seed=config.seed
+    ).images
+    assert not np.array_equal(found.images, plain)
+    assert "mi-pgd" in load_config().perturbations.model_dump()
+
+
+def test_training_takes_a_registered_attack(add: Add) -> None:
+    from spikeproof_models.recipe import PerturbationConfig
+
+    with pytest.raises(ValueError, match="'natural', 'gaussian', 'fgsm' or 'pgd'"):
+        PerturbationConfig(mode="mi-pgd")
+    add(ATTACKS, "mi-pgd", MomentumPGD)
+    attack = PerturbationConfig(mode="mi-pgd", strength=4, steps=3, step=2).attack()
+    assert attack == MomentumPGD(4, steps=3, step=2)
+
+
+# --- a surrogate -------------------------------------------------------------------------------
+
+
+def box(v: Any, threshold: float, width: float) -> Any:
+    """Return 1 / (2 width) within the width, 0 beyond."""
+    return ((v - threshold).abs() < width).to(v.dtype) / (2 * width)
+
+
+def test_a_surrogate_is_one_function_and_its_registration(
+    add: Add, case: tuple[FloatNetwork, Any, Any]
+) -> None:
+    pytest.importorskip("torch")
+    from spikeproof.attacks import perturb_images
+
+    network, x, y = case
+    with pytest.raises(InputError, match="no surrogate 'box'"):
+        Estimator(1.0, "detached", "box")
+    add(SURROGATES, "box", box)
+    ours, triangle = Estimator(1.0, "detached", "box"), Estimator(1.0, "detached")
+    assert (ours.name, triangle.name) == ("1 detached box", "1 detached")
+    assert ours.describe() != triangle.describe() == {"width": 1.0, "reset": "detached"}
+    images = [
+        perturb_images(PGD(12, steps=4), network, x, y, seed=1, estimator=e)
+        for e in (ours, triangle)
+    ]
+    assert not np.array_equal(*images)
+
+
+# --- a frontend --------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Checkpoint:
+    """Read a dense network of one spiking layer: {"steps", "weights": [first, second]}."""
+    found = json.loads(path.read_text())
+    first, second = (np.array(w, np.float32) for w in found["weights"])
+    shape = (1, 1, first.shape[1])
+    nodes = (
+        Linear("fc1", first, None),
+        Lif("l1", 0.5, 1.0),
+        Linear("fc2", second, None),
+        Readout("out"),
+    )
+    network = FloatNetwork(path.stem, shape, found["steps"], nodes)
+    return Checkpoint(network, {}, sha256(path.read_bytes()))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A network in the toy format."""
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(s).round(3).tolist() for s in ((12, 6), (3, 12))]
+    path = tmp_path / "net.toynet"
+    path.write_text(json.dumps({"toynet": 1, "steps": 4, "weights": weights}))
+    return path
+
+
+def test_a_frontend_is_one_value_and_its_registration(
+    add: Add, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recognises(path: Path) -> bool:
+        return path.read_bytes()[:9] == b'{"toynet"'
+
+    assert command(["inspect", str(foreign)]) == 2
+    add(FRONTENDS, "toynet", TrainedFrontend("toy network", recognises, read_json))
+    loaded = api.load(foreign)
+    assert isinstance(loaded, Checkpoint) and loaded.network.name == "net"
+    assert api.inspect(foreign).kind == "toynet"
+    x = np.random.default_rng(1).integers(0, 256, (40, 1, 1, 6), np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    bundle = api.convert(foreign, x)
+    assert bundle.record["checkpoint"] == {"name": "net", "hash": loaded.content_hash}
+    agree = api.run(bundle, x).predictions == run_float(loaded.network, x).predictions
+    assert agree.mean() > 0.8
+    target, data = str(tmp_path / "net.spk"), str(tmp_path / "x.npz")
+    capsys.readouterr()
+    assert command(["inspect", str(foreign)]) == 0
+    assert "toynet" in capsys.readouterr().out
+    assert command(["convert", str(foreign), "--calibration", data, "-o", target, "-q"]) == 0
+    assert command(["run", target, "--data", data, "-q"]) == 0
+
+
+# --- an exporter -------------------------------------------------------------------------------
+
+MARK = b"toy export\n"
+
+
+def write_text(bundle: Bundle, path: Path, traces: bool, stage: Any) -> Exported:
+    """Write the names of the layers."""
+    with stage("Writing names"):
+        names = "\n".join(layer.name for layer in bundle.network.layers)
+    path.write_bytes(MARK + names.encode())
+    return Exported(notes=["it is a toy"])
+
+
+def test_an_exporter_is_one_value_and_its_registration(
+    add: Add, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recognises(path: Path) -> bool:
+        return path.read_bytes().startswith(MARK)
+
+    add(EXPORTERS, "names", Exporter("list of names", ".names", recognises, write_text))
+    target = api.export(tiny_bundle, tmp_path / "net.names")
+    assert target.read_bytes() == MARK + b"l1\nl2\nout"
+    assert is_kind(target, "list of names") and not is_kind(tiny_bundle, "list of names")
+    with pytest.raises(InputError, match="contradicts the name"):
+        api.export(tiny_bundle, tmp_path / "net.names", format="onnx")
+    args = ["export", str(tiny_bundle), "-o", str(target)]
+    assert command(args) == 0
+    assert "it is a toy" in capsys.readouterr().out
+    target.write_text("a user's own notes")
+    assert command(args) == 2
+    assert "exists and is no list of names" in capsys.readouterr().err
+
+
+# --- a target and a board ----------------------------------------------------------------------
+
+
+class Renamed(NumpyEngine):
+    """The NumPy engine under another name."""
+
+    name = "toy"
+
+
+class Breadboard:
+    """A board of 100 neurons."""
+
+    note = "a toy"
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        return []
+
+    def fit(self, network: ChipNetwork) -> list[dict[str, Any]]:
+        needed = sum(int(np.prod(layer.shape)) for layer in network.layers)
+        row = {"chip": "breadboard", "resource": "neurons", "needed": needed, "available": 100}
+        return [{**row, "fits": needed <= 100, "source": "this test"}]
+
+
+def test_a_target_is_one_class_and_its_registration(
+    add: Add, tiny_bundle: Path, tiny_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(ENGINES, "toy", Renamed)
+    found, same = (api.run(tiny_bundle, tiny_images, engine=e) for e in ("toy", "fast"))
+    np.testing.assert_array_equal(found.logits, same.logits)
+    assert command(["run", str(tiny_bundle), "--self-test", "--engine", "toy"]) == 0
+    assert "differ" in capsys.readouterr().out
+    assert load_config(engine="toy").engine == "toy"
+
+
+def test_a_board_is_one_value_and_its_registration(
+    add: Add, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(BOARDS, "breadboard", Breadboard())
+    loaded = api.load(tiny_bundle)
+    assert isinstance(loaded, Bundle)
+    assert [r["fits"] for r in chip_fit_rows(loaded.network) if r["chip"] == "breadboard"] == [True]
+    assert command(["inspect", str(tiny_bundle)]) == 0
+    assert "breadboard" in capsys.readouterr().out
+
+
+# --- an affine layer ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Brighten:
+    """x -> factor * x + shift."""
+
+    name: str
+    factor: float
+    shift: float
+
+
+def test_an_affine_layer_is_one_class_and_its_functions(
+    tiny_network: FloatNetwork, tiny_images: Path
+) -> None:
+    """Twice: how it is applied, and which affine map it is."""
+
+    def scaled(node: Brighten) -> InputScale:
+        mean = np.array([-node.shift / node.factor], np.float32)
+        return InputScale(node.name, mean, np.array([1 / node.factor], np.float32))
+
+    apply_node.register(Brighten, lambda node, x: node.factor * x + node.shift)
+    as_affine.register(Brighten, lambda node, shape: as_affine(scaled(node), shape))
+    node: Any = Brighten("brighten", 1.5, 0.125)
+    with np.load(tiny_images) as arrays:
+        x = arrays["x"]
+    ours, same = (
+        FloatNetwork("tiny", (1, 8, 8), 4, (first, *tiny_network.nodes))
+        for first in (node, scaled(node))
+    )
+    np.testing.assert_allclose(run_float(ours, x).logits, run_float(same, x).logits)
+    bundles = [api.convert(Checkpoint(n), x) for n in (ours, same)]
+    results = [api.run(bundle, x).logits for bundle in bundles]
+    np.testing.assert_array_equal(*results)

@@ -1,0 +1,381 @@
+"""The public functions: load, convert, run, verify, export, inspect.
+
+Each is thin: it takes paths, names of shipped networks, arrays or what another one returned, and
+hands them to the room that does the work. Errors are of the SpikeproofError family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.certify.policy import check_bundle_ranges, load_safe_bundle, write_bundle
+from spikeproof.convert.bundle import convert_to_bundle
+from spikeproof.convert.images import (
+    Data,
+    Images,
+    Place,
+    Purpose,
+    images_of,
+    load_images,
+    shipped_test_images,
+)
+from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.describe import describe_file
+from spikeproof.engines.registry import get_engine, refuse
+from spikeproof.engines.trace import LayerTrace
+from spikeproof.errors import InputError
+from spikeproof.io.bundle import Bundle
+from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.files import make_folder
+from spikeproof.io.formats import (
+    EXPORTERS,
+    ChipFrontend,
+    exporter_name,
+    find_frontend,
+    load_trained,
+)
+from spikeproof.io.kinds import is_kind
+from spikeproof.io.options import merged_options
+from spikeproof.io.slices import check_labels
+from spikeproof.io.zoo import resolve_model
+from spikeproof.text import network_line
+
+if TYPE_CHECKING:
+    from spikeproof.verify.document import Report
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What an engine made of some samples.
+
+    predictions: (N,) int64. logits: (N, classes) int64, the readout's membrane at its last step.
+    labels: (N,) int64 or None. traces: u, v and s of every layer, if they were asked for.
+    """
+
+    engine: str
+    predictions: NDArray[np.int64]
+    logits: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+    traces: dict[str, LayerTrace] | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of samples that got the right class, 0..1; None without labels."""
+        if self.labels is None:
+            return None
+        return float((self.predictions == self.labels).mean())
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        right = "" if self.accuracy is None else f": {100 * self.accuracy:.2f} % right"
+        return f"<Run of {len(self.predictions):,} samples on {self.engine}{right}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """A verdict with its evidence.
+
+    verdict: "pass", "fail" or "inconclusive". sentence: why. report: everything, typed.
+    page: the report for people, HTML.
+    """
+
+    verdict: str
+    sentence: str
+    report: Report
+    page: Path
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        return f"<Verification of {self.report.network.name}: {self.verdict}, see {self.page}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What is in a file.
+
+    kind: "checkpoint", "bundle", "recipe" or another kind of file. layers: one row per layer or
+    node, empty where there are none. document: everything, as ``inspect --json`` prints it.
+    """
+
+    document: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """What kind of file it is."""
+        return str(self.document["kind"])
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """One row per layer or node."""
+        return list(self.document.get("layers", []))
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        found = self.document
+        if "name" not in found:
+            return f"<Description of {self.kind} {found['path']}>"
+        steps, shape = found["timesteps"], tuple(found["input_shape"])
+        line = found["name"] if steps is None else network_line(found["name"], shape, steps)
+        return f"<Description of {self.kind} {line}, {len(self.layers)} layers>"
+
+
+def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
+    """Read a trained network or a bundle.
+
+    >>> import spikeproof
+    >>> spikeproof.load("fmnist-lif-natural")
+    <Checkpoint fmnist-lif-natural, input 1×28×28, 4 timesteps>
+
+    Args:
+        model: a checkpoint, a bundle, a file of any frontend (lava-dl's ``.net``), or the name of
+            a shipped network.
+        left_open: for a ``.net`` file, what it does not say: ``timesteps``, ``pixel_range``,
+            ``skip_input``, ``input_shape`` as ``spikeproof convert`` has them.
+
+    Returns:
+        A Checkpoint for a trained network, a Bundle for chip integers.
+
+    Raises:
+        InputError: missing, unreadable, or neither a file nor a shipped network.
+        BundleError: damaged, altered, or of another kind. RangeError: some input could overflow.
+    """
+    path = resolve_model(str(model))
+    frontend = find_frontend(path)
+    if isinstance(frontend, ChipFrontend):
+        return frontend.load(path, None, **left_open)
+    if left_open:
+        raise InputError(f"{', '.join(left_open)} does not apply to this file", where=str(path))
+    return load_safe_bundle(path) if is_kind(path, "bundle") else load_trained(path)
+
+
+def convert(
+    model: Place | Checkpoint,
+    calibration: Data | None = None,
+    *,
+    output: Place | None = None,
+    **options: Any,
+) -> Bundle:
+    """Turn a trained network into chip integers.
+
+    >>> import spikeproof
+    >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
+    >>> [layer.name for layer in bundle.network.layers]
+    ['l1', 'l2', 'l3', 'out']
+
+    Args:
+        model: as for :func:`load`, or what it returned.
+        calibration: images it was trained on, uint8 (N, C, H, W) or floats in 0..1; None: the
+            shipped ones, if it was trained on their set. Of a ``.net`` file: samples for the
+            self-test; None: random ones.
+        output: a file to write the bundle to.
+        options: as ``spikeproof convert`` has them: ``weight_bits``, ``profile``, ``search`` and so
+            on (see ConvertOptions); of a ``.net`` file as for :func:`load`.
+
+    Returns:
+        The bundle, with the record of how it was made.
+
+    Raises:
+        UnsupportedError: something cannot be mapped; every obstacle is listed.
+        RangeError: no scale keeps a layer inside the chip's ranges.
+        InputError: unusable file, images or options.
+    """
+    frontend = None if isinstance(model, Checkpoint) else find_frontend(resolve_model(str(model)))
+    if isinstance(frontend, ChipFrontend):
+        if calibration is not None and not isinstance(calibration, str | PathLike):
+            raise InputError("samples for the self-test of a .net must be a file", where="convert")
+        file = None if calibration is None else Path(calibration)
+        bundle = frontend.load(Path(str(model)), file, **options)
+    else:
+        chosen = merged_options(ConvertOptions, None, options)
+        checkpoint = _checkpoint(model)
+        images = _images(calibration, "calibration", checkpoint)
+        _, bundle = convert_to_bundle(checkpoint, images, chosen)
+        check_bundle_ranges(bundle)
+    return bundle if output is None else write_bundle(Path(output), bundle)
+
+
+def run(
+    bundle: Place | Bundle,
+    data: Data | None = None,
+    *,
+    engine: str = "fast",
+    limit: int | None = None,
+    trace: bool = False,
+) -> Run:
+    """Run chip integers on an engine; all results are held in memory.
+
+    >>> import spikeproof
+    >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
+    >>> result = spikeproof.run(bundle, engine="numpy", limit=20, trace=True)
+    >>> result.predictions.shape, result.traces["l1"].s.shape
+    ((20,), (20, 4, 24, 14, 14))
+
+    Args:
+        bundle: a file or what :func:`convert` returned.
+        data: images uint8 (N, C, H, W) or floats in 0..1, or spikes (N, T, C, H, W) for a network
+            that takes spikes; None: the shipped test images, if it was calibrated on their set.
+        engine: "fast", "reference", "numpy", "lava", "onnx", "torch", or another installed target.
+        limit: use only the first samples.
+        trace: keep u, v and s of every layer.
+
+    Returns:
+        Predictions, logits, and labels and traces if there are any.
+
+    Raises:
+        InputError: unusable samples, or no such engine. UnsupportedError: it cannot run this
+            network. MissingExtraError, TargetError: it is not installed, or failed.
+    """
+    target = get_engine(engine)
+    loaded = _bundle(bundle)
+    refuse(target, loaded.network)
+    network = loaded.network
+    steps = None if network.coding == "pixels" else network.timesteps
+    if data is None:
+        samples = shipped_test_images(loaded).first(limit)
+    else:
+        samples = images_of(data, network.input_shape, steps).first(limit)
+    check_labels(samples.y, prod(network.layers[-1].shape), samples.path)
+    found = target.run(network, samples.x, trace=trace)
+    return Run(target.name, found.predictions, found.logits, samples.y, found.traces)
+
+
+def verify(
+    bundle: Place | Bundle,
+    against: Place | Checkpoint,
+    data: Data | None = None,
+    *,
+    output: Place | None = None,
+    calibration: Data | None = None,
+    limit: int | None = None,
+    suite: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+) -> Verification:
+    """Compare a bundle with the trained network it came from; write a report.
+
+    >>> import spikeproof, tempfile
+    >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
+    >>> few = {"engine": "fast", "perturbations.pgd": [], "perturbations.fgsm": []}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = spikeproof.verify(
+    ...         bundle, "fmnist-lif-natural", limit=10, settings=few, output=folder
+    ...     )
+    >>> result.verdict, result.report.check("V1").verdict
+    ('inconclusive', 'pass')
+
+    Args:
+        bundle: a file or what :func:`convert` returned.
+        against: the trained network, as for :func:`load`.
+        data: test images with labels; None: the shipped ones, if it was trained on their set.
+        output: folder of the run, made if missing; default ``runs/NAME``. What is done stays done:
+            after an interruption the same call goes on where it was.
+        calibration: the images that :func:`convert` was given; the shipped ones are found.
+        limit: use only the first images.
+        suite: "quick" or "full".
+        settings: changes to the suite, as ``spikeproof verify --set`` takes them:
+            ``{"samples.pgd": 1000}``.
+
+    Returns:
+        Verdict and report.
+
+    Raises:
+        InputError: bundle and network do not belong together, unusable images or settings.
+        MissingExtraError: torch or the target is not installed. TargetError: the target failed.
+    """
+    from spikeproof.report.html import write_html
+    from spikeproof.verify.config import load_config
+    from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.prepare import find_calibration, subject_of
+    from spikeproof.verify.run import Data as Samples
+    from spikeproof.verify.run import verify as verify_subject
+
+    config = load_config(suite, values=settings)
+    loaded, checkpoint = _bundle(bundle), _checkpoint(against)
+    refuse(get_engine(config.engine), loaded.network)
+    images = _images(data, "test", checkpoint).first(limit)
+    if calibration is None:
+        fitted = find_calibration(loaded)
+    else:
+        fitted = images_of(calibration, loaded.network.input_shape).x
+    folder = Path("runs") / loaded.network.name if output is None else Path(output)
+    make_folder(folder)
+    samples = Samples(images.x, images.y, images.record, fitted)
+    report = verify_subject(subject_of(loaded, checkpoint), samples, config, folder)
+    page = folder / REPORT_HTML
+    write_html(report, page)
+    return Verification(report.verdict, report.sentence, report, page)
+
+
+def export(
+    bundle: Place | Bundle, path: Place, *, format: str | None = None, traces: bool = False
+) -> Path:
+    """Write a bundle in another format; an existing file is replaced.
+
+    >>> import spikeproof, tempfile
+    >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     spikeproof.export(bundle, f"{folder}/net.onnx").suffix
+    '.onnx'
+
+    Args:
+        bundle: a file or what :func:`convert` returned.
+        path: the file; its suffix names the format.
+        format: "onnx" (standard operators), "net" (lava-dl's), or another installed exporter.
+        traces: of ONNX: also give u, v and spikes of every layer.
+
+    Returns:
+        The path of the file, which has been read back and compared where the format allows it.
+
+    Raises:
+        UnsupportedError: the network does not fit the format; every reason is listed.
+        InputError: no such format. MissingExtraError: what writes it is not installed.
+    """
+    target = Path(path)
+    exporter = EXPORTERS.get(exporter_name(format, target))
+    if traces and not exporter.traces:
+        raise InputError(f"traces are not for a {exporter.kind}", where="export")
+    exporter.write(_bundle(bundle), target, traces, lambda _: nullcontext())
+    return target
+
+
+def inspect(model: Place, *, input_shape: tuple[int, int, int] | None = None) -> Description:
+    """Describe what is in a file, layer by layer.
+
+    >>> import spikeproof
+    >>> found = spikeproof.inspect("fmnist-lif-natural")
+    >>> found
+    <Description of checkpoint fmnist-lif-natural, input 1×28×28, 4 timesteps, 11 layers>
+    >>> found.layers[0]["kind"], found.layers[0]["output"]
+    ('Conv2d', [24, 14, 14])
+
+    Args:
+        model: a checkpoint, bundle, recipe, settings file, ``.net``, or name of a shipped network.
+        input_shape: of a ``.net`` that does not say: (C, H, W) of its image.
+
+    Raises:
+        InputError, BundleError: missing, damaged, or none of ours.
+    """
+    return Description(describe_file(resolve_model(str(model)), input_shape))
+
+
+def _bundle(given: Place | Bundle) -> Bundle:
+    return given if isinstance(given, Bundle) else load_safe_bundle(Path(given))
+
+
+def _checkpoint(given: Place | Checkpoint) -> Checkpoint:
+    return given if isinstance(given, Checkpoint) else load_trained(resolve_model(str(given)))
+
+
+def _images(given: Data | None, purpose: Purpose, checkpoint: Checkpoint) -> Images:
+    """Return images that were given, or the shipped ones that belong to the network."""
+    if given is None:
+        return load_images(None, purpose, checkpoint, None)
+    return images_of(given, tuple(checkpoint.network.input_shape))

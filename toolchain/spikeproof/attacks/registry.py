@@ -1,0 +1,21 @@
+"""All attacks by kind: what suites, cards, recipes and reports may name."""
+
+from __future__ import annotations
+
+from spikeproof.attacks.base import Attack
+from spikeproof.registry import Registry
+
+ATTACKS: Registry[type[Attack]] = Registry(
+    "attack",
+    "spikeproof.attacks",
+    {
+        "gaussian": "spikeproof.attacks.noise:GaussianNoise",
+        "fgsm": "spikeproof.attacks.fgsm:FGSM",
+        "pgd": "spikeproof.attacks.pgd:PGD",
+    },
+)
+
+
+def adversarial_kinds() -> tuple[str, ...]:
+    """Return the kinds under which an accuracy is an upper bound."""
+    return tuple(kind for kind, attack in ATTACKS.all().items() if attack.adversarial)

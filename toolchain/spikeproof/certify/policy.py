@@ -1,0 +1,90 @@
+"""Which bundles may be written and run: those no input makes overflow, and others as they are.
+
+A converted bundle is certified for every input. One that was read from a ``.net`` file is what its
+integers say: u may wrap and v saturate as on the chip, in every engine alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikeproof import fixedpoint as fx
+from spikeproof.certify.overflow import possible_overflows
+from spikeproof.certify.ranges import certify_ranges, check_ranges
+from spikeproof.errors import InputError, RangeError, list_problems
+from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
+from spikeproof.io.files import make_folder
+from spikeproof.io.zoo import zoo_networks
+from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+
+
+def load_safe_bundle(path: Path) -> Bundle:
+    """Read a bundle to run it (see load_bundle), and prove that no input can make it overflow.
+
+    One that says it was read from a ``.net`` file may overflow, as its integers say, and anyone can
+    write that into a bundle: :func:`overflow_warnings` says where it can.
+
+    Raises:
+        RangeError: some input could make a sum, u, v or host current leave the chip's ranges.
+        InputError: this is the name of a trained network.
+    """
+    if not path.exists() and str(path) in zoo_networks():
+        raise InputError(
+            "is a trained network, not a bundle",
+            where=str(path),
+            hint=f"First: spikeproof convert {path} -o {path}.spk",
+        )
+    bundle = load_bundle(path)
+    check_bundle_ranges(bundle)
+    return bundle
+
+
+def write_bundle(path: Path, bundle: Bundle) -> Bundle:
+    """Make the folder if it is missing and write the bundle in one step.
+
+    Raises:
+        RangeError: the network could overflow for some input; nothing is written.
+    """
+    check_bundle_ranges(bundle)
+    make_folder(path.parent)
+    return save_bundle(path, bundle)
+
+
+def overflow_warnings(bundle: Bundle) -> list[str]:
+    """Say where a bundle that was not converted by us leaves the chip's ranges for some input.
+
+    For a converted one that is excluded by proof (see :func:`load_safe_bundle`).
+    """
+    if bundle.record.get("netx") is None:
+        return []
+    return [overflow.sentence for overflow in possible_overflows(bundle.network)]
+
+
+def check_bundle_ranges(bundle: Bundle) -> None:
+    """Certify ranges; a network read from elsewhere may wrap u and saturate v, as written."""
+    if bundle.record.get("netx") is not None:
+        check_foreign_ranges(bundle.network)
+    else:
+        check_ranges(bundle.network)
+
+
+def check_foreign_ranges(network: ChipNetwork) -> None:
+    """Refuse what would not run as meant; a u or v that can leave 24 bits is no such thing.
+
+    What depends on us must fit: biases the host writes, and readouts, which are realised as neurons
+    that must never fire.
+
+    Raises:
+        RangeError: one of these could overflow; all layers are named.
+    """
+    problems = []
+    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
+        readout = isinstance(layer.neuron, ReadoutNeuron)
+        if readout or found.host_bound > fx.BIAS_MANTISSA_MAX:
+            problems += [f"{found.name}: {problem}" for problem in found.problems]
+    if problems:
+        raise RangeError(
+            list_problems(problems),
+            where=network.name,
+            hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
+        )

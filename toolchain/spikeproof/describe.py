@@ -1,0 +1,253 @@
+"""Say what is in a file as one plain document: what ``inspect`` shows and prints as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io.formats import FRONTENDS, ChipFrontend, find_frontend
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
+    from spikeproof.io.checkpoint import Checkpoint
+    from spikeproof.io.formats import Frontend
+
+Row = dict[str, Any]
+
+
+def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -> Row:
+    """Find out what a file is and describe it; needs neither the option parser nor torch.
+
+    Args:
+        path: a checkpoint, bundle, recipe, settings of a command, or a file of any frontend.
+        input_shape: (C, H, W) of a ``.net`` that does not say; no other file takes one.
+
+    Returns:
+        "kind" says which of them it is; "name", "layers" and so on, as that kind has them.
+
+    Raises:
+        InputError, BundleError: it is none of these, or damaged.
+    """
+    from spikeproof.io.container import sniff_kind
+
+    frontend = find_frontend(path)
+    if isinstance(frontend, ChipFrontend):
+        return _describe_chip(frontend, path, input_shape)
+    if input_shape is not None:
+        raise InputError("--input-shape is for lava-dl .net files", where=str(path))
+    if frontend is not None:
+        return describe_checkpoint(frontend.load(path), path, _name(frontend))
+    if path.suffix == ".toml":
+        return _describe_toml(path)
+    kind = sniff_kind(path)
+    if kind != "bundle":
+        raise BundleError(
+            f"is a {kind!r} file; expected a checkpoint, a bundle or a recipe", where=str(path)
+        )
+    from spikeproof.io.bundle import load_bundle
+
+    return describe_bundle(load_bundle(path), path)
+
+
+def _name(frontend: Frontend) -> str:
+    return next(name for name, known in FRONTENDS.all().items() if known is frontend)
+
+
+# --- TOML --------------------------------------------------------------------------------------
+
+
+def _describe_toml(path: Path) -> Row:
+    """Check a TOML file as what its keys say it is: a recipe, or settings of a command."""
+    from spikeproof.convert.pipeline import ConvertOptions
+    from spikeproof.io.options import merged_options
+    from spikeproof.io.toml import read_toml
+    from spikeproof.verify.config import load_config
+
+    content = read_toml(path)
+    kind = _toml_kind(content, path)
+    _check_plain(content, path)
+    found = {"schema": 1, "kind": kind, "path": str(path), "recipe": content}
+    if kind == "recipe":
+        from spikeproof_models.recipe import load_recipe
+
+        return {**found, "settings": load_recipe(path).model_dump(mode="json")}
+    if kind == "settings of verify":
+        load_config(overrides=path)
+    else:
+        merged_options(ConvertOptions, path, {})
+    return found
+
+
+def _toml_kind(content: Row, path: Path) -> str:
+    """Tell by most of its keys what a TOML file is; its model says what is wrong with the others.
+
+    Raises:
+        InputError: half of the keys or more belong into no file of ours; they are named.
+    """
+    from spikeproof.convert.pipeline import ConvertOptions
+    from spikeproof.verify.config import VerifyConfig
+    from spikeproof_models.recipe import Recipe
+
+    known = {
+        "recipe": frozenset(Recipe.model_fields),
+        "settings of verify": frozenset(VerifyConfig.model_fields),
+        "options of convert": frozenset(ConvertOptions.model_fields),
+    }
+    keys = frozenset(content)
+    nearest = max(known, key=lambda kind: len(keys & known[kind]))
+    if 2 * len(keys & known[nearest]) > len(keys):
+        return nearest
+    odd = ", ".join(sorted(keys - known[nearest])[:8])
+    found = (
+        f"{nearest} but for {odd}" if keys & known[nearest] else f"none of ours: {odd or 'empty'}"
+    )
+    raise InputError(
+        f"is TOML, {found}",
+        where=str(path),
+        hint="A recipe of train, or a file for verify --config or convert --config, was expected.",
+    )
+
+
+def _check_plain(recipe: Row, path: Path) -> None:
+    """Raise InputError for what TOML can say and a recipe cannot: nan, inf, dates, times."""
+    from spikeproof.io.files import canonical_json
+
+    try:
+        canonical_json(recipe)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"holds a value no recipe can have: {error}",
+            where=str(path),
+            hint="Use finite numbers, strings, true and false; write dates as strings.",
+        ) from error
+
+
+# --- trained networks --------------------------------------------------------------------------
+
+
+def describe_checkpoint(checkpoint: Checkpoint, path: Path, kind: str = "checkpoint") -> Row:
+    """Describe a trained network: one row per node, and how it was trained."""
+    network = checkpoint.network
+    return {
+        "schema": 1,
+        "kind": kind,
+        "path": str(path),
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "timesteps": network.timesteps,
+        "layers": checkpoint_rows(checkpoint),
+        "training": checkpoint.training,
+    }
+
+
+def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
+    """Return one row per node of a trained network."""
+    import numpy as np
+
+    from spikeproof.ir.floats import Lif, Readout
+    from spikeproof.ir.shapes import output_shape
+
+    rows, shape = [], tuple(checkpoint.network.input_shape)
+    for node in checkpoint.network.nodes:
+        shape = output_shape(node, shape)
+        arrays = [v for v in vars(node).values() if isinstance(v, np.ndarray) and v.size]
+        rows.append(
+            {
+                "layer": node.name,
+                "kind": type(node).__name__,
+                "output": list(shape),
+                "neurons": int(np.prod(shape)) if isinstance(node, Lif | Readout) else None,
+                "parameters": sum(a.size for a in arrays),
+                "smallest": min((float(a.min()) for a in arrays), default=None),
+                "largest": max((float(a.max()) for a in arrays), default=None),
+                "details": _details(node),
+            }
+        )
+    return rows
+
+
+def _details(node: Any) -> str:
+    from spikeproof.ir import floats
+
+    if isinstance(node, floats.Conv2d):
+        return f"kernel {node.weight.shape[2:]}, stride {node.stride}, padding {node.padding}"
+    if isinstance(node, floats.Lif):
+        gain = "" if node.gain is None else f", gain over {len(node.gain)} steps"
+        sign = ">" if node.strict else ">="
+        return f"leak {node.leak:.6g}, fires at v {sign} {node.threshold:g}{gain}"
+    return ""
+
+
+# --- chip networks -----------------------------------------------------------------------------
+
+
+def describe_bundle(bundle: Bundle, path: Path) -> Row:
+    """Describe a bundle: one row per layer, its record, and which chips it fits."""
+    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.convert.board import chip_fit_rows
+
+    network = bundle.network
+    table = {row.get("layer"): row for row in bundle.record.get("table", [])}
+    return {
+        "schema": 1,
+        "kind": "bundle",
+        "path": str(path),
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "timesteps": network.timesteps,
+        "layers": [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers],
+        "chip_fit": chip_fit_rows(network),
+        "content_hash": bundle.content_hash,
+        "self_test_samples": len(bundle.stimulus),
+        "record": bundle.record,
+        "warnings": overflow_warnings(bundle),
+    }
+
+
+def _describe_chip(
+    frontend: ChipFrontend, path: Path, input_shape: tuple[int, int, int] | None
+) -> Row:
+    """Describe a file of chip integers as it would be read."""
+    from spikeproof.convert.board import chip_fit_rows
+
+    found = frontend.inspect(path, input_shape)
+    network = found.network
+    return {
+        "schema": 1,
+        "kind": _name(frontend),
+        "path": str(path),
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "coding": network.coding,
+        "timesteps": found.timesteps,
+        "layers": found.layers,
+        "chip_fit": chip_fit_rows(network),
+        "warnings": found.warnings,
+    }
+
+
+def _chip_row(layer: Any, converted: Row) -> Row:
+    import numpy as np
+
+    from spikeproof.ir.chip import HostCurrent
+
+    inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+    row = {
+        "layer": layer.name,
+        "kind": type(layer.synapse).__name__,
+        "neuron": type(layer.neuron).__name__,
+        "shape": list(layer.shape),
+        "neurons": int(np.prod(layer.shape)),
+        "weights": int(inner.weight.size),
+        "weight_range": [int(inner.weight.min()), int(inner.weight.max())],
+        "numbers": _numbers(layer.neuron),
+    }
+    return {**{k: v for k, v in converted.items() if k != "layer"}, **row}
+
+
+def _numbers(neuron: Any) -> Row:
+    """Return the neuron's scalars and tables over time (the bias is per neuron and left out)."""
+    return {
+        k: v if isinstance(v, int) else v.tolist() for k, v in vars(neuron).items() if k != "bias"
+    }

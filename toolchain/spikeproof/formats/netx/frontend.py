@@ -1,0 +1,46 @@
+"""The frontend of lava-dl's ``.net`` files; what reads them is imported when one is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spikeproof.formats.netx.file import FORMAT, is_netx, read_raw
+from spikeproof.io.bundle import Bundle
+from spikeproof.io.formats import ChipFrontend, Described
+
+COLUMNS = (
+    "layer",
+    "kind",
+    "neuron",
+    "shape",
+    "synapses",
+    "weights",
+    "iDecay",
+    "vDecay",
+    "vThMant",
+    "headroom_bits",
+)
+
+
+def load(path: Path, data: Path | None = None, **options: Any) -> Bundle:
+    """Read a file as a bundle (see netx_bundle); options as in NetxOptions."""
+    from spikeproof.formats.netx.bundle import NetxOptions, netx_bundle
+
+    return netx_bundle(path, NetxOptions(**options), data)
+
+
+def inspect(path: Path, input_shape: tuple[int, int, int] | None) -> Described:
+    """Read a file as it would be converted, with one step where it does not say how many."""
+    from spikeproof.certify.overflow import possible_overflows
+    from spikeproof.engines.memory import check_analysis
+    from spikeproof.formats.netx.bundle import NetxOptions, netx_table
+
+    says = "tSample" in read_raw(path).simulation
+    network = NetxOptions(None if says else 1, input_shape=input_shape).load(path)
+    check_analysis(network)
+    warnings = [overflow.sentence for overflow in possible_overflows(network)] if says else []
+    return Described(network, netx_table(network), network.timesteps if says else None, warnings)
+
+
+NETX = ChipFrontend(FORMAT, is_netx, load, COLUMNS, inspect)
