@@ -35,6 +35,7 @@ from spikeproof.io.kinds import is_kind
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
 from spikeproof.registry import Registry
+from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturbations import craft_chunk, perturbations
 
@@ -106,6 +107,26 @@ def test_an_attack_is_one_class_and_its_registration(
     ).images
     assert not np.array_equal(found.images, plain)
     assert "mi-pgd" in load_config().perturbations.model_dump()
+
+
+def test_a_registered_attack_is_verified_with_and_reported(
+    add: Add, tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    add(ATTACKS, "mi-pgd", MomentumPGD)
+    none: dict[str, Any] = {f"perturbations.{kind}": [] for kind in ATTACKS.shipped}
+    own = {"perturbations.mi-pgd": [12], "samples.mi-pgd": 20, "margins.mi-pgd": 0.05}
+    found = api.verify(
+        tiny_bundle,
+        tiny_checkpoint,
+        tiny_images,
+        calibration=tiny_images,
+        settings={**none, **own, "engine": "fast"},
+        output=tmp_path / "run",
+    )
+    rows = found.report.result(Accuracy).rows
+    assert [(r.perturbation, r.bound) for r in rows] == [("clean", ""), ("mi-pgd-20", WEAK.bound)]
+    assert "mi-pgd-20" in found.page.read_text(encoding="utf-8")
 
 
 def test_training_takes_a_registered_attack(add: Add) -> None:

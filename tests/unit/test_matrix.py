@@ -5,7 +5,6 @@ A kind without an example here, or a function that does not know a kind, fails.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from spikeproof.certify.ranges import certify_ranges
 from spikeproof.convert.board import BOARDS
 from spikeproof.convert.fold import fold
 from spikeproof.convert.pipeline import convert_network
+from spikeproof.document.values import dump
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.memory import sample_bytes, trace_bytes
 from spikeproof.engines.registry import ENGINES, get_engine
@@ -57,9 +57,11 @@ from spikeproof.ir.floats import (
 )
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 from spikeproof.ir.shapes import output_shape
+from spikeproof.verify.checks.registry import CHECKS
 from spikeproof.verify.config import Margins, Perturbations, Samples, load_config
 from spikeproof.verify.operations import count_operations
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 STEPS = 3
 SLOW = {"lava": "runs in a process of its own; tests/differential compares it on every kind"}
 
@@ -236,6 +238,20 @@ def test_every_kind_of_float_node_has_a_torch_module() -> None:
     assert [type(n) for n in module.export().nodes] == [type(n) for n in network.nodes]
 
 
+# --- checks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.id)
+def test_every_check_has_a_title_a_type_a_section_and_a_line_in_the_documents(check: Any) -> None:
+    assert check.title and check.section and check.kind in ("proved", "tested", "measured")
+    assert [c.id for c in CHECKS].count(check.id) == 1
+    assert dump(check.result()) is not None and isinstance(check.tables(check.result()), dict)
+    told = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    assert f"\n| {check.id} | {check.kind} |" in told
+    for job in check.jobs:
+        assert job.name and job.cost > 0
+
+
 # --- attacks, surrogates, registries -----------------------------------------------------------
 
 
@@ -296,5 +312,4 @@ def test_every_registry_names_what_exists_and_what_is_near(registry: Any) -> Non
     assert registry.names() and set(registry.all()) == set(registry.names())
     with pytest.raises(ValueError, match="already"):
         registry.add(registry.names()[0], None)
-    page = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
-    assert re.search(rf"`{re.escape(registry.group)}`", page.read_text(encoding="utf-8"))
+    assert f"`{registry.group}`" in (DOCS / "architecture.md").read_text(encoding="utf-8")
