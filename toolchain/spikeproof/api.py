@@ -262,12 +262,11 @@ def verify(
     """Compare a bundle with the trained network it came from; write a report.
 
     >>> import spikeproof, tempfile
-    >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
+    >>> name = "fmnist-lif-natural"
+    >>> bundle = spikeproof.convert(name, calibration_samples=64)
     >>> few = {"engine": "fast", "perturbations.pgd": [], "perturbations.fgsm": []}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = spikeproof.verify(
-    ...         bundle, "fmnist-lif-natural", limit=10, settings=few, output=folder
-    ...     )
+    ...     result = spikeproof.verify(bundle, name, limit=10, settings=few, output=folder)
     >>> result.verdict
     'inconclusive'
     >>> print(result.report.check("V1").verdict)
