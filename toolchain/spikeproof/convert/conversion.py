@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 
@@ -139,9 +140,9 @@ class Conversion(StageSequence):
 
     units: per layer, chip v-units per unit of float membrane (after division by the gain for
     DLIF: v_chip[t] ~ units * v_float[t] / gain[t]; readout: v_chip[T-1] ~ units * T * logit).
-    table: one JSON row per layer for inspect and report (scale, bits, clipped share,
+    table: one row per layer for inspect and report (scale, bits, clipped share,
     threshold, decay, ranges, headroom).
     """
 
     units: dict[str, float]
-    table: list[dict[str, Any]]
+    table: list[TableRow]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.document.values import Figure, Json, Number, Record, Text
+from spikeproof.document.values import Figure, Number, Record, Text
 from spikeproof.io.known import DataRecord
+from spikeproof.io.record import BundleRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import Reason
 from spikeproof.text import ACCURACY_DECIMALS, accuracy_text
@@ -223,11 +224,10 @@ def calibration_warnings(x: NDArray[np.uint8]) -> list[str]:
     return []
 
 
-def recorded_calibration_warnings(record: Json) -> list[str]:
+def recorded_calibration_warnings(made: BundleRecord) -> list[str]:
     """Warn about a bundle that was calibrated on very few images, by its record."""
-    calibration = record.get("calibration")
-    count = calibration.get("samples") if isinstance(calibration, dict) else None
-    if not isinstance(count, int) or count >= FEW:
+    count = None if made.calibration is None else made.calibration.samples
+    if count is None or count >= FEW:
         return []
     images = "one image" if count == 1 else f"{count} images"
     return [f"the bundle was calibrated on {images}: its scales may not fit others"]

@@ -20,6 +20,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import InputError, list_problems
+from spikeproof.io.record import BundleRecord, TableRow, check_record
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
@@ -38,7 +39,7 @@ class Stages(StageSequence):
 
     units: dict[str, float]
     options: ConvertOptions
-    claims: dict[str, Json]
+    claims: dict[str, TableRow]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,36 +60,35 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
     """Rebuild every stage; ``record`` is the bundle's.
 
     Raises:
-        InputError: the checkpoint's layers are not the bundle's.
+        InputError: the checkpoint's layers are not the bundle's. BundleError: an unusable record.
     """
     folded = fold_network(source)
-    units = {str(k): float(v) for k, v in dict(record.get("units", {})).items()}
+    made = check_record(BundleRecord, record, network.name)
+    units = made.units
     layers = float_layers(folded)
     _check_same_layers(network, [(x.name, tuple(x.shape)) for x in layers], units)
     nodes: list[FloatNode] = []
     for layer, built in zip(layers, network.layers, strict=True):
         nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
     quantised = replace(folded, nodes=tuple(nodes))
-    relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
-    table = record.get("table")
-    rows = [x for x in table if isinstance(x, dict)] if isinstance(table, list) else []
-    claims = {str(row.get("layer")): row for row in rows}
+    relations = {k: Relation(r.kind, r.bound, r.unit) for k, r in made.relations.items()}
+    claims = {row.layer: row for row in made.table}
     networks: dict[str, FloatNetwork | ChipNetwork] = {
         "folded": folded,
         "quantised": quantised,
         "chip": network,
     }
-    return Stages(sequence(source, networks, relations), units, _options(record), claims)
+    return Stages(sequence(source, networks, relations), units, _options(made), claims)
 
 
-def _options(record: Json) -> ConvertOptions:
+def _options(made: BundleRecord) -> ConvertOptions:
     """Return the options a bundle declares; one that declares none is judged by the defaults.
 
     Raises:
         InputError: they are none of a conversion's.
     """
     try:
-        return ConvertOptions.model_validate(record.get("options", {}))
+        return ConvertOptions.model_validate(made.options)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise InputError(
