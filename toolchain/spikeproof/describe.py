@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikeproof.document.values import dump
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.formats import FRONTENDS, ChipFrontend, find_frontend
 
@@ -189,7 +188,7 @@ def describe_bundle(bundle: Bundle, path: Path) -> Row:
     from spikeproof.convert.board import chip_fit_rows
 
     network = bundle.network
-    table = {row.layer: dump(row) for row in bundle.made.table}
+    table = {row.get("layer"): row for row in bundle.record.get("table", [])}
     return {
         "schema": 1,
         "kind": "bundle",

@@ -52,6 +52,12 @@ class BundleError(SpikeproofError):
     """A bundle or checkpoint file is damaged, altered, or of another schema version."""
 
 
+class ConversionError(SpikeproofError):
+    """A bundle that names a checkpoint as its source is not a network made from it (V2 fails)."""
+
+    exit_code = 1
+
+
 class MissingExtraError(SpikeproofError):
     """An optional dependency (torch, Lava) is needed and absent."""
 

@@ -60,6 +60,7 @@ def checkpoint(tmp_path: Path) -> Path:
         ({}, "it does not record what it was trained on"),
         ({"training_data_sha256": "0" * 64}, "(SHA-256 0000000000000000…) are no published set"),
         ({"training_data_sha256": hash_of("mnist")}, "it was trained on MNIST"),
+        ({"training_data_sha256": ["odd"], "history": 3}, "it does not record"),
         ({"recipe": {"data": {"dataset": "fashion-mnist"}}}, "it does not record"),  # a mere name
     ],
 )

@@ -65,7 +65,7 @@ def test_auto_takes_the_first_layer_to_the_host_where_that_flips_less(
     make_network: Any, images: Images
 ) -> None:
     done = convert_network(make_network(), images, ConvertOptions(profile="loihi"))
-    rates = done.table[0].coding_flip_rates
+    rates = done.table[0]["coding_flip_rates"]
     hosted = isinstance(done.chip.layers[0].synapse, HostCurrent)
     assert hosted == (rates["bias"] < rates["graded"])
 
@@ -98,7 +98,7 @@ def test_the_cost_counts_spikes_and_classes_of_both_conversions(
 ) -> None:
     network = make_network(2)
     fine = convert_network(network, images).chip
-    done = convert_network(network, images, ConvertOptions(weight_bits=3, input_coding="graded"))
+    done = convert_network(network, images, ConvertOptions(weight_bits=4, input_coding="graded"))
     labels = run_float(network, images).predictions
     cost = profile_cost("coarse", done.folded, fine, done.chip, images, labels)
     assert cost.samples == len(images) and cost.accuracy_trained == 1.0

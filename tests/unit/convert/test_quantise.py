@@ -175,4 +175,4 @@ def test_the_host_current_uses_its_sixteen_bits(
     synapse = done.chip.layers[0].synapse
     assert isinstance(synapse, HostCurrent)
     assert 16384 <= np.abs(synapse.synapse.weight).max() <= 32767
-    assert 3000 < done.table[0].host_bound <= 4095
+    assert 3000 < done.table[0]["host_bound"] <= 4095

@@ -139,7 +139,7 @@ def test_leaks_are_rounded_to_what_the_decay_register_holds(leak: float, dv: int
 
 
 def table(threshold: float, scale: float, gain: Any = (1.0, 2.0)) -> Any:
-    layer = dense(end=Lif("l1", 0.9, threshold, False, np.array(gain)))
+    layer = dense(((9.0, -9.0),), end=Lif("l1", 0.9, threshold, False, np.array(gain)))
     return layer, round_layer(layer, scale, 8)
 
 

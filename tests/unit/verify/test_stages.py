@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seeding import float_network, make
 
 from spikeproof.convert.conversion import Relation
-from spikeproof.errors import InputError
+from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.errors import ConversionError, InputError
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.layer_errors import layer_errors
 from spikeproof.verify.relations import check_stages, compare_exact
@@ -138,7 +140,7 @@ def test_foreign_checkpoint_is_refused(case: Any) -> None:
             nodes[7],
         ),
     )
-    with pytest.raises(InputError, match="the bundle has layers"):
+    with pytest.raises(ConversionError, match="the list of layers is"):
         rebuild_stages(case.bundle.network, shorter, case.bundle.record)
     with pytest.raises(InputError, match="no units for l1, l2, out"):
         rebuild_stages(case.bundle.network, case.source, {})
@@ -158,3 +160,23 @@ def test_local_error_is_not_the_accumulated_one(case: Any, with_layer: Any) -> N
     assert bad["l2"].local == good["l2"].local
     assert bad["l2"].accumulated.flip_rate > good["l2"].accumulated.flip_rate + 0.01
     assert good["l2"].local.sqnr_db > 20
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"timesteps": 3}, "the number of timesteps is 3 in the bundle, 4 in the checkpoint"),
+        ({"coding": "spikes"}, "the coding of the input is spikes in the bundle, pixels in"),
+        ({"input_shape": (1, 7, 7)}, r"the shape of the input is \(1, 7, 7\) in the bundle"),
+    ],
+)
+def test_a_bundle_with_another_frame_fails_and_says_at_which_stage(
+    change: dict[str, Any], told: str
+) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (64, 1, 6, 6)).astype(np.uint8)
+    made = make(float_network(), images, ConvertOptions(search=False))
+    other = replace(made.network, **change)
+    with pytest.raises(ConversionError, match=told) as caught:
+        rebuild_stages(other, made.source, made.record)
+    assert caught.value.exit_code == 1
+    assert "V2 fails at stage folded to integers" in str(caught.value)

@@ -55,14 +55,14 @@ def overflow_warnings(bundle: Bundle) -> list[str]:
 
     For a converted one that is excluded by proof (see :func:`load_safe_bundle`).
     """
-    if bundle.made.netx is None:
+    if bundle.record.get("netx") is None:
         return []
     return [overflow.sentence for overflow in possible_overflows(bundle.network)]
 
 
 def check_bundle_ranges(bundle: Bundle) -> None:
     """Certify ranges; a network read from elsewhere may wrap u and saturate v, as written."""
-    if bundle.made.netx is not None:
+    if bundle.record.get("netx") is not None:
         check_foreign_ranges(bundle.network)
     else:
         check_ranges(bundle.network)

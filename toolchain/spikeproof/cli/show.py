@@ -10,7 +10,6 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import warn
 from spikeproof.describe import describe_file
 from spikeproof.io.formats import FRONTENDS, ChipFrontend
-from spikeproof.io.record import ProfileCost
 from spikeproof.io.zoo import resolve_model
 from spikeproof.text import network_line
 
@@ -89,7 +88,7 @@ def _show_bundle(console: Console, path: Path, found: Row) -> None:
         ],
     )
     if record.get("profile_cost") is not None:
-        show_cost(console, ProfileCost.model_validate(record["profile_cost"]))
+        show_cost(console, record["profile_cost"])
     show_limits(console, found["chip_fit"])
     console.say(
         f"{sum(r['neurons'] for r in rows):,} neurons, {sum(r['weights'] for r in rows):,} weights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from spikeproof import __version__
 from spikeproof.convert.board import check_board_chip
@@ -14,13 +15,7 @@ from spikeproof.engines.self_test import make_bundle
 from spikeproof.io.bundle import STIMULUS_SAMPLES, Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.known import images_hash
-from spikeproof.io.record import (
-    BundleRecord,
-    CalibrationRecord,
-    DeclaredRelation,
-    Origin,
-    ProfileCost,
-)
+from spikeproof.io.record import ProfileCost
 
 
 def convert_to_bundle(
@@ -44,8 +39,8 @@ def convert_to_bundle(
     if board:
         check_board_chip(conversion.chip)
         cost = compare_with_default(conversion, data, options, counted)
-        record = record.model_copy(update={"profile_cost": cost})
-    return conversion, make_bundle(conversion.chip, record.document, data.x[:STIMULUS_SAMPLES])
+        record["profile_cost"] = cost.model_dump(mode="json")
+    return conversion, make_bundle(conversion.chip, record, data.x[:STIMULUS_SAMPLES])
 
 
 def _of_two(progress: Progress) -> Progress:
@@ -61,24 +56,26 @@ def _of_two(progress: Progress) -> Progress:
 
 def conversion_record(
     conversion: Conversion, checkpoint_hash: str, calibration: Images, options: ConvertOptions
-) -> BundleRecord:
-    """Return what a bundle says about its origin; it depends on nothing else.
+) -> dict[str, Any]:
+    """Return what a bundle says about its origin; plain JSON that depends on nothing else.
 
     The name of the images' file is left out: equal images give equal bytes.
     """
     used = calibration.x[: options.calibration_samples]
     data = calibration.record.used(len(used)).model_copy(update={"file": None})
-    return BundleRecord(
-        checkpoint=Origin(name=conversion.source.name, hash=checkpoint_hash),
-        calibration=CalibrationRecord(
-            hash=images_hash(used.shape, [used]), samples=len(used), data=data
-        ),
-        options=options.model_dump(mode="json"),
-        units=conversion.units,
-        relations={k: DeclaredRelation(**asdict(r)) for k, r in conversion.relations.items()},
-        table=conversion.table,
-        spikeproof=__version__,
-    )
+    return {
+        "checkpoint": {"name": conversion.source.name, "hash": checkpoint_hash},
+        "calibration": {
+            "hash": images_hash(used.shape, [used]),
+            "samples": len(used),
+            "data": data.model_dump(mode="json"),
+        },
+        "options": options.model_dump(mode="json"),
+        "units": conversion.units,
+        "relations": {name: asdict(r) for name, r in conversion.relations.items()},
+        "table": conversion.table,
+        "spikeproof": __version__,
+    }
 
 
 def compare_with_default(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 
@@ -140,9 +139,9 @@ class Conversion(StageSequence):
 
     units: per layer, chip v-units per unit of float membrane (after division by the gain for
     DLIF: v_chip[t] ~ units * v_float[t] / gain[t]; readout: v_chip[T-1] ~ units * T * logit).
-    table: one row per layer for inspect and report (scale, bits, clipped share,
+    table: one JSON row per layer for inspect and report (scale, bits, clipped share,
     threshold, decay, ranges, headroom).
     """
 
     units: dict[str, float]
-    table: list[TableRow]
+    table: list[dict[str, Any]]

@@ -17,6 +17,7 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.data import as_labels, as_uint8
 from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
@@ -108,7 +109,7 @@ def shipped_test_images(bundle: Bundle) -> Images:
     Raises:
         InputError: it was not, as far as its record tells.
     """
-    record = bundle.made
+    record = check_record(BundleRecord, bundle.record, bundle.network.name)
     data = None if record.calibration is None else record.calibration.data
     if data is None or data.name != SHIPPED:
         raise InputError(

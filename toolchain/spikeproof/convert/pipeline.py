@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from spikeproof.convert.score import Inputs, run_layer
 from spikeproof.convert.search import Chosen, Setting, choose
 from spikeproof.convert.table import rounding_bound, table_row
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
-from spikeproof.io.record import TableRow
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import LARGEST, SMALLEST
 from spikeproof.ir.chip import ChipNetwork
@@ -81,7 +80,7 @@ class Quantised:
     chip: ChipNetwork
     floats: FloatNetwork
     units: dict[str, float]
-    table: list[TableRow]
+    table: list[dict[str, Any]]
     rounding: float
 
 
@@ -158,7 +157,7 @@ def quantise_network(
     highest = np.full(folded.input_shape, PIXEL_MAX, np.int64)
     nodes: list[FloatNode] = []
     chosen: list[Chosen] = []
-    table: list[TableRow] = []
+    table: list[dict[str, Any]] = []
     bound = 0.0
     for i, layer in enumerate(layers):
         best, rates = _choose_coding(layer, inputs, highest, options)

@@ -7,7 +7,6 @@ what every layer must answer to it, so that any machine can check itself (``--se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +46,6 @@ class Bundle:
     stimulus: NDArray[np.uint8]
     expected: dict[str, NDArray[Any]]
     content_hash: str = ""
-
-    @cached_property
-    def made(self) -> BundleRecord:
-        """How it was made: the record, typed.
-
-        Raises:
-            BundleError: it cannot be used (of a bundle from a file that is known already).
-        """
-        return check_record(BundleRecord, self.record, self.network.name)
 
     def __repr__(self) -> str:
         """Say in one line what it is, not every weight of it."""

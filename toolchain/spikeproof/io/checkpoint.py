@@ -6,7 +6,6 @@ Reading one needs no torch: the training side writes the float dialect itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,6 @@ class Checkpoint:
         """Say in one line what it is, not every weight of it."""
         network = self.network
         return f"<Checkpoint {network_line(network.name, network.input_shape, network.timesteps)}>"
-
-    @cached_property
-    def made(self) -> TrainingRecord:
-        """How it was trained: the record, typed.
-
-        Raises:
-            BundleError: it cannot be used (of a checkpoint from a file that is known already).
-        """
-        return check_record(TrainingRecord, self.training, self.network.name)
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:

@@ -8,20 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from spikeproof.document.values import Json, dump
 from spikeproof.errors import BundleError, list_problems
 from spikeproof.io.known import DataRecord
-from spikeproof.text import clean_text
 
 Text = Annotated[str, Field(max_length=4096)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -29,11 +19,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]  # sums of floats may exceed 1 by a hair
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
-Number = int | Finite | None
-"""A whole number stays one: a document read and written again is the same."""
-Shown = Annotated[str, AfterValidator(clean_text), Field(max_length=4096)]
-"""Text of a file, made safe for a page or a terminal."""
 Cell = Text | Finite | bool | None | list[Finite | Text]
+Json = dict[str, Any]
 _SHOWN = 8
 
 
@@ -67,38 +54,18 @@ class DeclaredRelation(BaseModel):
 
 
 class TableRow(_Record):
-    """What conversion did to one layer, as shown by inspect and report.
-
-    Written by ``convert`` and, with columns named as in the file, for a ``.net``; columns of other
-    versions pass through.
-    """
+    """What conversion did to one layer, as shown by inspect and report; more columns may follow."""
 
     __pydantic_extra__: dict[str, Cell | dict[Text, Cell]] = Field(init=False)
 
-    layer: Shown = ""
-    kind: Shown = ""
-    neuron: Shown = ""
-    inputs: Whole | None = None
+    layer: Text | None = None
+    kind: Text | None = None
+    neuron: Text | None = None
     neurons: Whole | None = None
-    synapses: Whole | None = None
-    weight_bits: Whole | None = None
-    scale: Number = None
-    clipped_share: Number = None
-    threshold: int | list[int] | None = None
-    """The integer, or one per step for a table over time; None for a readout."""
-    dv: int | list[int] | None = None
-    """As the threshold; 4096 - leak."""
-    bias_exponent: int | None = None
-    flip_rate_calibration: Number = None
-    """Share of spikes, or of a readout of images whose largest output changes."""
-    coding: Shown | None = None
-    coding_flip_rates: dict[Text, Finite] | None = None
-    """Of each input coding tried."""
-    sum_bound: Number = None
-    host_bound: Number = None
-    v_low: Number = None
-    v_high: Number = None
-    headroom_bits: Number = None
+    scale: Finite | None = None
+    v_low: Finite | None = None
+    v_high: Finite | None = None
+    headroom_bits: Finite | None = None
 
 
 class LayerCost(BaseModel):
@@ -147,12 +114,8 @@ class CalibrationRecord(_Record):
     """The images a bundle was calibrated with: the first ``samples`` of a file."""
 
     hash: Text | None = None
-    samples: Whole | None = None
+    samples: Whole = 0
     data: DataRecord | None = None
-
-    @field_serializer("data")
-    def _whole(self, data: DataRecord | None) -> Json | None:
-        return None if data is None else data.model_dump(mode="json")
 
 
 class BundleRecord(_Record):
@@ -169,8 +132,6 @@ class BundleRecord(_Record):
     table: list[TableRow] = []
     options: dict[Text, Any] = {}
     spikeproof: Text | None = None
-    stimulus: Text | None = None
-    """Where the images of the self-test of a ``.net`` file come from."""
     calibration: CalibrationRecord | None = None
     profile_cost: ProfileCost | None = None
 
@@ -179,11 +140,6 @@ class BundleRecord(_Record):
         if self.checkpoint is not None and self.netx is not None:
             raise ValueError("names a checkpoint and a .net file; a bundle comes from one of them")
         return self
-
-    @property
-    def document(self) -> Json:
-        """Return plain JSON: what was given, and nothing else."""
-        return dump(self)
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:

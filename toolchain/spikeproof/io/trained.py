@@ -27,12 +27,14 @@ NOTHING = Trained()
 
 
 def trained_on(checkpoint: Checkpoint) -> Trained:
-    """Return what the record says about the training data."""
-    made = checkpoint.made
-    rows = [row for row in made.history or [] if row.epoch == made.selected_epoch]
-    accuracy = rows[0].clean if rows else None
+    """Return what the record says about the training data; what is malformed counts as absent."""
+    record = checkpoint.training
+    digest, history = record.get("training_data_sha256"), record.get("history")
+    rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
+    chosen = [row.get("clean") for row in rows if row.get("epoch") == record.get("selected_epoch")]
+    accuracy = chosen[0] if chosen and isinstance(chosen[0], int | float) else None
     return Trained(
-        training_set(made.training_data_sha256),
-        made.training_data_sha256,
+        training_set(digest),
+        digest if isinstance(digest, str) else None,
         float(accuracy) if accuracy is not None and 0 <= accuracy <= 1 else None,
     )

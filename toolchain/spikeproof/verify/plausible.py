@@ -2,8 +2,9 @@
 
 Two networks that guess agree perfectly, and equality of their accuracies shows nothing. So V7 is
 inconclusive where the trained network is not better than chance on the clean images, or far from
-what its own checkpoint recorded on the same set. Where nothing is recorded, an accuracy little
-above chance may be honest: that is a warning and no verdict.
+what its own checkpoint recorded: a few points on the same set, half of the way to chance on data
+we do not recognise. Where nothing is recorded, an accuracy little above chance may be honest: that
+is a warning and no verdict.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.document.values import Figure, Number, Record, Text
+from spikeproof.document.values import Figure, Json, Number, Record, Text
 from spikeproof.io.known import DataRecord
-from spikeproof.io.record import BundleRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import Reason
 from spikeproof.text import ACCURACY_DECIMALS, accuracy_text
@@ -27,6 +27,9 @@ from spikeproof.verify.verdict import Verdict
 
 SLACK = 0.05
 """Accuracy on other images of a set may honestly be this much (a share) below the held-out one."""
+UNKNOWN = 0.5
+"""On data we do not recognise an accuracy is believed from this share of the way between chance and
+what was recorded. Below, images, labels or their order are more likely wrong than the network."""
 FLOOR = 0.25
 """Without a record: warn below this share of the way from chance to certainty (32.5 % of ten)."""
 FEW = 16
@@ -97,20 +100,20 @@ def plausibility(
     total = len(labels)
     supply = supply or Supply(total, total, {"accuracy": total})
     chance = chance_level(labels, expected.classes)
-    recorded = expected.recorded
+    told = expected.trained.accuracy
     reasons, warning = [], ""
     if above_chance(right, total, chance, alpha) is not Verdict.PASS:
         reasons.append(_at_chance(right, total, chance, expected, alpha, supply))
     floor = _floor(chance, expected)
     _, highest = st.wilson_interval(right, total, 1 - alpha)
-    if recorded is not None and highest < floor:
-        reasons.append(_too_low(right, total, floor, recorded, expected))
-    elif recorded is None and not reasons and right / total < floor:
+    if told is not None and highest < floor:
+        reasons.append(_too_low(right, total, floor, told, expected))
+    elif told is None and not reasons and right / total < floor:
         warning = _low_warning(right, total, floor, chance, expected)
     figures = Plausibility(
         accuracy=right / total,
         chance=chance,
-        recorded=recorded,
+        recorded=expected.recorded,
         floor=floor,
         warning=warning,
         believable=not reasons,
@@ -122,9 +125,10 @@ def _floor(chance: float, expected: Expectation) -> float:
     """Return the least believable accuracy, or without a record what to warn below."""
     if expected.recorded is not None:
         return max(0.0, expected.recorded - SLACK)
-    some = chance + FLOOR * (1 - chance)
-    told = expected.trained.accuracy  # on data that are, or may be, of another kind
-    return some if told is None else min(some, max(0.0, told - SLACK))
+    told = expected.trained.accuracy
+    if told is None:
+        return chance + FLOOR * (1 - chance)
+    return min(chance, told) + UNKNOWN * max(0.0, told - chance)
 
 
 def _at_chance(
@@ -163,26 +167,20 @@ def _guess(chance: float, total: int, classes: int) -> str:
 
 
 def _low_warning(right: int, total: int, floor: float, chance: float, expected: Expectation) -> str:
-    told = expected.trained.accuracy
-    rule = "a quarter of the way from there to 100 %"
-    if told is not None and told - SLACK <= floor:
-        rule = (
-            f"{100 * SLACK:g} points below the {accuracy_text(told)} recorded when it was trained"
-        )
     return (
         f"accuracy is {accuracy_text(right / total)} on {total:,} images, little above "
-        f"{_guess(chance, total, expected.classes)} ({accuracy_text(chance)}); nothing is "
-        f"recorded for these data, so this changes no verdict, but below {accuracy_text(floor)} "
-        f"({rule}) check that images, labels and their order are those the network was trained on"
+        f"{_guess(chance, total, expected.classes)} ({accuracy_text(chance)}); nothing is recorded "
+        f"from training, so this changes no verdict, but below {accuracy_text(floor)} (a quarter "
+        "of the way from there to 100 %) check that images, labels and their order are those the "
+        "network was trained on"
     )
 
 
-def _too_low(
-    right: int, total: int, floor: float, recorded: float, expected: Expectation
-) -> Reason:
-    against = (
-        f"when trained it was {accuracy_text(recorded)} on held-out images; {100 * SLACK:g} points "
-        "less are still believed"
+def _too_low(right: int, total: int, floor: float, told: float, expected: Expectation) -> Reason:
+    against = f"when trained it was {accuracy_text(told)} on held-out images; " + (
+        f"{100 * SLACK:g} points less are still believed"
+        if expected.recorded is not None
+        else "these images are none we recognise, so half as far above guessing is still believed"
     )
     return Reason(
         verdict="inconclusive",
@@ -224,10 +222,11 @@ def calibration_warnings(x: NDArray[np.uint8]) -> list[str]:
     return []
 
 
-def recorded_calibration_warnings(made: BundleRecord) -> list[str]:
+def recorded_calibration_warnings(record: Json) -> list[str]:
     """Warn about a bundle that was calibrated on very few images, by its record."""
-    count = None if made.calibration is None else made.calibration.samples
-    if count is None or count >= FEW:
+    calibration = record.get("calibration")
+    count = calibration.get("samples") if isinstance(calibration, dict) else None
+    if not isinstance(count, int) or count >= FEW:
         return []
     images = "one image" if count == 1 else f"{count} images"
     return [f"the bundle was calibrated on {images}: its scales may not fit others"]

@@ -21,7 +21,6 @@ from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.files import canonical_json, sha256, write_atomic
 from spikeproof.io.known import DataRecord, describe, images_hash
-from spikeproof.io.record import CalibrationRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
@@ -203,15 +202,16 @@ def input_warnings(
 
     ``fitted`` tells whether the images the bundle was calibrated with are known.
     """
-    found = [*recorded_calibration_warnings(bundle.made), *data_warnings(data, trained)]
-    if not fitted and bundle.made.options.get("compensate", True):
+    found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+    options = bundle.record.get("options")
+    if not fitted and (not isinstance(options, dict) or options.get("compensate", True)):
         found.append(
             "the images the bundle was calibrated with are not known (they are not the shipped "
             "ones): compensated weights cannot be checked one by one without verify --calibration"
         )
-    calibration = bundle.made.calibration
-    used = None if calibration is None else calibration.data
-    if used is not None and data.sha256 is not None and used.sha256 == data.sha256:
+    calibration = bundle.record.get("calibration")
+    used = calibration.get("data") if isinstance(calibration, dict) else None
+    if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
         found.append("these are the images the bundle was calibrated on")
     return found
 
@@ -238,8 +238,7 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
             hint="Convert the checkpoint again.",
         )
     check_origin(bundle)
-    origin = bundle.made.checkpoint
-    recorded = "none" if origin is None else origin.hash
+    recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
     if recorded != source_hash:
         raise InputError(
             f"the bundle was made from checkpoint {recorded}, this one is {source_hash}",
@@ -251,9 +250,9 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
 
 def is_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> bool:
     """Tell whether a bundle was calibrated with the first of these images."""
-    recorded = bundle.made.calibration or CalibrationRecord()
-    used = images[: recorded.samples or 0]
-    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.hash
+    recorded = bundle.record.get("calibration") or {}
+    used = images[: int(recorded.get("samples", 0))]
+    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.get("hash")
 
 
 def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -262,16 +261,15 @@ def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.u
     Raises:
         InputError: these are others.
     """
-    recorded = bundle.made.calibration or CalibrationRecord()
-    count = recorded.samples or 0
+    recorded = bundle.record.get("calibration") or {}
     if not is_calibration(bundle, images):
         raise InputError(
             f"the {len(images):,} images given do not start with the "
-            f"{count:,} the bundle was calibrated with",
+            f"{recorded.get('samples', 0):,} the bundle was calibrated with",
             where="--calibration",
             hint="Give the file that was given to convert --calibration, unchanged.",
         )
-    return images[:count]
+    return images[: int(recorded["samples"])]
 
 
 def check_origin(bundle: Bundle) -> None:
@@ -280,7 +278,7 @@ def check_origin(bundle: Bundle) -> None:
     Raises:
         InputError: it was read from a lava-dl ``.net`` file.
     """
-    if bundle.made.netx is not None:
+    if "netx" in bundle.record:
         raise InputError(
             "the bundle was read from a lava-dl .net file; no checkpoint of ours belongs to it",
             where=bundle.network.name,
@@ -366,7 +364,7 @@ def _network(subject: Subject, audit: Audit) -> Network:
         name=network.name,
         input_shape=list(network.input_shape),
         timesteps=network.timesteps,
-        layers=subject.bundle.made.table,
+        layers=list(subject.bundle.record.get("table", [])),
         chip_fit=list(subject.chip_fit),
         operations=audit.operations,
         operations_samples=audit.samples,

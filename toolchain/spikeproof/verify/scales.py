@@ -4,17 +4,21 @@ A scale S gives units of weight times spike per unit of float membrane. Every S 
 spikes up to rounding, so a wrong one is not a wrong number; but a far too small one wastes the
 bits of the weights, a far too large one cuts them off, and a bundle could excuse anything by it.
 The conversion searches around ``max-abs``, at which the largest weight is the largest that fits;
-it goes lower only where the ranges of sums and states, which all grow with S, leave no choice.
+it goes lower only where the ranges of sums and states leave no choice, and then starts from the
+largest S that fits. That is sought here once more: the layer is rounded to nearest and bounded
+(:mod:`spikeproof.verify.interval`) at one scale after the other, each half of the last.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
-from spikeproof.verify.interval import SUM_TOP, Bounds, extreme_sums
+from spikeproof.verify.interval import Ints, bound_layer, extreme_sums
 from spikeproof.verify.requantise import Exact, Findings, bias_exponent, weight_grid
 
 _LOWEST, _HIGHEST, _STEPS, _BESIDE = 0.35, 2.5, 16, 0.6
@@ -29,30 +33,33 @@ _WASTED, _CUT, _COARSE_HOST = 0.25, 0.05, 1 / 64
 """A forced scale is doubted below this share of the least that is searched, above this share of
 weights cut off, and below this share of a host current's mantissa."""
 
-_FITTED = 1.05
-"""The search for the largest scale that fits stops 1 % below it."""
+_MARGIN = 0.98
+"""A scale is only taken for one that surely fits if nothing reaches the last 2 % of its limit."""
 
 
 def judge_scale(
     layer: Exact,
     built: chip.ChipLayer,
     scale: float,
-    bounds: Bounds,
+    highest: Ints,
     options: ConvertOptions,
     found: Findings,
 ) -> None:
-    """Compare a scale with the range the conversion may choose it from."""
+    """Compare a scale with the range the conversion may choose it from.
+
+    ``highest`` is the largest payload that can reach the layer from each input.
+    """
     step = _mantissa_step(layer)
+    _require_weights(layer, built, found)
     forced = (options.scale or {}).get(layer.end.name)
     if forced is not None:
         low, high = forced - step / 2, max(forced + step / 2, step)
-        _require_weights(layer, built, found)
-        _doubt_forced(layer, built, forced, bounds, options, found)
+        _doubt_forced(layer, built, forced, highest, options, found)
     elif isinstance(built.synapse, chip.HostCurrent):
         high = _filling(layer, built.neuron.bias_exponent)
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
     else:
-        low, high = _searched(layer, built, scale, bounds, options)
+        low, high = _searched(layer, built, scale, highest, options)
         # The scale is put on a mantissa before it is refined, and again after it.
         refined = _REFINED if options.search else 1.0
         low = (low - step / 2) / refined - step / 2
@@ -62,23 +69,22 @@ def judge_scale(
 
 
 def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
-    """Fail a layer of zeros where the checkpoint has weights; ranges may force a searched one."""
-    if layer.weight.any() and not _weights(built).any():
+    """Fail a layer of zeros where the checkpoint has weights: no scale excuses that."""
+    if layer.weight.any() and not _plain(built).weight.any():
         count = int(np.count_nonzero(layer.weight))
         found.compare("number of weights that are not zero", 0, 1, count, expected=count)
 
 
-def _weights(built: chip.ChipLayer) -> chip.Ints:
+def _plain(built: chip.ChipLayer) -> chip.Synapse:
     synapse = built.synapse
-    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
-    return inner.weight
+    return synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
 
 
 def _doubt_forced(
     layer: Exact,
     built: chip.ChipLayer,
     forced: float,
-    bounds: Bounds,
+    highest: Ints,
     options: ConvertOptions,
     found: Findings,
 ) -> None:
@@ -90,7 +96,7 @@ def _doubt_forced(
                 f"the forced scale {forced:g} lets the currents fill {share:.2g} of their mantissa"
             )
         return
-    least, _ = _searched(layer, built, forced, bounds, options)
+    least, _ = _searched(layer, built, forced, highest, options)
     if forced < _WASTED * least:
         found.doubts.append(
             f"the forced scale {forced:g} wastes the bits of the weights: none below {least:.3g} "
@@ -111,35 +117,53 @@ def _mantissa_step(layer: Exact) -> float:
 
 
 def _searched(
-    layer: Exact, built: chip.ChipLayer, scale: float, bounds: Bounds, options: ConvertOptions
+    layer: Exact, built: chip.ChipLayer, scale: float, highest: Ints, options: ConvertOptions
 ) -> tuple[float, float]:
+    """Return the least and the largest scale that the search tries, before it refines one."""
     _, _, low, high = weight_grid(layer.weight, options.weight_bits)
     largest = float(np.abs(layer.weight).max(initial=0.0))
     if largest == 0:  # only a bias: the threshold is the yardstick
         largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
     full = max(high, -low) / largest
     least, most = (_LOWEST, _HIGHEST) if options.search else (1.0, 1.0)
-    fits = scale * _room(layer, built, bounds, options) / _FITTED
-    return min(least * full, least * fits), most * full
+    if scale >= least * full:  # then it does not matter what fits
+        return least * full, most * full
+    fitting = _HIGHEST * full
+    while fitting > scale and not _fits(layer, built, fitting, highest, options):
+        fitting /= 2
+    return least * min(full, fitting), most * full
 
 
-def _room(layer: Exact, built: chip.ChipLayer, bounds: Bounds, options: ConvertOptions) -> float:
-    """Return by what factor the layer could surely grow before a number no longer fits."""
-    factors = [2.0**bounds.headroom]
-    neuron = built.neuron
-    largest = float(np.abs(neuron.bias).max(initial=0)) * 2.0**neuron.bias_exponent
-    if largest:
-        only = bias_exponent(options)
-        factors.append(4095 * 2.0 ** (7 if only is None else only) / largest)
-    if isinstance(neuron, chip.LifNeuron) and neuron.threshold:
-        factors.append(131_071 / neuron.threshold)
-    if isinstance(neuron, chip.TableLifNeuron):
-        factors.append(8_388_607 / max(1.0, float(neuron.threshold.max())))
-    # Sums of rounded weights do not grow with the scale: here and there, by half a step each.
-    step = weight_grid(layer.weight, options.weight_bits)[1]
-    payload = 255 if layer.pixels else 1
-    off = step / 2 * layer.weight[0].size * payload * layer.timesteps / SUM_TOP
-    return max(0.0, float((1 - off) / (1 / min(factors) + off)))
+def _fits(
+    layer: Exact, built: chip.ChipLayer, scale: float, highest: Ints, options: ConvertOptions
+) -> bool:
+    """Tell whether a layer rounded to nearest at a scale surely stays inside the chip's ranges."""
+    _, step, low, high = weight_grid(layer.weight, options.weight_bits)
+    weight = np.clip(step * np.rint(layer.weight * scale / step), low, high).astype(np.int64)
+    bias = 64 * layer.bias * scale
+    worst = float(np.abs(bias).max(initial=0.0)) + 1
+    only = bias_exponent(options)
+    exponent = 0 if only is None else only
+    while only is None and exponent < 7 and worst > _MARGIN * 4095 * 2.0**exponent:
+        exponent += 1
+    if worst > _MARGIN * 4095 * 2.0**exponent:
+        return False
+    mantissa = np.rint(bias / 2.0**exponent).astype(np.int64)
+    neuron = replace(built.neuron, bias=mantissa, bias_exponent=exponent)
+    end = layer.end
+    if isinstance(end, Lif) and isinstance(neuron, chip.LifNeuron):
+        threshold = scale * end.threshold
+        if threshold > _MARGIN * 131_071:
+            return False
+        neuron = replace(neuron, threshold=round(threshold))
+    elif isinstance(end, Lif) and isinstance(neuron, chip.TableLifNeuron):
+        table = np.floor(64 * scale * end.threshold / np.asarray(end.gain))
+        if table.max() > _MARGIN * 8_388_607:
+            return False
+        neuron = replace(neuron, threshold=table.astype(np.int64))
+    rounded = replace(built, synapse=replace(_plain(built), weight=weight), neuron=neuron)
+    figures = bound_layer(rounded, highest, layer.timesteps).figures.values()
+    return all(reached <= _MARGIN * limit for reached, limit in figures)
 
 
 def _filling(layer: Exact, exponent: int) -> float:

@@ -15,12 +15,11 @@ from pydantic import ValidationError
 
 from spikeproof.convert.conversion import Relation, StageSequence, sequence
 from spikeproof.convert.pipeline import ConvertOptions, float_layers, fold_network
-from spikeproof.convert.quantise import V_UNITS, Candidate, dequantise
+from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, dequantise
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.trace import LayerTrace, RunResult
-from spikeproof.errors import InputError, list_problems
-from spikeproof.io.record import BundleRecord, TableRow, check_record
+from spikeproof.errors import ConversionError, InputError, list_problems
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
 from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
@@ -39,7 +38,7 @@ class Stages(StageSequence):
 
     units: dict[str, float]
     options: ConvertOptions
-    claims: dict[str, TableRow]
+    claims: dict[str, Json]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,35 +59,38 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
     """Rebuild every stage; ``record`` is the bundle's.
 
     Raises:
-        InputError: the checkpoint's layers are not the bundle's. BundleError: an unusable record.
+        ConversionError: the bundle's steps, input or layers are not the checkpoint's.
+        InputError: the record lacks a scale or holds options that are none.
     """
     folded = fold_network(source)
-    made = check_record(BundleRecord, record, network.name)
-    units = made.units
+    units = {str(k): float(v) for k, v in dict(record.get("units", {})).items()}
     layers = float_layers(folded)
-    _check_same_layers(network, [(x.name, tuple(x.shape)) for x in layers], units)
+    _check_frame(network, source, layers)
+    _check_units([layer.name for layer in network.layers], units, network.name)
     nodes: list[FloatNode] = []
     for layer, built in zip(layers, network.layers, strict=True):
         nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
     quantised = replace(folded, nodes=tuple(nodes))
-    relations = {k: Relation(r.kind, r.bound, r.unit) for k, r in made.relations.items()}
-    claims = {row.layer: row for row in made.table}
+    relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
+    table = record.get("table")
+    rows = [x for x in table if isinstance(x, dict)] if isinstance(table, list) else []
+    claims = {str(row.get("layer")): row for row in rows}
     networks: dict[str, FloatNetwork | ChipNetwork] = {
         "folded": folded,
         "quantised": quantised,
         "chip": network,
     }
-    return Stages(sequence(source, networks, relations), units, _options(made), claims)
+    return Stages(sequence(source, networks, relations), units, _options(record), claims)
 
 
-def _options(made: BundleRecord) -> ConvertOptions:
+def _options(record: Json) -> ConvertOptions:
     """Return the options a bundle declares; one that declares none is judged by the defaults.
 
     Raises:
         InputError: they are none of a conversion's.
     """
     try:
-        return ConvertOptions.model_validate(made.options)
+        return ConvertOptions.model_validate(record.get("options", {}))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise InputError(
@@ -98,27 +100,54 @@ def _options(made: BundleRecord) -> ConvertOptions:
         ) from error
 
 
-def _check_same_layers(
-    network: ChipNetwork, expected: list[tuple[str, tuple[int, ...]]], units: dict[str, float]
-) -> None:
-    found = [(layer.name, tuple(layer.shape)) for layer in network.layers]
-    problems = []
-    if found != expected:
-        problems.append(f"the bundle has layers {found}, the checkpoint {expected}")
-    missing = [name for name, _ in found if name not in units]
-    if missing:
-        problems.append(f"the bundle's record has no units for {', '.join(missing)}")
+def _check_frame(network: ChipNetwork, source: FloatNetwork, layers: list[FloatLayer]) -> None:
+    """Compare what holds for the whole network; with another frame no number can be compared.
+
+    Raises:
+        ConversionError: steps, input or layers are not the checkpoint's.
+    """
+    found = (
+        network.timesteps,
+        tuple(network.input_shape),
+        network.coding,
+        [(layer.name, tuple(layer.shape)) for layer in network.layers],
+    )
+    wanted = (
+        source.timesteps,
+        tuple(source.input_shape),
+        "pixels",
+        [(layer.name, tuple(layer.shape)) for layer in layers],
+    )
+    what = ("number of timesteps", "shape of the input", "coding of the input", "list of layers")
+    problems = [
+        f"the {name} is {held} in the bundle, {right} in the checkpoint"
+        for name, held, right in zip(what, found, wanted, strict=True)
+        if held != right
+    ]
+    if problems:
+        raise ConversionError(
+            f"V2 fails at stage folded to integers: {list_problems(problems)}",
+            where=network.name,
+            hint="The bundle says it was made from this checkpoint, but it was altered or wrongly "
+            "converted. Convert the checkpoint again.",
+        )
+
+
+def _check_units(names: list[str], units: dict[str, float], where: str) -> None:
+    """Check that the record has a usable scale for every layer.
+
+    Raises:
+        InputError: it has not; all problems are named.
+    """
+    missing = [name for name in names if name not in units]
+    problems = [f"the bundle's record has no units for {', '.join(missing)}"] if missing else []
     problems += [
         f"the scale of {name} is {units[name]:g} v-units per unit, must be positive and finite"
-        for name, _ in found
+        for name in names
         if name in units and not 0 < units[name] < np.inf
     ]
     if problems:
-        raise InputError(
-            list_problems(problems),
-            where=network.name,
-            hint="Verify against the checkpoint this bundle was converted from.",
-        )
+        raise InputError(list_problems(problems), where=where, hint="Convert the checkpoint again.")
 
 
 def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:

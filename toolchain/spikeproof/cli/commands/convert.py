@@ -23,7 +23,6 @@ from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.formats import ChipFrontend, find_frontend, load_trained
 from spikeproof.io.options import merged_options
-from spikeproof.io.record import TableRow
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration
 
@@ -114,9 +113,9 @@ def run(
         _, bundle = convert_to_bundle(source, images, options, progress)
         written = write_bundle(target, bundle)
     _check_written(target, written)
-    show_table(console, bundle.made.table)
-    if bundle.made.profile_cost is not None:
-        show_cost(console, bundle.made.profile_cost)
+    show_table(console, bundle.record["table"])
+    if "profile_cost" in bundle.record:
+        show_cost(console, bundle.record["profile_cost"])
     _show_result(console, target, written, warnings)
     return 0
 
@@ -149,11 +148,11 @@ def _write_chip(
 ) -> int:
     """Write chip integers as they are: nothing is chosen, so nothing is converted but the form."""
     overflows = count_overflows(bundle.network, bundle.stimulus)
-    show_table(console, bundle.made.table, columns)
+    show_table(console, bundle.record["table"], columns)
     warnings = warn(console, [overflow.sentence for overflow in overflows])
     if dry_run:
         console.say("plan only: every layer can be mapped; nothing was written")
-        plan = {"netx": str(path), "bundle": str(target), **bundle.made.options}
+        plan = {"netx": str(path), "bundle": str(target), **bundle.record["options"]}
         console.document({"schema": 1, "plan": plan, "warnings": warnings})
         return 0
     written = write_bundle(target, bundle)
@@ -171,7 +170,7 @@ def _refuse_options(names: list[str], what: str) -> None:
 def _show_result(
     console: Console, target: Path, written: Bundle, warnings: list[str] | None = None
 ) -> None:
-    limits, record = chip_fit_rows(written.network), written.record
+    limits = chip_fit_rows(written.network)
     show_limits(console, limits)
     console.say(f"bundle: {target}")
     console.document(
@@ -179,22 +178,22 @@ def _show_result(
             "schema": 1,
             "bundle": str(target),
             "content_hash": written.content_hash,
-            "layers": record["table"],
-            "profile_cost": record.get("profile_cost"),
+            "layers": written.record["table"],
+            "profile_cost": written.record.get("profile_cost"),
             "chip_fit": limits,
-            "options": record["options"],
+            "options": written.record["options"],
             "warnings": warnings or [],
-            "calibration": record.get("calibration", {}).get("data"),
+            "calibration": written.record.get("calibration", {}).get("data"),
         }
     )
 
 
-def show_table(console: Console, rows: list[TableRow], columns: tuple[str, ...] = COLUMNS) -> None:
+def show_table(
+    console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS
+) -> None:
     """Print the conversion table."""
     names = [_UNITS.get(name, (name.replace("_", " "), 1.0))[0] for name in columns]
-    console.table(
-        names, [[_in_unit(name, getattr(row, name, None)) for name in columns] for row in rows]
-    )
+    console.table(names, [[_in_unit(name, row.get(name)) for name in columns] for row in rows])
 
 
 def _in_unit(column: str, value: Any) -> Any:

@@ -165,7 +165,7 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     data = whole.describe().used(options.limit)
     show_data(console, data)
     warnings = [
-        *recorded_calibration_warnings(bundle.made),
+        *recorded_calibration_warnings(bundle.record),
         *data_warnings(data),
     ]
     samples = whole.first(options.limit)

@@ -62,26 +62,24 @@ def netx_bundle(path: Path, options: NetxOptions, data: Path | None) -> Bundle:
     """
     from spikeproof.engines.memory import check_analysis
     from spikeproof.engines.self_test import make_bundle
-    from spikeproof.io.record import BundleRecord, NetxOrigin, TableRow
 
     network = options.load(path)
     check_analysis(network, STIMULUS_SAMPLES)
     check_foreign_ranges(network)
     stimulus = _random_input(network) if data is None else _first_samples(network, data)
-    told = {
-        "timesteps": network.timesteps,
-        "pixel_range": None if options.pixel_range is None else list(options.pixel_range),
-        "skip_input": options.skip_input,
-        "input_shape": None if options.input_shape is None else list(options.input_shape),
+    record = {
+        "netx": {"name": path.name, "hash": sha256(read_bytes(path)), "format": FORMAT},
+        "options": {
+            "timesteps": network.timesteps,
+            "pixel_range": None if options.pixel_range is None else list(options.pixel_range),
+            "skip_input": options.skip_input,
+            "input_shape": None if options.input_shape is None else list(options.input_shape),
+        },
+        "stimulus": "random, seed 0" if data is None else "given",
+        "table": netx_table(network),
+        "spikeproof": __version__,
     }
-    record = BundleRecord(
-        netx=NetxOrigin(name=path.name, hash=sha256(read_bytes(path)), format=FORMAT),
-        options=told,
-        table=[TableRow(**row) for row in netx_table(network)],
-        spikeproof=__version__,
-        stimulus="random, seed 0" if data is None else "given",
-    )
-    return make_bundle(network, record.document, stimulus)
+    return make_bundle(network, record, stimulus)
 
 
 def _random_input(network: ChipNetwork) -> NDArray[np.uint8]:

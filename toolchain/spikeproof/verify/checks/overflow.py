@@ -17,7 +17,6 @@ from spikeproof.certify.ranges import LayerRange, certify_ranges
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Json, Number, Record, Text
-from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
@@ -89,7 +88,7 @@ class Ranges(Record):
 
 
 def judge_certificate(
-    network: ChipNetwork, claims: dict[str, TableRow], certify: Certify = certify_ranges
+    network: ChipNetwork, claims: dict[str, Json], certify: Certify = certify_ranges
 ) -> list[RangeLayer]:
     """Certify a network and judge the certificate, layer by layer.
 
@@ -122,7 +121,7 @@ def judge_certificate(
                 independent=_figures(bound),
                 reached=reached,
                 unsound=unsound,
-                overclaimed=_overclaimed(claims.get(layer.name, TableRow()), bound, reached),
+                overclaimed=_overclaimed(claims.get(layer.name, {}), bound, reached),
                 neuron=_where(bound, found),
             )
         )
@@ -169,9 +168,9 @@ def _unsound(found: LayerRange, bound: Bounds) -> list[str]:
     return problems
 
 
-def _overclaimed(claim: TableRow, bound: Bounds, reached: Reached) -> list[str]:
+def _overclaimed(claim: Json, bound: Bounds, reached: Reached) -> list[str]:
     """List where the bundle's record promises more than is so."""
-    known = {k: v for k, v in dict(claim).items() if isinstance(v, int | float)}
+    known = {k: v for k, v in claim.items() if isinstance(v, int | float)}
     if not known:
         return []
     problems = _too_tight(known, _figures(bound), "the bundle's record")
