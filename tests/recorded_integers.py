@@ -47,12 +47,11 @@ def integers(network: chip.ChipNetwork) -> Facts:
     for layer in network.layers:
         synapse, neuron = layer.synapse, layer.neuron
         yield "layer", (layer.name, layer.shape)
-        if isinstance(synapse, chip.HostCurrent):
-            yield "host offset", np.broadcast_to(synapse.offset, layer.shape)
-            yield "host shift", synapse.shift
-            synapse = synapse.synapse
+        if layer.host:
+            yield "host offset", np.broadcast_to(layer.host.offset, layer.shape)
+            yield "host shift", layer.host.shift
         yield from asdict(synapse).items()
-        spiking = not isinstance(neuron, chip.ReadoutNeuron)
+        spiking = neuron.spiking
         yield "spiking", spiking
         yield "bias", np.broadcast_to(neuron.bias, layer.shape)
         yield "bias exponent", neuron.bias_exponent
@@ -113,12 +112,9 @@ def choices() -> list[tuple[str, str]]:
 
 
 def arithmetic() -> list[str]:
-    """Say whose matrix products the searched scales were scored with, on what processor."""
-    return [
-        f"{pool['internal_api']} {pool.get('version')} {pool.get('architecture')}"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    ][:1]
+    """Say whose matrix products the searched scales were scored with, on what processors."""
+    kinds = {str(p.get("architecture")) for p in threadpool_info() if p["user_api"] == "blas"}
+    return [f"numpy {np.__version__}", *sorted(kinds)]
 
 
 def record() -> dict[str, Any]:

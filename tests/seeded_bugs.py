@@ -71,6 +71,10 @@ def synapse(layer: str, change: Callable[[Any], Any]) -> Callable[[Made], Made]:
     return lambda made: made.with_synapse(layer, change)
 
 
+def current(layer: str, change: Callable[[Any], Any]) -> Callable[[Made], Made]:
+    return lambda made: made.with_host(layer, change)
+
+
 def flipped(share: float) -> Callable[[Any], Any]:
     def change(w: Any) -> Any:
         chosen = np.random.default_rng(3).random(w.shape) < share
@@ -311,16 +315,16 @@ NUMBERS = [
         "host: one bit of shift too many",
         "host",
         "l1",
-        synapse("l1", with_field("shift", lambda s: s + 1)),
+        current("l1", with_field("shift", lambda s: s + 1)),
     ),
     Numbers(
-        "host: offset forgotten", "host", "l1", synapse("l1", with_field("offset", lambda o: 0 * o))
+        "host: offset forgotten", "host", "l1", current("l1", with_field("offset", lambda o: 0 * o))
     ),
     Numbers(
         "host: offset one unit too small where equality fires",
         "host at equality",
         "l1",
-        synapse("l1", with_field("offset", lambda o: o - 1)),
+        current("l1", with_field("offset", lambda o: o - 1)),
     ),
     Numbers(
         "record: clipped share understated",

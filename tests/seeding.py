@@ -16,7 +16,6 @@ from spikeproof.certify import ranges
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.document.values import dump
-from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.verify.checks import divergence, overflow, steps
@@ -86,6 +85,9 @@ class Made:
     def with_synapse(self, name: str, change: Callable[[Any], Any]) -> Made:
         return self.with_layer(name, lambda x: replace(x, synapse=change(x.synapse)))
 
+    def with_host(self, name: str, change: Callable[[Any], Any]) -> Made:
+        return self.with_layer(name, lambda x: replace(x, host=change(x.host)))
+
     def with_neuron(self, name: str, change: Callable[[Any], Any]) -> Made:
         return self.with_layer(name, lambda x: replace(x, neuron=change(x.neuron)))
 
@@ -93,8 +95,6 @@ class Made:
         """Change the weights of a layer, as whole numbers of their type."""
 
         def edit(synapse: Any) -> Any:
-            if isinstance(synapse, chip.HostCurrent):
-                return replace(synapse, synapse=edit(synapse.synapse))
             wanted = np.asarray(change(synapse.weight.astype(np.float64)))
             return replace(synapse, weight=np.rint(wanted).astype(synapse.weight.dtype))
 
@@ -135,11 +135,9 @@ def named(check: Json) -> set[tuple[str, str]]:
 def exact_host_weights(made: Made, name: str) -> NDArray[np.float64]:
     """Return what the host weights of a first layer were rounded from."""
     layer = made.layer(name)
-    assert isinstance(layer.synapse, chip.HostCurrent)
+    assert layer.host
     stages = rebuild_stages(made.network, made.source, made.record)
-    per_unit = made.record["units"][name] * 2.0 ** (
-        layer.synapse.shift - layer.neuron.bias_exponent
-    )
+    per_unit = made.record["units"][name] * 2.0 ** (layer.host.shift - layer.neuron.bias_exponent)
     return np.asarray(stages.folded.nodes[0].weight, np.float64) / 255 * per_unit  # type: ignore[union-attr]
 
 

@@ -9,7 +9,6 @@ states at its own first step of each sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def build(job: Job, progress_fd: int | None = None) -> Graph:
         processes.append(payloads.process)
     for index, layer in enumerate(network.layers):
         current = None
-        if isinstance(layer.synapse, chip.DenseSynapse | chip.ConvSynapse):
+        if not layer.host:
             bits = _PIXEL_BITS if index == 0 and network.coding == "pixels" else _SPIKE_BITS
             synapse = make_synapse(layer, bits)
             payloads.connect(synapse.s_in)
@@ -136,7 +135,7 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
     Raises:
         TargetError: Lava's conditioning would change a weight.
     """
-    synapse: Any = layer.synapse
+    synapse = layer.synapse
     sign = _SIGNS[synapse.sign]
     # Weight by weight it is the same for the kernel as for the far larger matrix made of it.
     weight = synapse.weight.astype(np.int32)
@@ -158,39 +157,14 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
     )
 
 
-@singledispatch
-def make_neurons(neuron: Any, shape: chip.Shape, place: Place) -> AbstractProcess:
-    """Build the process of a neuron population."""
-    raise TargetError(f"no Lava process for {type(neuron).__name__}")
+def make_neurons(neuron: chip.Neuron, shape: chip.Shape, place: Place) -> AbstractProcess:
+    """Build the process of a neuron population.
 
-
-@make_neurons.register
-def _(neuron: chip.LifNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
-    return RecordedLif(
-        du=neuron.du, dv=neuron.dv, vth=neuron.threshold, **_common(neuron, shape, place)
-    )
-
-
-@make_neurons.register
-def _(neuron: chip.ReadoutNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
-    # A membrane that never leaks, under a threshold that the range certificate keeps out of reach.
-    return RecordedLif(
-        du=fx.DECAY_ONE - 1, dv=0, vth=fx.THRESHOLD_MAX, **_common(neuron, shape, place)
-    )
-
-
-@make_neurons.register
-def _(neuron: chip.TableLifNeuron, shape: chip.Shape, place: Place) -> AbstractProcess:
-    return TableLif(
-        du=neuron.du,
-        leak=np.repeat(neuron.leak[:, None], place.size, axis=1),
-        threshold=np.repeat(neuron.threshold[:, None], place.size, axis=1),
-        **_common(neuron, shape, place),
-    )
-
-
-def _common(neuron: chip.Neuron, shape: chip.Shape, place: Place) -> dict[str, Any]:
-    return {
+    A readout is a membrane under the highest threshold, which the range certificate keeps out of
+    reach.
+    """
+    common: dict[str, Any] = {
+        "du": neuron.du,
         "size": place.size,
         "bias": np.broadcast_to(neuron.bias, shape).reshape(-1),
         "bias_exponent": neuron.bias_exponent,
@@ -199,12 +173,21 @@ def _common(neuron: chip.Neuron, shape: chip.Shape, place: Place) -> dict[str, A
         "tape": place.tape,
         "sample_bias": place.sample_bias,
     }
+    if not neuron.stepwise:
+        dv, threshold = fx.DECAY_ONE - neuron.leak_at(0), neuron.threshold_at(0)
+        return RecordedLif(dv=dv, vth=threshold // fx.CURRENT_UNIT, **common)
+    leak, raw = neuron.leaks(place.interval), neuron.thresholds(place.interval)
+    return TableLif(
+        leak=np.repeat(leak[:, None], place.size, axis=1),
+        threshold=np.repeat(raw[:, None], place.size, axis=1),
+        **common,
+    )
 
 
 def _source(job: Job) -> Any:
     """Return the port that sends the payloads, or None when the host writes currents."""
     network = job.network
-    if isinstance(network.layers[0].synapse, chip.HostCurrent):
+    if network.layers[0].host:
         return None
     hold = network.timesteps if network.coding == "pixels" else 1
     width = int(np.prod(network.input_shape))

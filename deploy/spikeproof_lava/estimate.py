@@ -20,8 +20,8 @@ _STEP_SECONDS, _SYNAPSE_SECONDS = 0.001, 1e-9
 
 
 def count_all_synapses(network: ChipNetwork) -> int:
-    """Return the connections of a network, every convolution unrolled."""
-    return sum(count_synapses(layer.synapse) for layer in network.layers)
+    """Return the connections on the chip, every convolution unrolled."""
+    return sum(count_synapses(layer.synapse) for layer in network.layers if not layer.host)
 
 
 def memory_bytes(network: ChipNetwork) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.trace import RunResult
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, LifNeuron, TableLifNeuron
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof_lava.run import Task, run_many
 
 EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")
@@ -48,23 +48,23 @@ def problems(network: ChipNetwork) -> list[str]:
     """
     found = []
     for layer in network.layers:
-        if isinstance(layer.neuron, TableLifNeuron):
+        if layer.neuron.stepwise:
             found.append(
                 f"layer {layer.name}: leak and threshold tables (DLIF) need own microcode; train "
                 "with plain LIF neurons, or a gain that is constant over time"
             )
-        if isinstance(layer.neuron, LifNeuron) and layer.neuron.dv > DECAY_REGISTER_MAX:
+        elif (dv := fx.DECAY_ONE - layer.neuron.leak_at(0)) > DECAY_REGISTER_MAX:
             found.append(
-                f"layer {layer.name}: dv is {layer.neuron.dv}, the chip's decay register holds "
+                f"layer {layer.name}: dv is {dv}, the chip's decay register holds "
                 f"0..{DECAY_REGISTER_MAX}; train with a leak of at least 1/4096"
             )
-        if not isinstance(layer.synapse, HostCurrent) and layer.synapse.exponent < 0:
+        if not layer.host and layer.synapse.exponent < 0:
             found.append(
                 f"layer {layer.name}: weight exponent {layer.synapse.exponent} floors the finished "
                 "sum in Lava, and whether a chip drops the same bits is not published; use an "
                 "exponent >= 0"
             )
-        if isinstance(layer.synapse, HostCurrent):
+        if layer.host:
             found += [f"layer {layer.name}: {problem}" for problem in _host_problems(layer)]
     return found
 
@@ -81,7 +81,7 @@ def _host_problems(layer: ChipLayer) -> list[str]:
             f"the host's current moves in steps of {1 << neuron.bias_exponent}, a spike adds "
             f"multiples of {fx.CURRENT_UNIT}; convert with --profile loihi"
         )
-    if isinstance(neuron, LifNeuron | TableLifNeuron) and neuron.du != fx.DECAY_ONE - 1:
+    if neuron.u_keep:
         found.append("its synaptic filter would smear a current that comes as spikes")
     return found
 

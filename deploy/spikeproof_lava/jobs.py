@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import RangeError
 from spikeproof.io import container
-from spikeproof.ir.chip import ChipNetwork, HostCurrent
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 from spikeproof_lava.unroll import as_matrix
 
@@ -62,8 +62,7 @@ def write_job(
     Raises:
         RangeError: a host current exceeds the bias mantissa for one of the samples.
     """
-    first = network.layers[0].synapse
-    if isinstance(first, HostCurrent):
+    if network.layers[0].host:
         np.save(folder / "bias.npy", host_mantissas(network, x))
     else:
         rows = len(x) if network.coding == "pixels" else len(x) * network.timesteps
@@ -92,8 +91,8 @@ def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int
         RangeError: a mantissa does not fit 13 signed bits (Lava would wrap it silently).
     """
     layer = network.layers[0]
-    host: Any = layer.synapse
-    matrix: Any = as_matrix(host.synapse, np.int64)
+    host: Any = layer.host
+    matrix: Any = as_matrix(layer.synapse, np.int64)
     sums = (matrix @ x.reshape(len(x), -1).astype(np.int64).T).T
     offset = np.broadcast_to(host.offset, layer.shape).reshape(1, -1)
     unit = 2**host.shift

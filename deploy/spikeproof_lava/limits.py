@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
 
-from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,10 @@ def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> lis
     the number of its positions (the chips can share it), each weight takes only the bits its
     layer needs, and nothing is added for addresses. A current computed on the host needs none.
     """
-    neurons = sum(int(np.prod(layer.shape)) for layer in network.layers)
-    stored = [count_weights(layer.synapse) for layer in network.layers]
+    neurons = sum(layer.neurons for layer in network.layers)
+    stored = [count_weights(layer) for layer in network.layers]
     weights, size = sum(n for n, _ in stored), ceil(sum(n * bits for n, bits in stored) / 8)
-    fan_in = max((_fan_in(layer.synapse) for layer in network.layers), default=0)
+    fan_in = max((_fan_in(layer) for layer in network.layers), default=0)
     rows = []
     for c in chips:
         cores = max(ceil(neurons / c.neurons_per_core), ceil(size / c.synapse_bytes_per_core))
@@ -107,12 +106,13 @@ def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> lis
     return rows
 
 
-def count_weights(synapse: Any) -> tuple[int, int]:
-    """Return how many non-zero weights a synapse stores, and the bits one takes (0, 0 on the host).
+def count_weights(layer: ChipLayer) -> tuple[int, int]:
+    """Return how many non-zero weights a layer stores, and the bits one takes (0, 0 on the host).
 
     The lowest bit of a mixed-sign weight is always zero and is not stored.
     """
-    if not isinstance(synapse, DenseSynapse | ConvSynapse) or not synapse.weight.any():
+    synapse = layer.synapse
+    if layer.host or not synapse.weight.any():
         return 0, 0
     low, high = int(synapse.weight.min()), int(synapse.weight.max())
     if synapse.sign != "mixed":
@@ -122,9 +122,9 @@ def count_weights(synapse: Any) -> tuple[int, int]:
     return int(np.count_nonzero(synapse.weight)), bits
 
 
-def _fan_in(synapse: Any) -> int:
+def _fan_in(layer: ChipLayer) -> int:
     """Return the most non-zero weights that one neuron sums."""
-    if not isinstance(synapse, DenseSynapse | ConvSynapse):
+    if layer.host:
         return 0
-    axes = tuple(range(1, synapse.weight.ndim))
-    return int(np.count_nonzero(synapse.weight, axis=axes).max())
+    rows = layer.synapse.weight.reshape(len(layer.synapse.weight), -1)
+    return int(np.count_nonzero(rows, axis=1).max())

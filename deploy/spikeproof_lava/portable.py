@@ -47,15 +47,14 @@ def build_portable(job: Job) -> PortableGraph:
     network = job.network
     depth = len(network.layers)
     steps = job.samples * network.timesteps + depth
-    hosted = isinstance(network.layers[0].synapse, chip.HostCurrent)
-    frames = np.load(job.sample_bias if hosted else job.frames)
+    frames = np.load(job.sample_bias if network.layers[0].host else job.frames)
     pixels = network.coding == "pixels"
     rows = np.repeat(frames, network.timesteps, axis=0) if pixels else frames
     data = np.zeros((rows.shape[1], steps), np.int32)
     data[:, : len(rows)] = rows.T
     processes: list[Any] = [source.RingBuffer(data=data)]
     for index, layer in enumerate(network.layers):
-        if isinstance(layer.synapse, chip.HostCurrent):
+        if layer.host:
             synapse = _carrier(layer)
         else:
             synapse = make_synapse(layer, 8 if pixels and index == 0 else 1)
@@ -64,7 +63,7 @@ def build_portable(job: Job) -> PortableGraph:
         synapse.a_out.connect(neurons.a_in)
         processes += [synapse, neurons]
     last, spikes = processes[-1], None
-    if not isinstance(network.layers[-1].neuron, chip.ReadoutNeuron):
+    if network.layers[-1].neuron.spiking:
         spikes = sink.RingBuffer(shape=last.s_out.shape, buffer=steps)
         last.s_out.connect(spikes.a_in)
         processes.append(spikes)
@@ -111,19 +110,14 @@ def _carrier(layer: chip.ChipLayer) -> Sparse:
 
 
 def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:
-    size = int(np.prod(layer.shape))
-    neuron: Any = layer.neuron
-    if isinstance(neuron, chip.ReadoutNeuron):
-        du, dv, threshold = fx.DECAY_ONE - 1, 0, fx.THRESHOLD_MAX
-    elif isinstance(neuron, chip.LifNeuron):
-        du, dv, threshold = neuron.du, neuron.dv, neuron.threshold
-    else:
+    size, neuron = layer.neurons, layer.neuron
+    if neuron.stepwise:
         raise TargetError(f"no standard process for {type(neuron).__name__}", where=layer.name)
     return LIFReset(
         shape=(size,),
-        du=np.array([du]),
-        dv=np.array([dv]),
-        vth=np.array([threshold]),
+        du=np.array([neuron.du]),
+        dv=np.array([fx.DECAY_ONE - neuron.leak_at(0)]),
+        vth=np.array([neuron.threshold_at(0) // fx.CURRENT_UNIT]),
         bias_mant=np.broadcast_to(neuron.bias, layer.shape).reshape(-1).astype(np.int16),
         bias_exp=np.full(size, neuron.bias_exponent, np.int16),
         reset_interval=interval,

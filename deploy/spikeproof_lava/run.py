@@ -15,7 +15,7 @@ from spikeproof.errors import InputError, RangeError
 from spikeproof.io.files import temporary_folder
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof_lava import compat
 from spikeproof_lava.estimate import count_all_synapses, memory_problem
 from spikeproof_lava.jobs import Job, write_job
@@ -111,14 +111,13 @@ def _collect(job: Job) -> RunResult:
     traces = {}
     for index, layer in enumerate(network.layers):
         if job.trace:
-            readout = isinstance(layer.neuron, ReadoutNeuron)
-            u, v, s = (None if readout and f == "s" else _field(job, index, f) for f in "uvs")
-            traces[layer.name] = LayerTrace(u, v, s)  # type: ignore[arg-type]
+            s = _field(job, index, "s") if layer.neuron.spiking else None
+            traces[layer.name] = LayerTrace(_field(job, index, "u"), _field(job, index, "v"), s)
     last = len(network.layers) - 1
-    if isinstance(network.layers[last].neuron, ReadoutNeuron):
-        logits = _field(job, last, "v")[:, -1]
-    else:
+    if network.layers[last].neuron.spiking:
         logits = _field(job, last, "s").sum(axis=1, dtype=np.int64)
+    else:
+        logits = _field(job, last, "v")[:, -1]
     return result_from_logits(logits.reshape(job.samples, -1), traces if job.trace else None)
 
 
@@ -130,7 +129,7 @@ def _field(job: Job, index: int, field: str) -> NDArray[Any]:
 def _refuse_firing_readout(job: Job) -> None:
     """Raise RangeError if the readout's membrane reached the largest threshold and was reset."""
     layers = job.network.layers
-    if not isinstance(layers[-1].neuron, ReadoutNeuron):
+    if layers[-1].neuron.spiking:
         return
     fired = np.argwhere(_field(job, len(layers) - 1, "s"))
     if len(fired):

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from spikeproof.ir.chip import ConvSynapse, DenseSynapse, Synapse
-from spikeproof.ir.shapes import output_shape
+from spikeproof.ir.chip import ConvSynapse, Synapse
 
 
 def as_matrix(synapse: Synapse, dtype: type[np.signedinteger[Any]]) -> NDArray[Any] | csr_matrix:
@@ -32,7 +31,7 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
     It is built one output channel at a time and with 32-bit indices where they suffice, so that
     it takes little more memory than the result.
     """
-    channels, rows, columns = output_shape(conv, conv.input_shape)
+    channels, rows, columns = conv.output_shape(conv.input_shape)
     (read_y, inside_y), (read_x, inside_x) = (
         _positions(conv, axis, outputs) for axis, outputs in enumerate((rows, columns))
     )
@@ -58,13 +57,11 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
     return csr_matrix((data, index, ends), shape=(channels * places, inputs))
 
 
-def count_synapses(synapse: Any) -> int:
-    """Return the number of non-zero weights after unrolling; 0 for a host current."""
-    if isinstance(synapse, DenseSynapse):
-        return int(np.count_nonzero(synapse.weight))
+def count_synapses(synapse: Synapse) -> int:
+    """Return the number of non-zero weights after unrolling."""
     if not isinstance(synapse, ConvSynapse):
-        return 0
-    _, *outputs = output_shape(synapse, synapse.input_shape)
+        return int(np.count_nonzero(synapse.weight))
+    _, *outputs = synapse.output_shape(synapse.input_shape)
     taps = np.count_nonzero(synapse.weight, axis=(0, 1))
     rows, columns = (_positions(synapse, axis, outputs[axis])[1].sum(axis=1) for axis in (0, 1))
     return int((taps * rows[:, None] * columns[None, :]).sum())

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 
 Style = Literal["loop", "merged", "channels_last"]
 STYLES: tuple[Style, ...] = ("loop", "merged", "channels_last")
@@ -137,28 +136,24 @@ def make_stage(
 ) -> Stage:
     """Return the float form of a layer."""
     neuron, synapse = layer.neuron, layer.synapse
-    constants = [neuron_step(neuron, t) for t in range(steps)]
-    readout = isinstance(neuron, chip.ReadoutNeuron)
-    unit = float(max(1, constants[0][2])) if normalise and not readout else 1.0
-    bias = fx.shift_sum(neuron.bias.astype(np.int64), neuron.bias_exponent) / unit
-    if isinstance(synapse, chip.HostCurrent):
-        factor = 2.0 ** (neuron.bias_exponent - synapse.shift) / unit
-        inner, bias = synapse.synapse, bias + synapse.offset * factor
+    unit = float(max(1, neuron.threshold_at(0))) if normalise and neuron.spiking else 1.0
+    bias, keep = neuron.bias_units() / unit, 0.0
+    if layer.host:
+        factor = 2.0 ** (neuron.bias_exponent - layer.host.shift) / unit
+        bias = bias + layer.host.offset * factor
     else:
-        factor, inner = 2.0**synapse.exponent * fx.CURRENT_UNIT / unit, synapse
-    weight = torch.from_numpy(inner.weight.astype(np.float64) * factor).to(dtype)
-    keep = 0.0
-    if not isinstance(synapse, chip.HostCurrent):
-        keep = (fx.DECAY_ONE - 1 - constants[0][0]) / fx.DECAY_ONE
+        factor = 2.0**synapse.exponent * fx.CURRENT_UNIT / unit
+        keep = neuron.u_keep / fx.DECAY_ONE
+    weight = torch.from_numpy(synapse.weight.astype(np.float64) * factor).to(dtype)
     shift = torch.from_numpy(np.atleast_1d(np.array(bias))).to(dtype)
     later = shift if keep and bool(shift.any()) else None
     return Stage(
-        _current(inner, weight, shift if later is None else torch.zeros(1, dtype=dtype)),
-        tuple(leak / fx.DECAY_ONE for _, leak, _ in constants),
-        tuple(threshold / unit for _, _, threshold in constants),
+        _current(synapse, weight, shift if later is None else torch.zeros(1, dtype=dtype)),
+        tuple((neuron.leaks(steps) / fx.DECAY_ONE).tolist()),
+        tuple((neuron.thresholds(steps) / unit).tolist()),
         keep,
         later,
-        readout,
+        not neuron.spiking,
         weight,
     )
 
@@ -169,7 +164,7 @@ def _current(synapse: chip.Synapse, weight: Tensor, bias: Tensor) -> Callable[[T
     per_output = bias.numel() == 1 or bias.numel() == bias.shape[0] == outputs
     inside = bias.flatten().expand(outputs).contiguous() if per_output else None
     rest = None if per_output else bias
-    if isinstance(synapse, chip.DenseSynapse):
+    if not isinstance(synapse, chip.ConvSynapse):
 
         def dense(x: Tensor) -> Tensor:
             y = F.linear(x.flatten(1), weight, inside)

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikeproof import fixedpoint as fx
 from spikeproof.errors import MissingExtraError, UnsupportedError
 from spikeproof.extras import is_installed, need
 from spikeproof.ir import chip
@@ -29,9 +28,9 @@ def problems(network: chip.ChipNetwork) -> list[str]:
     """List why the other simulators' plain LIF neurons cannot express a network."""
     found = []
     for layer in network.layers:
-        if isinstance(layer.neuron, chip.TableLifNeuron):
+        if layer.neuron.stepwise:
             found.append(f"{layer.name}: leak and threshold change from step to step")
-        elif getattr(layer.neuron, "du", fx.DECAY_ONE - 1) < fx.DECAY_ONE - 1:
+        elif layer.neuron.u_keep:
             found.append(f"{layer.name}: synaptic decay")
     return found
 

@@ -231,8 +231,8 @@ def test_a_spike_that_is_no_spike_is_found_wherever_it_is(position: int) -> None
 
 def test_host_sums_beyond_32_bits_take_the_plain_engine() -> None:
     weight = np.full((2, 400), 32767, np.int16)
-    synapse = chip.HostCurrent(chip.DenseSynapse(weight), np.zeros(2, np.int64), 24)
-    layer = chip.ChipLayer("l1", synapse, lif(100), (2,))
+    host = chip.HostCurrent(np.zeros(2, np.int64), 24)
+    layer = chip.ChipLayer("l1", chip.DenseSynapse(weight), lif(100), (2,), host)
     network = chip.ChipNetwork("n", (1, 20, 20), 4, (layer,))
     check(network, np.full((2, 1, 20, 20), 255, np.uint8))
     assert fast._laid_out[network] is None

@@ -138,9 +138,9 @@ def test_host_currents_with_ties() -> None:
     rng = np.random.default_rng(11)
     weight, tasks = np.array([[1, 3], [-3, 1], [-5, -1]], np.int16), []
     for shift in (0, 1, 2, 5):
-        host = chip.HostCurrent(chip.DenseSynapse(weight), np.array([1, -2, 3]), shift)
+        host = chip.HostCurrent(np.array([1, -2, 3]), shift)
         for neuron in (_lif(threshold=9, dv=41, bias_exponent=3), _tables([7] * 3, [900] * 3)):
-            layer = chip.ChipLayer("l", host, neuron, (3,))
+            layer = chip.ChipLayer("l", chip.DenseSynapse(weight), neuron, (3,), host)
             network = chip.ChipNetwork("host", (1, 1, 2), 3, (layer,))
             tasks.append(Task(network, rng.integers(0, 256, (20, 1, 1, 2)).astype(np.uint8), True))
     results = run_many(tasks)

@@ -13,7 +13,6 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.ir.check_chip import LEAK_MAX, SUM_MAX
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -25,6 +24,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.limits import ACCUMULATOR_MAX, LEAK_MAX
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
@@ -62,7 +62,7 @@ def test_many_random_networks() -> None:
         single += network.timesteps == 1
         for layer in network.layers:
             v = traces[layer.name].v
-            parts |= {type(layer.synapse), type(layer.neuron)}
+            parts |= {type(layer.host or layer.synapse), type(layer.neuron)}
             saturated += int((np.abs(v) == (1 << 23) - 1).sum())
             exponents.add(np.sign(getattr(layer.synapse, "exponent", 0)))
             if isinstance(layer.neuron, LifNeuron):
@@ -116,7 +116,7 @@ def test_the_largest_legal_sums_fit_32_bits_with_v_and_bias_on_top(exponent: int
     network = at_the_limit(neuron, [-256] * 1008, exponent, 4)
     _, traces = compare(network, np.ones((2, 4, 1, 1, 1008), np.uint8))
     if exponent == 7:
-        assert traces["l1"].u.min() == -64 * SUM_MAX + (1 << 24)
+        assert traces["l1"].u.min() == -64 * ACCUMULATOR_MAX + (1 << 24)
 
 
 @pytest.mark.parametrize("u", [1 << 23, (1 << 23) + 64, -(1 << 23), 64 - (1 << 23)])

@@ -22,7 +22,6 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.ir.check_chip import LEAK_MAX
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -33,6 +32,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.limits import LEAK_MAX
 
 torch = pytest.importorskip("torch", reason="needs torch")
 Array = np.ndarray[Any, Any]
@@ -86,7 +86,7 @@ def test_random_networks(device: str) -> None:
         seen |= {network.coding, "T=1" if network.timesteps == 1 else "T>1"}
         for layer in network.layers:
             trace = (expected.traces or {})[layer.name]
-            seen |= {type(layer.synapse), type(layer.neuron)}
+            seen |= {type(layer.host or layer.synapse), type(layer.neuron)}
             saturated += int((np.abs(trace.v) == (1 << 23) - 1).sum())
             wrapped += int((np.abs(trace.u) > 1 << 22).sum())
             if isinstance(layer.neuron, LifNeuron):
@@ -147,10 +147,11 @@ def test_a_host_current_whose_sum_needs_double_precision(device: str) -> None:
     # Sums of up to 5e8, where float32 counts in steps of 32; the mantissa in steps of 128.
     rng = np.random.default_rng(2)
     weight = rng.integers(-32767, 32768, (40, 64)).astype(np.int16)
-    current = HostCurrent(DenseSynapse(weight), rng.integers(-(1 << 17), 1 << 17, (40,)), 7)
+    current = HostCurrent(rng.integers(-(1 << 17), 1 << 17, (40,)), 7)
     leak, threshold = np.full(3, 4000, np.int32), np.full(3, 999, np.int32)
     neuron = TableLifNeuron(leak, threshold, np.zeros(1, np.int32))
-    network = ChipNetwork("host", (1, 8, 8), 3, (ChipLayer("l1", current, neuron, (40,)),))
+    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (40,), current)
+    network = ChipNetwork("host", (1, 8, 8), 3, (layer,))
     x = rng.integers(0, 256, (50, 1, 8, 8), dtype=np.uint8)
     compare(TorchEngine(device), network, x)
 
@@ -208,8 +209,10 @@ def test_reduced_precision_of_the_process_is_off_during_a_run_and_restored(
     # Weights of 12 bits: bfloat16 keeps 8 of them, TF32 keeps 11. The sums stay below 2^24.
     rng = np.random.default_rng(0)
     weight = (2 * rng.integers(0, 2048, (40, 16)) + 1).astype(np.int16)
-    current = HostCurrent(DenseSynapse(weight), np.zeros(40, np.int64), 3)
-    layer = ChipLayer("l1", current, ReadoutNeuron(np.zeros(1, np.int32)), (40,))
+    current = HostCurrent(np.zeros(40, np.int64), 3)
+    layer = ChipLayer(
+        "l1", DenseSynapse(weight), ReadoutNeuron(np.zeros(1, np.int32)), (40,), current
+    )
     network = ChipNetwork("bits", (1, 4, 4), 1, (layer,))
     x = rng.integers(0, 256, (500, 1, 4, 4), dtype=np.uint8)
     before = torch.get_float32_matmul_precision()

@@ -170,17 +170,17 @@ def pixel_network(seed: int, first: str) -> ChipNetwork:
     if first == "dense":
         weight = rng.integers(-3000, 3000, (36, 72)).astype(np.int32)
         synapse, shape = DenseSynapse(weight), (36,)
-    zero = (1,) * len(shape)
+    zero, host = (1,) * len(shape), None
     if first == "graded":
         kernel = (2 * rng.integers(-60, 61, (4, 2, 3, 3))).astype(np.int16)
         synapse = ConvSynapse(kernel, image, (2, 2), (1, 1))
         bias = rng.integers(-500, 4000, (4, 1, 1)).astype(np.int32)
     else:
         offset = rng.integers(-9000, 9000, (shape[0], *zero[1:]))
-        synapse, bias = HostCurrent(synapse, offset, 11), np.zeros(zero, np.int32)
+        host, bias = HostCurrent(offset, 11), np.zeros(zero, np.int32)
     hidden = (2 * rng.integers(-40, 41, (10, 36))).astype(np.int16)
     layers = (
-        ChipLayer("l1", synapse, LifNeuron(9000 if first == "graded" else 450, 41, bias, 6), shape),
+        ChipLayer("l1", synapse, LifNeuron(450 if host else 9000, 41, bias, 6), shape, host),
         ChipLayer(
             "l2",
             DenseSynapse(hidden),

@@ -19,7 +19,7 @@ from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.files import canonical_json
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.ir.chip import ChipNetwork, HostCurrent
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_to_parts
 
 NAMES = sorted(zoo_networks())
@@ -68,7 +68,7 @@ def test_the_default_conversion_keeps_its_integers(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_conversion_keeps_its_choices(name: str) -> None:
     chip = convert(name)
-    assert isinstance(chip.layers[0].synapse, HostCurrent)
+    assert chip.layers[0].host
     thresholds = [getattr(layer.neuron, "threshold", None) for layer in chip.layers]
     found = [
         (threshold if isinstance(threshold, int) else None, layer.neuron.bias_exponent)

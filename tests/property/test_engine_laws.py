@@ -18,17 +18,18 @@ from spikeproof.engines.registry import engine_names, get_engine
 from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw.networks import random_input, random_network
-from spikeproof.ir.check_chip import WEIGHT_LIMITS, check_chip, largest_sum, shifted_magnitude
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
-    HostCurrent,
     LifNeuron,
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.limits import WEIGHT_LIMITS
+from spikeproof.ir.synapses import shifted_magnitude
 
 Images = NDArray[np.uint8]
 Drawn = tuple[ChipNetwork, Images]
@@ -114,11 +115,6 @@ def changed(network: ChipNetwork, index: int, **fields: Any) -> ChipNetwork:
     return found
 
 
-def inner(layer: ChipLayer) -> Any:
-    synapse = layer.synapse
-    return synapse.synapse if isinstance(synapse, HostCurrent) else synapse
-
-
 def full_bias(layer: ChipLayer) -> NDArray[np.int32]:
     return np.array(np.broadcast_to(layer.neuron.bias, layer.shape), np.int32)
 
@@ -177,7 +173,7 @@ def test_leading_silence_shifts_every_trace(engine: Engine, seed: int) -> None:
 def doubles(layer: ChipLayer) -> bool:
     """Tell whether all weights of a layer times two are legal."""
     synapse = layer.synapse
-    if isinstance(synapse, HostCurrent):
+    if layer.host:
         return False
     low, high = WEIGHT_LIMITS[synapse.sign]
     weight = synapse.weight.astype(np.int64) * 2
@@ -188,7 +184,7 @@ def doubles(layer: ChipLayer) -> bool:
 def test_doubled_weights_and_one_exponent_less_are_the_same(engine: Engine, seed: int) -> None:
     """Weights times two with the exponent lowered by one give the same sums, floored or not."""
     network, x, index = draw_layer(
-        seed, lambda n, i: doubles(n.layers[i]) and inner(n.layers[i]).exponent > -8
+        seed, lambda n, i: doubles(n.layers[i]) and n.layers[i].synapse.exponent > -8
     )
     synapse: Any = network.layers[index].synapse
     weight = synapse.weight.astype(np.int16) * 2
@@ -204,14 +200,13 @@ def test_a_layer_in_half_the_unit_fires_alike(engine: Engine, seed: int) -> None
 
     def has_room(network: ChipNetwork, index: int) -> bool:
         layer = network.layers[index]
-        host = isinstance(layer.synapse, HostCurrent)
         largest = getattr(layer.neuron, "threshold", 0)
         limit = fx.STATE_MAX if isinstance(layer.neuron, TableLifNeuron) else fx.THRESHOLD_MAX
         fits = 2 * int(np.max(largest)) <= limit and layer.neuron.bias_exponent < 7
-        if host or not fits:
+        if layer.host or not fits:
             return fits
-        exponent, payload = inner(layer).exponent, 255 if index == 0 else 1
-        worst = shifted_magnitude(largest_sum(inner(layer), payload), exponent + 1)
+        exponent, payload = layer.synapse.exponent, 255 if index == 0 else 1
+        worst = shifted_magnitude(layer.synapse.largest_sum(payload), exponent + 1)
         return 0 <= exponent < 7 and worst <= fx.SUM_MAX  # no wrap, not even of twice the sum
 
     network, x, index = draw_layer(seed, has_room)
@@ -229,7 +224,7 @@ def test_a_layer_in_half_the_unit_fires_alike(engine: Engine, seed: int) -> None
     plain = replace(neuron, **fields)
     twice = replace(plain, bias_exponent=neuron.bias_exponent + 1, **double)
     synapse: Any = layer.synapse
-    if not isinstance(synapse, HostCurrent):
+    if not layer.host:
         synapse = replace(synapse, exponent=synapse.exponent + 1)
     small = changed(network, index, neuron=plain)
     large = changed(network, index, neuron=twice, synapse=synapse)
@@ -246,8 +241,9 @@ def test_a_layer_in_half_the_unit_fires_alike(engine: Engine, seed: int) -> None
 def free_channels(network: ChipNetwork, index: int) -> bool:
     """Tell whether no groups tie a layer's channels to their places."""
     near = network.layers[index : index + 2]
-    host = isinstance(network.layers[index].synapse, HostCurrent)
-    return not host and all(getattr(y.synapse, "groups", 1) == 1 for y in near)
+    return not network.layers[index].host and all(
+        getattr(y.synapse, "groups", 1) == 1 for y in near
+    )
 
 
 @law(60)
@@ -261,7 +257,7 @@ def test_channels_in_another_order_permute_their_traces_only(engine: Engine, see
     moved = changed(
         network,
         index,
-        synapse=replace(inner(layer), weight=inner(layer).weight[order]),
+        synapse=replace(layer.synapse, weight=layer.synapse.weight[order]),
         neuron=replace(layer.neuron, bias=full_bias(layer)[order]),
     )
     if index + 1 < len(network.layers):
@@ -281,7 +277,7 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
     network, x, index = draw_layer(seed, lambda n, i: i + 1 < len(n.layers) and free_channels(n, i))
     rng = np.random.default_rng(seed)
     layer, more = network.layers[index], int(rng.integers(1, 34))
-    synapse, following = inner(layer), network.layers[index + 1].synapse
+    synapse, following = layer.synapse, network.layers[index + 1].synapse
     pad = np.zeros((more, *synapse.weight.shape[1:]), np.int16)
     grown = np.concatenate([synapse.weight.astype(np.int16), pad])
     bias = full_bias(layer)
@@ -321,9 +317,7 @@ def test_black_and_full_bright_pixels_of_one_level_are_constant_spikes(
     engine: Engine, seed: int
 ) -> None:
     """Pixels of value 0 and 1 are spikes that come at every step."""
-    network, x, _ = draw_layer(
-        seed, lambda n, i: not isinstance(n.layers[0].synapse, HostCurrent), coding="pixels"
-    )
+    network, x, _ = draw_layer(seed, lambda n, i: not n.layers[0].host, coding="pixels")
     image = x % 2
     spikes = np.repeat(image[:, None], network.timesteps, axis=1)
     assert_same(run(engine, network, image), run(engine, replace(network, coding="spikes"), spikes))
@@ -339,7 +333,12 @@ def single(network: ChipNetwork, synapse: Any, shape: tuple[int, ...]) -> ChipNe
 @law(60)
 def test_a_dense_layer_is_a_convolution_with_one_position(engine: Engine, seed: int) -> None:
     """A kernel as large as the image, unpadded, sees what a dense layer sees."""
-    network, x, _ = draw_layer(seed, lambda n, i: isinstance(n.layers[0].synapse, DenseSynapse))
+
+    def plain_dense(network: ChipNetwork, index: int) -> bool:
+        first = network.layers[0]
+        return not first.host and isinstance(first.synapse, DenseSynapse)
+
+    network, x, _ = draw_layer(seed, plain_dense)
     layer = network.layers[0]
     dense = layer.synapse
     assert isinstance(dense, DenseSynapse)
@@ -359,17 +358,15 @@ def test_a_dense_layer_is_a_convolution_with_one_position(engine: Engine, seed: 
 @law(60)
 def test_a_grouped_convolution_is_a_full_one_with_zeros(engine: Engine, seed: int) -> None:
     """Groups only leave out weights that would be zero."""
-    network, x, index = draw_layer(seed, lambda n, i: getattr(inner(n.layers[i]), "groups", 1) > 1)
+    network, x, index = draw_layer(seed, lambda n, i: getattr(n.layers[i].synapse, "groups", 1) > 1)
     layer = network.layers[index]
-    host, conv = layer.synapse, inner(layer)
+    conv: Any = layer.synapse
     out, per_group = conv.weight.shape[:2]
     full = np.zeros((out, conv.input_shape[0], *conv.weight.shape[2:]), conv.weight.dtype)
     for channel in range(out):
         start = channel // (out // conv.groups) * per_group
         full[channel, start : start + per_group] = conv.weight[channel]
     whole: Any = replace(conv, weight=full, groups=1)
-    if isinstance(host, HostCurrent):
-        whole = replace(host, synapse=whole)
     assert_same(run(engine, network, x), run(engine, changed(network, index, synapse=whole), x))
 
 

@@ -55,9 +55,9 @@ def fitting_network(rng: Rng) -> ChipNetwork:
     elif first == 2:
         kernel = np.full((channels, 1, 1, 1), rng.integers(-16, 16), np.int16)
         inner = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), groups=channels)
-        current = HostCurrent(inner, np.full((1, 1, 1), rng.integers(-9, 9), np.int64), 0)
+        current = HostCurrent(np.full((1, 1, 1), rng.integers(-9, 9), np.int64), 0)
         zero = np.zeros((1, 1, 1), np.int32)
-        layers.append(ChipLayer("in", current, LifNeuron(20, 99, zero, 6), shape))
+        layers.append(ChipLayer("in", inner, LifNeuron(20, 99, zero, 6), shape, current))
     for index in range(int(rng.integers(1, 4))):
         synapse = _synapse(rng, shape)
         shape = output_shape(synapse, shape)
@@ -87,8 +87,8 @@ def _hosted(rng: Rng, image: tuple[int, ...]) -> ChipLayer:
     shape = output_shape(inner, image)
     offset = rng.integers(-999, 999, (shape[0],) + (1,) * (len(shape) - 1))
     zero = np.zeros((1,) * len(shape), np.int32)
-    current = HostCurrent(inner, offset, int(rng.integers(0, 12)) + 8)
-    return ChipLayer("in", current, LifNeuron(20, 99, zero, 6), shape)
+    current = HostCurrent(offset, int(rng.integers(0, 12)) + 8)
+    return ChipLayer("in", inner, LifNeuron(20, 99, zero, 6), shape, current)
 
 
 def _synapse(rng: Rng, shape: tuple[int, ...]) -> ConvSynapse | DenseSynapse:

@@ -18,8 +18,8 @@ from spikeproof.convert.quantise import (
     round_layer,
     weight_grid,
 )
-from spikeproof.ir.check_chip import WEIGHT_LIMITS
 from spikeproof.ir.floats import Lif, Linear
+from spikeproof.ir.limits import WEIGHT_LIMITS
 
 seeds = st.integers(0, 2**32 - 1)
 bits = st.integers(2, 8)

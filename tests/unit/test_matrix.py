@@ -33,14 +33,15 @@ from spikeproof.io.kinds import is_kind
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import (
-    CHIP_PARTS,
     ChipLayer,
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
     LifNeuron,
+    Neuron,
     ReadoutNeuron,
+    Synapse,
     TableLifNeuron,
 )
 from spikeproof.ir.floats import (
@@ -78,7 +79,7 @@ def chip_networks() -> dict[str, ChipNetwork]:
 
     lif = LifNeuron(60, 41, bias(2, 4, 4), 2)
     conv = ConvSynapse(weight(2, 1, 3, 3), (1, 4, 4), (1, 1), (1, 1))
-    host = HostCurrent(conv, bias(2, 1, 1), 6)
+    host = HostCurrent(bias(2, 1, 1), 6)
     leak, threshold = np.array([4055, 4000, 4200]), np.array([4000, 4100, 4200])
     table = TableLifNeuron(leak.astype(np.int32), threshold.astype(np.int32), bias(2, 4, 4), 2)
     dense, out = (
@@ -87,28 +88,40 @@ def chip_networks() -> dict[str, ChipNetwork]:
     )
     spiking = ChipLayer("l2", dense, LifNeuron(60, 41, bias(5), 2), (5,))
 
-    def network(synapse: Any, neuron: Any) -> ChipNetwork:
-        first = ChipLayer("l1", synapse, neuron, (2, 4, 4))
+    def network(neuron: Any, host: HostCurrent | None = None) -> ChipNetwork:
+        first = ChipLayer("l1", conv, neuron, (2, 4, 4), host)
         return ChipNetwork("small", (1, 4, 4), STEPS, (first, spiking, out))
 
-    plain = network(conv, lif)
+    plain = network(lif)
     return {
         "DenseSynapse": plain,
         "ConvSynapse": plain,
-        "HostCurrent": network(host, LifNeuron(60, 41, 0 * bias(1, 1, 1))),
+        "HostCurrent": network(LifNeuron(60, 41, 0 * bias(1, 1, 1)), host),
         "LifNeuron": plain,
-        "TableLifNeuron": network(conv, table),
+        "TableLifNeuron": network(table),
         "ReadoutNeuron": plain,
     }
 
 
 CHIP = chip_networks()
-KINDS = [kind.__name__ for kind in CHIP_PARTS]
+KINDS = [
+    "HostCurrent",
+    *(
+        k
+        for k, kind in {**Synapse.kinds, **Neuron.kinds}.items()
+        if "spikeproof" in kind.__module__
+    ),
+]
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 1, 4, 4), np.uint8)
 
 
 def parts_of(network: ChipNetwork) -> set[str]:
-    return {type(p).__name__ for x in network.layers for p in (x.synapse, x.neuron)}
+    return {
+        type(part).__name__
+        for x in network.layers
+        for part in (x.synapse, x.neuron, x.host)
+        if part is not None
+    }
 
 
 def test_every_kind_of_synapse_and_neuron_has_an_example() -> None:

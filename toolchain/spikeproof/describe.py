@@ -228,19 +228,15 @@ def _describe_chip(
 
 
 def _chip_row(layer: Any, converted: Row) -> Row:
-    import numpy as np
-
-    from spikeproof.ir.chip import HostCurrent
-
-    inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+    weight = layer.synapse.weight
     row = {
         "layer": layer.name,
-        "kind": type(layer.synapse).__name__,
+        "kind": layer.kind,
         "neuron": type(layer.neuron).__name__,
         "shape": list(layer.shape),
-        "neurons": int(np.prod(layer.shape)),
-        "weights": int(inner.weight.size),
-        "weight_range": [int(inner.weight.min()), int(inner.weight.max())],
+        "neurons": layer.neurons,
+        "weights": int(weight.size),
+        "weight_range": [int(weight.min()), int(weight.max())],
         "numbers": _numbers(layer.neuron),
     }
     return {**{k: v for k, v in converted.items() if k != "layer"}, **row}

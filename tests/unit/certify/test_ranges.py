@@ -61,8 +61,8 @@ def test_neurons_that_cannot_fire_send_nothing() -> None:
 
 
 def test_a_host_current_is_bounded_over_all_images() -> None:
-    host = HostCurrent(DenseSynapse(np.array([[8, -4]], np.int32)), np.array([16]), 4)
-    layer = ChipLayer("l1", host, LifNeuron(1000, 4096, NO_BIAS, 3), (1,))
+    synapse, host = DenseSynapse(np.array([[8, -4]], np.int32)), HostCurrent(np.array([16]), 4)
+    layer = ChipLayer("l1", synapse, LifNeuron(1000, 4096, NO_BIAS, 3), (1,), host)
     found = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (layer,)))[0]
     # (8 * 255 + 16) / 16 = 128.5 rounds up to 129; (-4 * 255 + 16) / 16 = -62.75 to -63
     assert (found.host_bound, found.v_high, found.v_low) == (129, 129 * 8, -63 * 8)

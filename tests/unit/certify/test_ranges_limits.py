@@ -42,8 +42,8 @@ def _network(total: int, neuron: Neuron, steps: int = 1) -> ChipNetwork:
 
 
 def _host(offset: int) -> ChipNetwork:
-    synapse = HostCurrent(DenseSynapse(np.array([[16]], np.int32)), np.array([offset]), 0)
-    layer = ChipLayer("l1", synapse, LifNeuron(TOP, 0, _bias(0)), (1,))
+    synapse, host = DenseSynapse(np.array([[16]], np.int32)), HostCurrent(np.array([offset]), 0)
+    layer = ChipLayer("l1", synapse, LifNeuron(TOP, 0, _bias(0)), (1,), host)
     return ChipNetwork("limit", (1, 1, 1), 1, (layer,))
 
 
@@ -180,7 +180,7 @@ def test_grey_levels_count_255_times_and_a_host_current_no_sum() -> None:
     layer = ChipLayer("l1", synapse, ReadoutNeuron(_bias(0)), (1,))
     graded = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (layer,)))[0]
     assert (graded.sum_bound, graded.host_bound) == (8 * 255, 0)
-    host = ChipLayer("l1", HostCurrent(synapse, np.array([0]), 0), ReadoutNeuron(_bias(0)), (1,))
+    host = replace(layer, host=HostCurrent(np.array([0]), 0))
     found = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (host,)))[0]
     assert (found.sum_bound, found.u_bound, found.host_bound) == (0, 0, 8 * 255)
 

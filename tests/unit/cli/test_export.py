@@ -47,9 +47,9 @@ def tiny_bundle(tmp_path: Path) -> Path:
         return rng.integers(-60, 61, shape).astype(np.int32)
 
     conv = ConvSynapse(weight(4, 1, 3, 3), (1, 8, 8), (2, 2), (1, 1))
-    host = HostCurrent(conv, bias(4, 1, 1), 6)
+    host = HostCurrent(bias(4, 1, 1), 6)
     layers = (
-        ChipLayer("l1", host, LifNeuron(4, 41, 0 * bias(1, 1, 1)), (4, 4, 4)),
+        ChipLayer("l1", conv, LifNeuron(4, 41, 0 * bias(1, 1, 1)), (4, 4, 4), host),
         ChipLayer("l2", DenseSynapse(weight(12, 64)), LifNeuron(60, 41, bias(12), 2), (12,)),
         ChipLayer("out", DenseSynapse(weight(10, 12)), ReadoutNeuron(bias(10)), (10,)),
     )

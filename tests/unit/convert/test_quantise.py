@@ -13,7 +13,7 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.convert.quantise import FloatLayer, round_bias, round_layer, weight_grid
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.ir.chip import HostCurrent, LifNeuron, TableLifNeuron
+from spikeproof.ir.chip import LifNeuron, TableLifNeuron
 from spikeproof.ir.floats import FloatNetwork, Lif, Linear, Readout
 
 ALL_CORNERS = np.array(list(product((0, 255), repeat=4)), np.uint8).reshape(-1, 1, 2, 2)
@@ -172,7 +172,6 @@ def test_the_host_current_uses_its_sixteen_bits(
     make_network: Any, images: NDArray[np.uint8]
 ) -> None:
     done = convert_network(make_network(), images, ConvertOptions(input_coding="bias"))
-    synapse = done.chip.layers[0].synapse
-    assert isinstance(synapse, HostCurrent)
-    assert 16384 <= np.abs(synapse.synapse.weight).max() <= 32767
+    assert done.chip.layers[0].host
+    assert 16384 <= np.abs(done.chip.layers[0].synapse.weight).max() <= 32767
     assert 3000 < done.table[0]["host_bound"] <= 4095

@@ -22,9 +22,10 @@ def test_a_host_sum_beyond_24_bits_rounds_like_the_chip(exponent: int) -> None:
     inner = DenseSynapse(np.full((3, 3), 32767, np.int32))
     built = ChipLayer(
         "l1",
-        HostCurrent(inner, offset, shift),
+        inner,
         LifNeuron(2**17 - 1, 0, np.zeros(1, np.int32), exponent),
         (3,),
+        HostCurrent(offset, shift),
     )
     network = ChipNetwork("host", (1, 1, 3), 1, (built,))
     x = np.array([255, 255, 3], np.uint8).reshape(1, 1, 1, 3)

@@ -86,8 +86,8 @@ def test_saturation_at_24_bits() -> None:
 
 
 def test_host_current_is_rounded_once_and_written_as_bias() -> None:
-    host = HostCurrent(DenseSynapse(np.array([[3]], np.int16)), np.array([1], np.int64), 2)
-    layer = ChipLayer("l1", host, LifNeuron(1000, 0, np.zeros(1, np.int32), 1), (1,))
+    synapse, host = DenseSynapse(np.array([[3]], np.int16)), HostCurrent(np.array([1], np.int64), 2)
+    layer = ChipLayer("l1", synapse, LifNeuron(1000, 0, np.zeros(1, np.int32), 1), (1,), host)
     network = ChipNetwork("host", (1, 1, 1), 2, (layer,))
     traces = ReferenceEngine().run(network, np.full((1, 1, 1, 1), 7, np.uint8), trace=True).traces
     assert traces is not None

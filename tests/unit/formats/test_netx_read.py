@@ -15,7 +15,7 @@ import h5py
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import GraphError, InputError, RangeError, UnsupportedError
 from spikeproof.formats.netx.read import load_netx
-from spikeproof.ir.chip import ConvSynapse, DenseSynapse, HostCurrent, LifNeuron, ReadoutNeuron
+from spikeproof.ir.chip import ConvSynapse, DenseSynapse, LifNeuron, ReadoutNeuron
 
 Layer = dict[str, Any]
 NEURON: Layer = {"type": "CUBA", "iDecay": 1024, "vDecay": 128, "vThMant": 80, "refDelay": 1}
@@ -144,23 +144,24 @@ def test_an_input_block_with_neurons_takes_pixels(net: Path) -> None:
     block = source(2, 3, 4, weight=[5], bias=[-7], **neuron(iDecay=4096))
     write(net, block, FLAT, dense(3, 24))
     network = load_netx(net, 4)
-    host = network.layers[0].synapse
-    assert network.coding == "pixels" and isinstance(host, HostCurrent)
-    assert (host.synapse.weight.ravel().tolist(), host.offset.item(), host.shift) == ([5, 5], -7, 0)
+    weight, host = network.layers[0].synapse.weight, network.layers[0].host
+    assert network.coding == "pixels" and host
+    assert (weight.ravel().tolist(), host.offset.item(), host.shift) == ([5, 5], -7, 0)
     skipped = load_netx(net, 4, skip_input=True)
     assert (skipped.coding, len(skipped.layers)) == ("spikes", 1)
-    bare = load_netx(write(net, source(1, 2, 2, **neuron())), 4).layers[0].synapse
-    assert isinstance(bare, HostCurrent)
-    assert (bare.synapse.weight.item(), bare.offset.item()) == (64, 0)
+    bare = load_netx(write(net, source(1, 2, 2, **neuron())), 4).layers[0]
+    assert bare.host
+    assert (bare.synapse.weight.item(), bare.host.offset.item()) == (64, 0)
 
 
 @pytest.mark.parametrize("pixels", [(0.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (1.0, 0.0)])
 def test_pixel_values_are_mapped_exactly(net: Path, pixels: tuple[float, float]) -> None:
     write(net, source(1, 1, 256, weight=36, bias=34, **neuron()))
-    host = load_netx(net, 4, pixel_range=pixels).layers[0].synapse
-    assert isinstance(host, HostCurrent)
+    layer = load_netx(net, 4, pixel_range=pixels).layers[0]
+    host = layer.host
+    assert host
     pixel = np.arange(256)
-    total = pixel * int(host.synapse.weight.flat[0]) + int(host.offset.flat[0])
+    total = pixel * int(layer.synapse.weight.flat[0]) + int(host.offset.flat[0])
     value = pixels[0] + pixel * (pixels[1] - pixels[0]) / 255
     expected = np.floor(36 * value + 34 + 0.5).astype(int)
     half = (1 << host.shift) >> 1

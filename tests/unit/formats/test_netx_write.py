@@ -59,8 +59,8 @@ def host(weight: int, offset: int, shift: int = 0, kernel: int = 1) -> ChipLayer
     full = np.full((2, 1, kernel, kernel), weight, np.int16)
     padding = (kernel // 2, kernel // 2)
     inner = ConvSynapse(full, (2, 3, 3), (1, 1), padding, (1, 1), 2)
-    current = HostCurrent(inner, np.full((2, 1, 1), offset, np.int64), shift)
-    return ChipLayer("in", current, LifNeuron(9, 50, bias(1, 1, 1), 6), (2, 3, 3))
+    current = HostCurrent(np.full((2, 1, 1), offset, np.int64), shift)
+    return ChipLayer("in", inner, LifNeuron(9, 50, bias(1, 1, 1), 6), (2, 3, 3), current)
 
 
 def host_conv() -> ChipLayer:
@@ -69,13 +69,13 @@ def host_conv() -> ChipLayer:
     inner = ConvSynapse(kernel, (2, 3, 3), (2, 2), (1, 1))
     offset = np.array([9, -300, 77, 0], np.int64).reshape(4, 1, 1)
     zero = bias(1, 1, 1)
-    return ChipLayer("l1", HostCurrent(inner, offset, 9), LifNeuron(9, 50, zero, 6), (4, 2, 2))
+    return ChipLayer("l1", inner, LifNeuron(9, 50, zero, 6), (4, 2, 2), HostCurrent(offset, 9))
 
 
 def host_dense() -> ChipLayer:
     weight = np.resize(np.array([500, -4000, 31], np.int32), (5, 18))
-    current = HostCurrent(DenseSynapse(weight), np.arange(5, dtype=np.int64), 8)
-    return ChipLayer("l1", current, LifNeuron(9, 50, bias(1), 6), (5,))
+    current = HostCurrent(np.arange(5, dtype=np.int64), 8)
+    return ChipLayer("l1", DenseSynapse(weight), LifNeuron(9, 50, bias(1), 6), (5,), current)
 
 
 KERNEL = np.resize(np.array([2, -4, 6], np.int16), (4, 1, 3, 3))

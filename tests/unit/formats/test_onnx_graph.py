@@ -245,9 +245,10 @@ def test_a_host_current_with_16_bit_weights_in_a_convolution_is_exact() -> None:
     rng = np.random.default_rng(1)
     weight = rng.choice([-32767, -1, 0, 1, 32767, 12345], (3, 40, 3, 3)).astype(np.int16)
     inner = ConvSynapse(weight, (40, 5, 5), (1, 1), (1, 1))
-    host = HostCurrent(inner, np.array([[[7]], [[-(10**9)]], [[10**9]]], np.int64), 22)
+    host = HostCurrent(np.array([[[7]], [[-(10**9)]], [[10**9]]], np.int64), 22)
     neuron = LifNeuron(40, 41, np.zeros((1, 1, 1), np.int32), 3)
-    network = ChipNetwork("host", (40, 5, 5), 3, (ChipLayer("c1", host, neuron, (3, 5, 5)),))
+    layer = ChipLayer("c1", inner, neuron, (3, 5, 5), host)
+    network = ChipNetwork("host", (40, 5, 5), 3, (layer,))
     x = rng.choice(np.array([0, 1, 254, 255], np.uint8), (4, 40, 5, 5))
     expected = (ReferenceEngine().run(network, x, trace=True).traces or {})["c1"]
     found = run(network, {"input": x}, traces=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,7 @@ from spikeproof.fuzz.draw.nasty import draw_case
 from spikeproof.fuzz.reproduce import replay
 from spikeproof.fuzz.shrink.search import shrink, size_of
 from spikeproof.io.bundle import load_bundle
-from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron, TableLifNeuron
 
 Patch = Callable[[], Any]
 
@@ -51,12 +51,14 @@ class Broken(NumpyEngine):
             return super().run(network, x, trace=trace)
 
 
-def fires_at_equality() -> Any:
-    def step(neuron: Any, t: int) -> tuple[int, int, int]:
-        du, leak, threshold = neuron_step(neuron, t)
-        return du, leak, threshold - 1
+@contextmanager
+def fires_at_equality() -> Iterator[None]:
+    def lowered(kind: Any) -> Any:
+        right = kind.threshold_at
+        return mock.patch.object(kind, "threshold_at", lambda neuron, t: right(neuron, t) - 1)
 
-    return mock.patch.object(numpy_engine, "neuron_step", step)
+    with lowered(LifNeuron), lowered(TableLifNeuron):
+        yield
 
 
 def floors_the_state() -> Any:

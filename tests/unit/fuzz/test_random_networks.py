@@ -24,11 +24,6 @@ def cases() -> list[Case]:
     return [draw_case(SEED, index) for index in range(300)]
 
 
-def inner(layer: chip.ChipLayer) -> Any:
-    synapse = layer.synapse
-    return synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
-
-
 def test_every_case_is_legal_and_a_third_is_nasty_in_every_way(cases: list[Case]) -> None:
     for case in cases:
         check_chip(case.network)
@@ -56,25 +51,22 @@ def test_the_same_case_comes_back_alone_and_others_do_not(cases: list[Case]) -> 
         assert again.kind == case.kind
         for a, b in zip(again.network.layers, case.network.layers, strict=True):
             assert a.shape == b.shape and type(a.neuron) is type(b.neuron)
-            np.testing.assert_array_equal(inner(a).weight, inner(b).weight)
+            np.testing.assert_array_equal(a.synapse.weight, b.synapse.weight)
     other = draw_case(SEED + 1, 1)
     assert other.x.shape != cases[1].x.shape or (other.x != cases[1].x).any()
 
 
 def test_every_feature_of_the_dialect_is_drawn(cases: list[Case]) -> None:
     layers = [layer for case in cases for layer in case.network.layers]
-    synapses = [inner(layer) for layer in layers]
+    synapses = [layer.synapse for layer in layers]
     convs = [s for s in synapses if isinstance(s, chip.ConvSynapse)]
     neurons: list[Any] = [layer.neuron for layer in layers]
     tables = [n for n in neurons if isinstance(n, chip.TableLifNeuron)]
     lasts = [type(case.network.layers[-1].neuron) for case in cases]
     seen = {
         "dense": any(isinstance(s, chip.DenseSynapse) for s in synapses),
-        "host current": any(isinstance(layer.synapse, chip.HostCurrent) for layer in layers),
-        "host convolution": any(
-            isinstance(x.synapse, chip.HostCurrent) and isinstance(inner(x), chip.ConvSynapse)
-            for x in layers
-        ),
+        "host current": any(layer.host for layer in layers),
+        "host convolution": any(x.host and isinstance(x.synapse, chip.ConvSynapse) for x in layers),
         "stride": any(c.stride[0] != c.stride[1] for c in convs),
         "padding": any(c.padding[0] != c.padding[1] for c in convs),
         "padding beyond the kernel": any(c.padding[0] >= c.weight.shape[2] for c in convs),
@@ -104,15 +96,15 @@ def test_sizes_lie_around_the_blocks_that_engines_work_in(cases: list[Case]) -> 
         size
         for case in cases
         for layer in case.network.layers
-        if isinstance(inner(layer), chip.DenseSynapse)
-        for size in inner(layer).weight.shape
+        if isinstance(layer.synapse, chip.DenseSynapse)
+        for size in layer.synapse.weight.shape
     }
     assert {7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65} <= dense and max(dense) > 500
     channels = {
-        len(inner(layer).weight)
+        len(layer.synapse.weight)
         for case in cases
         for layer in case.network.layers
-        if isinstance(inner(layer), chip.ConvSynapse)
+        if isinstance(layer.synapse, chip.ConvSynapse)
     }
     assert {15, 16, 17, 31, 32, 33} <= channels
     assert {1, 2, 8, 16, 33} <= {case.network.timesteps for case in cases}

@@ -34,6 +34,17 @@ def test_round_trip_keeps_every_number(tmp_path: Path, seed: int) -> None:
     assert bundle_bytes(loaded) == bundle_bytes(bundle) == (tmp_path / "a.spk").read_bytes()
 
 
+def test_a_bundle_of_the_first_release_keeps_its_bytes_its_hash_and_its_answers() -> None:
+    """Its host current stands around the synapse, as it did in memory when it was written."""
+    path = Path(__file__).parent / "bundles" / "host-current.spk"
+    bundle = load_bundle(path)
+    first = bundle.network.layers[0]
+    assert first.host and first.host.shift == 12 and first.kind == "HostCurrent"
+    assert bundle.content_hash.startswith("31a0982d184643ea")
+    assert bundle_bytes(bundle) == path.read_bytes()
+    assert self_test(bundle, get_engine("reference")).passed
+
+
 @pytest.mark.parametrize("engine", ["reference", "fast"])
 def test_engines_pass_the_self_test(engine: str) -> None:
     result = self_test(some_bundle(), get_engine(engine))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spikeproof.errors import BundleError, GraphError
-from spikeproof.ir.check_chip import FILTERED_SUM_MAX, SUM_MAX, check_chip
+from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -28,6 +28,7 @@ from spikeproof.ir.floats import (
     Linear,
     Readout,
 )
+from spikeproof.ir.limits import ACCUMULATOR_MAX, FILTERED_SUM_MAX
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 
 
@@ -116,8 +117,11 @@ def test_all_problems_of_a_chip_network_are_listed() -> None:
     first = ChipLayer(
         "a", DenseSynapse(np.array([[300] * 4], np.int16)), LifNeuron(-1, 41, bias, 9, 4096), (2,)
     )
-    host = HostCurrent(DenseSynapse(np.array([[1, 1]], np.int16)), np.zeros(1, np.int64), 40)
-    second = ChipLayer("b", host, LifNeuron(5, 41, np.ones(1, np.int32)), (1,))
+    synapse, host = (
+        DenseSynapse(np.array([[1, 1]], np.int16)),
+        HostCurrent(np.zeros(1, np.int64), 40),
+    )
+    second = ChipLayer("b", synapse, LifNeuron(5, 41, np.ones(1, np.int32)), (1,), host)
     with pytest.raises(GraphError) as error:
         check_chip(ChipNetwork("bad net", (1, 2, 2), 0, (first, second)))
     for words in (
@@ -167,7 +171,7 @@ def dense(
             dense([-255] * 2056 + [-9], -1, du=0, sign="inhibitory"),
             f"reach {FILTERED_SUM_MAX + 1};",
         ),
-        (dense([-256] * 1008, 7), dense([-256] * 1008 + [2], 7), f"reach {SUM_MAX + 256};"),
+        (dense([-256] * 1008, 7), dense([-256] * 1008 + [2], 7), f"reach {ACCUMULATOR_MAX + 256};"),
         # The sum before its exponent lies in 32 bits as well.
         (
             dense([-256] * 32896, -8, payload=255),
@@ -185,8 +189,8 @@ def test_sums_are_legal_up_to_the_limit_and_not_beyond(
 
 
 def host(shift: int, offset: np.ndarray) -> ChipNetwork:
-    synapse = HostCurrent(DenseSynapse(np.array([[1]], np.int16)), offset, shift)
-    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    synapse, current = DenseSynapse(np.array([[1]], np.int16)), HostCurrent(offset, shift)
+    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32)), (1,), current)
     return ChipNetwork("n", (1, 1, 1), 1, (layer,))
 
 

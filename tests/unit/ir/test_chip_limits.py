@@ -29,10 +29,16 @@ LIF = LifNeuron(5, 41, NONE)
 TABLE = TableLifNeuron(np.full(STEPS, 4000, np.int32), np.full(STEPS, 64, np.int32), NONE)
 
 
-def layer(name: str = "a", synapse: Any = None, neuron: Neuron = LIF, width: int = 3) -> ChipLayer:
+def layer(
+    name: str = "a",
+    synapse: Any = None,
+    neuron: Neuron = LIF,
+    width: int = 3,
+    host: HostCurrent | None = None,
+) -> ChipLayer:
     if synapse is None:
         synapse = DenseSynapse(np.full((width, 3), 2, np.int16))
-    return ChipLayer(name, synapse, neuron, (width,))
+    return ChipLayer(name, synapse, neuron, (width,), host)
 
 
 def network(
@@ -110,11 +116,17 @@ def test_weight_exponents_have_four_bits(good: int, bad: int) -> None:
     refuse(network(layer(synapse=DenseSynapse(weight, exponent=bad), width=1)), "is outside -8..7")
 
 
-def host(
-    weight: int = 1, shift: int = 0, offset: Any = (0,), exponent: int = 0, kind: Any = np.int64
-) -> HostCurrent:
-    inner = DenseSynapse(np.full((3, 3), weight, np.int32), "mixed", exponent)
-    return HostCurrent(inner, np.array(offset, kind), shift)
+def hosted(
+    name: str = "a",
+    neuron: Neuron = LIF,
+    *,
+    weight: int = 1,
+    shift: int = 0,
+    offset: Any = (0,),
+    exponent: int = 0,
+) -> ChipLayer:
+    synapse = DenseSynapse(np.full((3, 3), weight, np.int32), "mixed", exponent)
+    return layer(name, synapse, neuron, host=HostCurrent(np.array(offset, np.int64), shift))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +166,8 @@ def host(
 def test_host_currents_are_legal_up_to_their_limits(
     good: dict[str, Any], bad: dict[str, Any], words: str
 ) -> None:
-    check_chip(network(layer(synapse=host(**good))))
-    refuse(network(layer(synapse=host(**bad))), words)
+    check_chip(network(hosted(**good)))
+    refuse(network(hosted(**bad)), words)
 
 
 @pytest.mark.parametrize("neuron", [LIF, TABLE, ReadoutNeuron(NONE)])
@@ -198,8 +210,10 @@ def test_pixels_count_255_times_a_spike_and_only_in_the_first_layer() -> None:
 
 def test_the_neuron_with_the_largest_sum_decides() -> None:
     weight = np.array([[2, 2, 2], [32_767] * 3, [-2, 2, 0]], np.int32)
-    current = HostCurrent(DenseSynapse(weight), np.zeros(1, np.int64), 0)
-    refuse(network(layer(synapse=current)), "a sum can reach 25066755")  # 3 × 32 767 × 255
+    current = HostCurrent(np.zeros(1, np.int64), 0)
+    refuse(
+        network(layer(synapse=DenseSynapse(weight), host=current)), "a sum can reach 25066755"
+    )  # 3 × 32 767 × 255
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -244,22 +258,21 @@ def test_a_readout_is_last_and_a_host_current_is_first() -> None:
     check_chip(network(layer("a"), layer("b", neuron=ReadoutNeuron(NONE))))
     readout = layer("a", neuron=ReadoutNeuron(NONE))
     refuse(network(readout, layer("b")), "a: a readout must be the last layer")
-    check_chip(network(layer("a", host()), layer("b")))
+    check_chip(network(hosted("a"), layer("b")))
     words = "a host current can only feed the first layer of a pixel network"
-    refuse(network(layer("a"), layer("b", host())), f"b: {words}")
-    refuse(network(layer("a", host()), coding="spikes"), f"a: {words}")
+    refuse(network(layer("a"), hosted("b")), f"b: {words}")
+    refuse(network(hosted("a"), coding="spikes"), f"a: {words}")
     biased = replace(LIF, bias=np.array([0, 0, 1], np.int32))
-    refuse(network(layer("a", host(), biased)), "has its bias in the current's offset")
+    refuse(network(hosted("a", biased)), "has its bias in the current's offset")
 
 
 @pytest.mark.parametrize("wrap", [False, True])
 def test_a_convolution_behind_another_layer_must_declare_what_it_gets(wrap: bool) -> None:
-    inner = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 1))
-    synapse = HostCurrent(inner, np.zeros((1, 1, 1), np.int64), 0) if wrap else inner
-    one = ChipLayer("a", synapse, replace(LIF, bias=np.zeros((1, 1, 1), np.int32)), (1, 1, 3))
+    synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 1))
+    host = HostCurrent(np.zeros((1, 1, 1), np.int64), 0) if wrap else None
+    one = ChipLayer("a", synapse, LIF.changed(bias=np.zeros((1, 1, 1), np.int32)), (1, 1, 3), host)
     refuse(network(one), "declares inputs (1, 3, 1), gets (1, 1, 3)")
-    good = replace(inner, input_shape=(1, 1, 3))
-    check_chip(network(replace(one, synapse=replace(synapse, synapse=good) if wrap else good)))
+    check_chip(network(replace(one, synapse=replace(synapse, input_shape=(1, 1, 3)))))
 
 
 def test_the_layer_behind_a_misfit_is_not_blamed() -> None:

@@ -22,6 +22,11 @@ def test_small_network_fits_both_chips(tiny: chip.ChipNetwork) -> None:
     assert needed["inputs to one neuron"] == widest
 
 
+def layer(synapse: chip.Synapse) -> chip.ChipLayer:
+    neuron = chip.LifNeuron(1, 0, np.zeros(1, np.int32))
+    return chip.ChipLayer("l1", synapse, neuron, (len(synapse.weight),))
+
+
 def _one_layer(
     tiny: chip.ChipNetwork, synapse: chip.Synapse, shape: tuple[int, ...]
 ) -> chip.ChipNetwork:
@@ -72,13 +77,15 @@ def test_a_weight_takes_the_bits_its_layer_needs(
     weights: list[int], sign: chip.Sign, bits: int
 ) -> None:
     synapse = chip.DenseSynapse(np.array([weights], np.int16), sign)
-    assert count_weights(synapse) == (len(weights) - weights.count(0), bits)
+    assert count_weights(layer(synapse)) == (len(weights) - weights.count(0), bits)
 
 
 def test_host_currents_and_zeros_store_nothing() -> None:
     dense = chip.DenseSynapse(np.ones((2, 3), np.int16))
-    assert count_weights(chip.HostCurrent(dense, np.zeros(1, np.int64), 4)) == (0, 0)
-    assert count_weights(chip.DenseSynapse(np.zeros((2, 3), np.int16))) == (0, 0)
+    host = chip.HostCurrent(np.zeros(1, np.int64), 4)
+    assert count_weights(layer(dense)) == (6, 1)
+    assert count_weights(replace(layer(dense), host=host)) == (0, 0)
+    assert count_weights(layer(chip.DenseSynapse(np.zeros((2, 3), np.int16)))) == (0, 0)
 
 
 def test_every_limit_names_its_source() -> None:

@@ -77,8 +77,8 @@ def test_hardware_lists_layers_that_need_python_models(
     table = chip.TableLifNeuron(np.full(3, 4055), np.full(3, 640), zero)
     weight = np.ones((2, 1, 3, 3), np.int16)
     inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1), sign="excitatory")
-    host = chip.HostCurrent(inner, np.zeros(1, np.int64), 2)
-    first = chip.ChipLayer("l1", host, table, (2, 4, 4))
+    host = chip.HostCurrent(np.zeros(1, np.int64), 2)
+    first = chip.ChipLayer("l1", inner, table, (2, 4, 4), host)
     network = replace(tiny, layers=(first, tiny.layers[1]))
     assert len(LavaTarget("loihi2").problems(network)) == 2
     assert LavaTarget().problems(network) == []
@@ -94,9 +94,9 @@ def hosted(tiny: chip.ChipNetwork, exponent: int, du: int = 4095) -> chip.ChipNe
     """Put a first layer in front whose current, of both signs, the host computes."""
     weight = np.resize(np.array([3, -5, 2], np.int32), (2, 1, 3, 3))
     inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1))
-    host = chip.HostCurrent(inner, np.array([[[40]], [[-7]]]), 2)
+    host = chip.HostCurrent(np.array([[[40]], [[-7]]]), 2)
     neuron = chip.LifNeuron(300, 41, np.zeros((1, 1, 1), np.int32), exponent, du)
-    first = chip.ChipLayer("l1", host, neuron, (2, 4, 4))
+    first = chip.ChipLayer("l1", inner, neuron, (2, 4, 4), host)
     return replace(tiny, layers=(first, tiny.layers[1]))
 
 

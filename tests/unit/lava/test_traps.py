@@ -135,8 +135,8 @@ def test_inputs_of_the_wrong_form_are_refused_before_lava_starts(
 
 def test_host_current_beyond_the_mantissa_is_refused_not_wrapped() -> None:
     weight = np.full((2, 4), 200, np.int16)
-    host = chip.HostCurrent(chip.DenseSynapse(weight, "excitatory"), np.zeros(1, np.int64), 0)
-    layer = chip.ChipLayer("l1", host, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (2,))
+    synapse, host = chip.DenseSynapse(weight), chip.HostCurrent(np.zeros(1, np.int64), 0)
+    layer = chip.ChipLayer("l1", synapse, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (2,), host)
     network = chip.ChipNetwork("h", (1, 2, 2), 2, (layer,))
     x = np.array([[[[0, 0], [0, 0]]], [[[255, 0], [0, 0]]]], np.uint8)
     with pytest.raises(RangeError, match="sample 1, neuron 0 has mantissa 51000"):
@@ -177,12 +177,13 @@ def test_host_currents_are_rounded_by_a_second_implementation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def mantissas(shift: int) -> list[int]:
-        host = chip.HostCurrent(chip.DenseSynapse(np.array([[1], [-1]], np.int16)), offset, shift)
-        layer = chip.ChipLayer("l1", host, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (2,))
+        synapse, host = chip.DenseSynapse(weight), chip.HostCurrent(offset, shift)
+        layer = chip.ChipLayer("l1", synapse, chip.LifNeuron(1, 0, zero), (2,), host)
         x = np.array([5, 6, 7, 10], np.uint8).reshape(4, 1, 1, 1)
         return host_mantissas(chip.ChipNetwork("h", (1, 1, 1), 2, (layer,)), x).T.ravel().tolist()
 
-    offset = np.zeros(1, np.int64)
+    weight = np.array([[1], [-1]], np.int16)
+    offset, zero = np.zeros(1, np.int64), np.zeros(1, np.int32)
     monkeypatch.setattr(fx, "round_half_up_shift", None)  # the engines' implementation
     assert mantissas(0) == [5, 6, 7, 10, -5, -6, -7, -10]
     assert mantissas(1) == [3, 3, 4, 5, -2, -3, -3, -5]  # ties go up

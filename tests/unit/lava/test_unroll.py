@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from spikeproof.ir import chip
-from spikeproof.ir.shapes import output_shape
 from spikeproof_lava.unroll import as_matrix, count_synapses, unroll
 
 
 def _direct(conv: chip.ConvSynapse, x: np.ndarray) -> np.ndarray:
     """Sum tap by tap with explicit loops over everything."""
-    channels, height, width = output_shape(conv, conv.input_shape)
+    channels, height, width = conv.output_shape(conv.input_shape)
     (s_y, s_x), (p_y, p_x), (d_y, d_x) = conv.stride, conv.padding, conv.dilation
     out_per_group, in_per_group = channels // conv.groups, conv.weight.shape[1]
     out = np.zeros((channels, height, width), np.int64)
@@ -47,11 +46,6 @@ def test_unrolled_equals_direct(
     assert matrix.dtype == np.int32
     assert (matrix.data != 0).all()
     assert matrix.nnz == count_synapses(conv)
-
-
-def test_host_currents_use_no_synapses() -> None:
-    host = chip.HostCurrent(chip.DenseSynapse(np.ones((2, 3), np.int16)), np.zeros(1, np.int64), 4)
-    assert count_synapses(host) == 0
 
 
 def test_dense_weights_stay_a_dense_matrix() -> None:

@@ -29,17 +29,15 @@ def without_rounding(network: chip.ChipNetwork) -> chip.ChipNetwork:
             neuron = replace(neuron, dv=4096 if neuron.dv > 2048 else 0, du=4095)
         elif isinstance(neuron, chip.TableLifNeuron):
             neuron = replace(neuron, leak=neuron.leak // 2048 * 4096 % 16384, du=4095)
-        if isinstance(synapse, chip.HostCurrent):
-            synapse = replace(synapse, shift=0) if synapse.shift == 0 else synapse
-        elif synapse.exponent < 0:
+        if synapse.exponent < 0:
             synapse = replace(synapse, exponent=0)
         layers.append(replace(layer, neuron=neuron, synapse=synapse))
     return replace(network, layers=tuple(layers))
 
 
 def rounds(network: chip.ChipNetwork) -> bool:
-    first = network.layers[0].synapse
-    return isinstance(first, chip.HostCurrent) and first.shift > 0
+    host = network.layers[0].host
+    return host is not None and host.shift > 0
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -61,26 +61,20 @@ def work_of(net: BenchNet, methods: Mapping[str, str] | None = None) -> list[Wor
     steps = net.network.timesteps
     for index, layer in enumerate(net.network.layers):
         inner = layer.synapse
-        inner = inner.synapse if isinstance(inner, chip.HostCurrent) else inner
         constant = index == 0 and net.network.coding == "pixels"
         dense = isinstance(inner, chip.DenseSynapse)
         usual = PRODUCTS if constant else EVENT_ADDS if dense else TABLE_LOADS
         peak = (methods or {}).get(layer.name, usual)
         if peak == EVENT_ADDS:
             sums = net.spikes[source] * len(inner.weight)
-        elif peak == PRODUCTS or isinstance(inner, chip.DenseSynapse):
-            sums = float(_products(inner, layer.shape) * (1 if constant else steps))
+        elif peak == PRODUCTS or not isinstance(inner, chip.ConvSynapse):
+            sums = float(layer.connections * (1 if constant else steps))
         else:
             sums = float(steps * _table_loads(inner, layer.shape))
         updates = float(int(np.prod(layer.shape)) * steps)
         found.append(Work(layer.name, peak, sums, updates))
         source = layer.name
     return found
-
-
-def _products(synapse: chip.Synapse, shape: tuple[int, ...]) -> int:
-    places = int(np.prod(shape[1:]))
-    return synapse.weight.size * places
 
 
 def _table_loads(synapse: chip.ConvSynapse, shape: tuple[int, ...]) -> int:

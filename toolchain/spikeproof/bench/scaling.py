@@ -70,12 +70,7 @@ def network_of(axis: Axis, size: int) -> BenchNet:
 
 def count_synapses(network: chip.ChipNetwork) -> int:
     """Count connections between neurons: a kernel's weights once per place, borders included."""
-    total = 0
-    for layer in network.layers:
-        synapse = layer.synapse
-        inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
-        total += inner.weight.size * int(np.prod(layer.shape[1:]))
-    return total
+    return sum(layer.connections for layer in network.layers)
 
 
 def measure_point(network: chip.ChipNetwork, seconds: float = _SECONDS) -> Point:

@@ -16,8 +16,7 @@ from spikeproof import fixedpoint as fx
 from spikeproof.certify.ranges import LayerRange, certify_ranges
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.numerics.affine import apply
 
 Ints = NDArray[np.int64]
@@ -112,12 +111,12 @@ def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tu
     u = v = np.zeros((len(inputs), *layer.shape), np.int64)
     for t in range(trace.v.shape[1]):
         arriving, mantissa = _drive(layer, inputs if constant else inputs[:, t])
-        du, leak, _ = neuron_step(layer.neuron, t)
-        raw = fx.scale_toward_zero(u, fx.DECAY_ONE - (du + 1)) + arriving
+        raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + arriving
         wrapped += int(((raw > fx.WRAP_LIMIT) | (raw <= -fx.WRAP_LIMIT)).sum())
         u = trace.u[:, t].astype(np.int64)
-        bias = fx.shift_sum(layer.neuron.bias + mantissa, layer.neuron.bias_exponent)
-        saturated += int((np.abs(fx.scale_toward_zero(v, leak) + u + bias) > fx.STATE_MAX).sum())
+        moved = fx.scale_toward_zero(v, layer.neuron.leak_at(t)) + u
+        bias = layer.neuron.bias_units(mantissa)
+        saturated += int((np.abs(moved + bias) > fx.STATE_MAX).sum())
         v = trace.v[:, t].astype(np.int64)
         if trace.s is not None:
             v = np.where(trace.s[:, t] > 0, 0, v)
@@ -126,11 +125,10 @@ def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tu
 
 def _drive(layer: ChipLayer, inputs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
     """Return what arrives in u and what the host adds to the bias, for one step of all samples."""
-    host = layer.synapse if isinstance(layer.synapse, HostCurrent) else None
-    inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
-    sums = apply(inner, inputs.astype(np.float64), inner.weight.astype(np.float64))
+    synapse = layer.synapse
+    sums = apply(synapse, inputs.astype(np.float64), synapse.weight.astype(np.float64))
     total = np.rint(sums).astype(np.int64)
     none = np.zeros_like(total)
-    if host is not None:
-        return none, fx.round_half_up_shift(total + host.offset, host.shift)
-    return fx.shift_sum(fx.shift_sum(total, inner.exponent), fx.CURRENT_SHIFT), none
+    if layer.host:
+        return none, layer.host.mantissa(total)
+    return fx.shift_sum(fx.shift_sum(total, synapse.exponent), fx.CURRENT_SHIFT), none

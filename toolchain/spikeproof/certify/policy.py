@@ -15,7 +15,7 @@ from spikeproof.errors import InputError, RangeError, list_problems
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.files import make_folder
 from spikeproof.io.zoo import zoo_networks
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.chip import ChipNetwork
 
 
 def load_safe_bundle(path: Path) -> Bundle:
@@ -79,8 +79,7 @@ def check_foreign_ranges(network: ChipNetwork) -> None:
     """
     problems = []
     for layer, found in zip(network.layers, certify_ranges(network), strict=True):
-        readout = isinstance(layer.neuron, ReadoutNeuron)
-        if readout or found.host_bound > fx.BIAS_MANTISSA_MAX:
+        if not layer.neuron.spiking or found.host_bound > fx.BIAS_MANTISSA_MAX:
             problems += [f"{found.name}: {problem}" for problem in found.problems]
     if problems:
         raise RangeError(

@@ -16,20 +16,10 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import RangeError, list_problems
-from spikeproof.ir.chip import (
-    ChipLayer,
-    ChipNetwork,
-    HostCurrent,
-    ReadoutNeuron,
-    Synapse,
-)
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Synapse
 from spikeproof.numerics.affine import apply
 
 Ints = NDArray[np.int64]
-PIXEL_MAX = 255
-READOUT_MAX = int(fx.shift_sum(fx.SUM_MAX, fx.CURRENT_SHIFT))
-"""A readout is realised as a neuron with the highest threshold; below it, it cannot fire."""
 _FAR = 1 << 40  # intervals are cut here: far outside every limit, safely inside int64
 
 
@@ -65,8 +55,7 @@ class Drive:
 
 def certify_ranges(network: ChipNetwork) -> list[LayerRange]:
     """Bound every sum, u and v of every layer for every possible input."""
-    top = PIXEL_MAX if network.coding == "pixels" else 1
-    highest: Ints = np.full(network.input_shape, top, np.int64)
+    highest: Ints = np.full(network.input_shape, network.input_max, np.int64)
     ranges = []
     for layer in network.layers:
         found, highest = certify_layer(layer, highest, network.timesteps)
@@ -92,14 +81,13 @@ def certify_layer(layer: ChipLayer, highest: Ints, timesteps: int) -> tuple[Laye
 
     Returns the bounds and, for the next layer, 1 where a neuron could ever spike, else 0.
     """
-    drive = _drive(layer.synapse, highest)
+    drive = _drive(layer, highest)
     u_bound, v_low, v_high, fires = _integrate(layer, drive, timesteps)
     widest = np.unravel_index(int(np.maximum(-v_low, v_high).argmax()), layer.shape)
-    limit = READOUT_MAX if isinstance(layer.neuron, ReadoutNeuron) else fx.STATE_MAX
     figures = {
         "synaptic sum": (_reach(*drive.total), fx.SUM_MAX),
         "u": (int(u_bound.max()), fx.WRAP_LIMIT - 1),
-        "v": (_reach(v_low, v_high), limit),
+        "v": (_reach(v_low, v_high), layer.neuron.v_limit),
         "host mantissa": (_reach(*drive.mantissa), fx.BIAS_MANTISSA_MAX),
     }
     problems = tuple(
@@ -127,21 +115,13 @@ def _reach(low: Ints, high: Ints) -> int:
     return int(max(-low.min(), high.max()))
 
 
-def _drive(synapse: Synapse | HostCurrent, highest: Ints) -> Drive:
-    if isinstance(synapse, HostCurrent):
-        return _host_drive(synapse, highest)
-    low, high = _sums(synapse, highest)
+def _drive(layer: ChipLayer, highest: Ints) -> Drive:
+    low, high = _sums(layer.synapse, highest)
     none = np.zeros_like(low)
-    return Drive(
-        (fx.shift_sum(low, synapse.exponent), fx.shift_sum(high, synapse.exponent)), (none, none)
-    )
-
-
-def _host_drive(synapse: HostCurrent, highest: Ints) -> Drive:
-    low, high = _sums(synapse.synapse, highest)
-    none = np.zeros_like(low)
-    bounds = (fx.round_half_up_shift(s + synapse.offset, synapse.shift) for s in (low, high))
-    return Drive((none, none), (next(bounds), next(bounds)))
+    if layer.host:
+        return Drive((none, none), (layer.host.mantissa(low), layer.host.mantissa(high)))
+    exponent = layer.synapse.exponent
+    return Drive((fx.shift_sum(low, exponent), fx.shift_sum(high, exponent)), (none, none))
 
 
 def _sums(synapse: Synapse, highest: Ints) -> tuple[Ints, Ints]:
@@ -158,15 +138,14 @@ def _integrate(
 ) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
     """Run the interval through all steps: bounds of |u|, v low, v high, and who could fire."""
     neuron, zero = layer.neuron, np.zeros(layer.shape, np.int64)
-    bias = [fx.shift_sum(neuron.bias + m, neuron.bias_exponent) for m in drive.mantissa]
+    bias = [neuron.bias_units(m) for m in drive.mantissa]
     arriving = [fx.shift_sum(a, fx.CURRENT_SHIFT) for a in drive.total]
     u_low, u_high, v_low, v_high = zero, zero, zero, zero
     u_bound, lowest, topmost, fires = zero, zero, zero, zero.astype(bool)
     for t in range(timesteps):
-        du, leak, threshold = neuron_step(neuron, t)
-        keep = fx.DECAY_ONE - (du + 1)
-        u_low = fx.scale_toward_zero(u_low, keep) + arriving[0]
-        u_high = fx.scale_toward_zero(u_high, keep) + arriving[1]
+        leak, threshold = neuron.leak_at(t), neuron.threshold_at(t)
+        u_low = fx.scale_toward_zero(u_low, neuron.u_keep) + arriving[0]
+        u_high = fx.scale_toward_zero(u_high, neuron.u_keep) + arriving[1]
         v_low = np.maximum(fx.scale_toward_zero(v_low, leak) + u_low + bias[0], -_FAR)
         v_high = np.minimum(fx.scale_toward_zero(v_high, leak) + u_high + bias[1], _FAR)
         u_bound = np.maximum(u_bound, np.maximum(-u_low, u_high))

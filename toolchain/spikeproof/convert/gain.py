@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.base import Condition, Pass
 from spikeproof.convert.conversion import Relation
-from spikeproof.ir.check_chip import LEAK_MAX
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear
+from spikeproof.ir.limits import LEAK_MAX
 
 
 @dataclass(frozen=True, eq=False)

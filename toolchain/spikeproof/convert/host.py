@@ -23,7 +23,7 @@ from spikeproof.convert.quantise import (
     synapse_of,
 )
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import HOST_WEIGHT_MAX
+from spikeproof.ir.limits import HOST_WEIGHT_MAX
 from spikeproof.numerics.affine import apply, bias_map
 
 _SHIFT_MAX = 31
@@ -72,10 +72,10 @@ def round_host_layer(
     if layer.fires_at_equality:
         whole = _above(layer, offset, layer.weight * per_unit - weight, shift)
     held = np.clip(weight, -HOST_WEIGHT_MAX, HOST_WEIGHT_MAX).astype(np.int32)
-    current = chip.HostCurrent(synapse_of(layer, held, "mixed"), whole, shift)
     silent = np.zeros((1,) * len(layer.shape), np.int32)
     neuron, more = neuron_of(layer, scale, silent, exponent)
-    built = chip.ChipLayer(layer.name, current, neuron, layer.shape)
+    synapse, current = synapse_of(layer, held, "mixed"), chip.HostCurrent(whole, shift)
+    built = chip.ChipLayer(layer.name, synapse, neuron, layer.shape, current)
     return Candidate(built, scale, 0.0, tuple(more + problems))
 
 

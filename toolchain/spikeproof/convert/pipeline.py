@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from spikeproof.certify.ranges import PIXEL_MAX, certify_ranges
+from spikeproof.certify.ranges import certify_ranges
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
 from spikeproof.convert.conversion import Conversion, Relation, sequence
@@ -26,6 +26,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import LARGEST, SMALLEST
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
+from spikeproof.ir.limits import PIXEL_MAX
 from spikeproof.ir.shapes import Shape, output_shape
 
 Progress = Callable[[int, int], None]

@@ -272,17 +272,17 @@ def dequantise(layer: FloatLayer, candidate: Candidate) -> tuple[Affine, Lif | R
     """
     built, units = candidate.layer, candidate.units
     synapse, neuron = built.synapse, built.neuron
-    if isinstance(synapse, chip.HostCurrent):
-        per_unit = units * 2.0 ** (synapse.shift - neuron.bias_exponent)
-        weight: Any = synapse.synapse.weight / per_unit
-        bias: Any = synapse.offset / per_unit
+    if built.host:
+        per_unit = units * 2.0 ** (built.host.shift - neuron.bias_exponent)
+        weight: Any = synapse.weight / per_unit
+        bias: Any = built.host.offset / per_unit
     else:
         weight = synapse.weight / candidate.scale
         bias = neuron.bias * (2.0**neuron.bias_exponent / units)
     linear = replace(
         layer.linear, weight=weight * 255 if layer.pixels else weight, bias=_float_bias(bias, layer)
     )
-    return linear, _dequantise_end(layer.end, neuron, units)
+    return linear, _dequantise_end(layer, neuron, units)
 
 
 def _float_bias(bias: F64, layer: FloatLayer) -> F64 | None:
@@ -294,11 +294,12 @@ def _float_bias(bias: F64, layer: FloatLayer) -> F64 | None:
     return np.broadcast_to(bias, layer.shape).copy()
 
 
-def _dequantise_end(end: Lif | Readout, neuron: chip.Neuron, units: float) -> Lif | Readout:
+def _dequantise_end(layer: FloatLayer, neuron: chip.Neuron, units: float) -> Lif | Readout:
+    end = layer.end
     if isinstance(end, Readout):
         return end
-    if not isinstance(neuron, chip.TableLifNeuron):
+    if not neuron.stepwise:
         return replace(end, leak=_leak_numerator(end) / fx.DECAY_ONE, strict=True)
     leak = round(fx.DECAY_ONE * end.leak) / fx.DECAY_ONE
-    gain = end.threshold * units / neuron.threshold
+    gain = end.threshold * units / neuron.thresholds(layer.timesteps)
     return replace(end, leak=leak, strict=True, gain=gain)

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer
-from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import Lif, Readout
 from spikeproof.numerics.affine import bias_map, columns, product, to_neurons
 
@@ -99,15 +97,15 @@ def chip_current(
     candidate: Candidate, layer: FloatLayer, chunk: Inputs, unfolded: NDArray[Any]
 ) -> F32:
     """Return what a candidate adds to v per step, in v-units: (N, T or 1, positions, out)."""
-    synapse, neuron = candidate.layer.synapse, candidate.layer.neuron
-    exponent = 2.0**neuron.bias_exponent
-    if isinstance(synapse, chip.HostCurrent):
+    weight, neuron = candidate.layer.synapse.weight, candidate.layer.neuron
+    host, exponent = candidate.layer.host, 2.0**neuron.bias_exponent
+    if host:
         exact = unfolded.astype(np.float64)  # host sums need more than 24 bits
-        total = product(layer.linear, exact, synapse.synapse.weight.astype(np.float64))
-        whole = _arrange(layer, total, chunk) + _rows(layer, synapse.offset)
-        mantissa = fx.round_half_up_shift(whole.astype(np.int64), synapse.shift)
+        total = product(layer.linear, exact, weight.astype(np.float64))
+        whole = _arrange(layer, total, chunk) + _rows(layer, host.offset)
+        mantissa = fx.round_half_up_shift(whole.astype(np.int64), host.shift)
         return (mantissa * exponent).astype(np.float32)
-    rows = product(layer.linear, unfolded, synapse.weight.astype(np.float32))
+    rows = product(layer.linear, unfolded, weight.astype(np.float32))
     rows *= np.float32(V_UNITS)
     bias = _rows(layer, neuron.bias * exponent).astype(np.float32)
     arranged: F32 = _arrange(layer, rows, chunk)
@@ -160,7 +158,7 @@ def _compare(
     """Run a candidate next to the float states and count what differs."""
     flips, error, kept = 0, 0.0, None
     for t, (state, spike) in enumerate(zip(states, spikes, strict=True)):
-        _, leak, threshold = neuron_step(candidate.layer.neuron, t)
+        leak, threshold = candidate.layer.neuron.leak_at(t), candidate.layer.neuron.threshold_at(t)
         arriving = current[:, min(t, current.shape[1] - 1)]
         if kept is None:
             v = arriving

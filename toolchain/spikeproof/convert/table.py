@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.quantise import FloatLayer
 from spikeproof.convert.search import Chosen
-from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import Lif
 from spikeproof.numerics.affine import apply
 
@@ -28,14 +26,14 @@ def table_row(
     share of calibration images whose argmax changes. coding_flip_rates: each input coding tried.
     """
     built, found = best.candidate.layer, best.range
-    host = isinstance(built.synapse, chip.HostCurrent)
-    threshold, dv = _neuron_figures(built.neuron)
+    host = built.host is not None
+    threshold, dv = built.neuron.figures(layer.timesteps)
     return {
         "layer": built.name,
         "kind": ("host " if host else "") + ("conv" if len(built.shape) == 3 else "dense"),
-        "neuron": _NEURON_NAMES[type(built.neuron)],
+        "neuron": built.neuron.title,
         "inputs": int(np.prod(layer.input_shape)),
-        "neurons": int(np.prod(built.shape)),
+        "neurons": built.neurons,
         "synapses": _synapses(layer),
         "weight_bits": HOST_WEIGHT_BITS if host else weight_bits,
         "scale": best.candidate.scale,
@@ -54,21 +52,6 @@ def table_row(
     }
 
 
-_NEURON_NAMES: dict[type[Any], str] = {
-    chip.LifNeuron: "LIF",
-    chip.TableLifNeuron: "DLIF table",
-    chip.ReadoutNeuron: "readout",
-}
-
-
-def _neuron_figures(neuron: chip.Neuron) -> tuple[Any, Any]:
-    if isinstance(neuron, chip.LifNeuron):
-        return neuron.threshold, neuron.dv
-    if isinstance(neuron, chip.TableLifNeuron):
-        return neuron.threshold.tolist(), (fx.DECAY_ONE - neuron.leak).tolist()
-    return None, None
-
-
 def _synapses(layer: FloatLayer) -> int:
     """Count connections; taps that fall on zero padding are none."""
     ones = np.ones((1, *layer.input_shape))
@@ -85,12 +68,11 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
     toward zero gives", item 3.
     """
     neuron = best.candidate.layer.neuron
-    host = isinstance(best.candidate.layer.synapse, chip.HostCurrent)
-    fresh = 2.0**neuron.bias_exponent / 2 if host else 0.0
+    fresh = 2.0**neuron.bias_exponent / 2 if best.candidate.layer.host else 0.0
     off = _leak_difference(layer, best)
     error = worst = fresh
     for t in range(1, layer.timesteps):
-        leak, silent = neuron_step(neuron, t)[1], neuron_step(neuron, t - 1)[2]
+        leak, silent = neuron.leak_at(t), neuron.threshold_at(t - 1)
         truncation = 0.0 if leak in (0, fx.DECAY_ONE) else 1.0
         kept = max(-best.range.v_low, min(silent, best.range.v_high))
         error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + truncation + fresh
@@ -101,8 +83,9 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
 def _leak_difference(layer: FloatLayer, best: Chosen) -> NDArray[np.float64]:
     """Per step: |leak of the table - leak implied by the dequantised gain|."""
     neuron = best.candidate.layer.neuron
-    if not isinstance(neuron, chip.TableLifNeuron) or not isinstance(layer.end, Lif):
+    if not neuron.stepwise or not isinstance(layer.end, Lif):
         return np.zeros(layer.timesteps)
     implied = np.full(layer.timesteps, round(fx.DECAY_ONE * layer.end.leak) / fx.DECAY_ONE)
-    implied[1:] *= neuron.threshold[1:] / neuron.threshold[:-1]
-    return np.abs(implied - neuron.leak / fx.DECAY_ONE)
+    threshold = neuron.thresholds(layer.timesteps)
+    implied[1:] *= threshold[1:] / threshold[:-1]
+    return np.abs(implied - neuron.leaks(layer.timesteps) / fx.DECAY_ONE)

@@ -8,13 +8,10 @@ what an engine really takes lies a small factor.
 
 from __future__ import annotations
 
-from functools import singledispatch
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from spikeproof.errors import InputError
-from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 
 _MEMINFO = Path("/proc/meminfo")
@@ -49,7 +46,7 @@ def sample_bytes(network: ChipNetwork) -> int:
 
 def trace_bytes(network: ChipNetwork) -> int:
     """Return the bytes of one sample's u (4), v (4) and s (1) of every layer and step."""
-    neurons = sum(prod(layer.shape) for layer in network.layers)
+    neurons = sum(layer.neurons for layer in network.layers)
     return _TRACE_BYTES * neurons * network.timesteps
 
 
@@ -93,8 +90,8 @@ def analysis_bytes(network: ChipNetwork) -> int:
     """Return the bytes that certifying the largest layer's ranges holds at its peak."""
     return max(
         max(
-            _ANALYSIS_BYTES * prod(layer.shape),
-            _WINDOW_BYTES * windows_per_image(_inner(layer.synapse), prod(layer.shape)),
+            _ANALYSIS_BYTES * layer.neurons,
+            _WINDOW_BYTES * layer.synapse.unfolded(layer.neurons),
         )
         for layer in network.layers
     )
@@ -110,9 +107,8 @@ def check_analysis(network: ChipNetwork, samples: int = 0, *, available: int | N
         samples: how many samples its self-test is to have; their spikes are kept.
         available: bytes that may be used; by default what the machine has free.
     """
-    steps = 1 if network.coding == "pixels" else network.timesteps
-    neurons = sum(prod(layer.shape) for layer in network.layers)
-    kept = samples * (prod(network.input_shape) * steps + neurons * network.timesteps)
+    neurons = sum(layer.neurons for layer in network.layers)
+    kept = samples * (prod(network.sample_shape) + neurons * network.timesteps)
     check_fits(
         max(analysis_bytes(network), sample_bytes(network) if samples else 0) + kept,
         f"reading this network ({_largest(network)})",
@@ -159,42 +155,17 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def windows_per_image(synapse: chip.Synapse, neurons: int) -> int:
-    """Return how many values the unfolded windows of one step hold (none for a dense layer)."""
-    if not isinstance(synapse, chip.ConvSynapse):
-        return 0
-    out_channels, per_group, k_h, k_w = synapse.weight.shape
-    values: int = neurons // out_channels * synapse.groups * per_group * k_h * k_w
-    return values
-
-
 def _layer_bytes(network: ChipNetwork, index: int) -> int:
     layer = network.layers[index]
-    shape = network.input_shape if index == 0 else network.layers[index - 1].shape
     # Pixels enter once, and so does their sum; the spikes that leave are one per step.
     steps_in = 1 if index == 0 and network.coding == "pixels" else network.timesteps
-    inputs, neurons = prod(shape), prod(layer.shape)
-    leaving = 0 if isinstance(layer.neuron, chip.ReadoutNeuron) else neurons * network.timesteps
-    synapse = _inner(layer.synapse)
-    total: int = (
-        inputs * steps_in
-        + leaving
-        + 4 * (neurons * steps_in + windows_per_image(synapse, neurons))
+    neurons = layer.neurons
+    return (
+        prod(network.source_shape(index)) * steps_in
+        + (neurons * network.timesteps if layer.neuron.spiking else 0)
+        + 4 * (neurons * steps_in + layer.synapse.unfolded(neurons))
         + _STATE_BYTES * neurons
     )
-    return total
-
-
-@singledispatch
-def _inner(synapse: Any) -> chip.Synapse:
-    """Return the weights' synapse: a host current wraps it."""
-    plain: chip.Synapse = synapse
-    return plain
-
-
-@_inner.register
-def _(synapse: chip.HostCurrent) -> chip.Synapse:
-    return synapse.synapse
 
 
 def _largest(network: ChipNetwork) -> str:

@@ -28,7 +28,6 @@ from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.ir.dynamics import neuron_step
 from spikeproof.numerics.correlation import correlate
 
 Floats = NDArray[np.floating[Any]]
@@ -96,16 +95,14 @@ def layer_drive(
     The first is the synaptic sum << 6, the second the bias << its exponent, with the host's
     current in it. Both are integers held in float64.
     """
-    synapse, neuron = layer.synapse, layer.neuron
-    bias = neuron.bias.astype(np.int64)
-    if isinstance(synapse, chip.HostCurrent):
-        total = _sums(synapse.synapse, source, layer.shape).astype(np.int64) + synapse.offset
-        bias = bias + fx.round_half_up_shift(total, synapse.shift)
+    sums = _sums(layer.synapse, source, layer.shape)
+    if layer.host:
+        bias = layer.neuron.bias_units(layer.host.mantissa(sums.astype(np.int64)))
         arriving = np.zeros((1, 1) + (1,) * len(layer.shape))
     else:
-        arriving = _sums(synapse, source, layer.shape) * float(fx.CURRENT_UNIT)
+        bias, arriving = layer.neuron.bias_units(), sums * float(fx.CURRENT_UNIT)
     bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
-    return arriving, fx.shift_sum(bias, neuron.bias_exponent).astype(np.float64)
+    return arriving, bias.astype(np.float64)
 
 
 def _sums(
@@ -113,17 +110,13 @@ def _sums(
 ) -> NDArray[np.float64]:
     samples, steps = source.shape[:2]
     merged = source.reshape(samples * steps, *source.shape[2:])
-    peak = int(merged.max(initial=0)) * _largest_row(synapse.weight)
+    # No partial sum can exceed it, in whatever order the library adds.
+    peak = synapse.largest_sum(int(merged.max(initial=0)))
     kind = np.float32 if peak < 1 << 24 else np.float64
     total: NDArray[Any] = _product(synapse, merged.astype(kind)).reshape(samples, steps, *shape)
     if synapse.exponent:
         total = fx.shift_sum(total.astype(np.int64), synapse.exponent)
     return total.astype(np.float64)
-
-
-def _largest_row(weight: NDArray[Any]) -> int:
-    """Largest sum of |w| into one neuron: no partial sum of 0..1 inputs can exceed it."""
-    return int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
 
 
 @singledispatch
@@ -158,27 +151,25 @@ def _run_neurons(
     full = (samples, steps, *layer.shape)
     kept = full if keep else (0, 0, *layer.shape)
     us, vs, spikes = np.empty(kept, np.int32), np.empty(kept, np.int32), np.empty(full, np.uint8)
-    du_keeps = neuron_step(layer.neuron, 0)[0] < fx.DECAY_ONE - 1
-    filters = du_keeps or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
+    neuron = layer.neuron
+    filters = neuron.u_keep > 0 or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
     u, v = np.zeros((samples, *layer.shape)), np.zeros((samples, *layer.shape))
     for t in range(steps):
-        du, leak, threshold = neuron_step(layer.neuron, t)
         if filters:
-            fx.scale_exact_floats(u, fx.DECAY_ONE - 1 - du, out=u)
+            fx.scale_exact_floats(u, neuron.u_keep, out=u)
             u += _at(arriving, t)
             u[...] = fx.wrap_current(u.astype(np.int64))
         else:
             u[...] = _at(arriving, t)
-        fx.scale_exact_floats(v, leak, out=v)
+        fx.scale_exact_floats(v, neuron.leak_at(t), out=v)
         v += u
         v += _at(bias, t)
         np.clip(v, -fx.STATE_MAX, fx.STATE_MAX, out=v)
         if keep:
             us[:, t], vs[:, t] = u, v
-        fired = np.greater(v, threshold, out=spikes[:, t].view(np.bool_))
+        fired = np.greater(v, neuron.threshold_at(t), out=spikes[:, t].view(np.bool_))
         v[fired] = 0
-    spiking = not isinstance(layer.neuron, chip.ReadoutNeuron)
-    return LayerTrace(us, vs, spikes if spiking else None), spikes
+    return LayerTrace(us, vs, spikes if neuron.spiking else None), spikes
 
 
 def _at(values: NDArray[Any], t: int) -> NDArray[Any]:

@@ -86,97 +86,52 @@ def _run_layer(layer: ChipLayer, source: Ints) -> LayerTrace:
     v = np.zeros(layer.shape, np.int64)
     us, vs, spikes = [], [], []
     for t, payload in enumerate(source):
-        u, v = _integrate(layer.neuron, u, v, drive(layer.synapse, payload), t)
-        s = _fires(layer.neuron, v, t)
+        u, v = _integrate(layer.neuron, u, v, drive(layer, payload), t)
+        s = v > layer.neuron.threshold_at(t) if layer.neuron.spiking else np.zeros(v.shape, bool)
         us.append(u)
         vs.append(v)
         spikes.append(s)
         v = np.where(s, 0, v)  # hard reset; u is left alone
-    spiking = not isinstance(layer.neuron, chip.ReadoutNeuron)
     return LayerTrace(
         np.stack(us).astype(np.int32),
         np.stack(vs).astype(np.int32),
-        np.stack(spikes).astype(np.uint8) if spiking else None,
+        np.stack(spikes).astype(np.uint8) if layer.neuron.spiking else None,
     )
 
 
 def _integrate(neuron: chip.Neuron, u: Ints, v: Ints, d: Drive, t: int) -> tuple[Ints, Ints]:
     """Section 1: decay and wrap u, decay v, add u and bias, saturate v."""
-    du, leak = _decays(neuron, t)
     arriving = fx.shift_sum(d.total, fx.CURRENT_SHIFT)
-    u = fx.wrap_current(fx.scale_toward_zero(u, fx.DECAY_ONE - (du + 1)) + arriving)
+    u = fx.wrap_current(fx.scale_toward_zero(u, fx.DECAY_ONE - (neuron.du + 1)) + arriving)
     bias = fx.shift_sum(neuron.bias.astype(np.int64) + d.host_mantissa, neuron.bias_exponent)
-    v = fx.saturate_voltage(fx.scale_toward_zero(v, leak) + u + bias)
+    v = fx.saturate_voltage(fx.scale_toward_zero(v, neuron.leak_at(t)) + u + bias)
     return u, v
 
 
-@singledispatch
-def _decays(neuron: Any, t: int) -> tuple[int, int]:
-    """Return (du, numerator of the membrane leak) at step t."""
-    raise TypeError(f"no decays for {type(neuron).__name__}")
-
-
-@_decays.register
-def _(neuron: chip.LifNeuron, t: int) -> tuple[int, int]:
-    return neuron.du, fx.DECAY_ONE - neuron.dv
-
-
-@_decays.register
-def _(neuron: chip.TableLifNeuron, t: int) -> tuple[int, int]:
-    return neuron.du, int(neuron.leak[t])
-
-
-@_decays.register
-def _(neuron: chip.ReadoutNeuron, t: int) -> tuple[int, int]:
-    return fx.DECAY_ONE - 1, fx.DECAY_ONE
+def drive(layer: ChipLayer, payload: Ints) -> Drive:
+    """Section 2: the synaptic sum of one step's payloads, or the host's constant current."""
+    total = synaptic_sum(layer.synapse, payload)
+    if layer.host:
+        return Drive(
+            host_mantissa=fx.round_half_up_shift(total + layer.host.offset, layer.host.shift)
+        )
+    return Drive(total=fx.shift_sum(total, layer.synapse.exponent))
 
 
 @singledispatch
-def _fires(neuron: Any, v: Ints, t: int) -> NDArray[np.bool_]:
-    """Return where a neuron fires at step t: strictly above threshold."""
-    raise TypeError(f"no firing rule for {type(neuron).__name__}")
-
-
-@_fires.register
-def _(neuron: chip.LifNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
-    return v > int(fx.shift_sum(neuron.threshold, fx.CURRENT_SHIFT))
-
-
-@_fires.register
-def _(neuron: chip.TableLifNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
-    return v > int(neuron.threshold[t])
-
-
-@_fires.register
-def _(neuron: chip.ReadoutNeuron, v: Ints, t: int) -> NDArray[np.bool_]:
-    return np.zeros(v.shape, np.bool_)
-
-
-@singledispatch
-def drive(synapse: Any, payload: Ints) -> Drive:
-    """Section 2: the synaptic sum of one step's payloads (or the host's constant current)."""
+def synaptic_sum(synapse: Any, payload: Ints) -> Ints:
+    """Sum weight x payload for every neuron, before the exponent."""
     raise TypeError(f"no synaptic sum for {type(synapse).__name__}")
 
 
-@drive.register
-def _(synapse: chip.DenseSynapse, payload: Ints) -> Drive:
-    total = synapse.weight.astype(np.int64) @ payload.ravel()
-    return Drive(total=fx.shift_sum(total, synapse.exponent))
+@synaptic_sum.register
+def _(synapse: chip.DenseSynapse, payload: Ints) -> Ints:
+    return synapse.weight.astype(np.int64) @ payload.ravel()
 
 
-@drive.register
-def _(synapse: chip.ConvSynapse, payload: Ints) -> Drive:
-    return Drive(total=fx.shift_sum(_cross_correlate(synapse, payload), synapse.exponent))
-
-
-@drive.register
-def _(synapse: chip.HostCurrent, payload: Ints) -> Drive:
-    total = np.asarray(drive(synapse.synapse, payload).total) + synapse.offset
-    return Drive(host_mantissa=fx.round_half_up_shift(total, synapse.shift))
-
-
+@synaptic_sum.register
 def _cross_correlate(synapse: chip.ConvSynapse, image: Ints) -> Ints:
-    """Sum weight x input over every kernel tap; padding contributes zero."""
+    # The sum runs over every kernel tap; padding contributes zero.
     weight = synapse.weight.astype(np.int64)
     out_channels, per_group, k_h, k_w = weight.shape
     (p_h, p_w), (s_h, s_w), (d_h, d_w) = synapse.padding, synapse.stride, synapse.dilation

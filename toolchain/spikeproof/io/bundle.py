@@ -19,7 +19,7 @@ from spikeproof.io.files import read_bytes, write_atomic
 from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 from spikeproof.text import network_line
 
@@ -83,10 +83,10 @@ def _answer_forms(network: ChipNetwork, samples: int) -> dict[str, str]:
     forms = {}
     for layer in network.layers:
         shape = (samples, network.timesteps, *layer.shape)
-        if isinstance(layer.neuron, ReadoutNeuron):
-            forms[f"{layer.name}/v"] = _form(np.dtype(np.int32), shape)
-        else:
+        if layer.neuron.spiking:
             forms[f"{layer.name}/s"] = _form(np.dtype(np.uint8), shape)
+        else:
+            forms[f"{layer.name}/v"] = _form(np.dtype(np.int32), shape)
     return forms
 
 

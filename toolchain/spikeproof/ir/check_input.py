@@ -16,8 +16,7 @@ def check_input(network: ChipNetwork, x: NDArray[Any]) -> None:
 
     Pixels: uint8 (N, C, H, W). Spikes: uint8 0/1 (N, T, C, H, W).
     """
-    pixels = network.coding == "pixels"
-    per_sample = network.input_shape if pixels else (network.timesteps, *network.input_shape)
+    pixels, per_sample = network.coding == "pixels", network.sample_shape
     form = "(N, C, H, W)" if pixels else "(N, T, C, H, W)"
     kind = getattr(x, "dtype", type(x).__name__)
     if kind != np.uint8:
@@ -26,9 +25,9 @@ def check_input(network: ChipNetwork, x: NDArray[Any]) -> None:
             where=network.name,
             hint="Images on the 8-bit grid 0..255; spikes 0 or 1.",
         )
-    if x.ndim != 1 + len(per_sample) or x.shape[1:] != tuple(per_sample):
+    if x.ndim != 1 + len(per_sample) or x.shape[1:] != per_sample:
         raise InputError(
-            f"input has shape {x.shape}, expected {form} = (N, {str(tuple(per_sample))[1:]}",
+            f"input has shape {x.shape}, expected {form} = (N, {str(per_sample)[1:]}",
             where=network.name,
         )
     if len(x) == 0:

@@ -1,115 +1,70 @@
 """The chip dialect: integers only, exactly what docs/semantics.md runs.
 
-A network is a chain of layers; each layer is one synapse and one neuron population.
+A network is a chain of layers; each layer is one synapse and the neuron population it feeds. The
+input enters the first one: as spikes, as graded pixels, or as a current that the host computes.
 Array shapes: neurons (C, H, W) or (N,); weights (out, in) or (out, in/groups, kH, kW).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from math import prod
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.signedinteger[Any]]
+from spikeproof import fixedpoint as fx
+from spikeproof.ir.limits import HOST_WEIGHT_MAX, PIXEL_MAX, integer_problems
+from spikeproof.ir.neurons import LifNeuron, Neuron, ReadoutNeuron, TableLifNeuron
+from spikeproof.ir.synapses import ConvSynapse, DenseSynapse, Ints, Sign, Synapse, weight_problems
+
+__all__ = [
+    "ChipLayer",
+    "ChipNetwork",
+    "ConvSynapse",
+    "DenseSynapse",
+    "HostCurrent",
+    "Ints",
+    "LifNeuron",
+    "Neuron",
+    "ReadoutNeuron",
+    "Shape",
+    "Sign",
+    "Synapse",
+    "TableLifNeuron",
+]
 Shape = tuple[int, ...]
-Sign = Literal["mixed", "excitatory", "inhibitory"]
-
-
-@dataclass(frozen=True, eq=False)
-class DenseSynapse:
-    """a = W s on the input flattened in C-order; weight (out, in).
-
-    ``sign`` selects the legal 8-bit weights: mixed = even -256..254, excitatory = 0..255,
-    inhibitory = -255..0. ``exponent`` shifts the finished sum (floor when negative).
-    """
-
-    weight: Ints
-    sign: Sign = "mixed"
-    exponent: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class ConvSynapse:
-    """Cross-correlation with zero padding; weight (out, in/groups, kH, kW), input (C, H, W)."""
-
-    weight: Ints
-    input_shape: tuple[int, int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    sign: Sign = "mixed"
-    exponent: int = 0
-
-
-Synapse = DenseSynapse | ConvSynapse
+_OFFSET_MAX = 1 << 40
+_SHIFT_MAX = 31
 
 
 @dataclass(frozen=True, eq=False)
 class HostCurrent:
-    """Constant first-layer current, computed once per image on the host and written as bias.
+    """How pixels enter as a constant current, computed once per image and written as bias.
 
     mantissa = round_half_up((W x + offset) / 2**shift); |mantissa| <= 4095 for every image.
-    The inner synapse is host arithmetic: weights are not bound to 8 bits (|w| <= 32767),
-    its exponent is 0; ``offset`` broadcasts to the neurons' shape.
+    The layer's synapse W is then host arithmetic: its weights are not bound to 8 bits
+    (|w| <= 32767), its exponent is 0; ``offset`` broadcasts to the neurons' shape.
     """
 
-    synapse: Synapse
     offset: Ints
     shift: int
 
+    def mantissa(self, sums: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bias mantissas of sums W x, (..., *neurons)."""
+        return fx.round_half_up_shift(sums + self.offset, self.shift)
 
-@dataclass(frozen=True, eq=False)
-class LifNeuron:
-    """CUBA-LIF with one decay and threshold per population.
-
-    threshold: 17-bit mantissa, compared as ``v > threshold << 6``; dv, du: 12-bit decays
-    (dv 0..4096; du 0..4095, 4095 = no synaptic filter). bias: 13-bit signed mantissas,
-    broadcastable to the neurons' shape, added to v each step as ``bias << bias_exponent``.
-    """
-
-    threshold: int
-    dv: int
-    bias: Ints
-    bias_exponent: int = 0
-    du: int = 4095
-
-
-@dataclass(frozen=True, eq=False)
-class TableLifNeuron:
-    """LIF whose leak and threshold change with the step: a lowered DLIF gain.
-
-    leak: (T,) numerators over 4096, 0..16383 (above 4096 the state grows);
-    threshold: (T,) in raw v-units, compared as ``v > threshold[t]``. The index runs on the
-    layer's own clock and restarts with each sample. Bias and du as in LifNeuron.
-    """
-
-    leak: Ints
-    threshold: Ints
-    bias: Ints
-    bias_exponent: int = 0
-    du: int = 4095
-
-
-@dataclass(frozen=True, eq=False)
-class ReadoutNeuron:
-    """Non-spiking integrator: v accumulates without decay; logits are v at the last step."""
-
-    bias: Ints
-    bias_exponent: int = 0
-
-
-Neuron = LifNeuron | TableLifNeuron | ReadoutNeuron
-CHIP_PARTS: tuple[type[Any], ...] = (
-    DenseSynapse,
-    ConvSynapse,
-    HostCurrent,
-    LifNeuron,
-    TableLifNeuron,
-    ReadoutNeuron,
-)
+    def problems(self, synapse: Synapse) -> list[str]:
+        """List what the host cannot compute, with the weights of the layer's synapse."""
+        limit = HOST_WEIGHT_MAX
+        problems = weight_problems("host weight", synapse.weight, -limit, limit)
+        problems += integer_problems("host offset", self.offset, -_OFFSET_MAX, _OFFSET_MAX)
+        if synapse.exponent != 0:
+            problems.append("a host current's weight exponent must be 0")
+        if not 0 <= self.shift <= _SHIFT_MAX:
+            problems.append(f"host shift {self.shift} is outside 0..{_SHIFT_MAX}")
+        return problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +72,27 @@ class ChipLayer:
     """One synapse and the neurons it feeds."""
 
     name: str
-    synapse: Synapse | HostCurrent
+    synapse: Synapse
     neuron: Neuron
     shape: Shape
     """Shape of the neuron population, (C, H, W) or (N,)."""
+    host: HostCurrent | None = None
+    """How the host makes a current of the pixels; None: payloads reach the chip's own synapse."""
+
+    @property
+    def neurons(self) -> int:
+        """Return the number of neurons."""
+        return prod(self.shape)
+
+    @property
+    def connections(self) -> int:
+        """Return the connections: a kernel's weights once per place, borders included."""
+        return int(self.synapse.weight.size) * prod(self.shape[1:])
+
+    @property
+    def kind(self) -> str:
+        """Return what tables call the way its input arrives."""
+        return type(self.host or self.synapse).__name__
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +109,22 @@ class ChipNetwork:
     timesteps: int
     layers: tuple[ChipLayer, ...]
     coding: Literal["pixels", "spikes"] = "pixels"
+
+    @property
+    def input_max(self) -> int:
+        """Return the largest value of an input: 255 for pixels, 1 for spikes."""
+        return PIXEL_MAX if self.coding == "pixels" else 1
+
+    @property
+    def sample_shape(self) -> Shape:
+        """Return the shape of one sample: (C, H, W) of pixels, (T, C, H, W) of spikes."""
+        image = tuple(self.input_shape)
+        return image if self.coding == "pixels" else (self.timesteps, *image)
+
+    def payload(self, index: int) -> int:
+        """Return the largest payload that reaches layer ``index``."""
+        return self.input_max if index == 0 else 1
+
+    def source_shape(self, index: int) -> Shape:
+        """Return the shape of what layer ``index`` reads: the input's, or the layer's before."""
+        return self.layers[index - 1].shape if index else tuple(self.input_shape)

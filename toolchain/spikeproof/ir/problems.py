@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from spikeproof.errors import GraphError, list_problems
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.shapes import output_shape
+from spikeproof.ir.windows import Shape
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LIMIT_TIMESTEPS = 4096

@@ -3,6 +3,10 @@
 Scalars and tuples go into the JSON, arrays into a flat dictionary ``NAME/field``. The mapping
 is read off the dataclass fields, so a new node needs no code here. Unknown node types, unknown
 fields and missing fields are errors.
+
+The written form is that of the first release and does not move with the classes: content hashes
+stay what they are. There a host current stands around the synapse it uses; :class:`_HostCurrent`
+and :class:`_ChipLayer` are that form.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, TypeVar, Union
 import numpy as np
 
 from spikeproof.errors import BundleError
-from spikeproof.ir.chip import CHIP_PARTS, ChipLayer, ChipNetwork
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, Ints, Neuron, Shape, Synapse
 from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -24,8 +28,45 @@ N = TypeVar("N", FloatNetwork, ChipNetwork)
 _LIMIT_INT = 1 << 53
 """Larger integers occur in no legal network; checks may compute with smaller ones in 64 bits."""
 
-_TYPES: dict[str, type[Any]] = {
-    t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, *CHIP_PARTS, ChipLayer, ChipNetwork)
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _HostCurrent:
+    """A host current as it is written: with the weights it uses."""
+
+    synapse: Synapse
+    offset: Ints
+    shift: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ChipLayer:
+    """A layer as it is written."""
+
+    name: str
+    synapse: Synapse | _HostCurrent
+    neuron: Neuron
+    shape: Shape
+
+    @classmethod
+    def of(cls, layer: ChipLayer) -> _ChipLayer:
+        """Put the host's numbers around the synapse."""
+        host, synapse = layer.host, layer.synapse
+        written = _HostCurrent(synapse, host.offset, host.shift) if host else synapse
+        return cls(layer.name, written, layer.neuron, layer.shape)
+
+    def read(self) -> ChipLayer:
+        """Take them apart again."""
+        held = self.synapse
+        if isinstance(held, _HostCurrent):
+            host = HostCurrent(held.offset, held.shift)
+            return ChipLayer(self.name, held.synapse, self.neuron, self.shape, host)
+        return ChipLayer(self.name, held, self.neuron, self.shape)
+
+
+_FIXED: dict[str, type[Any]] = {
+    **{t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, ChipNetwork)},
+    "ChipLayer": _ChipLayer,
+    "HostCurrent": _HostCurrent,
 }
 
 
@@ -58,6 +99,8 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
     if isinstance(value, np.ndarray):
         tensors[path] = value
         return {"tensor": path}
+    if isinstance(value, ChipLayer):
+        value = _ChipLayer.of(value)
     if dataclasses.is_dataclass(value):
         base = getattr(value, "name", None)
         root = path if base is None or isinstance(value, FloatNetwork | ChipNetwork) else base
@@ -65,7 +108,7 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
             f.name: _encode(getattr(value, f.name), f"{root}/{f.name}", tensors)
             for f in dataclasses.fields(value)
         }
-        return {"type": type(value).__name__, **fields}
+        return {"type": type(value).__name__.removeprefix("_"), **fields}
     if isinstance(value, tuple):
         return [_encode(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
     return value
@@ -78,28 +121,31 @@ def _decode(value: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
         return value
     if set(value) == {"tensor"}:
         return _take_tensor(value["tensor"], tensors, unused, where)
-    node_type = _TYPES.get(str(value.get("type")))
+    types = {**_FIXED, **Synapse.kinds, **Neuron.kinds}
+    node_type = types.get(str(value.get("type")))
     if node_type is None:
         raise BundleError(
-            f"unknown node type {value.get('type')!r}; known: {', '.join(sorted(_TYPES))}",
+            f"unknown node type {value.get('type')!r}; known: {', '.join(sorted(types))}",
             where=where,
         )
-    return _build(node_type, value, tensors, unused, str(value.get("name", where)))
+    built = _build(node_type, value, tensors, unused, str(value.get("name", where)))
+    return built.read() if isinstance(built, _ChipLayer) else built
 
 
 def _build(
     node_type: type[Any], value: Json, tensors: Tensors, unused: set[str], where: str
 ) -> Any:
-    hints = typing.get_type_hints(node_type)
+    known, name = typing.get_type_hints(node_type), node_type.__name__.removeprefix("_")
+    hints = {f.name: known[f.name] for f in dataclasses.fields(node_type)}
     given = {k: v for k, v in value.items() if k != "type"}
     if set(given) != set(hints):
         odd = sorted(set(given) ^ set(hints))
-        raise BundleError(f"{node_type.__name__} has missing or unknown fields: {odd}", where=where)
+        raise BundleError(f"{name} has missing or unknown fields: {odd}", where=where)
     decoded = {k: _decode(v, tensors, unused, f"{where}/{k}") for k, v in given.items()}
     for key, hint in hints.items():
         if not _fits(decoded[key], hint):
             raise BundleError(
-                f"field {key!r} of {node_type.__name__} holds {_describe(decoded[key])}",
+                f"field {key!r} of {name} holds {_describe(decoded[key])}",
                 where=where,
             )
     return node_type(**decoded)

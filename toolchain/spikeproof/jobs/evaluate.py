@@ -21,7 +21,7 @@ from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256, temporary_beside
 from spikeproof.io.npz_writer import NpzWriter
 from spikeproof.io.slices import Samples
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.jobs.items import Arrays, Item, Json
 from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.origin import code_identity
@@ -145,7 +145,7 @@ def trace_members(network: ChipNetwork, samples: int) -> dict[str, tuple[Any, tu
     for layer in network.layers:
         shape = (samples, network.timesteps, *layer.shape)
         members[f"{layer.name}/v"] = (np.int32, shape)
-        if not isinstance(layer.neuron, ReadoutNeuron):
+        if layer.neuron.spiking:
             members[f"{layer.name}/u"] = (np.int32, shape)
             members[f"{layer.name}/s"] = (np.uint8, shape)
     return members

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Linear
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.shapes import output_shape
+from spikeproof.ir.windows import Shape
 from spikeproof.numerics.correlation import unfold
 
 Array = NDArray[Any]
 Affine = Conv2d | Linear
-Map = Conv2d | Linear | chip.DenseSynapse | chip.ConvSynapse
+Map = Conv2d | Linear | chip.Synapse
 
 
 def columns(node: Map, x: Array) -> Array:

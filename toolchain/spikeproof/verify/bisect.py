@@ -15,8 +15,7 @@ from pydantic import Field
 
 from spikeproof.document.values import Count, Figure, Number, Record, Text
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipNetwork
 from spikeproof.verify.compare import Traces
 
 
@@ -114,9 +113,8 @@ def layer_views(
     for layer in network.layers:
         left, right = first[layer.name], second[layer.name]
         threshold = None
-        if not isinstance(layer.neuron, ReadoutNeuron):
-            steps = range(network.timesteps)
-            threshold = np.array([neuron_step(layer.neuron, t)[2] for t in steps])
+        if layer.neuron.spiking:
+            threshold = layer.neuron.thresholds(network.timesteps)
         views.append((layer.name, chip_view(left, threshold), chip_view(right, threshold)))
     return views
 

@@ -17,7 +17,7 @@ from spikeproof.document.values import Record, Text
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, HostCurrent, Synapse
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
 from spikeproof.verify.interval import Bounds, Ints, constants, toward_zero
 
 Images = NDArray[np.uint8]
@@ -57,7 +57,7 @@ def reach(
         else:
             drawn += _spike_trains(layer, neuron, row, inputs, timesteps, int(bounds.jump[neuron]))
     x = np.unique(np.stack(drawn), axis=0)
-    work = len(x) * timesteps * int(np.prod(layer.shape)) * _synapse(layer).weight[0].size
+    work = len(x) * timesteps * layer.neurons * layer.synapse.fan_in
     engine: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
     coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
     if not pixels and x.ndim == 3:
@@ -94,13 +94,9 @@ def _tightest(bounds: Bounds) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(found))
 
 
-def _synapse(layer: ChipLayer) -> Synapse:
-    return layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
-
-
 def weights_of(layer: ChipLayer, neuron: tuple[int, ...]) -> Ints:
     """Return the weight from each input to one neuron; 0 where there is no synapse."""
-    synapse = _synapse(layer)
+    synapse = layer.synapse
     weight = synapse.weight.astype(np.int64)
     if not isinstance(synapse, ConvSynapse):
         return np.asarray(weight[neuron[0]])
@@ -140,9 +136,9 @@ def _images(
 def _current(layer: ChipLayer, neuron: tuple[int, ...], row: Ints, image: Ints) -> float:
     """Return roughly what one image adds to a neuron's v in each step, in v-units."""
     total = float((row * image).sum())
-    if isinstance(layer.synapse, HostCurrent):
-        offset = np.broadcast_to(layer.synapse.offset, layer.shape)[neuron]
-        return float(total + offset) * 2.0 ** (layer.neuron.bias_exponent - layer.synapse.shift)
+    if layer.host:
+        offset = np.broadcast_to(layer.host.offset, layer.shape)[neuron]
+        return float(total + offset) * 2.0 ** (layer.neuron.bias_exponent - layer.host.shift)
     bias = np.broadcast_to(layer.neuron.bias, layer.shape)[neuron]
     return 64 * total + float(bias) * 2.0**layer.neuron.bias_exponent
 
@@ -167,7 +163,7 @@ def _up_to_the_threshold(
     """Keep v as high as silence allows, then send at step ``jump`` everything that excites."""
     bias = int(np.broadcast_to(layer.neuron.bias, layer.shape)[neuron])
     bias *= 2**layer.neuron.bias_exponent
-    unit = 64.0 * 2.0 ** _synapse(layer).exponent
+    unit = 64.0 * 2.0**layer.synapse.exponent
     flat = row.reshape(-1)
     order = [int(i) for i in np.argsort(-flat, kind="stable") if flat[i] > 0]
     train = np.zeros((timesteps, flat.size), np.uint8)

@@ -83,8 +83,8 @@ def bound_layer(layer: ChipLayer, inputs: Ints, timesteps: int) -> Bounds:
     """Bound one layer whose inputs lie anywhere in 0..``inputs``, in every step anew."""
     none = np.zeros(layer.shape, np.int64)
     low, high, written = none, none, (none, none)
-    if isinstance(layer.synapse, HostCurrent):
-        written = _written(layer.synapse, inputs)
+    if layer.host:
+        written = _written(layer.synapse, layer.host, inputs)
     else:
         low, high = extreme_sums(layer.synapse, inputs)
         # A weight exponent shifts the finished sum; below zero that is a floor, like >>.
@@ -129,9 +129,9 @@ def _over_taps(synapse: ConvSynapse, weight: Ints, inputs: Ints) -> Ints:
     return total
 
 
-def _written(current: HostCurrent, inputs: Ints) -> tuple[Ints, Ints]:
+def _written(synapse: Synapse, current: HostCurrent, inputs: Ints) -> tuple[Ints, Ints]:
     """Return the least and the largest mantissa the host writes: (W x + offset) / 2^shift."""
-    low, high = extreme_sums(current.synapse, inputs)
+    low, high = extreme_sums(synapse, inputs)
     half, unit = (2 ** (current.shift - 1), 2**current.shift) if current.shift else (0, 1)
     return (low + current.offset + half) // unit, (high + current.offset + half) // unit
 

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
-from spikeproof.ir import chip
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.ir.dynamics import neuron_step
 from spikeproof.ir.floats import FloatNetwork, Lif
 
 F64 = NDArray[np.float64]
@@ -59,9 +57,8 @@ def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
     result = np.empty(difference.shape)
     state = np.zeros_like(difference[:, 0])
     for t in range(difference.shape[1]):
-        _, leak, threshold = neuron_step(layer.neuron, t)
-        state = fx.scale_toward_zero(state, leak) + difference[:, t]
-        result[:, t] = state / max(threshold, 1)
+        state = fx.scale_toward_zero(state, layer.neuron.leak_at(t)) + difference[:, t]
+        result[:, t] = state / max(layer.neuron.threshold_at(t), 1)
     return result
 
 
@@ -82,10 +79,9 @@ def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
     traces = run.traces or {}
     drives: dict[str, NDArray[Any]] = {}
     for layer in network.layers:
-        if not isinstance(layer.neuron, chip.ReadoutNeuron):
-            trace = traces[layer.name]
-            host = isinstance(layer.synapse, chip.HostCurrent)
-            drives[layer.name] = np.broadcast_to(trace.v[:, :1], trace.v.shape) if host else trace.u
+        if layer.neuron.spiking:
+            trace, first = traces[layer.name], traces[layer.name].v[:, :1]
+            drives[layer.name] = np.broadcast_to(first, trace.v.shape) if layer.host else trace.u
     return Responses(drives, run.predictions)
 
 

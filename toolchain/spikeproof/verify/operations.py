@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.document.values import Figure, Number, Record, Text
-from spikeproof.engines.reference import drive
+from spikeproof.engines.reference import synaptic_sum
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, Synapse
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Synapse
 
 Counts = NDArray[np.int64]
 
@@ -57,9 +55,9 @@ def _row(
     layer: ChipLayer, fired: float | None, arriving: Counts, images: int, steps: int
 ) -> LayerOperations:
     synapse, ones = layer.synapse, np.ones_like(arriving)
-    if isinstance(synapse, HostCurrent):
+    if layer.host:
         # The host computes this layer's current once per image; no spike reaches the chip.
-        met = weights_met(synapse.synapse, ones)
+        met = weights_met(synapse, ones)
         return LayerOperations(
             name=layer.name, spikes=fired, synaptic=0.0, synaptic_most=0, host=met
         )
@@ -74,5 +72,5 @@ def _row(
 
 def weights_met(synapse: Synapse, arriving: Counts) -> int:
     """Return how many non-zero weights are added when each input arrives so many times."""
-    present = replace(synapse, weight=(synapse.weight != 0).astype(np.int64), exponent=0)
-    return int(np.asarray(drive(present, arriving).total).sum())
+    present = synapse.changed(weight=(synapse.weight != 0).astype(np.int64))
+    return int(synaptic_sum(present, arriving).sum())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.convert.conversion import KINDS, PIPELINE, Stage
-from spikeproof.ir.chip import ChipNetwork, HostCurrent, TableLifNeuron
+from spikeproof.ir.chip import ChipNetwork, TableLifNeuron
 from spikeproof.ir.floats import Lif
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.interval import bound_network, constants
@@ -67,8 +67,7 @@ def state_bounds(stages: Stages) -> list[float]:
     for layer, bounds in zip(stages.chip.layers, bound_network(stages.chip), strict=True):
         end = next(n for n in stages.quantised.nodes if n.name == layer.name)
         neuron = layer.neuron
-        host = isinstance(layer.synapse, HostCurrent)
-        fresh = 2.0**neuron.bias_exponent / 2 if host else 0.0
+        fresh = 2.0**neuron.bias_exponent / 2 if layer.host else 0.0
         low, high = -float(bounds.v_low.min()), float(bounds.v_high.max())
         error = worst = fresh
         for t in range(1, stages.chip.timesteps):

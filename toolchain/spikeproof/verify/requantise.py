@@ -200,18 +200,16 @@ def requantise(
     if _form(layer, built, options, found):
         return found
     _neuron(layer, built.neuron, scale, found)
-    if isinstance(built.synapse, chip.HostCurrent):
-        _host(layer, built, built.synapse, scale, options, found)
+    if built.host:
+        _host(layer, built, built.host, scale, options, found)
     else:
-        _chip_weights(layer, built, built.synapse, scale, options, inputs, fitted, found)
+        _chip_weights(layer, built, scale, options, inputs, fitted, found)
     return found
 
 
 def _form(layer: Exact, built: chip.ChipLayer, options: ConvertOptions, found: Findings) -> int:
     """Compare kinds, shapes and strides; returns how many are wrong (values then mean nothing)."""
-    synapse = built.synapse
-    host = isinstance(synapse, chip.HostCurrent)
-    inner = synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    inner, host = built.synapse, built.host is not None
     convolution = isinstance(layer.linear, Conv2d)
     kinds: dict[bool, type[Any]] = {True: chip.ConvSynapse, False: chip.DenseSynapse}
     neuron: type[Any] = chip.ReadoutNeuron
@@ -242,7 +240,7 @@ def _same_numbers(found: Findings, parameter: str, held: Any, wanted: Any) -> in
 def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) -> None:
     """Compare decays and thresholds."""
     end = layer.end
-    if isinstance(end, Readout) or isinstance(neuron, chip.ReadoutNeuron):
+    if isinstance(end, Readout) or not neuron.spiking:
         return
     found.equal("du", neuron.du, 4095)
     if isinstance(neuron, chip.LifNeuron):
@@ -253,13 +251,13 @@ def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) ->
         return
     gain = np.asarray(end.gain, np.float64)
     leaks = np.concatenate([[end.leak], end.leak * gain[:-1] / gain[1:]])
-    _near(found, "leak table", 4096 * leaks, neuron.leak, 0.5)
+    _near(found, "leak table", 4096 * leaks, neuron.leaks(layer.timesteps), 0.5)
     # Rounded down: for whole v, v > x and v > floor(x) are the same.
     thresholds = 64 * scale * end.threshold / gain
     slack = _ROUNDOFF * thresholds
     found.compare(
         "threshold table",
-        neuron.threshold,
+        neuron.thresholds(layer.timesteps),
         thresholds - 1 - slack,
         thresholds + slack,
         expected=thresholds,
@@ -292,7 +290,6 @@ def weight_grid(weight: F64, bits: int) -> tuple[str, int, int, int]:
 def _chip_weights(
     layer: Exact,
     built: chip.ChipLayer,
-    synapse: chip.Synapse,
     scale: float,
     options: ConvertOptions,
     inputs: Inputs,
@@ -301,8 +298,8 @@ def _chip_weights(
 ) -> None:
     """Compare weights on the chip, and the bias, which compensated rounding may have moved."""
     sign, step, low, high = weight_grid(layer.weight, options.weight_bits)
-    held = synapse.weight.astype(np.float64)
-    found.equal("sign mode", synapse.sign == sign, True)
+    held = built.synapse.weight.astype(np.float64)
+    found.equal("sign mode", built.synapse.sign == sign, True)
     _legal(held, step, low, high, found)
     wanted, bias = layer.weight * scale, layer.bias * scale
     exact, moved = wanted, np.zeros(len(wanted))
@@ -427,7 +424,7 @@ def _host(
     only = bias_exponent(options)
     if only is not None:
         found.equal("bias exponent", exponent, only)
-    found.equal("sign mode", current.synapse.sign == "mixed", True)
+    found.equal("sign mode", built.synapse.sign == "mixed", True)
     found.equal("bias beside a host current", built.neuron.bias, 0)
     units = 64 * scale
     largest = float(np.abs(layer.weight).max(initial=0.0)) * units
@@ -437,7 +434,7 @@ def _host(
     found.compare("host shift", shift, least, most)
     per_unit = units * 2.0 ** (shift - exponent)
     exact = layer.weight * per_unit
-    weight = current.synapse.weight.astype(np.float64)
+    weight = built.synapse.weight.astype(np.float64)
     _near(found, "host weight", exact, weight, 0.5)
     offset = layer.bias * per_unit
     if only is not None and options.search and not layer.above:

@@ -55,7 +55,7 @@ def judge_scale(
     if forced is not None:
         low, high = forced - step / 2, max(forced + step / 2, step)
         _doubt_forced(layer, built, forced, highest, options, found)
-    elif isinstance(built.synapse, chip.HostCurrent):
+    elif built.host:
         high = _filling(layer, built.neuron.bias_exponent)
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
     else:
@@ -70,14 +70,9 @@ def judge_scale(
 
 def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
     """Fail a layer of zeros where the checkpoint has weights: no scale excuses that."""
-    if layer.weight.any() and not _plain(built).weight.any():
+    if layer.weight.any() and not built.synapse.weight.any():
         count = int(np.count_nonzero(layer.weight))
         found.compare("number of weights that are not zero", 0, 1, count, expected=count)
-
-
-def _plain(built: chip.ChipLayer) -> chip.Synapse:
-    synapse = built.synapse
-    return synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
 
 
 def _doubt_forced(
@@ -89,7 +84,7 @@ def _doubt_forced(
     found: Findings,
 ) -> None:
     """Doubt a forced scale that leaves little of the weights, or cuts many off."""
-    if isinstance(built.synapse, chip.HostCurrent):
+    if built.host:
         share = forced / _filling(layer, built.neuron.bias_exponent)
         if share < _COARSE_HOST:
             found.doubts.append(
@@ -161,7 +156,7 @@ def _fits(
         if table.max() > _MARGIN * 8_388_607:
             return False
         neuron = replace(neuron, threshold=table.astype(np.int64))
-    rounded = replace(built, synapse=replace(_plain(built), weight=weight), neuron=neuron)
+    rounded = replace(built, synapse=replace(built.synapse, weight=weight), neuron=neuron)
     figures = bound_layer(rounded, highest, layer.timesteps).figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
 

@@ -20,8 +20,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ReadoutNeuron
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 
 F64 = NDArray[np.float64]
@@ -179,9 +178,9 @@ def chip_membrane(layer: ChipLayer, trace: LayerTrace, stages: Stages) -> Membra
 def layer_lsb(layer: ChipLayer, stages: Stages) -> F64:
     """Return chip v-units per unit of :class:`Membrane` v: the threshold of each step."""
     steps = stages.chip.timesteps
-    if isinstance(layer.neuron, ReadoutNeuron):
+    if not layer.neuron.spiking:
         return np.full(steps, stages.units[layer.name])
-    return np.array([max(neuron_step(layer.neuron, t)[2], 1) for t in range(steps)], np.float64)
+    return np.maximum(layer.neuron.thresholds(steps), 1).astype(np.float64)
 
 
 def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Membrane]:

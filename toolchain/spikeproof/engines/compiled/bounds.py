@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 
 Int64s = NDArray[np.int64]
 ANY, UNCLIPPED, SMALL = 0, 1, 2
@@ -40,7 +39,7 @@ def _reach(layer: chip.ChipLayer, steps: int, payload: int) -> tuple[int, int, i
     low, high = np.zeros_like(low_drive), np.zeros_like(high_drive)
     reached = kept = largest = 0
     for t in range(steps):
-        _, leak, threshold = neuron_step(layer.neuron, t)
+        leak, threshold = layer.neuron.leak_at(t), layer.neuron.threshold_at(t)
         low = fx.scale_toward_zero(low, leak) + low_drive
         high = fx.scale_toward_zero(high, leak) + high_drive
         reached = max(reached, int(-low.min()), int(high.max()))
@@ -56,11 +55,11 @@ def _drive(layer: chip.ChipLayer, payload: int) -> tuple[Int64s, Int64s]:
     """Return the smallest and largest amount added to v in a step, for each channel."""
     synapse, neuron = layer.synapse, layer.neuron
     bias = _by_channel(neuron.bias, layer)
-    if isinstance(synapse, chip.HostCurrent):
-        offset = _by_channel(synapse.offset, layer)
-        low, high = _sums(synapse.synapse, payload)
-        low = fx.round_half_up_shift(low + offset.min(axis=1), synapse.shift)
-        high = fx.round_half_up_shift(high + offset.max(axis=1), synapse.shift)
+    if layer.host:
+        offset, shift = _by_channel(layer.host.offset, layer), layer.host.shift
+        low, high = _sums(synapse, payload)
+        low = fx.round_half_up_shift(low + offset.min(axis=1), shift)
+        high = fx.round_half_up_shift(high + offset.max(axis=1), shift)
         low, high = low + bias.min(axis=1), high + bias.max(axis=1)
         return fx.shift_sum(low, neuron.bias_exponent), fx.shift_sum(high, neuron.bias_exponent)
     bias = fx.shift_sum(bias, neuron.bias_exponent)

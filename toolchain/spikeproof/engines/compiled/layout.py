@@ -12,8 +12,6 @@ from spikeproof import fixedpoint as fx
 from spikeproof.engines.compiled import tiles
 from spikeproof.engines.compiled.bounds import update_mode
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
-from spikeproof.ir.dynamics import neuron_step
 
 Array = NDArray[Any]
 Int64s = NDArray[np.int64]
@@ -78,28 +76,22 @@ def neuron_moves(
     layer: chip.ChipLayer, steps: int, payload: int, exponent: int, blocks: Blocks
 ) -> Moves:
     """Work out shifts, leaks, thresholds and bias; ``exponent`` is that of the stored weights."""
-    numbers = [neuron_step(layer.neuron, t) for t in range(steps)]
-    kept = fx.DECAY_ONE - 1 - numbers[0][0]
+    neuron, arriving = layer.neuron, 0
+    if not layer.host:
+        arriving = layer.synapse.largest_shifted_sum(payload) * fx.CURRENT_UNIT
     bias, per_place = _bias_rows(layer, blocks)
-    full = kept > 0 or _current_limit(layer.synapse, payload) >= fx.WRAP_LIMIT
+    full = neuron.u_keep > 0 or arriving >= fx.WRAP_LIMIT
     return Moves(
         right=max(0, -exponent),
         left=max(0, exponent) + fx.CURRENT_SHIFT,
-        filter=kept,
+        filter=neuron.u_keep,
         full=full,
-        leak=np.array([n[1] for n in numbers], np.int64),
-        threshold=np.array([n[2] for n in numbers], np.int64),
+        leak=neuron.leaks(steps),
+        threshold=neuron.thresholds(steps),
         bias=bias,
         bias_place=per_place,
         mode=update_mode(layer, steps, payload, plain_sum=exponent >= 0 and not full),
     )
-
-
-def _current_limit(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> int:
-    if isinstance(synapse, chip.HostCurrent):
-        return 0
-    worst = shifted_magnitude(largest_sum(synapse, payload), synapse.exponent)
-    return int(fx.shift_sum(worst, fx.CURRENT_SHIFT))
 
 
 def _bias_rows(layer: chip.ChipLayer, blocks: Blocks) -> tuple[NDArray[np.int32], int]:
@@ -253,7 +245,7 @@ class GradedTable:
 
 def graded_table(synapse: chip.Synapse, blocks: Blocks) -> GradedTable:
     """Lay out a synapse on images: dense ones flat, convolutions channels last with border."""
-    if isinstance(synapse, chip.DenseSynapse):
+    if not isinstance(synapse, chip.ConvSynapse):
         rows = by_place(synapse.weight.astype(np.int16), blocks)
         window, segment = np.zeros(1, np.int64), np.zeros(1, np.int64)
     else:

@@ -28,11 +28,10 @@ from spikeproof.engines.compiled.layout import (
     product_table,
 )
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import RAW_SUM_MAX, largest_sum
+from spikeproof.ir.limits import PIXEL_MAX, RAW_SUM_MAX
 
 Table = EventTable | ProductTable | LookupTable | GradedTable
 
-_PIXEL_MAX = 255
 _SHARED_WIDTH_COST = 0.02
 """Share of a network's work that may be lost to a width that another layer needs anyway."""
 _TABLE_VALUES = 1 << 26
@@ -65,12 +64,7 @@ class Step:
     @property
     def neurons(self) -> int:
         """Return the neurons of one place."""
-        return int(np.prod(self.layer.shape)) // self.places
-
-    @property
-    def spiking(self) -> bool:
-        """Tell whether the neurons fire at all."""
-        return not isinstance(self.layer.neuron, chip.ReadoutNeuron)
+        return self.layer.neurons // self.places
 
 
 def fits(network: chip.ChipNetwork) -> bool:
@@ -79,13 +73,16 @@ def fits(network: chip.ChipNetwork) -> bool:
     Not one whose host current needs sums beyond 32 bits, nor one with a convolution whose tables
     would be far larger than its weights (hundreds of groups).
     """
-    first = network.layers[0].synapse
-    if isinstance(first, chip.HostCurrent) and largest_sum(first.synapse, _PIXEL_MAX) > RAW_SUM_MAX:
+    first = network.layers[0]
+    if first.host and first.synapse.largest_sum(PIXEL_MAX) > RAW_SUM_MAX:
         return False
-    return all(_table_values(layer.synapse) <= _TABLE_VALUES for layer in network.layers)
+    return all(
+        layer.host is not None or _table_values(layer.synapse) <= _TABLE_VALUES
+        for layer in network.layers
+    )
 
 
-def _table_values(synapse: chip.Synapse | chip.HostCurrent) -> int:
+def _table_values(synapse: chip.Synapse) -> int:
     """Return how many numbers are laid out for a convolution before unused ones are left out."""
     if not isinstance(synapse, chip.ConvSynapse):
         return 0
@@ -134,17 +131,13 @@ def _all_blocks(network: chip.ChipNetwork) -> list[Blocks]:
 
 
 def _sums_events(layer: chip.ChipLayer) -> bool:
-    return isinstance(_inner(layer), chip.DenseSynapse) and not tiles.available()
+    return isinstance(layer.synapse, chip.DenseSynapse) and not tiles.available()
 
 
 def _work(layer: chip.ChipLayer, blocks: Blocks) -> int:
     """Return what a layer costs when it is cut so, in lanes visited per input."""
-    inputs = int(np.prod(_inner(layer).weight.shape[1:]))
-    return int(np.prod(layer.shape[1:])) * inputs * block_cost(blocks, _sums_events(layer))
-
-
-def _inner(layer: chip.ChipLayer) -> chip.Synapse:
-    return layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
+    places = int(np.prod(layer.shape[1:]))
+    return places * layer.synapse.fan_in * block_cost(blocks, _sums_events(layer))
 
 
 def _map_for(reader: chip.ChipLayer, shape: tuple[int, ...], lanes: int) -> BitMap:
@@ -164,11 +157,10 @@ def _step(
 ) -> Step:
     places = int(np.prod(layer.shape[1:]))
     synapse, host, halving = layer.synapse, None, 0
-    if isinstance(synapse, chip.HostCurrent):
-        offset = np.broadcast_to(synapse.offset.astype(np.int64), layer.shape)
+    if layer.host:
+        offset = np.broadcast_to(layer.host.offset.astype(np.int64), layer.shape)
         rows = by_place(offset, blocks).ravel()
-        host = HostRounding(rows, synapse.shift, layer.neuron.bias_exponent)
-        synapse = synapse.synapse
+        host = HostRounding(rows, layer.host.shift, layer.neuron.bias_exponent)
     table: Table
     if source is None:
         table = graded_table(synapse, blocks)
@@ -182,7 +174,7 @@ def _step(
                 table = product_table(weight, row_of_input, rows_in_all, blocks)
             else:
                 table = event_table(weight, row_of_input, rows_in_all, blocks)
-    payload = _PIXEL_MAX if source is None else 1
+    payload = PIXEL_MAX if source is None else 1
     moves = neuron_moves(layer, network.timesteps, payload, synapse.exponent + halving, blocks)
     return Step(layer, blocks, places, moves, table, source, target, host)
 

@@ -59,7 +59,7 @@ class Room:
             _at(self.u),
             _at(self.v),
             _at(self.last),
-            int(step.spiking and self.last.size > 0),
+            int(step.layer.neuron.spiking and self.last.size > 0),
         )
         return np.array([*numbers, *self._source(step, before)], np.int64)
 

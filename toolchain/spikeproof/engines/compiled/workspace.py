@@ -143,7 +143,7 @@ class Workspace:
             shape = (-1, steps, step.places, step.blocks.width)
             u, v = (_by_channel(a.reshape(shape)[:samples], step) for a in (room.u, room.v))
             spikes = None
-            if step.spiking:
+            if step.layer.neuron.spiking:
                 bits = unpack(layer.spikes, step.target, samples, steps, step.neurons)
                 spikes = _by_channel(bits, step)
             found[step.layer.name] = LayerTrace(u, v, spikes)
@@ -163,8 +163,7 @@ def _by_channel(values: Array, step: Step) -> Array:
 
 
 def _border(layer: chip.ChipLayer) -> tuple[int, int] | None:
-    inner = layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
-    return inner.padding if isinstance(inner, chip.ConvSynapse) else None
+    return layer.synapse.padding if isinstance(layer.synapse, chip.ConvSynapse) else None
 
 
 def _padded_shape(image: tuple[int, ...], border: tuple[int, int]) -> tuple[int, int, int]:

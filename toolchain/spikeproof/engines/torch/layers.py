@@ -23,7 +23,6 @@ from typing import Any
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.torch.load import DeviceLayer, Tensor
 from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 
 _PRODUCTS = 1 << 15
 """Small matrix products in one call; some versions of CUDA's library end at 2^16."""
@@ -53,7 +52,7 @@ def run_layer(
     """
     total = _sums(loaded, source, chunk)
     drive, bias = total, loaded.bias
-    if isinstance(loaded.layer.synapse, chip.HostCurrent):
+    if loaded.layer.host:
         drive, bias = None, _host_bias(loaded, total)
     return _update(loaded, drive, bias, (steps, source.shape[1], *loaded.layer.shape), trace)
 
@@ -62,12 +61,12 @@ def _sums(loaded: DeviceLayer, source: Tensor, chunk: int) -> Tensor:
     """Return the synaptic sums (T or 1, N, *neurons), exponent applied."""
     steps, samples = source.shape[:2]
     merged = source.reshape(steps * samples, *source.shape[2:])
-    if isinstance(loaded.synapse, chip.ConvSynapse):
-        total = _correlate(merged, loaded.weight, loaded.synapse, loaded.layer.shape, chunk)
+    if isinstance(loaded.layer.synapse, chip.ConvSynapse):
+        total = _correlate(merged, loaded.weight, loaded.layer.synapse, loaded.layer.shape, chunk)
     else:
         total = merged.flatten(1).to(loaded.weight.dtype).matmul(loaded.weight.mT)
-    if loaded.synapse.exponent:
-        total = total.mul_(2.0**loaded.synapse.exponent).floor_()
+    if loaded.layer.synapse.exponent:
+        total = total.mul_(2.0**loaded.layer.synapse.exponent).floor_()
     return total.view(steps, samples, *loaded.layer.shape)
 
 
@@ -101,9 +100,9 @@ def _windows(x: Tensor, synapse: chip.ConvSynapse) -> Tensor:
 
 def _host_bias(loaded: DeviceLayer, total: Tensor) -> Tensor:
     """Return what the host writes as bias, (N, *neurons): rounded half up, << the exponent."""
-    synapse: Any = loaded.layer.synapse
+    host: Any = loaded.layer.host
     exact = total[0].double().add_(loaded.offset)
-    mantissa = exact.mul_(2.0**-synapse.shift).add_(0.5).floor_() if synapse.shift else exact
+    mantissa = exact.mul_(2.0**-host.shift).add_(0.5).floor_() if host.shift else exact
     return mantissa.mul_(2.0**loaded.layer.neuron.bias_exponent)
 
 
@@ -118,15 +117,13 @@ def _update(
     neuron = loaded.layer.neuron
     v = loaded.weight.new_zeros(full[1:]).double()
     u = v.clone() if loaded.filters or loaded.wraps or trace else None
-    spiking = not isinstance(neuron, chip.ReadoutNeuron)
-    spikes = v.new_empty(full).bool() if spiking else None
+    spikes = v.new_empty(full).bool() if neuron.spiking else None
     us, vs = (v.new_empty(full).int() if trace else None for _ in "uv")
     for t in range(full[0]):
-        du, leak, threshold = neuron_step(neuron, t)
-        _scale(v, leak)
+        _scale(v, neuron.leak_at(t))
         arriving = None if drive is None else drive[t if len(drive) > 1 else 0]
         if u is not None:
-            _scale(u, fx.DECAY_ONE - 1 - du)
+            _scale(u, neuron.u_keep)
             if arriving is not None:
                 u.add_(arriving, alpha=fx.CURRENT_UNIT)
             if loaded.wraps:
@@ -140,7 +137,7 @@ def _update(
         if us is not None and vs is not None:
             us[t], vs[t] = u, v
         if spikes is not None:
-            fired = v > threshold
+            fired = v > neuron.threshold_at(t)
             spikes[t] = fired
             v.masked_fill_(fired, 0)
     return LayerRun(spikes, v, us, vs)

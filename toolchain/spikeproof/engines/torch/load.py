@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.ir.dynamics import neuron_step
 
 Tensor = Any
 """A torch.Tensor (its name is not imported, see above)."""
@@ -36,7 +34,6 @@ class DeviceLayer:
     """
 
     layer: ChipLayer
-    synapse: chip.Synapse
     weight: Tensor
     bias: Tensor | None
     offset: Tensor | None
@@ -46,37 +43,28 @@ class DeviceLayer:
 
 def load_layers(network: ChipNetwork, put: Put) -> list[DeviceLayer]:
     """Copy all layers to a device."""
-    pixels = network.coding == "pixels"
-    return [
-        _load(layer, 255 if pixels and index == 0 else 1, put)
-        for index, layer in enumerate(network.layers)
-    ]
+    return [_load(layer, network.payload(i), put) for i, layer in enumerate(network.layers)]
 
 
 def _load(layer: ChipLayer, payload: int, put: Put) -> DeviceLayer:
-    host = isinstance(layer.synapse, chip.HostCurrent)
-    synapse = (
-        layer.synapse.synapse if isinstance(layer.synapse, chip.HostCurrent) else layer.synapse
-    )
-    worst = largest_sum(synapse, payload)
+    synapse, neuron = layer.synapse, layer.neuron
+    worst = synapse.largest_sum(payload)
     weight = synapse.weight.astype(np.float32 if worst < _SINGLE_LIMIT else np.float64)
     if isinstance(synapse, chip.ConvSynapse):
         weight = weight.reshape(synapse.groups, len(weight) // synapse.groups, -1)
-    bias = fx.shift_sum(layer.neuron.bias, layer.neuron.bias_exponent).astype(np.float64)
-    offset = None
-    if isinstance(layer.synapse, chip.HostCurrent):
-        offset = put(np.broadcast_to(layer.synapse.offset, layer.shape).astype(np.float64))
-    du = neuron_step(layer.neuron, 0)[0]
-    arriving = 0 if host else fx.CURRENT_UNIT * shifted_magnitude(worst, synapse.exponent)
+    bias, offset, arriving = neuron.bias_units().astype(np.float64), None, 0
+    if layer.host:
+        offset = put(np.broadcast_to(layer.host.offset, layer.shape).astype(np.float64))
+    else:
+        arriving = fx.CURRENT_UNIT * synapse.largest_shifted_sum(payload)
     # |u| <= arriving + |u| (4095 - du) / 4096, so this is what it can add up to.
-    reach = arriving * fx.DECAY_ONE // (du + 1)
+    reach = arriving * fx.DECAY_ONE // (neuron.du + 1)
     return DeviceLayer(
         layer,
-        synapse,
         put(weight),
         put(bias) if bias.any() else None,
         offset,
-        filters=du < fx.DECAY_ONE - 1,
+        filters=neuron.u_keep > 0,
         wraps=reach >= fx.WRAP_LIMIT,
     )
 

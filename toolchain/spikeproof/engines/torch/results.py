@@ -8,7 +8,7 @@ import numpy as np
 
 from spikeproof.engines.torch.layers import LayerRun
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipNetwork, ReadoutNeuron
+from spikeproof.ir.chip import ChipNetwork
 
 
 class TorchResults:
@@ -22,11 +22,10 @@ class TorchResults:
             self.traces = {}
             for layer in network.layers:
                 full = (samples, network.timesteps, *layer.shape)
-                spiking = not isinstance(layer.neuron, ReadoutNeuron)
                 self.traces[layer.name] = LayerTrace(
                     np.empty(full, np.int32),
                     np.empty(full, np.int32),
-                    np.empty(full, np.uint8) if spiking else None,
+                    np.empty(full, np.uint8) if layer.neuron.spiking else None,
                 )
 
     def take(self, name: str, start: int, done: LayerRun) -> None:

@@ -99,22 +99,21 @@ def _first_samples(network: ChipNetwork, data: Path) -> NDArray[np.uint8]:
 def netx_table(network: ChipNetwork) -> list[Row]:
     """Return one row per layer; parameters are called as in the file."""
     from spikeproof.certify.ranges import certify_ranges
-    from spikeproof.ir.chip import HostCurrent, LifNeuron
+    from spikeproof.ir.chip import LifNeuron
 
     rows: list[Row] = []
     for layer, found in zip(network.layers, certify_ranges(network), strict=True):
-        host, neuron = isinstance(layer.synapse, HostCurrent), layer.neuron
-        inner = layer.synapse.synapse if isinstance(layer.synapse, HostCurrent) else layer.synapse
+        weight, neuron = layer.synapse.weight, layer.neuron
         lif = neuron if isinstance(neuron, LifNeuron) else None
         rows.append(
             {
                 "layer": layer.name,
-                "kind": "host current" if host else type(layer.synapse).__name__,
+                "kind": "host current" if layer.host else layer.kind,
                 "neuron": type(neuron).__name__,
                 "shape": list(layer.shape),
-                "neurons": int(np.prod(layer.shape)),
-                "synapses": int(inner.weight.size),
-                "weights": f"{inner.weight.min()}..{inner.weight.max()}",
+                "neurons": layer.neurons,
+                "synapses": int(weight.size),
+                "weights": f"{weight.min()}..{weight.max()}",
                 "iDecay": None if lif is None else lif.du + 1,
                 "vDecay": None if lif is None else lif.dv,
                 "vThMant": None if lif is None else lif.threshold,

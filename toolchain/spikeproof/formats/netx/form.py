@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +35,9 @@ from spikeproof.ir.chip import (
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
-    LifNeuron,
-    ReadoutNeuron,
+    Neuron,
     Synapse,
 )
-from spikeproof.ir.shapes import Shape
 
 _ONE = 1 << BIAS_EXPONENT
 
@@ -66,10 +63,11 @@ def netx_form(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> Chi
     network = with_proved_readout(network)
     problems: list[str] = []
     layers = []
-    place = 0 if isinstance(network.layers[0].synapse, HostCurrent) else 1
+    place = 0 if network.layers[0].host else 1
     shape = network.input_shape
     for layer in network.layers:
-        place += isinstance(layer.synapse, DenseSynapse) and len(shape) == 3  # the flatten
+        if not layer.host and isinstance(layer.synapse, DenseSynapse) and len(shape) == 3:
+            place += 1  # the flatten
         found: list[str] = []
         layers.append(_layer(layer, place, pixel_range, found))
         problems += [f"{layer.name}: {problem}" for problem in found]
@@ -80,12 +78,12 @@ def netx_form(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> Chi
 
 
 def _layer(layer: ChipLayer, place: int, pixels: PixelRange, problems: list[str]) -> ChipLayer:
-    synapse: Any = layer.synapse
-    if isinstance(synapse, HostCurrent):
-        kind, synapse = "input", _host(synapse, layer.shape, pixels)
-    else:
-        kind = "conv" if isinstance(synapse, ConvSynapse) else "dense"
-        synapse = _synapse(synapse, problems)
+    if layer.host:
+        synapse, host = _host(layer, layer.host, pixels)
+        neuron = _neuron(layer, problems)
+        return ChipLayer(f"input{place}", synapse, neuron, layer.shape, host)
+    kind = "conv" if isinstance(layer.synapse, ConvSynapse) else "dense"
+    synapse = _synapse(layer.synapse, problems)
     return ChipLayer(f"{kind}{place}", synapse, _neuron(layer, problems), layer.shape)
 
 
@@ -95,22 +93,23 @@ def written_weights(synapse: Synapse) -> NDArray[np.int16]:
     return fx.shift_sum(weight, synapse.exponent).astype(np.int16)
 
 
-def written_affine(host: HostCurrent, shape: Shape, pixels: PixelRange) -> tuple[int, int] | None:
+def written_affine(layer: ChipLayer, pixels: PixelRange) -> tuple[int, int] | None:
     """Return weight and bias of lava-dl's own input block, if a host current is one.
 
     Read with the same pixel range, they give every pixel the bias that this host current writes.
     None: it is no affine map of each pixel by itself, or no whole numbers say it for this range.
     """
-    inner = host.synapse
+    synapse, host, channels = layer.synapse, layer.host, layer.shape[0]
     per_pixel = (
-        isinstance(inner, ConvSynapse)
-        and inner.weight.shape[1:] == (1, 1, 1)
-        and (inner.groups, inner.stride, inner.padding) == (shape[0], (1, 1), (0, 0))
+        isinstance(synapse, ConvSynapse)
+        and synapse.weight.shape[1:] == (1, 1, 1)
+        and (synapse.groups, synapse.stride, synapse.padding) == (channels, (1, 1), (0, 0))
     )
-    if not per_pixel or np.ptp(inner.weight) or np.ptp(host.offset):
+    if not host or not per_pixel or np.ptp(synapse.weight) or np.ptp(host.offset):
         return None
-    sums = int(inner.weight.flat[0]) * np.arange(PIXELS, dtype=np.int64) + int(host.offset.flat[0])
-    return file_numbers(fx.round_half_up_shift(sums, host.shift).tolist(), pixels)
+    sums = int(synapse.weight.flat[0]) * np.arange(PIXELS, dtype=np.int64)
+    currents = fx.round_half_up_shift(sums + int(host.offset.flat[0]), host.shift)
+    return file_numbers(currents.tolist(), pixels)
 
 
 def _synapse(synapse: Synapse, problems: list[str]) -> Synapse:
@@ -128,38 +127,40 @@ def _synapse(synapse: Synapse, problems: list[str]) -> Synapse:
         shifted = f" (with exponent {synapse.exponent})" if synapse.exponent else ""
         problems.append(f"{found}{shifted}")
         return synapse
-    return replace(synapse, weight=found[0], sign=found[1], exponent=found[2])
+    return synapse.changed(weight=found[0], sign=found[1], exponent=found[2])
 
 
-def _host(host: HostCurrent, shape: Shape, pixels: PixelRange) -> HostCurrent:
+def _host(layer: ChipLayer, host: HostCurrent, pixels: PixelRange) -> tuple[Synapse, HostCurrent]:
     """Return a host current in its plain form: lava-dl's map of each pixel, or our own entries."""
-    written = written_affine(host, shape, pixels)
+    written = written_affine(layer, pixels)
     found = None if written is None else fixed_point(*written, pixels)
-    return host_form(host, shape) if found is None else host_current(found, shape)
+    if found is None:
+        return host_form(layer.synapse, host, layer.shape)
+    return host_current(found, layer.shape)
 
 
-def _neuron(layer: ChipLayer, problems: list[str]) -> Any:
+def _neuron(layer: ChipLayer, problems: list[str]) -> Neuron:
     neuron = layer.neuron
-    if not isinstance(neuron, LifNeuron | ReadoutNeuron):
+    if neuron.stepwise:
         problems.append(
             "leak and threshold change with the step (a DLIF gain); a .net has one each"
         )
         return neuron
-    if isinstance(layer.synapse, HostCurrent):
+    if layer.host:
         if neuron.bias_exponent != BIAS_EXPONENT:
             problems.append(
                 f"the host writes biases with exponent {neuron.bias_exponent}; in a .net it is "
                 f"{BIAS_EXPONENT}"
             )
-        return replace(neuron, bias=np.zeros((1,) * len(layer.shape), np.int32))
-    raw = fx.shift_sum(neuron.bias.astype(np.int64), neuron.bias_exponent)
+        return neuron.changed(bias=np.zeros((1,) * len(layer.shape), np.int32))
+    raw = neuron.bias_units()
     bias = fx.shift_sum(raw, -BIAS_EXPONENT)
     if (bias * _ONE != raw).any():
         count = int((bias * _ONE != raw).sum())
         problems.append(f"{count} of {raw.size} biases are no multiples of {_ONE}, a .net's step")
     elif np.abs(bias).max(initial=0) > fx.BIAS_MANTISSA_MAX:
         problems.append(f"a bias reaches {np.abs(bias).max()}; a .net holds {fx.BIAS_MANTISSA_MAX}")
-    return replace(neuron, bias=_bias(bias, layer.shape), bias_exponent=BIAS_EXPONENT)
+    return neuron.changed(bias=_bias(bias, layer.shape), bias_exponent=BIAS_EXPONENT)
 
 
 def _bias(bias: Ints, shape: tuple[int, ...]) -> NDArray[np.int32]:

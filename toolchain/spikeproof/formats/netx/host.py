@@ -15,9 +15,8 @@ import numpy as np
 
 from spikeproof.formats.netx.rules import Ints
 from spikeproof.formats.netx.values import LayerValues
-from spikeproof.ir.check_chip import HOST_WEIGHT_MAX
-from spikeproof.ir.chip import ConvSynapse, DenseSynapse, HostCurrent
-from spikeproof.ir.shapes import Shape
+from spikeproof.ir.chip import ConvSynapse, DenseSynapse, HostCurrent, Shape, Synapse
+from spikeproof.ir.limits import HOST_WEIGHT_MAX
 
 _OFFSET_MAX = 1 << 40
 _SHIFT_MAX = 31
@@ -29,40 +28,32 @@ def has_host(values: LayerValues) -> bool:
     return any(key.startswith(_PREFIX) for key in values.raw.values)
 
 
-def host_form(host: HostCurrent, shape: Shape) -> HostCurrent:
+def host_form(synapse: Synapse, host: HostCurrent, shape: Shape) -> tuple[Synapse, HostCurrent]:
     """Return a host current in the form the reader gives it: types, and offsets with all axes."""
-    inner: Any = host.synapse
-    weight = inner.weight.astype(np.int32)
+    plain = synapse.changed(weight=synapse.weight.astype(np.int32), sign="mixed", exponent=0)
     axes = (1,) * (len(shape) - host.offset.ndim) + host.offset.shape
-    if isinstance(inner, ConvSynapse):
-        plain: ConvSynapse | DenseSynapse = ConvSynapse(
-            weight, inner.input_shape, inner.stride, inner.padding, inner.dilation, inner.groups
-        )
-    else:
-        plain = DenseSynapse(weight)
-    return HostCurrent(plain, host.offset.astype(np.int64).reshape(axes), host.shift)
+    return plain, HostCurrent(host.offset.astype(np.int64).reshape(axes), host.shift)
 
 
-def host_entries(host: HostCurrent, image: Shape) -> dict[str, Any]:
+def host_entries(synapse: Synapse, host: HostCurrent, image: Shape) -> dict[str, Any]:
     """Return the entries ``host/...`` for a host current in its form."""
-    inner = host.synapse
     entries: dict[str, Any] = {
         "inputShape": np.array(image, np.int64),
-        "weight": inner.weight,
+        "weight": synapse.weight,
         "offset": host.offset,
         "shift": np.int64(host.shift),
     }
-    if isinstance(inner, ConvSynapse):
+    if isinstance(synapse, ConvSynapse):
         entries |= {
-            "stride": np.array(inner.stride, np.int64),
-            "padding": np.array(inner.padding, np.int64),
-            "dilation": np.array(inner.dilation, np.int64),
-            "groups": np.int64(inner.groups),
+            "stride": np.array(synapse.stride, np.int64),
+            "padding": np.array(synapse.padding, np.int64),
+            "dilation": np.array(synapse.dilation, np.int64),
+            "groups": np.int64(synapse.groups),
         }
     return {f"{_PREFIX}{key}": value for key, value in entries.items()}
 
 
-def read_host(values: LayerValues) -> tuple[HostCurrent, Shape] | None:
+def read_host(values: LayerValues) -> tuple[Synapse, HostCurrent, Shape] | None:
     """Return how the host computes the current of an input block, and the shape of its images."""
     for key, expected in (("weight", 1), ("bias", 0)):
         values.fixed(key, expected, "the host's current is fed as it is")
@@ -81,14 +72,14 @@ def read_host(values: LayerValues) -> tuple[HostCurrent, Shape] | None:
         values.skip(*(key for key in values.raw.values if key.startswith(_PREFIX)))
         return None
     shape = (int(image[0]), int(image[1]), int(image[2]))
-    inner: ConvSynapse | DenseSynapse
+    synapse: Synapse
     if weight.ndim == 2:
         if weight.shape[1] != math.prod(shape):
             values.refuse(f"{_PREFIX}weight has shape {weight.shape}, its images {shape}")
             return None
-        inner = DenseSynapse(weight.astype(np.int32))
+        synapse = DenseSynapse(weight.astype(np.int32))
     else:
-        inner = ConvSynapse(
+        synapse = ConvSynapse(
             weight.astype(np.int32),
             shape,
             values.pair(f"{_PREFIX}stride", 1),
@@ -96,7 +87,7 @@ def read_host(values: LayerValues) -> tuple[HostCurrent, Shape] | None:
             values.pair(f"{_PREFIX}dilation", 1),
             values.whole(f"{_PREFIX}groups", 1, 1 << 20, 1) or 1,
         )
-    return HostCurrent(inner, offset, shift), shape
+    return synapse, HostCurrent(offset, shift), shape
 
 
 def _array(values: LayerValues, key: str, low: int, high: int) -> Ints | None:

@@ -11,8 +11,7 @@ import numpy as np
 from spikeproof.formats.netx.pixels import WANTED_MAX, PixelRange, fixed_point, mantissas
 from spikeproof.formats.netx.rules import DEFAULT_INPUT_WEIGHT
 from spikeproof.formats.netx.values import LayerValues
-from spikeproof.ir.chip import ConvSynapse, HostCurrent
-from spikeproof.ir.shapes import Shape
+from spikeproof.ir.chip import ConvSynapse, HostCurrent, Shape, Synapse
 
 _MAX_WEIGHT = (1 << 15) - 1
 _MAX_BIAS = 1 << 40
@@ -37,7 +36,7 @@ def read_input_shape(values: LayerValues) -> tuple[Shape | None, bool]:
 
 def read_host_current(
     values: LayerValues, shape: Shape | None, pixels: PixelRange
-) -> HostCurrent | None:
+) -> tuple[Synapse, HostCurrent] | None:
     """Return what the host writes as bias: weight times pixel value plus bias, rounded half up."""
     weight = values.whole("weight", -_MAX_WEIGHT, _MAX_WEIGHT, DEFAULT_INPUT_WEIGHT)
     bias = values.whole("bias", -_MAX_BIAS, _MAX_BIAS, 0)
@@ -50,12 +49,12 @@ def read_host_current(
     return host_current(found, shape)
 
 
-def host_current(found: tuple[int, int, int], shape: Shape) -> HostCurrent:
+def host_current(found: tuple[int, int, int], shape: Shape) -> tuple[Synapse, HostCurrent]:
     """Return one map, (factor, offset, shift), for every pixel of an image (C, H, W)."""
     factor, offset, shift = found
     kernel = np.full((shape[0], 1, 1, 1), factor, np.int16)
-    inner = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), groups=shape[0])
-    return HostCurrent(inner, np.full((1, 1, 1), offset, np.int64), shift)
+    synapse = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), groups=shape[0])
+    return synapse, HostCurrent(np.full((1, 1, 1), offset, np.int64), shift)
 
 
 def _no_fixed_point(weight: int, bias: int, pixels: PixelRange) -> str:

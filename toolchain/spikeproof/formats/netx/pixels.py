@@ -15,7 +15,7 @@ from math import ceil, floor, lcm
 import numpy as np
 
 from spikeproof.formats.netx.rules import Ints
-from spikeproof.ir.check_chip import HOST_WEIGHT_MAX
+from spikeproof.ir.limits import HOST_WEIGHT_MAX
 
 PixelRange = tuple[float, float]
 RAW_PIXELS: PixelRange = (0.0, 255.0)

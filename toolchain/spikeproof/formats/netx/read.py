@@ -37,7 +37,7 @@ from spikeproof.ir.chip import (
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
-    ReadoutNeuron,
+    Synapse,
 )
 from spikeproof.ir.shapes import Shape, output_shape
 
@@ -121,7 +121,7 @@ def _check_size(network: ChipNetwork) -> None:
 def _check_default_readout(network: ChipNetwork) -> None:
     """Check that a last layer without neuron says here what it says in lava-dl."""
     found = last_range(network, network.layers[-1])
-    if isinstance(network.layers[-1].neuron, ReadoutNeuron) and not found.ok:
+    if not network.layers[-1].neuron.spiking and not found.ok:
         raise RangeError(
             f"{found.name}: has no neuron, and {'; '.join(found.problems)}; beyond it, lava-dl's "
             "default neuron wraps",
@@ -192,9 +192,10 @@ class _Chain:
         axes = (1,) * len(self._shape or ())
         neuron = read_neuron(values, np.zeros(axes, np.int32))
         if self.pixels and current is not None and neuron is not None and self._shape:
-            self.layers.append(ChipLayer("input0", current, neuron, self._shape))
+            synapse, host = current
+            self.layers.append(ChipLayer("input0", synapse, neuron, self._shape, host))
 
-    def _host(self, values: LayerValues) -> HostCurrent | None:
+    def _host(self, values: LayerValues) -> tuple[Synapse, HostCurrent] | None:
         """Read what the host writes as bias: our own entries say it, or lava-dl's affine map."""
         if not has_host(values):
             return read_host_current(values, self._shape, self.pixel_range)
@@ -203,11 +204,12 @@ class _Chain:
         found = read_host(values)
         if found is None:
             return None
-        if isinstance(found[0].synapse, DenseSynapse) and self._shape is not None:
+        synapse, host, image = found
+        if isinstance(synapse, DenseSynapse) and self._shape is not None:
             self._shape, self._needs_flatten = self._shape[:1], False
         if self.pixels:
-            self.input_shape = found[1]
-        return found[0]
+            self.input_shape = image
+        return synapse, host
 
     def _flatten(self, values: LayerValues) -> None:
         values.skip("shape")
@@ -236,7 +238,7 @@ class _Chain:
         self._flat = self._needs_flatten = False
 
     def _append(self, values: LayerValues, synapse: ConvSynapse | DenseSynapse | None) -> None:
-        if self.layers and isinstance(self.layers[-1].neuron, ReadoutNeuron):
+        if self.layers and not self.layers[-1].neuron.spiking:
             values.refuse("gets nothing: the layer before it never fires")
         declared = values.array("shape")
         shape = _declared(declared, isinstance(synapse, DenseSynapse))

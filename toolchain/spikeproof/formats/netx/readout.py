@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from spikeproof import fixedpoint as fx
-from spikeproof.certify.ranges import PIXEL_MAX, LayerRange, certify_layer
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, LifNeuron, ReadoutNeuron
+from spikeproof.certify.ranges import LayerRange, certify_layer
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, LifNeuron, ReadoutNeuron
 
 
 def integrates_to_the_top(layer: ChipLayer) -> bool:
@@ -32,7 +32,7 @@ def with_proved_readout(network: ChipNetwork) -> ChipNetwork:
     u and v stay what they are; the layer no longer has spikes, of which it had none.
     """
     last = network.layers[-1]
-    if isinstance(last.synapse, HostCurrent) or not integrates_to_the_top(last):
+    if last.host or not integrates_to_the_top(last):
         return network
     readout = replace(last, neuron=ReadoutNeuron(last.neuron.bias, last.neuron.bias_exponent))
     if not last_range(network, readout).ok:
@@ -42,7 +42,6 @@ def with_proved_readout(network: ChipNetwork) -> ChipNetwork:
 
 def last_range(network: ChipNetwork, last: ChipLayer) -> LayerRange:
     """Bound the last layer, whatever the layers before it do."""
-    first = len(network.layers) == 1
-    shape = network.input_shape if first else network.layers[-2].shape
-    top = PIXEL_MAX if first and network.coding == "pixels" else 1
-    return certify_layer(last, np.full(shape, top, np.int64), network.timesteps)[0]
+    index = len(network.layers) - 1
+    highest = np.full(network.source_shape(index), network.payload(index), np.int64)
+    return certify_layer(last, highest, network.timesteps)[0]

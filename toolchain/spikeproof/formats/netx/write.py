@@ -19,7 +19,7 @@ from spikeproof.formats.netx.file import need_h5py
 from spikeproof.formats.netx.form import FormProblem, netx_form, written_affine, written_weights
 from spikeproof.formats.netx.host import host_entries
 from spikeproof.formats.netx.pixels import RAW_PIXELS, PixelRange
-from spikeproof.formats.netx.rules import PIXEL_BITS, SILENT_THRESHOLD
+from spikeproof.formats.netx.rules import PIXEL_BITS
 from spikeproof.io.files import write_atomic
 from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir.chip import (
@@ -28,7 +28,6 @@ from spikeproof.ir.chip import (
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
-    LifNeuron,
     Neuron,
 )
 
@@ -79,9 +78,7 @@ def save_netx(network: ChipNetwork, path: Path, *, pixel_range: PixelRange = RAW
         file.create_dataset("simulation/Ts", data=np.int64(1))
         file.create_dataset("simulation/tSample", data=np.int64(form.timesteps))
     write_atomic(path, buffer.getvalue())
-    first = form.layers[0]
-    host = first.synapse if isinstance(first.synapse, HostCurrent) else None
-    return host is not None and written_affine(host, first.shape, pixel_range) is not None
+    return written_affine(form.layers[0], pixel_range) is not None
 
 
 def _blocks(network: ChipNetwork, pixels: PixelRange) -> list[Entries]:
@@ -89,8 +86,9 @@ def _blocks(network: ChipNetwork, pixels: PixelRange) -> list[Entries]:
     shape = network.input_shape
     first, rest = network.layers[0], network.layers
     blocks: list[Entries] = [{"type": _type("input"), "shape": _ints(shape)}]
-    if isinstance(first.synapse, HostCurrent):
-        blocks, shape, rest = [_input_neurons(first, shape, pixels)], first.shape, rest[1:]
+    if first.host:
+        block = _input_neurons(first, first.host, shape, pixels)
+        blocks, shape, rest = [block], first.shape, rest[1:]
     elif network.coding == "pixels":
         blocks[0]["messageBits"] = np.int64(PIXEL_BITS)
     for layer in rest:
@@ -102,14 +100,13 @@ def _blocks(network: ChipNetwork, pixels: PixelRange) -> list[Entries]:
     return blocks
 
 
-def _input_neurons(layer: ChipLayer, image: tuple[int, ...], pixels: PixelRange) -> Entries:
+def _input_neurons(
+    layer: ChipLayer, host: HostCurrent, image: tuple[int, ...], pixels: PixelRange
+) -> Entries:
     """Return an input block whose neurons get their bias from the host."""
-    host = layer.synapse
-    if not isinstance(host, HostCurrent):
-        raise TypeError(f"no input neurons for {type(host).__name__}")
-    written = written_affine(host, layer.shape, pixels)
+    written = written_affine(layer, pixels)
     weight, bias = written or (1, 0)
-    entries = {} if written else host_entries(host, image)
+    entries = {} if written else host_entries(layer.synapse, host, image)
     head = {"type": _type("input"), "shape": _ints(layer.shape)}
     head |= {"weight": _ints([weight]), "bias": _ints([bias])}
     return {**head, **_neuron(layer.neuron, layer.shape, bias=False), **entries}
@@ -132,7 +129,7 @@ def _block(layer: ChipLayer) -> Entries:
     elif isinstance(synapse, DenseSynapse):
         kind, shape, weight = "dense", (*layer.shape, 1, 1), written_weights(synapse)
         sizes = {"inFeatures": np.int64(weight.shape[1]), "outFeatures": np.int64(len(weight))}
-    else:  # netx_form lets no host current pass beyond the first layer
+    else:
         raise TypeError(f"no block for {type(synapse).__name__}")
     head = {"type": _type(kind), "shape": _ints(shape), **sizes, "weight": weight}
     return {**head, **_neuron(layer.neuron, layer.shape, bias=True)}
@@ -140,14 +137,11 @@ def _block(layer: ChipLayer) -> Entries:
 
 def _neuron(neuron: Neuron, shape: tuple[int, ...], *, bias: bool) -> Entries:
     """Return the neuron's entries; one bias per channel, or one per neuron as (W, H, C)."""
-    if isinstance(neuron, LifNeuron):
-        synaptic, membrane, threshold = neuron.du + 1, neuron.dv, neuron.threshold
-    else:
-        synaptic, membrane, threshold = fx.DECAY_ONE, 0, SILENT_THRESHOLD
+    threshold = neuron.threshold_at(0) // fx.CURRENT_UNIT
     found: Entries = {
         "neuron/type": np.bytes_(b"CUBA"),
-        "neuron/iDecay": np.int64(synaptic),
-        "neuron/vDecay": np.int64(membrane),
+        "neuron/iDecay": np.int64(neuron.du + 1),
+        "neuron/vDecay": np.int64(fx.DECAY_ONE - neuron.leak_at(0)),
         "neuron/vThMant": np.int64(threshold),
         "neuron/refDelay": np.int64(1),
         "neuron/gradedSpike": np.bool_(False),

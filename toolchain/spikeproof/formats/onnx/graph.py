@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 from spikeproof import __version__
-from spikeproof import fixedpoint as fx
 from spikeproof.errors import UnsupportedError, list_problems
 from spikeproof.formats.onnx.build import GraphBuilder, need_onnx
 from spikeproof.formats.onnx.neuron import BATCH, TIME, Frame, Population, add_population
@@ -34,10 +33,10 @@ def onnx_problems(network: chip.ChipNetwork) -> list[str]:
     """List every reason why a legal network has no exact ONNX form (empty: it has)."""
     found, total = [], 0
     for index, layer in enumerate(network.layers):
-        size = stored_bytes(layer.synapse, _payload(network, index))
+        size = stored_bytes(layer.synapse, network.payload(index))
         if not size:
-            inputs = _inner(layer).weight[0].size
-            found.append(f"{layer.name}: a sum over {inputs:,} inputs does not fit float32 exactly")
+            inputs = f"{layer.synapse.fan_in:,} inputs"
+            found.append(f"{layer.name}: a sum over {inputs} does not fit float32 exactly")
         total += size + 4 * layer.neuron.bias.size
     if total > MODEL_BYTES_MAX:
         found.append(f"weights and biases take {total:,} bytes; a model holds {MODEL_BYTES_MAX:,}")
@@ -110,22 +109,13 @@ def _inputs(g: GraphBuilder, network: chip.ChipNetwork) -> tuple[str, Frame]:
         batch = g.op("Shape", [given], "batch_size", start=0, end=1)
         time = g.op("Shape", [given], "time_size", start=1, end=2)
         x = g.op("Transpose", [given], "input_by_time", perm=[1, 0, 2, 3, 4])
-        return x, Frame(time, batch, "")
+        return x, Frame(time, batch, "", network.timesteps)
     x = g.input(INPUT, "uint8", [BATCH, *shape])
     steps = g.default_input(TIMESTEPS, network.timesteps, "int64")
     batch = g.op("Shape", [x], "batch_size", start=0, end=1)
     time = g.op("Reshape", [steps, g.constant("one", [1], "int64")], "time_size")
     bounds = [g.number(0, "int64"), steps, g.number(1, "int64")]
-    return x, Frame(time, batch, g.op("Range", bounds, "step_numbers"))
-
-
-def _payload(network: chip.ChipNetwork, index: int) -> int:
-    return 255 if network.coding == "pixels" and index == 0 else 1
-
-
-def _inner(layer: chip.ChipLayer) -> chip.Synapse:
-    synapse = layer.synapse
-    return synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    return x, Frame(time, batch, g.op("Range", bounds, "step_numbers"), network.timesteps)
 
 
 def _arriving(
@@ -135,10 +125,10 @@ def _arriving(
 
     The first layer of a pixel network has no time axis on either side.
     """
-    layer, payload = network.layers[index], _payload(network, index)
-    before = network.layers[index - 1].shape if index else network.input_shape
+    layer, payload = network.layers[index], network.payload(index)
+    before = network.source_shape(index)
     constant = payload > 1
-    convolves = isinstance(_inner(layer), chip.ConvSynapse)
+    convolves = isinstance(layer.synapse, chip.ConvSynapse)
     if convolves and not constant:
         form = g.constant(f"{layer.name}/image_shape", [-1, *before], "int64")
         source = g.op(
@@ -148,14 +138,13 @@ def _arriving(
         kept = [0] if constant else [0, 0]
         form = g.constant(f"{layer.name}/flat_shape", [*kept, -1], "int64")
         source = g.op("Reshape", [source, form], f"{layer.name}/flat")
-    current, bias, worst = add_arriving(layer.synapse, g, layer, source, payload)
+    current, bias, worst = add_arriving(g, layer, source, payload)
     if current and convolves and not constant:
         rest = g.constant(f"{layer.name}/neuron_shape", [-1, *layer.shape], "int64")
         form = g.op("Concat", [frame.time, rest], f"{layer.name}/steps_shape", axis=0)
         current = g.op("Reshape", [current, form], f"{layer.name}/current_by_time")
     if layer.neuron.bias.any():
-        units = fx.shift_sum(layer.neuron.bias, layer.neuron.bias_exponent)
-        bias = g.constant(f"{layer.name}/bias", units, "int32")
+        bias = g.constant(f"{layer.name}/bias", layer.neuron.bias_units(), "int32")
     return Arriving(current, bias, constant, worst)
 
 

@@ -14,18 +14,21 @@ from spikeproof import fixedpoint as fx
 from spikeproof.formats.onnx.build import GraphBuilder
 from spikeproof.formats.onnx.synapse import Arriving
 from spikeproof.ir import chip
-from spikeproof.ir.dynamics import neuron_step
 
 BATCH, TIME = "batch", "time"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Values all layers share: the lengths (1,) of time and batch, and for pixels 0..time - 1."""
+    """Values all layers share: the lengths (1,) of time and batch, and for pixels 0..time - 1.
+
+    timesteps: the network's T, the length of its tables.
+    """
 
     time: str
     batch: str
     steps: str
+    timesteps: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def add_population(
     g: GraphBuilder, layer: chip.ChipLayer, arriving: Arriving, frame: Frame, traces: bool
 ) -> Population:
     """Add the loop of a layer's neurons over all steps."""
-    name, (du, _, _) = layer.name, neuron_step(layer.neuron, 0)
+    name, du = layer.name, layer.neuron.du
     loop = _Loop(g, layer, frame, GraphBuilder(g, f"{name}/step/"))
     v_before = loop.state("v")
     u = arriving.current
@@ -123,18 +126,18 @@ def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | Non
     """Update v: clip(trunc0(v leak / 4096) + u + bias); return it, it after the reset, and s."""
     body, name, neuron = loop.body, loop.layer.name, loop.layer.neuron
     leak: int | str
-    threshold: str
-    _, leak, raw = neuron_step(neuron, 0)
-    if isinstance(neuron, chip.TableLifNeuron):
-        leak = loop.scan(_table(loop, neuron.leak, "leak"), "leak", [])
-        threshold = loop.scan(_table(loop, neuron.threshold, "threshold"), "threshold", [])
+    if neuron.stepwise:
+        steps = loop.frame.timesteps
+        leaks, thresholds = neuron.leaks(steps), neuron.thresholds(steps)
+        leak = loop.scan(_table(loop, leaks, "leak"), "leak", [])
+        threshold = loop.scan(_table(loop, thresholds, "threshold"), "threshold", [])
     else:
-        threshold = body.number(raw)
+        leak, threshold = neuron.leak_at(0), body.number(neuron.threshold_at(0))
     decayed = _decay(body, before, leak, f"{name}/v_decayed")
     total = _plus(body, drive, decayed, f"{name}/v_sum")
     low, high = body.number(-fx.STATE_MAX), body.number(fx.STATE_MAX)
     v = body.op("Clip", [total, low, high], f"{name}/v_now", doc="v saturates at 24 bits")
-    if isinstance(neuron, chip.ReadoutNeuron):
+    if not neuron.spiking:
         return v, v, None
     silent = body.op("LessOrEqual", [v, threshold], f"{name}/silent", doc="firing is strict")
     keep = body.cast(silent, "int32", f"{name}/keep")

@@ -14,7 +14,6 @@ wrong sums for some shapes on CPUs with tile registers (AMX).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.formats.onnx.build import GraphBuilder
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import largest_sum, shifted_magnitude
 
 FLOAT32_EXACT = 1 << 24
 """Up to this magnitude float32 holds every integer."""
@@ -68,11 +66,8 @@ def float_parts(weight: NDArray[Any], payload: int) -> list[tuple[int, NDArray[n
     return []
 
 
-def stored_bytes(synapse: chip.Synapse | chip.HostCurrent, payload: int) -> int:
+def stored_bytes(synapse: chip.Synapse, payload: int) -> int:
     """Return how many bytes a synapse's weights take in a model; 0 if it has no exact form."""
-    if isinstance(synapse, chip.HostCurrent):
-        inner = synapse.synapse
-        return 4 * inner.weight.size * len(float_parts(inner.weight, payload))
     return 4 * synapse.weight.size * len(float_parts(synapse.weight, payload))
 
 
@@ -80,38 +75,23 @@ def _peak(weight: NDArray[np.int64], payload: int) -> int:
     return int(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * payload
 
 
-@singledispatch
 def add_arriving(
-    synapse: Any, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
+    g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
 ) -> tuple[str | None, str | None, int]:
     """Add the nodes from the payloads to the current; return (current, bias, worst current).
 
     ``source`` is uint8 or bool, (samples, *inputs) for a convolution and (..., inputs) for a
     dense layer; the results keep its leading axes.
     """
-    raise TypeError(f"no ONNX form of {type(synapse).__name__}")
-
-
-@add_arriving.register(chip.DenseSynapse)
-@add_arriving.register(chip.ConvSynapse)
-def _(
-    synapse: chip.Synapse, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
-) -> tuple[str | None, str | None, int]:
-    worst = shifted_magnitude(largest_sum(synapse, payload), synapse.exponent)
-    current = _float_current(g, layer.name, synapse, source, payload)
-    return current, None, worst * fx.CURRENT_UNIT
-
-
-@add_arriving.register
-def _(
-    synapse: chip.HostCurrent, g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
-) -> tuple[str | None, str | None, int]:
-    name = layer.name
-    total = _wide_sum(g, name, synapse.synapse, g.cast(source, "float32", f"{name}/input"), payload)
-    half = 1 << (synapse.shift - 1) if synapse.shift else 0
-    offset = g.constant(f"{name}/offset", synapse.offset.astype(np.int64) + half, "int64")
+    name, synapse, host = layer.name, layer.synapse, layer.host
+    if not host:
+        current = _float_current(g, name, synapse, source, payload)
+        return current, None, synapse.largest_shifted_sum(payload) * fx.CURRENT_UNIT
+    total = _wide_sum(g, name, synapse, g.cast(source, "float32", f"{name}/input"), payload)
+    half = 1 << (host.shift - 1) if host.shift else 0
+    offset = g.constant(f"{name}/offset", host.offset.astype(np.int64) + half, "int64")
     total = g.op("Add", [total, offset], f"{name}/with_offset", doc="offset + half a unit")
-    mantissa = _floor_shift(g, total, synapse.shift, f"{name}/mantissa")
+    mantissa = _floor_shift(g, total, host.shift, f"{name}/mantissa")
     unit = g.number(1 << layer.neuron.bias_exponent, "int64")
     shifted = g.op("Mul", [mantissa, unit], f"{name}/bias_units", doc="<< the bias exponent")
     return None, g.cast(shifted, "int32", f"{name}/bias_int32"), 0
@@ -184,7 +164,7 @@ def _product(
     g: GraphBuilder, synapse: chip.Synapse, floats: str, weight: NDArray[Any], name: str, doc: str
 ) -> str:
     """Multiply in float32 (exact, see above)."""
-    if isinstance(synapse, chip.DenseSynapse):
+    if not isinstance(synapse, chip.ConvSynapse):
         stored = g.constant(f"{name}_weight", weight.T, "float32")
         return g.op("MatMul", [floats, stored], name, doc=doc)
     stored = g.constant(f"{name}_weight", weight, "float32")

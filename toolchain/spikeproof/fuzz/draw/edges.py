@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.fuzz.draw.networks import random_input
-from spikeproof.fuzz.draw.neurons import NO_FILTER
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import LEAK_MAX, check_chip
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.limits import LEAK_MAX
+from spikeproof.ir.neurons import NO_FILTER
 
 Rng = np.random.Generator
 Drawn = tuple[chip.ChipNetwork, NDArray[np.uint8]]

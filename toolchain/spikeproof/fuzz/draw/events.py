@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.engines.reference import drive
+from spikeproof.engines.reference import synaptic_sum
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.fuzz.draw.neurons import NO_FILTER
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import largest_sum, shifted_magnitude, sum_limit
-from spikeproof.ir.dynamics import neuron_step
 
 Ints = NDArray[np.int64]
 Traces = dict[str, LayerTrace]
@@ -33,10 +29,10 @@ def sources(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> 
 
 
 def layer_sums(synapse: chip.Synapse, source: Source) -> Ints:
-    """Return the synaptic sums of a layer, exponent applied, (N, T, *neurons)."""
+    """Return the synaptic sums of a layer before the exponent, (N, T, *neurons)."""
     return np.array(
         [
-            [drive(synapse, payload.astype(np.int64)).total for payload in sample]
+            [synaptic_sum(synapse, payload.astype(np.int64)) for payload in sample]
             for sample in source
         ],
         np.int64,
@@ -47,9 +43,9 @@ def count_ties(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) 
     """Count states exactly on the threshold (they must stay silent)."""
     found = 0
     for layer in network.layers:
-        if not isinstance(layer.neuron, chip.ReadoutNeuron):
+        if layer.neuron.spiking:
             for t in range(network.timesteps):
-                threshold = neuron_step(layer.neuron, t)[2]
+                threshold = layer.neuron.threshold_at(t)
                 found += int((traces[layer.name].v[:, t] == threshold).sum())
     return found
 
@@ -63,11 +59,11 @@ def count_wraps(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces)
     """Count steps at which u left 24 bits on either side and came back on the other."""
     found = 0
     for layer, source in _with_synapses(network, x, traces):
-        du = getattr(layer.neuron, "du", NO_FILTER)
         u = traces[layer.name].u.astype(np.int64)
         before = np.concatenate([np.zeros_like(u[:, :1]), u[:, :-1]], axis=1)
-        kept = fx.scale_toward_zero(before, fx.DECAY_ONE - 1 - du)
-        arriving = fx.shift_sum(layer_sums(_synapse(layer), source), fx.CURRENT_SHIFT)
+        kept = fx.scale_toward_zero(before, layer.neuron.u_keep)
+        sums = fx.shift_sum(layer_sums(layer.synapse, source), layer.synapse.exponent)
+        arriving = fx.shift_sum(sums, fx.CURRENT_SHIFT)
         found += int((kept + arriving != u).sum())
     return found
 
@@ -81,10 +77,10 @@ def count_floors(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces
     """Count negative sums that a negative exponent floors: truncation would give another value."""
     found = 0
     for layer, source in _with_synapses(network, x, traces):
-        synapse = _synapse(layer)
-        if synapse.exponent < 0:
-            raw = layer_sums(replace(synapse, exponent=0), source)
-            found += int(((raw < 0) & (raw % (1 << -synapse.exponent) != 0)).sum())
+        exponent = layer.synapse.exponent
+        if exponent < 0:
+            raw = layer_sums(layer.synapse, source)
+            found += int(((raw < 0) & (raw % (1 << -exponent) != 0)).sum())
     return found
 
 
@@ -92,21 +88,19 @@ def count_largest(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Trace
     """Count sums that reach the very limit of the accumulators."""
     found = 0
     for layer, source in _with_synapses(network, x, traces):
-        synapse, limit = _synapse(layer), sum_limit(layer.neuron)
-        if (
-            shifted_magnitude(largest_sum(synapse, int(source.max(initial=0))), synapse.exponent)
-            == limit
-        ):
-            found += int((np.abs(layer_sums(synapse, source)) == limit).sum())
+        synapse, limit = layer.synapse, layer.neuron.sum_limit
+        if synapse.largest_shifted_sum(int(source.max(initial=0))) == limit:
+            sums = fx.shift_sum(layer_sums(synapse, source), synapse.exponent)
+            found += int((np.abs(sums) == limit).sum())
     return found
 
 
 def count_host_halves(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count host currents that lie halfway between two mantissas, where rounding goes up."""
-    host = network.layers[0].synapse
-    if not isinstance(host, chip.HostCurrent) or host.shift == 0:
+    host = network.layers[0].host
+    if not host or host.shift == 0:
         return 0
-    total = layer_sums(host.synapse, x[:, None]) + host.offset
+    total = layer_sums(network.layers[0].synapse, x[:, None]) + host.offset
     return int((total % (1 << host.shift) == 1 << (host.shift - 1)).sum())
 
 
@@ -115,20 +109,19 @@ def count_extreme_decays(network: chip.ChipNetwork, x: NDArray[np.uint8], traces
     found = 0
     for layer in network.layers:
         trace = traces[layer.name]
-        if isinstance(layer.neuron, chip.ReadoutNeuron) or trace.s is None:
+        if trace.s is None:
             continue
         for t in range(1, network.timesteps):
-            du, leak, _ = neuron_step(layer.neuron, t)
-            if leak in EXTREME_LEAKS:
+            if layer.neuron.leak_at(t) in EXTREME_LEAKS:
                 found += int(((trace.v[:, t - 1] != 0) & (trace.s[:, t - 1] == 0)).sum())
-            if du in EXTREME_FILTERS:
+            if layer.neuron.du in EXTREME_FILTERS:
                 found += int((trace.u[:, t - 1] != 0).sum())
     return found
 
 
 def count_zero_weights(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count layers whose weights are all zero."""
-    return sum(not _synapse(layer).weight.any() for layer in network.layers)
+    return sum(not layer.synapse.weight.any() for layer in network.layers)
 
 
 def count_single_steps(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
@@ -143,13 +136,7 @@ def count_silent(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces
 
 def count_full(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count samples whose every value is the largest there is."""
-    top = 255 if network.coding == "pixels" else 1
-    return int((x.reshape(len(x), -1).min(axis=1) == top).sum())
-
-
-def _synapse(layer: chip.ChipLayer) -> chip.Synapse:
-    synapse = layer.synapse
-    return synapse.synapse if isinstance(synapse, chip.HostCurrent) else synapse
+    return int((x.reshape(len(x), -1).min(axis=1) == network.input_max).sum())
 
 
 def _with_synapses(
@@ -157,5 +144,5 @@ def _with_synapses(
 ) -> Iterator[tuple[chip.ChipLayer, Source]]:
     """Go through the layers that have synapses on the chip, with what each receives."""
     for layer, source in zip(network.layers, sources(network, x, traces), strict=True):
-        if not isinstance(layer.synapse, chip.HostCurrent):
+        if not layer.host:
             yield layer, source

@@ -6,8 +6,7 @@ engines work in blocks of such sizes and faults hide at their edges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from spikeproof import fixedpoint as fx
 from spikeproof.fuzz.draw.neurons import draw_neuron
 from spikeproof.fuzz.draw.weights import draw_weights, in_random_form
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import SUM_MAX, largest_sum, shifted_magnitude, sum_limit
-from spikeproof.ir.shapes import output_shape, window_outputs
+from spikeproof.ir.limits import ACCUMULATOR_MAX, PIXEL_MAX
+from spikeproof.ir.synapses import shifted_magnitude
+from spikeproof.ir.windows import window_outputs
 
 Rng = np.random.Generator
 Shape = tuple[int, ...]
@@ -41,8 +41,10 @@ class Place:
 
 def draw_layer(rng: Rng, place: Place) -> chip.ChipLayer:
     """Draw a layer whose sums no accumulator can lose."""
-    synapse = within_limit(draw_synapse(rng, place.shape, place.nasty), place.payload, SUM_MAX)
-    shape = output_shape(synapse, place.shape)
+    synapse = within_limit(
+        draw_synapse(rng, place.shape, place.nasty), place.payload, ACCUMULATOR_MAX
+    )
+    shape = synapse.output_shape(place.shape)
     host = place.payload > 1 and rng.random() < _HOST_SHARE
     wanted = place.last and rng.random() < _READOUT_SHARE
     scale = 64 if host else typical_sum(synapse, place.payload)
@@ -51,9 +53,10 @@ def draw_layer(rng: Rng, place: Place) -> chip.ChipLayer:
         exponent = min(neuron.bias_exponent, _READOUT_BIAS_EXPONENT)
         neuron = chip.ReadoutNeuron(neuron.bias, exponent)
     if host:
-        neuron = replace(neuron, bias=np.zeros((1,) * len(shape), np.int32))
-        return chip.ChipLayer(place.name, _host_current(rng, synapse), neuron, shape)
-    synapse = within_limit(synapse, place.payload, sum_limit(neuron))
+        neuron = neuron.changed(bias=np.zeros((1,) * len(shape), np.int32))
+        plain, current = _host_current(rng, synapse)
+        return chip.ChipLayer(place.name, plain, neuron, shape, current)
+    synapse = within_limit(synapse, place.payload, neuron.sum_limit)
     return chip.ChipLayer(place.name, synapse, neuron, shape)
 
 
@@ -113,24 +116,24 @@ def _window(rng: Rng, size: Shape) -> tuple[tuple[int, int], ...]:
             return kernel, stride, padding, dilation
 
 
-def _host_current(rng: Rng, synapse: chip.Synapse) -> chip.HostCurrent:
-    """Wrap a synapse: larger weights, any offset, a shift that keeps |mantissa| <= 4095."""
+def _host_current(rng: Rng, synapse: chip.Synapse) -> tuple[chip.Synapse, chip.HostCurrent]:
+    """Let the host compute it: larger weights, any offset, a shift for |mantissa| <= 4095."""
     wide = int(rng.choice([1, 1, 100]))
     weight = synapse.weight.astype(np.int32) * wide
-    plain: Any = replace(synapse, weight=weight, exponent=0)
+    plain = synapse.changed(weight=weight, exponent=0)
     form: Shape = (len(weight),) + (1, 1) * (weight.ndim == 4)
     offset = rng.integers(-2000, 2001, (1,) * len(form) if rng.random() < 0.2 else form)
-    worst = largest_sum(plain, 255) + 2000
+    worst = plain.largest_sum(PIXEL_MAX) + 2000
     shift = max(0, worst.bit_length() - _MANTISSA_BITS) + int(rng.random() < 0.2)
-    return chip.HostCurrent(plain, in_random_form(rng, offset.astype(np.int64)), shift)
+    return plain, chip.HostCurrent(in_random_form(rng, offset.astype(np.int64)), shift)
 
 
 def within_limit(synapse: chip.Synapse, payload: int, limit: int) -> chip.Synapse:
     """Lower the exponent until no sum exceeds the limit of the accumulators."""
     exponent = synapse.exponent
-    while shifted_magnitude(largest_sum(synapse, payload), exponent) > limit:
+    while shifted_magnitude(synapse.largest_sum(payload), exponent) > limit:
         exponent -= 1
-    return replace(synapse, exponent=exponent)
+    return synapse.changed(exponent=exponent)
 
 
 def typical_sum(synapse: chip.Synapse, payload: int) -> int:
@@ -142,7 +145,7 @@ def typical_sum(synapse: chip.Synapse, payload: int) -> int:
 
 def readout_is_safe(synapse: chip.Synapse, payload: int, steps: int) -> bool:
     """Tell whether v surely stays within what a target can integrate without firing."""
-    total = int(fx.shift_sum(largest_sum(synapse, payload), max(0, synapse.exponent)))
+    total = int(fx.shift_sum(synapse.largest_sum(payload), max(0, synapse.exponent)))
     bias = fx.BIAS_MANTISSA_MAX << _READOUT_BIAS_EXPONENT
     return steps * (int(fx.shift_sum(total, fx.CURRENT_SHIFT)) + bias) < fx.STATE_MAX - 64
 

@@ -15,16 +15,17 @@ from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw import events as events
 from spikeproof.fuzz.draw.edges import edge_of_wrap, largest_sums
 from spikeproof.fuzz.draw.networks import Case, random_input, random_network, sample_count
-from spikeproof.fuzz.draw.neurons import NO_FILTER
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import LEAK_MAX, check_chip, largest_sum, shifted_magnitude, sum_limit
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.limits import LEAK_MAX
+from spikeproof.ir.neurons import NO_FILTER
+from spikeproof.ir.synapses import shifted_magnitude
 
 Rng = np.random.Generator
 Drawn = tuple[chip.ChipNetwork, NDArray[np.uint8]]
 Count = Callable[[chip.ChipNetwork, NDArray[np.uint8], events.Traces], int]
 _TRIES = 100
 _NASTY_EVERY = 3
-_SPIKING = (chip.LifNeuron, chip.TableLifNeuron)
 
 
 def draw_case(seed: int, index: int) -> Case:
@@ -77,8 +78,7 @@ def _pick(rng: Rng, network: chip.ChipNetwork, *, chip_synapse: bool = False) ->
     fitting = [
         i
         for i, layer in enumerate(network.layers)
-        if isinstance(layer.neuron, _SPIKING)
-        and not (chip_synapse and isinstance(layer.synapse, chip.HostCurrent))
+        if layer.neuron.spiking and not (chip_synapse and layer.host)
     ]
     return int(rng.choice(fitting)) if fitting else None
 
@@ -133,22 +133,17 @@ def _wrap(rng: Rng) -> Drawn:
     if index is None:
         return network, x
     layer = network.layers[index]
-    synapse: Any = layer.synapse
-    payload = 255 if index == 0 and network.coding == "pixels" else 1
-    worst, limit = largest_sum(synapse, payload), sum_limit(layer.neuron)
-    fits = [e for e in range(-8, 8) if shifted_magnitude(worst, e) <= limit]
-    return _changed(network, index, synapse=replace(synapse, exponent=max(fits))), x
+    worst = layer.synapse.largest_sum(network.payload(index))
+    fits = [e for e in range(-8, 8) if shifted_magnitude(worst, e) <= layer.neuron.sum_limit]
+    return _changed(network, index, synapse=layer.synapse.changed(exponent=max(fits))), x
 
 
 def _zero(rng: Rng) -> Drawn:
     """Zero the weights of one layer."""
     network, x = _ordinary(rng)
     index = int(rng.integers(len(network.layers)))
-    synapse: Any = network.layers[index].synapse
-    if isinstance(synapse, chip.HostCurrent):
-        inner = replace(synapse.synapse, weight=np.zeros_like(synapse.synapse.weight))
-        return _changed(network, index, synapse=replace(synapse, synapse=inner)), x
-    return _changed(network, index, synapse=replace(synapse, weight=synapse.weight * 0)), x
+    synapse = network.layers[index].synapse
+    return _changed(network, index, synapse=synapse.changed(weight=synapse.weight * 0)), x
 
 
 def _decays(rng: Rng) -> Drawn:
@@ -172,11 +167,10 @@ def _floor(rng: Rng) -> Drawn:
     network, x = _ordinary(rng)
     index = int(rng.integers(len(network.layers)))
     layer = network.layers[index]
-    synapse: Any = layer.synapse
-    if isinstance(synapse, chip.HostCurrent):
+    if layer.host:
         return network, x
-    exponent = min(synapse.exponent, int(rng.integers(-8, 0)))
-    return _changed(network, index, synapse=replace(synapse, exponent=exponent)), x
+    exponent = min(layer.synapse.exponent, int(rng.integers(-8, 0)))
+    return _changed(network, index, synapse=layer.synapse.changed(exponent=exponent)), x
 
 
 def _host_half(rng: Rng) -> Drawn:
@@ -192,7 +186,7 @@ def _silent(rng: Rng) -> Drawn:
 
 def _full(rng: Rng) -> Drawn:
     network, x = _ordinary(rng)
-    x[rng.random(len(x)) < 0.8] = 255 if network.coding == "pixels" else 1
+    x[rng.random(len(x)) < 0.8] = network.input_max
     return network, x
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikeproof.fuzz.draw.layers import Place, draw_layer, draw_width
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.limits import PIXEL_MAX
 
 Rng = np.random.Generator
 _NASTY_SHARE = 0.3
@@ -53,7 +54,7 @@ def random_network(
     shape: tuple[int, ...] = input_shape
     depth, layers = int(rng.integers(1, 5)), []
     for index in range(depth):
-        payload = 255 if index == 0 and code == "pixels" else 1
+        payload = PIXEL_MAX if index == 0 and code == "pixels" else 1
         place = Place(f"l{index + 1}", shape, payload, length, index == depth - 1, mean)
         layers.append(draw_layer(rng, place))
         shape = layers[-1].shape
@@ -79,11 +80,9 @@ def _input_shape(rng: Rng) -> tuple[int, int, int]:
 
 def random_input(rng: Rng, network: chip.ChipNetwork, samples: int) -> NDArray[np.uint8]:
     """Draw inputs: pixels with many extremes or spikes of a random rate, a few silent or full."""
-    pixels = network.coding == "pixels"
-    top = 255 if pixels else 1
-    per_sample = network.input_shape if pixels else (network.timesteps, *network.input_shape)
     x: NDArray[Any]
-    if pixels:
+    per_sample = network.sample_shape
+    if network.coding == "pixels":
         x = rng.integers(0, 256, (samples, *per_sample))
         x = np.where(rng.random(x.shape) < 0.2, rng.choice([0, 255], x.shape), x)
     else:
@@ -91,7 +90,7 @@ def random_input(rng: Rng, network: chip.ChipNetwork, samples: int) -> NDArray[n
     drawn = x.astype(np.uint8)
     special = rng.random(samples)
     drawn[special < 0.06] = 0
-    drawn[special > 0.94] = top
+    drawn[special > 0.94] = network.input_max
     return drawn
 
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import LEAK_MAX
+from spikeproof.ir.limits import LEAK_MAX
+from spikeproof.ir.neurons import NO_FILTER
 
 Rng = np.random.Generator
 Shape = tuple[int, ...]
-NO_FILTER = 4095
 DECAYS = (0, 1, 41, 4095, 4096)
 FILTERS = (0, 1, 1024, 4094)
 _FIXED_THRESHOLDS = (0, 1, 2, 8, 64, 500)

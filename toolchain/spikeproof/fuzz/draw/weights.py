@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import WEIGHT_LIMITS
+from spikeproof.ir.limits import WEIGHT_LIMITS
 
 Rng = np.random.Generator
 _TYPES: tuple[type[np.signedinteger[Any]], ...] = (np.int16, np.int16, np.int16, np.int32, np.int8)

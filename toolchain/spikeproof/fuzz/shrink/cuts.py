@@ -16,13 +16,7 @@ from numpy.typing import NDArray
 
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.fuzz.case import Task
-from spikeproof.fuzz.shrink.layers import (
-    inner_synapse,
-    reads_some,
-    rebuilt,
-    take_channels,
-    with_inner,
-)
+from spikeproof.fuzz.shrink.layers import reads_some, rebuilt, take_channels
 from spikeproof.ir.chip import ChipNetwork, ConvSynapse, HostCurrent, TableLifNeuron
 
 Makers = Iterator[Callable[[], Task]]
@@ -98,12 +92,13 @@ def cut_outputs(task: Task) -> Makers:
 def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Task:
     layers = list(network.layers)
     layer = layers[index]
-    inner = inner_synapse(layer)
-    synapse = with_inner(layer, replace(inner, weight=inner.weight[kept]))
-    if isinstance(synapse, HostCurrent):
-        synapse = replace(synapse, offset=take_channels(synapse.offset, len(layer.shape), kept))
-    bias = take_channels(layer.neuron.bias, len(layer.shape), kept)
-    layers[index] = replace(layer, synapse=synapse, neuron=replace(layer.neuron, bias=bias))
+    synapse, host, axes = layer.synapse, layer.host, len(layer.shape)
+    layers[index] = replace(
+        layer,
+        synapse=synapse.changed(weight=synapse.weight[kept]),
+        neuron=layer.neuron.changed(bias=take_channels(layer.neuron.bias, axes, kept)),
+        host=host and HostCurrent(take_channels(host.offset, axes, kept), host.shift),
+    )
     if index + 1 < len(layers):
         layers[index + 1] = reads_some(layers[index + 1], layer.shape, kept)
     return rebuilt(network, layers), x
@@ -112,9 +107,8 @@ def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Ta
 def cut_inputs(task: Task) -> Makers:
     """Leave out input channels; of a dense first layer any inputs."""
     network, x = task
-    if not isinstance(inner_synapse(network.layers[0]), ConvSynapse) and network.input_shape[
-        1:
-    ] != (1, 1):
+    conv = isinstance(network.layers[0].synapse, ConvSynapse)
+    if not conv and network.input_shape[1:] != (1, 1):
         yield partial(_flat_input, network, x)
         return
     for kept in without_parts(network.input_shape[0]):
@@ -135,7 +129,7 @@ def _flat_input(network: ChipNetwork, x: Any) -> Task:
 def cut_image(task: Task) -> Makers:
     """Crop rows or columns of the image that a convolution reads."""
     network, x = task
-    if isinstance(inner_synapse(network.layers[0]), ConvSynapse):
+    if isinstance(network.layers[0].synapse, ConvSynapse):
         for axis in (1, 2):
             for kept in without_parts(network.input_shape[axis]):
                 yield partial(_some_pixels, network, x, axis, kept)
@@ -152,15 +146,14 @@ def cut_window(task: Task) -> Makers:
     """Simplify convolutions: smaller kernel, stride, padding, dilation, a single group."""
     network, x = task
     for index, layer in enumerate(network.layers):
-        inner = inner_synapse(layer)
-        if isinstance(inner, ConvSynapse):
-            for simpler in _simpler_windows(inner):
+        if isinstance(layer.synapse, ConvSynapse):
+            for simpler in _simpler_windows(layer.synapse):
                 yield partial(_with_window, network, x, index, simpler)
 
 
 def _with_window(network: ChipNetwork, x: Any, index: int, conv: ConvSynapse) -> Task:
     layers = list(network.layers)
-    layers[index] = replace(layers[index], synapse=with_inner(layers[index], conv))
+    layers[index] = replace(layers[index], synapse=conv)
     return rebuilt(network, layers), x
 
 

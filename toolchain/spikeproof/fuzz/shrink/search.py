@@ -11,7 +11,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -106,12 +105,11 @@ def _make(make: Callable[[], Task]) -> Task | None:
 def size_of(task: Task) -> dict[str, int]:
     """Measure a network and its input in the terms a reader cares about."""
     network, x = task
-    inner: list[Any] = [getattr(y.synapse, "synapse", y.synapse) for y in network.layers]
     return {
         "samples": len(x),
         "steps": network.timesteps,
         "layers": len(network.layers),
         "inputs": int(np.prod(network.input_shape)),
-        "neurons": sum(int(np.prod(layer.shape)) for layer in network.layers),
-        "weights": sum(int(np.count_nonzero(synapse.weight)) for synapse in inner),
+        "neurons": sum(layer.neurons for layer in network.layers),
+        "weights": sum(int(np.count_nonzero(y.synapse.weight)) for y in network.layers),
     }

@@ -17,12 +17,13 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     HostCurrent,
     LifNeuron,
-    ReadoutNeuron,
+    Synapse,
     TableLifNeuron,
 )
+from spikeproof.ir.neurons import NO_FILTER
 
 Makers = Iterator[Callable[[], Task]]
-_NO_FILTER, _KEEP_ALL, _ONE = 4095, 4096, 4096
+_KEEP_ALL, _ONE = 4096, 4096
 _FEW = 24
 
 
@@ -40,13 +41,10 @@ def zero_weights(task: Task) -> Makers:
     """Set weights to zero, many at a time, then make those that are left small."""
     network, x = task
     for index, layer in enumerate(network.layers):
-        host = layer.synapse
-        inner: Any = host.synapse if isinstance(host, HostCurrent) else host
-        unit = 2 if inner.sign == "mixed" else 1
-        for weight in chain(_with_zeros(inner.weight), _smaller(inner.weight, unit)):
-            simpler = replace(inner, weight=weight)
-            synapse: Any = replace(host, synapse=simpler) if inner is not host else simpler
-            yield partial(_changed, network, x, index, synapse=synapse)
+        synapse = layer.synapse
+        unit = 2 if synapse.sign == "mixed" else 1
+        for weight in chain(_with_zeros(synapse.weight), _smaller(synapse.weight, unit)):
+            yield partial(_changed, network, x, index, synapse=synapse.changed(weight=weight))
 
 
 def _with_zeros(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -80,19 +78,22 @@ def plain_synapses(task: Task) -> Makers:
     """Bring exponents to 0, host offsets and shifts toward 0, and the array to int16."""
     network, x = task
     for index, layer in enumerate(network.layers):
-        for synapse in _simpler_synapses(layer.synapse):
+        for host in _simpler_currents(layer.host) if layer.host else ():
+            yield partial(_changed, network, x, index, host=host)
+        for synapse in () if layer.host else _simpler_synapses(layer.synapse):
             yield partial(_changed, network, x, index, synapse=synapse)
 
 
-def _simpler_synapses(synapse: Any) -> Iterator[Any]:
-    if isinstance(synapse, HostCurrent):
-        if synapse.offset.any():
-            yield replace(synapse, offset=synapse.offset * 0)
-        yield from (replace(synapse, shift=s) for s in _toward_zero(synapse.shift))
-        return
-    yield from (replace(synapse, exponent=e) for e in _toward_zero(synapse.exponent))
+def _simpler_currents(host: HostCurrent) -> Iterator[HostCurrent]:
+    if host.offset.any():
+        yield replace(host, offset=host.offset * 0)
+    yield from (replace(host, shift=s) for s in _toward_zero(host.shift))
+
+
+def _simpler_synapses(synapse: Synapse) -> Iterator[Synapse]:
+    yield from (synapse.changed(exponent=e) for e in _toward_zero(synapse.exponent))
     if synapse.weight.dtype != np.int16 or not synapse.weight.flags.c_contiguous:
-        yield replace(synapse, weight=np.ascontiguousarray(synapse.weight, np.int16))
+        yield synapse.changed(weight=np.ascontiguousarray(synapse.weight, np.int16))
 
 
 def plain_neurons(task: Task) -> Makers:
@@ -116,10 +117,10 @@ def _simpler_neurons(layer: ChipLayer) -> Iterator[Any]:
             yield replace(neuron, bias=np.full_like(bias, number))
     for number in _toward_zero(neuron.bias_exponent):
         yield replace(neuron, bias_exponent=number)
-    if isinstance(neuron, ReadoutNeuron):
+    if not neuron.spiking:
         return
-    if neuron.du != _NO_FILTER:
-        yield replace(neuron, du=_NO_FILTER)
+    if neuron.du != NO_FILTER:
+        yield replace(neuron, du=NO_FILTER)
     if isinstance(neuron, LifNeuron):
         yield from (replace(neuron, threshold=n) for n in _toward_zero(neuron.threshold))
         for place, plain in enumerate(order := (0, _KEEP_ALL)):

@@ -16,14 +16,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine, LayerTrace
-from spikeproof.ir.chip import (
-    ChipLayer,
-    ChipNetwork,
-    DenseSynapse,
-    Neuron,
-    ReadoutNeuron,
-)
-from spikeproof.ir.dynamics import neuron_step
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, Neuron
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.compare import compare_traces, run_traced
@@ -110,9 +103,7 @@ class Audit(Record):
 
 def audit_layer(layer: ChipLayer, trace: LayerTrace, real: Membrane | None) -> BoundaryLayer:
     """Count states on and within one LSB of the threshold; ``real``: the float layer, if any."""
-    steps = trace.v.shape[1]
-    threshold = np.array([neuron_step(layer.neuron, t)[2] for t in range(steps)], np.int64)
-    wide = threshold.reshape(-1, *(1,) * len(layer.shape))
+    wide = layer.neuron.thresholds(trace.v.shape[1]).reshape(-1, *(1,) * len(layer.shape))
     distance = np.abs(trace.v.astype(np.int64) - wide)
     margin = (distance / np.maximum(wide, 1)).ravel()
     quantiles = np.quantile(margin, [0.01, 0.1, 0.5], method="inverted_cdf")
@@ -139,7 +130,7 @@ def audit(
     return [
         audit_layer(layer, traces[layer.name], by_name.get(layer.name))
         for layer in network.layers
-        if not isinstance(layer.neuron, ReadoutNeuron)
+        if layer.neuron.spiking
     ]
 
 
@@ -160,7 +151,7 @@ def tie_cases(network: ChipNetwork) -> list[TieCase]:
     """Build one case per spiking layer, with that layer's own leak, threshold and filter."""
     cases = []
     for layer in network.layers:
-        if not isinstance(layer.neuron, ReadoutNeuron):
+        if layer.neuron.spiking:
             case = _tie_case(layer, network.timesteps)
             if case is not None:
                 cases.append(case)
@@ -181,10 +172,8 @@ def _tie_case(layer: ChipLayer, steps: int) -> TieCase | None:
     inputs = max(1, -(-largest // _WEIGHT_MAX))
     weight = np.stack([_spread(total, inputs) for _, _, (_, total) in found]).astype(np.int16)
     bias = np.array([bias for _, _, (bias, _) in found], np.int32)
-    fields = {**vars(layer.neuron), "bias": bias, "bias_exponent": 0}
-    built = ChipLayer(
-        layer.name, DenseSynapse(weight, "excitatory"), type(layer.neuron)(**fields), (len(found),)
-    )
+    neuron = layer.neuron.changed(bias=bias, bias_exponent=0)
+    built = ChipLayer(layer.name, DenseSynapse(weight, "excitatory"), neuron, (len(found),))
     x = np.zeros((steps, steps, inputs, 1, 1), np.uint8)
     x[range(steps), range(steps)] = 1  # sample k: all inputs fire at step k
     expected = sum(offset == 0 for _, offset, _ in found)
@@ -210,11 +199,10 @@ def _solve(neuron: Neuron, step: int, offset: int) -> tuple[int, int] | None:
     """
     v = np.zeros_like(_BIASES)
     for t in range(step):
-        _, leak, threshold = neuron_step(neuron, t)
-        v = fx.scale_toward_zero(v, leak) + _BIASES
-        v = np.where(v > threshold, 0, v)
-    _, leak, threshold = neuron_step(neuron, step)
-    missing = threshold + offset - fx.scale_toward_zero(v, leak) - _BIASES
+        v = fx.scale_toward_zero(v, neuron.leak_at(t)) + _BIASES
+        v = np.where(v > neuron.threshold_at(t), 0, v)
+    kept = fx.scale_toward_zero(v, neuron.leak_at(step))
+    missing = neuron.threshold_at(step) + offset - kept - _BIASES
     total, rest = np.divmod(missing, V_STEP)
     usable = np.flatnonzero((rest == 0) & (total >= 0) & (total <= fx.SUM_MAX))
     if not len(usable):
@@ -225,8 +213,7 @@ def _solve(neuron: Neuron, step: int, offset: int) -> tuple[int, int] | None:
 
 def count_ties(case: TieCase, trace: LayerTrace) -> int:
     """Count the states of a run that are exactly on the threshold."""
-    neuron = case.network.layers[0].neuron
-    threshold = np.array([neuron_step(neuron, t)[2] for t in range(trace.v.shape[1])], np.int64)
+    threshold = case.network.layers[0].neuron.thresholds(trace.v.shape[1])
     return int((trace.v == threshold[None, :, None]).sum())
 
 

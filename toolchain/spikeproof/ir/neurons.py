@@ -1,0 +1,200 @@
+"""Neuron populations: each answers for its own leak, threshold and limits at every step.
+
+A new kind is a frozen dataclass that inherits from :class:`Neuron`; defining it registers it with
+the serial form. Engines, certificate, formats and report ask the methods below and know no kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.ir.limits import (
+    ACCUMULATOR_MAX,
+    FILTERED_SUM_MAX,
+    LEAK_MAX,
+    Shape,
+    broadcast_problems,
+    integer_problems,
+    range_problems,
+)
+from spikeproof.ir.synapses import Ints
+
+NO_FILTER = fx.DECAY_ONE - 1
+"""The du that leaves nothing of u from one step to the next."""
+P = TypeVar("P", bound="Neuron")
+
+
+class Neuron(ABC):
+    """A population of integrate-and-fire neurons: docs/semantics.md, "Neuron".
+
+    bias: 13-bit signed mantissas, broadcastable to the neurons' shape, added to v each step as
+    ``bias << bias_exponent``. du: 12-bit decay of u, 4095 = no synaptic filter.
+    """
+
+    kinds: ClassVar[dict[str, type[Neuron]]] = {}
+    spiking: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = False
+    """Whether leak or threshold differ from step to step."""
+    title: ClassVar[str] = "neuron"
+    """What tables call it."""
+    v_limit: ClassVar[int] = fx.STATE_MAX
+    """Largest magnitude v may reach without a change of what the population means."""
+    bias: Ints
+    bias_exponent: int
+    du: int
+
+    def __init_subclass__(cls) -> None:
+        Neuron.kinds[cls.__name__] = cls
+
+    @abstractmethod
+    def leak_at(self, t: int) -> int:
+        """Return what v keeps of itself at step t, a numerator over 4096."""
+
+    @abstractmethod
+    def threshold_at(self, t: int) -> int:
+        """Return the threshold at step t in v-units: v fires strictly above."""
+
+    @property
+    def u_keep(self) -> int:
+        """Return what u keeps of itself from one step to the next, a numerator over 4096."""
+        return NO_FILTER - self.du
+
+    def leaks(self, steps: int) -> NDArray[np.int64]:
+        """Return the leak of each step, (T,)."""
+        return np.array([self.leak_at(t) for t in range(steps)], np.int64)
+
+    def thresholds(self, steps: int) -> NDArray[np.int64]:
+        """Return the threshold of each step in v-units, (T,)."""
+        return np.array([self.threshold_at(t) for t in range(steps)], np.int64)
+
+    def bias_units(self, host: ArrayLike = 0) -> NDArray[np.int64]:
+        """Return what a step adds to v, with the mantissas a host adds to the biases."""
+        mantissa = self.bias.astype(np.int64) + np.asarray(host, np.int64)
+        return fx.shift_sum(mantissa, self.bias_exponent)
+
+    @property
+    def sum_limit(self) -> int:
+        """Return the largest legal synaptic sum, exponent applied."""
+        return FILTERED_SUM_MAX if self.u_keep > 0 else ACCUMULATOR_MAX
+
+    def figures(self, steps: int) -> tuple[Any, Any]:
+        """Return threshold and decay as tables show them, plain JSON values."""
+        return self.thresholds(steps).tolist(), (fx.DECAY_ONE - self.leaks(steps)).tolist()
+
+    def changed(self: P, **fields: Any) -> P:
+        """Return a copy with other values in some fields."""
+        return dataclasses.replace(self, **fields)  # type: ignore[type-var]
+
+    def problems(self, timesteps: int, shape: Shape) -> list[str]:
+        """List what the chip cannot hold."""
+        limit = fx.BIAS_MANTISSA_MAX
+        problems = integer_problems("bias mantissa", self.bias, -limit, limit)
+        problems += range_problems("bias exponent", self.bias_exponent, 0, fx.BIAS_EXPONENT_MAX)
+        problems += broadcast_problems("bias", self.bias.shape, shape)
+        return problems + range_problems("du", self.du, 0, NO_FILTER)
+
+
+@dataclass(frozen=True, eq=False)
+class LifNeuron(Neuron):
+    """CUBA-LIF with one decay and threshold per population.
+
+    threshold: 17-bit mantissa, compared as ``v > threshold << 6``; dv, du: 12-bit decays
+    (dv 0..4096; du 0..4095).
+    """
+
+    title: ClassVar[str] = "LIF"
+    threshold: int
+    dv: int
+    bias: Ints
+    bias_exponent: int = 0
+    du: int = NO_FILTER
+
+    def leak_at(self, t: int) -> int:
+        """Return 4096 - dv."""
+        return fx.DECAY_ONE - self.dv
+
+    def threshold_at(self, t: int) -> int:
+        """Return the mantissa << 6."""
+        return int(fx.shift_sum(self.threshold, fx.CURRENT_SHIFT))
+
+    def figures(self, steps: int) -> tuple[Any, Any]:
+        """Return both registers."""
+        return self.threshold, self.dv
+
+    def problems(self, timesteps: int, shape: Shape) -> list[str]:
+        """List what the chip cannot hold."""
+        problems = super().problems(timesteps, shape)
+        problems += range_problems("dv", self.dv, 0, fx.DECAY_ONE)
+        return problems + range_problems("threshold", self.threshold, 0, fx.THRESHOLD_MAX)
+
+
+@dataclass(frozen=True, eq=False)
+class TableLifNeuron(Neuron):
+    """LIF whose leak and threshold change with the step: a lowered DLIF gain.
+
+    leak: (T,) numerators over 4096, 0..16383 (above 4096 the state grows);
+    threshold: (T,) in raw v-units, compared as ``v > threshold[t]``. The index runs on the
+    layer's own clock and restarts with each sample.
+    """
+
+    title: ClassVar[str] = "DLIF table"
+    stepwise: ClassVar[bool] = True
+    leak: Ints
+    threshold: Ints
+    bias: Ints
+    bias_exponent: int = 0
+    du: int = NO_FILTER
+
+    def leak_at(self, t: int) -> int:
+        """Return the entry of the table."""
+        return int(self.leak[t])
+
+    def threshold_at(self, t: int) -> int:
+        """Return the entry of the table."""
+        return int(self.threshold[t])
+
+    def problems(self, timesteps: int, shape: Shape) -> list[str]:
+        """List what the chip cannot hold."""
+        problems = super().problems(timesteps, shape)
+        for key, table, high in (
+            ("leak", self.leak, LEAK_MAX),
+            ("threshold", self.threshold, fx.STATE_MAX),
+        ):
+            problems += integer_problems(f"{key} table", table, 0, high)
+            if table.shape != (timesteps,):
+                problems.append(f"{key} table has shape {table.shape}, expected ({timesteps},)")
+        return problems
+
+
+@dataclass(frozen=True, eq=False)
+class ReadoutNeuron(Neuron):
+    """Non-spiking integrator: v accumulates without decay; logits are v at the last step.
+
+    Targets realise it as a neuron with the highest threshold; below it, it cannot fire.
+    """
+
+    title: ClassVar[str] = "readout"
+    spiking: ClassVar[bool] = False
+    v_limit: ClassVar[int] = fx.SUM_MAX << fx.CURRENT_SHIFT
+    du = NO_FILTER  # no field: u has no memory
+    bias: Ints
+    bias_exponent: int = 0
+
+    def leak_at(self, t: int) -> int:
+        """Return 4096: nothing leaks."""
+        return fx.DECAY_ONE
+
+    def threshold_at(self, t: int) -> int:
+        """Return the largest v, which no v exceeds."""
+        return fx.STATE_MAX
+
+    def figures(self, steps: int) -> tuple[Any, Any]:
+        """Return None for both: there is neither."""
+        return None, None
