@@ -157,8 +157,14 @@ MUTANTS = [
         "neuron.leak_at(t)",
         "neuron.leak_at(max(t - 1, 0))",
     ),
-    ("u keeps nothing", "filtered", "l1", "neuron.u_keep)", "0)"),
-    ("a hidden + 1 forgotten", "filtered", "l1", "neuron.u_keep)", "neuron.u_keep - 1)"),
+    ("u keeps nothing", "filtered", "l1", "keep = neuron.u_keep", "keep = 0"),
+    (
+        "a hidden + 1 forgotten",
+        "filtered",
+        "l1",
+        "keep = neuron.u_keep",
+        "keep = neuron.u_keep - 1",
+    ),
     (
         "only the last step counts",
         "fading",

@@ -142,10 +142,11 @@ def _integrate(
     arriving = [fx.shift_sum(a, fx.CURRENT_SHIFT) for a in drive.total]
     u_low, u_high, v_low, v_high = zero, zero, zero, zero
     u_bound, lowest, topmost, fires = zero, zero, zero, zero.astype(bool)
+    keep = neuron.u_keep
     for t in range(timesteps):
         leak, threshold = neuron.leak_at(t), neuron.threshold_at(t)
-        u_low = fx.scale_toward_zero(u_low, neuron.u_keep) + arriving[0]
-        u_high = fx.scale_toward_zero(u_high, neuron.u_keep) + arriving[1]
+        u_low = fx.scale_toward_zero(u_low, keep) + arriving[0]
+        u_high = fx.scale_toward_zero(u_high, keep) + arriving[1]
         v_low = np.maximum(fx.scale_toward_zero(v_low, leak) + u_low + bias[0], -_FAR)
         v_high = np.minimum(fx.scale_toward_zero(v_high, leak) + u_high + bias[1], _FAR)
         u_bound = np.maximum(u_bound, np.maximum(-u_low, u_high))
