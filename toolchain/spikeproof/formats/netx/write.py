@@ -19,7 +19,7 @@ from spikeproof.formats.netx.file import need_h5py
 from spikeproof.formats.netx.form import FormProblem, netx_form, written_affine, written_weights
 from spikeproof.formats.netx.host import host_entries
 from spikeproof.formats.netx.pixels import RAW_PIXELS, PixelRange
-from spikeproof.formats.netx.rules import PIXEL_BITS
+from spikeproof.formats.netx.rules import PIXEL_BITS, SILENT_THRESHOLD
 from spikeproof.io.files import write_atomic
 from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir.chip import (
@@ -137,7 +137,7 @@ def _block(layer: ChipLayer) -> Entries:
 
 def _neuron(neuron: Neuron, shape: tuple[int, ...], *, bias: bool) -> Entries:
     """Return the neuron's entries; one bias per channel, or one per neuron as (W, H, C)."""
-    threshold = neuron.threshold_at(0) // fx.CURRENT_UNIT
+    threshold = neuron.threshold_at(0) // fx.CURRENT_UNIT if neuron.spiking else SILENT_THRESHOLD
     found: Entries = {
         "neuron/type": np.bytes_(b"CUBA"),
         "neuron/iDecay": np.int64(neuron.du + 1),
