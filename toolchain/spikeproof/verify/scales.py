@@ -144,7 +144,7 @@ def _fits(
     if worst > _MARGIN * 4095 * 2.0**exponent:
         return False
     mantissa = np.rint(bias / 2.0**exponent).astype(np.int64)
-    neuron = replace(built.neuron, bias=mantissa, bias_exponent=exponent)
+    neuron = built.neuron.changed(bias=mantissa, bias_exponent=exponent)
     end = layer.end
     if isinstance(end, Lif) and isinstance(neuron, chip.LifNeuron):
         threshold = scale * end.threshold
@@ -156,7 +156,7 @@ def _fits(
         if table.max() > _MARGIN * 8_388_607:
             return False
         neuron = replace(neuron, threshold=table.astype(np.int64))
-    rounded = replace(built, synapse=replace(built.synapse, weight=weight), neuron=neuron)
+    rounded = replace(built, synapse=built.synapse.changed(weight=weight), neuron=neuron)
     figures = bound_layer(rounded, highest, layer.timesteps).figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
 
