@@ -15,6 +15,7 @@ import pytest
 
 from spikeproof.cli.app import run
 from spikeproof.cli.console import ARGUMENTS, Console
+from spikeproof.verify.document import Report, load_report
 
 
 @pytest.mark.parametrize(
@@ -201,10 +202,11 @@ def test_a_demo_whose_self_test_differs_still_reports_and_fails(
 
     wrong = self_test.SelfTest(compared=10, mismatches={"l1/s": 1})
     monkeypatch.setattr(self_test, "self_test", lambda *_: wrong)
-    report = {"checks": [], "verdict": "pass", "sentence": "equal", "report": "r.html"}
+    report = load_report(Path(__file__).parents[1] / "report" / "real" / "report.json")
+    report = report.model_copy(update={"verdict": "pass"})
     verified: list[object] = []
 
-    def verify_into(*args: object, **_: object) -> dict[str, Any]:
+    def verify_into(*args: object, **_: object) -> Report:
         verified.append(args)
         return report
 
