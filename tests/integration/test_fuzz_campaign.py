@@ -13,9 +13,15 @@ import pytest
 from spikeproof.cli.commands.fuzz import find_engines, load_engine
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError
-from spikeproof.fuzz.campaign import fuzz
+from spikeproof.fuzz import campaign
 from spikeproof.fuzz.draw.nasty import KINDS, draw_case
 from spikeproof_lava import compat
+
+
+def fuzz(*arguments: Any, **options: Any) -> Any:
+    """Run a campaign and return its report as JSON."""
+    return campaign.fuzz(*arguments, **options).json_document
+
 
 SEED = 7
 IN_PROCESS = {"numpy": None, "fast": None, "onnx": "onnxruntime", "torch": "torch"}

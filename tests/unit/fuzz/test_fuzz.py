@@ -20,7 +20,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.self_test import self_test
 from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.errors import InputError, MissingExtraError
-from spikeproof.fuzz.campaign import fuzz
+from spikeproof.fuzz import campaign
 from spikeproof.fuzz.case import Task
 from spikeproof.fuzz.draw.nasty import draw_case
 from spikeproof.fuzz.reproduce import replay
@@ -29,6 +29,11 @@ from spikeproof.io.bundle import load_bundle
 from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron, TableLifNeuron
 
 Patch = Callable[[], Any]
+
+
+def fuzz(*arguments: Any, **options: Any) -> Any:
+    """Run a campaign and return its report as JSON."""
+    return campaign.fuzz(*arguments, **options).json_document
 
 
 class Broken(NumpyEngine):

@@ -10,17 +10,16 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 from spikeproof.engines.trace import Engine, Progress
 from spikeproof.errors import InputError
 from spikeproof.fuzz.case import check_engine, run_reference
+from spikeproof.fuzz.document import FailureRow, FuzzReport, KindTally
 from spikeproof.fuzz.draw.nasty import count_events, draw_case
 from spikeproof.fuzz.shrink.search import SECONDS
 from spikeproof.fuzz.tally import REPRODUCTIONS, Campaign, Row, Writer
 from spikeproof.jobs.local import children_without_ctrl_c
 
-Json = dict[str, Any]
 BATCH = 40
 """Networks drawn, run and compared together; a target with a slow start starts once for them."""
 
@@ -36,8 +35,8 @@ def fuzz(
     reproductions: int = REPRODUCTIONS,
     shrink_seconds: float = SECONDS,
     progress: Progress | None = None,
-    found: Callable[[Json], None] | None = None,
-) -> Json:
+    found: Callable[[FailureRow], None] | None = None,
+) -> FuzzReport:
     """Compare engines with the reference on networks ``first`` .. ``first + nets - 1``.
 
     Args:
@@ -52,7 +51,6 @@ def fuzz(
         progress: called with (networks done, networks in all).
         found: called with each failure once it is shrunk and written.
 
-    Returns {"verdict", "asked", "done", "interrupted", "engines", "kinds", "failures", ...}.
     An interruption (Ctrl-C) ends the campaign; what was found until then is returned.
 
     Raises:
@@ -72,15 +70,22 @@ def fuzz(
                     progress(campaign.done, nets)
     except KeyboardInterrupt:
         interrupted = True
-    return {
-        "schema": 1,
-        "seed": seed,
-        "first": first,
-        "asked": nets,
-        "interrupted": interrupted,
-        **campaign.summary(nets),
-        "seconds": round(time.monotonic() - start, 3),
-    }
+    return FuzzReport(
+        seed=seed,
+        first=first,
+        asked=nets,
+        interrupted=interrupted,
+        verdict=campaign.verdict(nets),
+        done=campaign.done,
+        nasty=sum(c["networks"] for c in campaign.kinds.values()),
+        engines=campaign.engine_rows,
+        kinds={
+            kind: KindTally(networks=c["networks"], events=c["events"])
+            for kind, c in campaign.kinds.items()
+        },
+        failures=campaign.failures,
+        seconds=round(time.monotonic() - start, 3),
+    )
 
 
 def _check(nets: int, seed: int, engines: Sequence[Engine], first: int, workers: int) -> None:

@@ -115,7 +115,9 @@ def _write(folder: Path, failure: Failure, shrunk: Shrunk, mismatch: Mismatch) -
         "folder": str(folder),
         "size": size,
         "shrunk": shrunk.complete,
-        **mismatch.json,
+        "kind": mismatch.kind,
+        "text": mismatch.text,
+        "divergence": mismatch.divergence,
     }
 
 

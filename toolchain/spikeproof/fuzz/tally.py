@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from spikeproof.engines.trace import Engine
 from spikeproof.fuzz.case import Mismatch, Outcome
+from spikeproof.fuzz.document import EngineTally, FailureRow
 from spikeproof.fuzz.draw.nasty import KINDS, draw_case
 from spikeproof.fuzz.reproduce import Failure, write_reproduction
 
-Json = dict[str, Any]
 REPRODUCTIONS = 5
 
 
@@ -61,7 +61,7 @@ class Campaign:
     """Add up rows, and make a reproduction of each failure as soon as it is known."""
 
     def __init__(
-        self, seed: int, engines: list[Engine], found: Callable[[Json], None] | None = None
+        self, seed: int, engines: list[Engine], found: Callable[[FailureRow], None] | None = None
     ) -> None:
         """Start at nothing done; without a ``writer`` failures are only listed."""
         self.seed, self.engines, self.found = seed, engines, found
@@ -69,7 +69,7 @@ class Campaign:
         self.done = 0
         self.tallies = {engine.name: Tally() for engine in engines}
         self.kinds: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
-        self.failures: list[Json] = []
+        self.failures: list[FailureRow] = []
 
     def add(self, rows: list[Row]) -> None:
         """Count a batch, then shrink and write its failures."""
@@ -83,58 +83,51 @@ class Campaign:
                 self.tallies[engine.name].add(row, outcome)
                 if outcome.mismatch is not None:
                     failed.append((row, engine, outcome.mismatch))
-        entries = [self._listed(row, engine, mismatch) for row, engine, mismatch in failed]
-        for (row, engine, mismatch), entry in zip(failed, entries, strict=True):
-            self._reproduce(row, engine, mismatch, entry)
+        start = len(self.failures)
+        for row, engine, mismatch in failed:  # at once: an interruption must not lose them
+            entry = FailureRow(
+                engine=engine.name,
+                network=row.index,
+                nasty=row.kind,
+                kind=mismatch.kind,
+                text=mismatch.text,
+                divergence=mismatch.divergence,
+                folder=None,
+                size=None,
+            )
+            self.failures.append(entry)
+        for place, (row, engine, mismatch) in enumerate(failed, start):
+            self._reproduce(row, engine, mismatch, place)
 
-    def _listed(self, row: Row, engine: Engine, mismatch: Mismatch) -> Json:
-        """Enter a failure at once: an interruption while it is shrunk must not lose it."""
-        entry: Json = {
-            "engine": engine.name,
-            "network": row.index,
-            "nasty": row.kind,
-            **mismatch.json,
-            "folder": None,
-            "size": None,
-        }
-        self.failures.append(entry)
-        return entry
-
-    def _reproduce(self, row: Row, engine: Engine, mismatch: Mismatch, entry: Json) -> None:
+    def _reproduce(self, row: Row, engine: Engine, mismatch: Mismatch, place: int) -> None:
         """Write the reproduction of one of the first failures of an engine."""
-        written = sum(f["folder"] is not None for f in self.failures if f["engine"] == engine.name)
+        written = sum(f.folder is not None for f in self.failures if f.engine == engine.name)
         if self.writer is not None and written < self.writer.most:
             failure = Failure(self.seed, draw_case(self.seed, row.index), engine, mismatch)
             for facts in write_reproduction(self.writer.output, failure, self.writer.seconds):
-                entry.update(facts)
+                self.failures[place] = self.failures[place].model_copy(update=facts)
         if self.found:
-            self.found(entry)
+            self.found(self.failures[place])
 
-    def summary(self, asked: int) -> Json:
-        """Return the totals and the verdict; every network asked for must be accounted for."""
-        engines = [_engine_row(name, tally) for name, tally in self.tallies.items()]
-        complete = all(row["compared"] + row["skipped"] == asked for row in engines)
-        compared = any(row["compared"] for row in engines)
-        verdict = "fail" if self.failures else "pass" if complete and compared else "inconclusive"
-        return {
-            "verdict": verdict,
-            "done": self.done,
-            "nasty": sum(c["networks"] for c in self.kinds.values()),
-            "engines": engines,
-            "kinds": {
-                kind: {k: c[k] for k in ("networks", "events")} for kind, c in self.kinds.items()
-            },
-            "failures": self.failures,
-        }
+    @property
+    def engine_rows(self) -> list[EngineTally]:
+        """What each engine did."""
+        return [
+            EngineTally(
+                name=name,
+                compared=tally.compared,
+                nasty=tally.nasty,
+                values=tally.values,
+                mismatches=tally.mismatches,
+                skipped=sum(tally.skipped.values()),
+                reasons=dict(tally.skipped),
+            )
+            for name, tally in self.tallies.items()
+        ]
 
-
-def _engine_row(name: str, tally: Tally) -> Json:
-    return {
-        "name": name,
-        "compared": tally.compared,
-        "nasty": tally.nasty,
-        "values": tally.values,
-        "mismatches": tally.mismatches,
-        "skipped": sum(tally.skipped.values()),
-        "reasons": dict(tally.skipped),
-    }
+    def verdict(self, asked: int) -> Literal["pass", "fail", "inconclusive"]:
+        """Return the verdict; every network asked for must be accounted for."""
+        rows = self.engine_rows
+        complete = all(row.compared + row.skipped == asked for row in rows)
+        compared = any(row.compared for row in rows)
+        return "fail" if self.failures else "pass" if complete and compared else "inconclusive"

@@ -19,6 +19,7 @@ from spikeproof.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from spikeproof.engines.trace import Engine
+    from spikeproof.fuzz.document import FailureRow, FuzzReport
 
 _INTERRUPTED = 2
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
@@ -56,9 +57,9 @@ def run(
         return _replay(console, replay, engines)
     from spikeproof.fuzz.campaign import fuzz
 
-    def show_failure(entry: dict[str, Any]) -> None:
-        place = f"; see {entry['folder']}" if entry["folder"] else ""
-        console.say(f"{entry['engine']}: network {entry['network']}: {entry['text']}{place}")
+    def show_failure(entry: FailureRow) -> None:
+        place = f"; see {entry.folder}" if entry.folder else ""
+        console.say(f"{entry.engine}: network {entry.network}: {entry.text}{place}")
 
     title = f"Comparing {len(engines)} engines on {nets:,} networks"
     with console.stage(title, "networks") as progress:
@@ -72,10 +73,10 @@ def run(
             progress=progress,
             found=show_failure,
         )
-    for row in report["engines"]:
-        if engine and not row["compared"] and row["reasons"] and not report["interrupted"]:
-            raise MissingExtraError(next(iter(row["reasons"])), where=f"--engine {row['name']}")
-    return _show(console, {**report, "absent": absent})
+    for row in report.engines:
+        if engine and not row.compared and row.reasons and not report.interrupted:
+            raise MissingExtraError(next(iter(row.reasons)), where=f"--engine {row.name}")
+    return _show(console, report.model_copy(update={"absent": absent}))
 
 
 def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, str]]:
@@ -126,36 +127,35 @@ def load_engine(name: str) -> Engine:
     return LavaBatches()
 
 
-def _show(console: Console, report: dict[str, Any]) -> int:
+def _show(console: Console, report: FuzzReport) -> int:
     rows = [
-        (r["name"], r["compared"], r["nasty"], r["values"], r["mismatches"], r["skipped"])
-        for r in report["engines"]
+        (r.name, r.compared, r.nasty, r.values, r.mismatches, r.skipped) for r in report.engines
     ]
     columns = ["engine", "networks", "of them nasty", "values", "networks that differ", "skipped"]
     console.table(columns, rows, title="Compared with the reference")
-    kinds = [(k, c["networks"], c["events"]) for k, c in report["kinds"].items() if c["networks"]]
+    kinds = [(k, c.networks, c.events) for k, c in report.kinds.items() if c.networks]
     console.table(["nasty on purpose", "networks", "times it happened"], kinds)
-    for row in report["engines"]:
-        for reason, count in row["reasons"].items():
-            console.note(f"{row['name']}: skipped {count} networks: {reason}")
-    for name, reason in report["absent"].items():
+    for row in report.engines:
+        for reason, count in row.reasons.items():
+            console.note(f"{row.name}: skipped {count} networks: {reason}")
+    for name, reason in report.absent.items():
         console.note(f"{name}: not compared: {reason}")
-    console.document(report)
-    verdict = report["verdict"]
+    console.document(report.json_document)
+    verdict = report.verdict
     console.say(f"{verdict.upper()}: {_sentence(report)}", _STYLES[verdict])
-    if report["interrupted"] and verdict != "fail":
+    if report.interrupted and verdict != "fail":
         return _INTERRUPTED
     return EXIT_CODES[verdict]
 
 
-def _sentence(report: dict[str, Any]) -> str:
-    done, asked, seed = report["done"], report["asked"], report["seed"]
+def _sentence(report: FuzzReport) -> str:
+    done, asked, seed = report.done, report.asked, report.seed
     which = f"{done:,} of {asked:,} networks of seed {seed}"
-    if report["interrupted"]:
+    if report.interrupted:
         which = f"interrupted after {which}"
-    names = ", ".join(row["name"] for row in report["engines"] if row["compared"])
-    differ = len(report["failures"])
-    return f"{which} ({report['nasty']:,} nasty), {differ:,} differences; compared: {names or '-'}"
+    names = ", ".join(row.name for row in report.engines if row.compared)
+    differ = len(report.failures)
+    return f"{which} ({report.nasty:,} nasty), {differ:,} differences; compared: {names or '-'}"
 
 
 def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
