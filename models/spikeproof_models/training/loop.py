@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
+from spikeproof.io.files import held
 from spikeproof.io.known import DataRecord, describe
 from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
@@ -53,10 +54,12 @@ def train(
         resume: continue from a state found in ``output``; otherwise it is overwritten.
         device: "cpu" or "cuda"; by default a GPU if there is one.
         progress: called after every step and epoch.
-        note: called once with a line on what the data are, recognised by content.
+        note: called with a line on what the data are, recognised by content, and with one where
+            a run goes on with other epochs or had already finished.
 
     Raises:
-        InputError: recipe, data or output folder are not usable, or the state is of another run.
+        InputError: recipe, data or output folder are not usable, the state is of another run, or
+            another process trains this recipe into this folder.
         TrainingError: the loss became NaN or infinite.
     """
     recipe = load_recipe(recipe_path)
@@ -67,7 +70,8 @@ def train(
         note(f"training data: {data.text()}")
     made = _make_folder(Path(output))
     run = _Run(recipe, images, data, made, _choose_device(device), progress, note)
-    return run.complete(resume)
+    with held(made / f"{recipe.name}.state"):
+        return run.complete(resume)
 
 
 @dataclass
@@ -96,6 +100,8 @@ class _Run:
         if resume and state_path.exists():
             standing = load_state(state_path, identity, model, optimiser, self.device.type)
             self._note_plans(standing)
+            if standing.epoch == recipe.optimiser.epochs and self.note is not None:
+                self.note(f"already finished after {standing.epoch} epochs; nothing was trained")
         for epoch in range(standing.epoch, recipe.optimiser.epochs):
             loss = self._epoch(model, optimiser, part, epoch)
             figures = held_out_figures(model, held_out, recipe, epoch, self.device)

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from spikeproof.errors import BundleError, InputError
-from spikeproof.io import container
+from spikeproof.io import container, files
 from spikeproof.io.files import (
     TEMPORARY,
     canonical_json,
+    held,
     is_left_behind,
+    open_locked,
     read_bytes,
     temporary_beside,
     temporary_folder,
@@ -283,3 +285,34 @@ def test_machines_of_one_name_are_told_apart_by_their_start(
     assert here == files._machine.__wrapped__()
     monkeypatch.setattr(files.Path, "read_text", lambda self, encoding: "another start\n")
     assert files._machine.__wrapped__() != here
+
+
+def test_a_held_file_is_refused_to_others_and_leaves_no_lock(tmp_path: Path) -> None:
+    path, lock = tmp_path / "a.state", tmp_path / ".a.state.lock"
+    lock.write_text("left by a killed process")  # locks nothing
+    with held(path):
+        assert lock.exists()
+        with pytest.raises(InputError, match=r"a\.state: is in use by another process"), held(path):
+            pass
+        with held(tmp_path / "b.state"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with held(path):
+        pass
+
+
+def test_a_lock_that_was_removed_before_it_was_had_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had it removed it between our opening and our locking."""
+    path, lock, opened = tmp_path / "a.state", tmp_path / ".a.state.lock", []
+
+    def late(name: Path, shown: Path | None = None) -> int:
+        opened.append(open_locked(name, shown))
+        if len(opened) == 1:
+            lock.unlink()
+        return opened[-1]
+
+    monkeypatch.setattr(files, "open_locked", late)
+    with held(path):
+        assert len(opened) == 2 and lock.exists()

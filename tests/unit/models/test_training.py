@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from spikeproof.attacks import PGD
+from spikeproof.cli.app import run
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.checkpoint import load_checkpoint
@@ -210,6 +211,37 @@ def test_more_epochs_alone_go_on_where_the_run_stood_and_say_so(tmp_path, data_d
         {"from_epoch": 4, "epochs": 4},
     ]
     assert "epochs changed from 3 to 4 after epoch 3" in said[-1]
+
+
+def test_two_runs_at_once_in_one_folder_are_refused_and_nothing_else_is(tmp_path, data_dir):
+    recipe, out, refusals = write_recipe(tmp_path), tmp_path / "out", []
+    other = tmp_path / "other.toml"
+    other.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
+
+    def second(tick):
+        if tick.done == 2:
+            with pytest.raises(InputError, match="is in use by another process") as caught:
+                train(recipe, out, data_dir=data_dir)
+            refusals.append(caught.value.where)
+            assert train(other, out, data_dir=data_dir).exists(), "another recipe is no conflict"
+
+    made = train(recipe, out, data_dir=data_dir, progress=second)
+    assert refusals == [str(out / "tiny.state")]
+    assert {p.name for p in out.iterdir()} == {"tiny.state", made.name, "other.state", "other.ckpt"}
+
+
+def test_a_run_that_had_finished_says_so_and_trains_nothing(tmp_path, data_dir, capsys):
+    recipe, out = write_recipe(tmp_path), tmp_path / "out"
+    command = ["train", str(recipe), "-o", str(out), "--data-dir", str(data_dir)]
+    assert run(command) == 0
+    assert "done in" in capsys.readouterr().err
+    before = (out / "tiny.ckpt").read_bytes()
+    assert run(command) == 0
+    shown, said = capsys.readouterr()
+    assert "already finished after 3 epochs; nothing was trained" in said
+    assert "done in" not in said
+    assert shown == f"checkpoint: {out / 'tiny.ckpt'}\n"
+    assert (out / "tiny.ckpt").read_bytes() == before
 
 
 def test_fewer_epochs_than_were_run_are_refused_with_what_to_set(tmp_path, data_dir):

@@ -152,17 +152,21 @@ class Console:
             sys.stdout.flush()
 
     @contextlib.contextmanager
-    def stage(self, title: str, unit: str = "") -> Iterator[Progress]:
+    def stage(self, title: str, unit: str = "", *, always: bool = True) -> Iterator[Progress]:
         """Show a stage: a bar with ETA if it takes over two seconds, then one line that stays.
 
-        ``unit`` names what is counted (images, layers); without it the share done is shown.
+        Args:
+            title: what is done.
+            unit: what is counted (images, layers); without it the share done is shown.
+            always: print the line that stays also where no progress was ever reported.
         """
         watcher = _Watcher(self, title, unit)
         try:
             yield watcher.update
         finally:
             watcher.close()
-        self.note(f"{title}: done in {time.monotonic() - watcher.start:.1f} s")
+        if always or watcher.reported:
+            self.note(f"{title}: done in {time.monotonic() - watcher.start:.1f} s")
 
 
 class _Watcher:
@@ -171,6 +175,7 @@ class _Watcher:
     def __init__(self, console: Console, title: str, unit: str) -> None:
         self.console, self.title, self.unit = console, title, unit
         self.start = self.last = time.monotonic()
+        self.reported = False
         self._pace = _Pace(self.start)
         self._bar: Any = None
         self._task: Any = None
@@ -178,6 +183,7 @@ class _Watcher:
             self._open_bar()
 
     def update(self, done: int, total: int) -> None:
+        self.reported = True
         if self.console.quiet or total <= 0:
             return
         now = time.monotonic()

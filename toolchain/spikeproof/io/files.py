@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -257,3 +259,73 @@ def make_folder(path: Path) -> None:
             where=str(path),
             hint="Choose another place.",
         ) from error
+
+
+def open_locked(path: Path, shown: Path | None = None) -> int:
+    """Open a file for reading and writing, making it if missing, for this process alone.
+
+    Args:
+        path: the file; folders above it are made.
+        shown: what an error names, where that is not the file itself.
+
+    Returns:
+        Its descriptor; closing it, also by the end of the process, lets another one have the file.
+
+    Raises:
+        InputError: it cannot be opened or locked, or another process has it.
+    """
+    where = str(shown or path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened: {error.strerror or error}",
+            where=where,
+            hint="Choose another place.",
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise InputError(
+                "is in use by another process",
+                where=where,
+                hint="Wait for it to end, or name another folder.",
+            ) from error
+        raise InputError(
+            f"cannot be locked: {error.strerror or error}",
+            where=where,
+            hint="Some network file systems have no locks: name a folder on a local disk.",
+        ) from error
+    return handle
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep a file that is replaced as a whole to this process, by a locked one beside it.
+
+    The lock is ``.NAME.lock`` and removed at the end; one that ``kill -9`` leaves locks nothing.
+
+    Raises:
+        InputError: another process holds it, or nothing can be locked there.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    handle = open_locked(lock, path)
+    while not _is_file(handle, lock):  # whoever held it removed it after we had opened it
+        os.close(handle)
+        handle = open_locked(lock, path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(handle)
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False

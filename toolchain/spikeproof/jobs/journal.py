@@ -8,8 +8,6 @@ torn at the end is cut off. A damaged record is passed over, and its item is don
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +17,7 @@ from typing import IO, Any
 
 from spikeproof import __version__
 from spikeproof.errors import InputError
-from spikeproof.io.files import canonical_json, sha256
+from spikeproof.io.files import canonical_json, open_locked, sha256
 from spikeproof.jobs.records import START, scan, seal, unseal
 
 Json = dict[str, Any]
@@ -63,7 +61,7 @@ class Journal:
         self.base = sha256(canonical_json(self._header))
         self._places: dict[str, tuple[int, int]] = {}
         self.earlier = 0
-        self._handle = _open_locked(self.path)
+        self._handle = open_locked(self.path)
         try:
             self._read(restart)
         except BaseException:
@@ -230,32 +228,3 @@ def _result(line: bytes) -> Json | None:
         return None
     whole = isinstance(record["seconds"], int | float) and isinstance(record["key"], str)
     return record if whole and record["result_hash"] == sha256(record["result"]) else None
-
-
-def _open_locked(path: Path) -> int:
-    """Open the file for reading and writing, making it if missing, for this process alone."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"cannot be opened: {error.strerror or error}",
-            where=str(path),
-            hint="Choose another place.",
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise InputError(
-                "is in use by another process",
-                where=str(path),
-                hint="Wait for it to end, or name another folder.",
-            ) from error
-        raise InputError(
-            f"cannot be locked: {error.strerror or error}",
-            where=str(path),
-            hint="Some network file systems have no locks: name a folder on a local disk.",
-        ) from error
-    return handle

@@ -54,7 +54,7 @@ def run(
         _fetch(recipe, data_dir)
     from spikeproof_models.training import train
 
-    with console.stage(f"Training {recipe.stem}") as progress:
+    with console.stage(f"Training {recipe.stem}", always=False) as progress:
 
         def tell(tick: TrainingProgress) -> None:
             progress(tick.done, tick.total)
