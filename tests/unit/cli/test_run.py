@@ -82,6 +82,16 @@ def test_the_first_predictions_are_shown_and_all_are_in_the_document(
     assert any("the first 10 of 24" in row for row in lines)
 
 
+def test_with_json_no_part_of_the_predictions_is_shown_besides(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(args) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["predictions"]) == 24
+    assert "24 samples on fast" in err
+    assert "prediction" not in err and "--json" not in err
+
+
 def test_predictions_name_the_classes_of_data_that_are_known(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

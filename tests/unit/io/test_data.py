@@ -40,7 +40,7 @@ def test_same_arrays_same_bytes(tmp_path: Path) -> None:
         ({"x": np.zeros((0, *SHAPE), np.uint8)}, "shape"),
         ({"x": np.zeros((1, *SHAPE), np.int32)}, "int32"),
         ({"x": np.full((1, *SHAPE), 1.5)}, "16 of 16 values"),
-        ({"x": np.full((1, *SHAPE), np.nan)}, "16 of 16 values that are NaN"),
+        ({"x": np.full((1, *SHAPE), np.nan)}, "has 16 of 16 values that are NaN or infinite$"),
         ({"x": np.zeros((2, *SHAPE), np.uint8), "y": np.zeros(3, int)}, "2 labels"),
         ({"x": np.zeros((1, *SHAPE), np.uint8), "y": np.array([-1])}, "labels"),
         ({"x": np.array([{"a": 1}], dtype=object)}, "objects are refused"),
@@ -50,6 +50,73 @@ def test_wrong_forms_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], 
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=words):
         load_data(tmp_path / "a.npz", SHAPE)
+
+
+def told(tmp_path: Path, arrays: dict[str, np.ndarray]) -> InputError:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError) as caught:
+        load_data(tmp_path / "a.npz", SHAPE)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("y", "what", "hint"),
+    [
+        (np.ones(3, "f4"), "has type float32, expected integers", "y.astype(numpy.int64)"),
+        (np.ones(3, bool), "has type bool, expected integers", "y.astype(numpy.int64)"),
+        (np.full(3, 0.5), "has type float64, expected integers", "would cut fractions"),
+        (np.full(3, np.nan), "has type float64, expected integers", "would cut fractions"),
+        (np.array(["cat", "dog", "cat"]), "has type <U3, expected integers", "names.index(name)"),
+        (np.eye(3, 10), "has shape (3, 10), expected 3 labels", "y.argmax(axis=1)"),
+        (np.ones((3, 1), int), "has shape (3, 1), expected 3 labels", "y[:, 0]"),
+        (np.ones(2, int), "has shape (2,), expected 3 labels", "in the same order"),
+        (np.array([1, 2, -7]), "holds -7 at index 2 (1 such)", "counted from 0"),
+        (np.array([1, 1 << 40, 0]), f"holds {1 << 40} at index 1 (1 such)", "counted from 0"),
+    ],
+)
+def test_wrong_labels_are_told_apart_each_with_the_way_to_right_ones(
+    y: np.ndarray, what: str, hint: str, tmp_path: Path
+) -> None:
+    error = told(tmp_path, {"x": np.zeros((3, *SHAPE), np.uint8), "y": y})
+    assert error.what.startswith(what)
+    assert hint in str(error.hint)
+
+
+def test_the_advice_on_labels_works(tmp_path: Path) -> None:
+    x, names = np.zeros((3, *SHAPE), np.uint8), ["dog", "cat"]
+    y = np.array(["cat", "dog", "cat"])
+    for mended in (
+        [names.index(name) for name in y],
+        np.eye(2)[[1, 0, 1]].argmax(axis=1),
+        np.array([1.0, 0, 1]).astype(np.int64),
+    ):
+        np.savez(tmp_path / "a.npz", x=x, y=mended)
+        labels = load_data(tmp_path / "a.npz", SHAPE)[1]
+        assert labels is not None and labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "hints"),
+    [
+        ([np.nan, np.inf, 0.5], "has 2 of 16 values that are NaN or infinite", ["isfinite"]),
+        ([200, 3, 0.5], "has 2 of 16 values that are outside 0..1", ["Divide 0..255"]),
+        ([-0.4, 3, 0.5], "has 2 of 16 values that are outside 0..1", ["normalisation"]),
+        (
+            [np.nan, 3, 0.5],
+            "has 1 of 16 values that are NaN or infinite and 1 of 16 values that are outside 0..1",
+            ["isfinite", "Divide 0..255"],
+        ),
+    ],
+)
+def test_values_that_are_no_numbers_are_counted_apart_from_those_out_of_range(
+    values: list[float], what: str, hints: list[str], tmp_path: Path
+) -> None:
+    x = np.zeros((1, *SHAPE), np.float32)
+    x.flat[: len(values)] = values
+    error = told(tmp_path, {"x": x})
+    assert error.what == what
+    every = ["isfinite", "Divide 0..255", "normalisation"]
+    assert [h for h in every if h in str(error.hint)] == hints
 
 
 def test_spike_input_holds_zeros_and_ones_only(tmp_path: Path) -> None:

@@ -184,12 +184,21 @@ def test_pipes_single_numbers_and_labels_that_would_wrap_are_refused(tmp_path: P
         open_samples(tmp_path / "y.npz", SHAPE)
 
 
+def test_labels_too_large_to_be_any_are_told_by_their_header(tmp_path: Path) -> None:
+    x = np.zeros((2000, 1, 2, 2), np.uint8)
+    for y, hint in ((np.zeros((2000, 300)), "argmax"), (np.full(2000, "n" * 300), "names.index")):
+        np.savez(tmp_path / "y.npz", x=x, y=y)
+        with pytest.raises(InputError, match="y: has ") as caught:
+            open_samples(tmp_path / "y.npz", (1, 2, 2))
+        assert hint in str(caught.value.hint)
+
+
 def test_a_value_out_of_range_is_counted_in_the_samples_that_were_read(tmp_path: Path) -> None:
     """Opening looks at the first image only, and says so."""
     x = np.zeros((4, 1, 2, 2))
     x[0] = -1
     np.savez(tmp_path / "first.npz", x=x)
-    with pytest.raises(InputError, match="has 4 of 4 values of the first sample that are NaN"):
+    with pytest.raises(InputError, match="has 4 of 4 values of the first sample that are outside"):
         open_samples(tmp_path / "first.npz", (1, 2, 2))
     np.savez(tmp_path / "last.npz", x=x[::-1])
     samples = open_samples(tmp_path / "last.npz", (1, 2, 2))

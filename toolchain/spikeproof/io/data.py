@@ -127,14 +127,28 @@ def as_uint8(
         raise InputError(
             f"has type {x.dtype}, expected uint8 (0..255) or floats (0..1)", where=where
         )
-    outside = int((~((x >= 0) & (x <= 1))).sum())  # NaN counts as outside
-    if outside:
-        raise InputError(
-            f"has {outside:,} of {x.size:,} values{which} that are NaN or outside 0..1",
-            where=where,
-            hint="Divide 0..255 images by 255, or store them as uint8.",
-        )
+    if not ((x >= 0) & (x <= 1)).all():  # NaN is neither
+        raise _out_of_range(x, where, which)
     return np.rint(x.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _out_of_range(x: Array, where: str, which: str) -> InputError:
+    """Count what is no number apart from what is out of range: each has causes of its own."""
+    finite = np.isfinite(x)
+    outside = finite & ((x < 0) | (x > 1))
+    odd, wrong = x.size - int(finite.sum()), int(outside.sum())
+    found, hints = [], []
+    if odd:
+        found.append(f"{odd:,} of {x.size:,} values{which} that are NaN or infinite")
+        hints.append("numpy.isfinite(x) is False there: leave these samples out, or mend them.")
+    if wrong:
+        found.append(f"{wrong:,} of {x.size:,} values{which} that are outside 0..1")
+        hints.append(
+            "Undo a normalisation to a mean of 0: black is 0, white is 1."
+            if (x < 0).any(where=outside)
+            else "Divide 0..255 images by 255, or store them as uint8."
+        )
+    return InputError(f"has {' and '.join(found)}", where=where, hint=" ".join(hints))
 
 
 def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
@@ -176,13 +190,45 @@ def as_labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | 
     """
     if y is None:
         return None
-    if (
-        y.shape != (samples,)
-        or not np.issubdtype(y.dtype, np.integer)
-        or not (int(y.min()) >= 0 and int(y.max()) < 1 << 31)
-    ):
-        raise InputError(
-            f"has shape {y.shape} and type {y.dtype}, expected {samples} labels >= 0",
-            where=f"{path}: y",
-        )
+    problem = _label_problem(y, samples)
+    if problem is not None:
+        what, hint = problem
+        raise InputError(what, where=f"{path}: y", hint=hint)
     return y.astype(np.int64)
+
+
+def _label_problem(y: Array, samples: int) -> tuple[str, str] | None:
+    """Say what is wrong with labels, and the way to right ones; None if nothing is."""
+    if y.shape != (samples,):
+        what = f"has shape {y.shape}, expected {samples:,} labels, shape ({samples},)"
+        if y.ndim == 2 and len(y) == samples:
+            one = "y[:, 0] takes the only column."
+            many = "One-hot rows become integers with y.argmax(axis=1)."
+            return what, one if y.shape[1] == 1 else many
+        return what, "Give each sample of x one label, in the same order."
+    if not np.issubdtype(y.dtype, np.integer):
+        what = f"has type {y.dtype}, expected integers: the numbers of the classes, from 0"
+        return what, _label_conversion(y)
+    wrong = (y < 0) | (y >= 1 << 31)
+    if wrong.any():
+        first = int(wrong.argmax())
+        what = (
+            f"holds {y[first]} at index {first:,} ({int(wrong.sum()):,} such), expected labels >= 0"
+        )
+        return (
+            f"{what} and below 2^31",
+            "Classes are counted from 0: leave out samples without a class, or number them anew.",
+        )
+    return None
+
+
+def _label_conversion(y: Array) -> str:
+    """Say how labels of another type become integers."""
+    if y.dtype.kind in "US":
+        return (
+            "Give the class's number, not its name: y = [names.index(name) for name in y], with "
+            "names in the order of the network's outputs."
+        )
+    if y.dtype.kind == "b" or (y.dtype.kind == "f" and (y == np.rint(y)).all()):
+        return "They are whole numbers: y.astype(numpy.int64) converts them."
+    return "Give the number of the class of each sample; y.astype(numpy.int64) would cut fractions."

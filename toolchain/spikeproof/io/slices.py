@@ -222,6 +222,9 @@ def _open_npz(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | Non
         if "y" in names:
             most = _LABEL_BYTES * len(x) + _CHUNK
             if (found := archive.getinfo("y.npy").file_size) > most:
+                with archive.open("y.npy") as member:  # its header tells one-hot rows and texts
+                    shape, _, dtype = _header(member)
+                as_labels(np.broadcast_to(np.zeros((), dtype), shape), len(x), path)
                 raise ValueError(
                     f"y unpacks to {found:,} bytes, labels of {len(x):,} samples do not"
                 )

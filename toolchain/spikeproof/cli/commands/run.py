@@ -194,7 +194,8 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
         "accuracy": accuracy,
         "seconds": round(seconds, 3),
     }
-    show_predictions(console, document)
+    if not console.json:  # else the document has all of them
+        show_predictions(console, document)
     correct = "" if accuracy is None else f", accuracy {accuracy_text(accuracy)}"
     console.say(f"{len(samples):,} samples on {options.engine} in {seconds:.1f} s{correct}")
     if found.earlier:
