@@ -100,6 +100,15 @@ def test_far_below_what_was_recorded_is_not_believed_on_images_nobody_recognises
     assert judge(105, trained=replace(weak, accuracy=0.05))  # at chance whatever was recorded
 
 
+def test_images_of_one_class_are_named_as_such() -> None:
+    (told,) = judge(970, np.full(1000, 3))
+    assert "against always giving the one label that these 1,000 images have" in told
+    figures, (reason,) = plausibility(970, np.full(1000, 3), Expectation(10, OWN), 0.05)
+    assert reason.try_.startswith("All labels are of one class") and not figures.believable
+    (warned,) = chance_warnings(np.full(9, 3), np.full(9, 3), 10)
+    assert warned.endswith("give images of several classes")
+
+
 def test_few_images_say_how_many_would_do() -> None:
     expected = Expectation(10, OWN)
     _, reasons = plausibility(1, np.zeros(1, int), expected, 0.05)

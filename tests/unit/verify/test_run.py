@@ -327,6 +327,22 @@ def test_too_few_images_are_inconclusive(
     assert "Not yet shown" in report["sentence"]
 
 
+def test_repeated_images_show_nothing_new(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    """Twenty images given sixteen times over once passed as 320."""
+    tiled = replace(case, x=np.tile(case.x[:20], (16, 1, 1, 1)), y=np.tile(case.y[:20], 16))
+    notes: list[str] = []
+    found = _verify(
+        tiled, config, tmp_path / "t", perturb, note=notes.append, calibration=case.x[:32]
+    )
+    alone = replace(case, x=case.x[:20], y=case.y[:20])
+    once = _verify(alone, config, tmp_path / "o", perturb, calibration=case.x[:32])
+    assert _checks(found) == _checks(once) and found["verdict"] == "inconclusive"
+    told = "300 of the 320 images repeat an earlier one; each was used once, which leaves 20"
+    assert notes[0] == told and told in found["provenance"]["warnings"]
+
+
 def test_foreign_checkpoint_is_refused_with_both_hashes(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:

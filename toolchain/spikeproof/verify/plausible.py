@@ -136,10 +136,13 @@ def _at_chance(
 ) -> Reason:
     share = right / total
     needed = None
-    if share > chance:
+    if chance < 1 and share > chance:
         needed = images_needed(lambda n: above_chance(int(share * n), n, chance, alpha), total)
     least, _ = st.exact_interval(right, total, 1 - 2 * alpha)
     advice = _other_data(expected)
+    if chance == 1:  # as many images as you like of one class would show nothing
+        advice = "All labels are of one class, which any constant answer gets right: give images "
+        advice += "of several classes (--data)."
     if needed is not None:
         advice = f"{more_images(needed, supply, 'accuracy')} Or: {advice}"
     return Reason(
@@ -161,6 +164,8 @@ def _at_chance(
 
 def _guess(chance: float, total: int, classes: int) -> str:
     """Say what kind of guessing is meant."""
+    if chance == 1:
+        return f"always giving the one label that these {total:,} images have"
     if chance > 1 / max(classes, 1):
         return f"always answering the most frequent label among these {total:,} images"
     return f"guessing among {classes} classes"
@@ -242,10 +247,12 @@ def chance_warnings(
     chance = chance_level(labels, classes)
     if above_chance(right, total, chance) is Verdict.PASS:
         return []
+    doubt = "give images of several classes"
+    if chance < 1:
+        doubt = "are these the data this network was trained for?"
     return [
         f"accuracy{what} is {accuracy_text(right / total)} on {total:,} images: that is not shown "
-        f"to be better than {_guess(chance, total, classes)} ({accuracy_text(chance)}); are these "
-        "the data this network was trained for?"
+        f"to be better than {_guess(chance, total, classes)} ({accuracy_text(chance)}); {doubt}"
     ]
 
 

@@ -133,7 +133,11 @@ def verify(
     how = how or How()
     bundle, source = subject.bundle, subject.source
     hashes = check_identity(bundle, subject.source_hash)
-    images, labels = check_data(source, data.x, data.y)
+    given, answers = check_data(source, data.x, data.y)
+    images, labels = distinct(given, answers)
+    repeats = repeat_warnings(len(given), len(images))
+    if how.note and repeats:
+        how.note(repeats[0])
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
     if data.calibration is not None:
@@ -167,7 +171,7 @@ def verify(
             )
             checks = judge(found)
     told = input_warnings(bundle, record, subject.trained, fitted=fitted is not None)
-    told += _result_warnings(checks)
+    told += repeats + _result_warnings(checks)
     report = Report(
         verdict=str(overall(checks)),  # type: ignore[arg-type]
         sentence=sentence(checks),
@@ -312,6 +316,26 @@ def check_data(
         )
     _check_classes(source, y)
     return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def distinct(x: NDArray[np.uint8], y: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return every image once, in order, with its label.
+
+    All statistics count images as independent; one that is shown twice shows nothing new.
+    """
+    first = list({image.tobytes(): i for i, image in reversed(list(enumerate(x)))}.values())
+    kept = np.sort(np.array(first, np.int64))
+    return (x, y) if len(kept) == len(x) else (x[kept], y[kept])
+
+
+def repeat_warnings(given: int, kept: int) -> list[str]:
+    """Tell of images that :func:`distinct` has left out."""
+    if kept == given:
+        return []
+    return [
+        f"{given - kept:,} of the {given:,} images repeat an earlier one; each was used once, "
+        f"which leaves {kept:,}"
+    ]
 
 
 def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
