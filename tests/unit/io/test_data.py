@@ -40,7 +40,7 @@ def test_same_arrays_same_bytes(tmp_path: Path) -> None:
         ({"x": np.zeros((0, *SHAPE), np.uint8)}, "shape"),
         ({"x": np.zeros((1, *SHAPE), np.int32)}, "int32"),
         ({"x": np.full((1, *SHAPE), 1.5)}, "16 of 16 values"),
-        ({"x": np.full((1, *SHAPE), np.nan)}, "has 16 of 16 values that are NaN or infinite$"),
+        ({"x": np.full((1, *SHAPE), np.nan)}, "has 16 of 16 values that are NaN or infinite\n"),
         ({"x": np.zeros((2, *SHAPE), np.uint8), "y": np.zeros(3, int)}, "2 labels"),
         ({"x": np.zeros((1, *SHAPE), np.uint8), "y": np.array([-1])}, "labels"),
         ({"x": np.array([{"a": 1}], dtype=object)}, "objects are refused"),
