@@ -5,21 +5,23 @@ Importing this module imports nothing of Lava.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.base import BaseEngine
 from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof_lava import hardware
+from spikeproof_lava import compat, hardware
 from spikeproof_lava.estimate import memory_problem, run_seconds
 from spikeproof_lava.run import Task, run_many
 
 Backend = Literal["cpu", "loihi2"]
 
 
-class LavaTarget:
+class LavaTarget(BaseEngine):
     """Run chip networks on Lava.
 
     Args:
@@ -28,6 +30,7 @@ class LavaTarget:
     """
 
     name = "lava"
+    most_samples = 256
 
     def __init__(self, backend: Backend = "cpu") -> None:
         """Remember the backend; nothing is checked or imported before it is used."""
@@ -39,6 +42,10 @@ class LavaTarget:
             return hardware.problems(network)
         problem = memory_problem(network)
         return [problem] if problem else []
+
+    def check_installed(self) -> None:
+        """Raise MissingExtraError if Lava is not here."""
+        compat.check_installed()
 
     def expected_seconds(self, network: ChipNetwork, samples: int) -> float:
         """Return about how long :meth:`run` takes for so many samples."""
@@ -70,3 +77,7 @@ class LavaTarget:
             return hardware.run(network, x, trace=trace, timeout=timeout)
         task = Task(network, x, trace)
         return run_many([task], timeout=timeout, progress=progress)[0]
+
+    def run_many(self, tasks: Sequence[tuple[ChipNetwork, NDArray[np.uint8]]]) -> list[RunResult]:
+        """Run many networks with traces, each with its input; Lava starts once."""
+        return run_many([Task(network, x, True) for network, x in tasks])

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeproof.engines import numpy_engine
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
@@ -113,7 +112,7 @@ def test_small_batches_equal_one_big_batch(monkeypatch: pytest.MonkeyPatch) -> N
     network = random_network(rng)
     x = random_input(rng, network, 7)
     whole = NumpyEngine().run(network, x, trace=True)
-    monkeypatch.setattr(numpy_engine, "_BATCH_VALUES", 1)
+    monkeypatch.setattr(NumpyEngine, "batch_values", 1)
     steps: list[tuple[int, int]] = []
     parts = NumpyEngine().run(network, x, trace=True, progress=lambda i, n: steps.append((i, n)))
     assert_same(whole, parts)

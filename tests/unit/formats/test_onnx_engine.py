@@ -32,7 +32,7 @@ def test_small_batches_equal_one_big_batch_and_report_progress(
     network, x = case
     engine = OnnxEngine(1)
     whole = engine.run(network, x, trace=True)
-    monkeypatch.setattr(onnx_engine, "BATCH_VALUES", 1)
+    monkeypatch.setattr(OnnxEngine, "batch_values", 1)
     calls: list[tuple[int, int]] = []
     parts = engine.run(network, x, trace=True, progress=lambda i, n: calls.append((i, n)))
     np.testing.assert_array_equal(parts.logits, whole.logits)
@@ -126,4 +126,4 @@ def test_the_widest_layer_bounds_a_batch() -> None:
     readout = ReadoutNeuron(np.zeros(1, np.int32))
     layer = ChipLayer("l1", DenseSynapse(np.zeros((64, 4), np.int16)), readout, (64,))
     network = ChipNetwork("net", (1, 2, 2), 16, (layer,))
-    assert onnx_engine.batch_size(network) == onnx_engine.BATCH_VALUES // (64 * 16)
+    assert OnnxEngine(1).batch_size(network) == OnnxEngine.batch_values // (64 * 16)

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.base import BaseEngine, checked_workers
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.trace import Progress, RunResult
-from spikeproof.errors import InputError
 from spikeproof.ir.chip import ChipNetwork
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _laid_out: WeakKeyDictionary[ChipNetwork, Batches | None] = WeakKeyDictionary()
 """Networks that were run before; None: one whose sums the kernels cannot hold."""
 
 
-class FastEngine:
+class FastEngine(BaseEngine):
     """Run a chip network in batches; equal to the reference bit for bit.
 
     Without numba, and for the rare network whose host current needs sums of more than 32 bits,
@@ -37,16 +37,11 @@ class FastEngine:
     """
 
     name = "fast"
+    threaded = True
 
     def __init__(self, workers: int | None = None) -> None:
         """Choose the number of threads."""
-        if workers is not None and workers < 1:
-            raise InputError(f"{workers} workers, expected 1 or more", where="--workers")
-        self._workers = workers or usable_cores()
-
-    def problems(self, network: ChipNetwork) -> list[str]:
-        """Return no problems: every legal network runs."""
-        return []
+        self._workers = checked_workers(workers, usable_cores())
 
     def prepare(self, network: ChipNetwork, progress: Progress | None = None) -> None:
         """Compile what this network needs: seconds the first time on a machine, then much less.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.base import in_batches
 from spikeproof.engines.trace import Progress
 from spikeproof.errors import InputError
 from spikeproof.ir import floats
@@ -58,12 +59,8 @@ def run_float(
         InputError: wrong shape, wrong type, or float values outside [0, 1].
     """
     images = as_unit_images(network, x)
-    size = _batch_size(network)
-    parts = []
-    for start in range(0, len(images), size):
-        parts.append(_run_batch(network, images[start : start + size], trace))
-        if progress:
-            progress(min(start + size, len(images)), len(images))
+    size = max(1, _BATCH_VALUES // (64 * int(np.prod(network.input_shape)) * network.timesteps))
+    parts = in_batches(images, size, lambda part: _run_batch(network, part, trace), progress)
     logits = np.concatenate([p[0] for p in parts])
     traces = _join([p[1] for p in parts]) if trace else {}
     return FloatResult(logits, logits.argmax(axis=1), traces)
@@ -84,10 +81,6 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
             where=network.name,
         )
     return x.astype(np.float64)
-
-
-def _batch_size(network: FloatNetwork) -> int:
-    return max(1, _BATCH_VALUES // (64 * int(np.prod(network.input_shape)) * network.timesteps))
 
 
 def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[str, FloatTrace]]:

@@ -16,75 +16,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.engines.memory import check_memory
-from spikeproof.engines.trace import (
-    LayerTrace,
-    Progress,
-    RunResult,
-    join_traces,
-    result_from_logits,
-)
+from spikeproof.engines.base import BatchedEngine
+from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.numerics.correlation import correlate
 
 Floats = NDArray[np.floating[Any]]
-_BATCH_VALUES = 1 << 20
-"""Batches are cut so that one layer's states over all steps stay near this many values."""
 
 
-class NumpyEngine:
+class NumpyEngine(BatchedEngine):
     """Run a chip network in batches with matrix products; equal to the reference bit for bit."""
 
     name = "numpy"
+    batch_values = 1 << 20
+    most_samples = 256
 
-    def problems(self, network: ChipNetwork) -> list[str]:
-        """Return no problems: every legal network runs."""
-        return []
-
-    def run(
-        self,
-        network: ChipNetwork,
-        x: NDArray[np.uint8],
-        *,
-        trace: bool = False,
-        progress: Progress | None = None,
-    ) -> RunResult:
-        """Run all samples in batches bounded by memory."""
-        check_chip(network)
-        check_input(network, x)
-        check_memory(network, len(x), trace=trace)
-        size = _batch_size(network)
-        parts = []
-        for start in range(0, len(x), size):
-            parts.append(_run_batch(network, x[start : start + size], trace))
-            if progress:
-                progress(min(start + size, len(x)), len(x))
-        logits = np.concatenate([p.logits for p in parts])
-        if not trace:
-            return result_from_logits(logits)
-        return result_from_logits(logits, join_traces([p.traces or {} for p in parts]))
-
-
-def _batch_size(network: ChipNetwork) -> int:
-    widest = max(int(np.prod(layer.shape)) for layer in network.layers)
-    return max(1, _BATCH_VALUES // (widest * network.timesteps))
-
-
-def _run_batch(network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
-    """Run one batch; a constant input keeps a step axis of length 1, so its sum is made once."""
-    source: NDArray[Any] = x[:, None] if network.coding == "pixels" else x
-    traces: dict[str, LayerTrace] = {}
-    for layer in network.layers:
-        last = layer is network.layers[-1]
-        layer_trace, source = _run_neurons(layer, len(x), network.timesteps, source, trace or last)
-        if trace or last:
-            traces[layer.name] = layer_trace
-    final = traces[network.layers[-1].name]
-    logits = final.v[:, -1] if final.s is None else final.s.sum(axis=1, dtype=np.int64)
-    return result_from_logits(logits.reshape(len(x), -1), traces)
+    def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
+        """Run one batch; a constant input keeps a step axis of length 1: its sum is made once."""
+        source: NDArray[Any] = x[:, None] if network.coding == "pixels" else x
+        traces: dict[str, LayerTrace] = {}
+        for layer in network.layers:
+            kept = trace or layer is network.layers[-1]
+            done, source = _run_neurons(layer, len(x), network.timesteps, source, kept)
+            if kept:
+                traces[layer.name] = done
+        logits = done.v[:, -1] if done.s is None else done.s.sum(axis=1, dtype=np.int64)
+        return result_from_logits(logits.reshape(len(x), -1), traces)
 
 
 def layer_drive(

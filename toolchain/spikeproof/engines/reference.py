@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.engines.memory import check_memory
-from spikeproof.engines.trace import LayerTrace, Progress, RunResult, result_from_logits
+from spikeproof.engines.base import BatchedEngine
+from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
-from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 
 Ints = NDArray[np.int64]
@@ -32,40 +30,21 @@ class Drive:
     host_mantissa: Ints | int = 0
 
 
-class ReferenceEngine:
-    """Run a chip network exactly as the semantics say."""
+class ReferenceEngine(BatchedEngine):
+    """Run a chip network exactly as the semantics say, sample by sample."""
 
     name = "reference"
+    batch_values = 1
+    most_samples = 16
 
-    def problems(self, network: ChipNetwork) -> list[str]:
-        """Return no problems: the reference runs every legal network."""
-        return []
-
-    def run(
-        self,
-        network: ChipNetwork,
-        x: NDArray[np.uint8],
-        *,
-        trace: bool = False,
-        progress: Progress | None = None,
-    ) -> RunResult:
-        """Run every sample from zero state (the per-layer reset between samples)."""
-        check_chip(network)
-        check_input(network, x)
-        check_memory(network, len(x), trace=trace)
-        logits, kept = [], []
-        for i, sample in enumerate(x):
-            layers = _run_sample(network, sample)
-            v, s = layers[-1].v, layers[-1].s
-            logits.append(v[-1].ravel() if s is None else s.sum(axis=0, dtype=np.int64).ravel())
-            kept += [layers] if trace else []
-            if progress:
-                progress(i + 1, len(x))
-        traces = {
-            layer.name: _stack([sample[i] for sample in kept])
-            for i, layer in enumerate(network.layers if trace else ())
-        }
-        return result_from_logits(np.stack(logits), traces if trace else None)
+    def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
+        """Run one sample from zero state (the per-layer reset between samples)."""
+        layers = _run_sample(network, x[0])
+        v, s = layers[-1].v, layers[-1].s
+        logits = v[-1].ravel() if s is None else s.sum(axis=0, dtype=np.int64).ravel()
+        names = [layer.name for layer in network.layers]
+        traces = {n: _one_of_many(t) for n, t in zip(names, layers, strict=True)} if trace else None
+        return result_from_logits(logits[None], traces)
 
 
 def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> list[LayerTrace]:
@@ -149,6 +128,5 @@ def _cross_correlate(synapse: chip.ConvSynapse, image: Ints) -> Ints:
     return total.reshape(out_channels, out_h, out_w)
 
 
-def _stack(traces: list[LayerTrace]) -> LayerTrace:
-    spikes = None if traces[0].s is None else np.stack([t.s for t in traces if t.s is not None])
-    return LayerTrace(np.stack([t.u for t in traces]), np.stack([t.v for t in traces]), spikes)
+def _one_of_many(trace: LayerTrace) -> LayerTrace:
+    return LayerTrace(trace.u[None], trace.v[None], None if trace.s is None else trace.s[None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spikeproof.engines.trace import Engine
 from spikeproof.errors import UnsupportedError, list_problems
 from spikeproof.ir.chip import ChipNetwork
@@ -25,14 +27,16 @@ def engine_names() -> list[str]:
     return ENGINES.names()
 
 
-def get_engine(name: str) -> Engine:
-    """Return the engine called ``name``.
+def get_engine(name: str, workers: int | None = None) -> Engine:
+    """Return the engine called ``name``; one with threads of its own gets ``workers`` of them.
 
     Raises:
         InputError: no such engine, with the names that exist.
         MissingExtraError: the engine is known but what it needs is not installed.
     """
-    return ENGINES.get(name)()
+    kind: Any = ENGINES.get(name)
+    made: Engine = kind(workers) if getattr(kind, "threaded", False) else kind()
+    return made
 
 
 def refuse(engine: Engine, network: ChipNetwork) -> None:

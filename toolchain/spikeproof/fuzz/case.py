@@ -151,7 +151,7 @@ def _compared(network: ChipNetwork, expected: RunResult, found: RunResult, name:
     if wrong:
         first = first_divergence(layer_views(network, left, right), exact=True)
         text = f"{wrong} of {values} values differ"
-        mismatch = Mismatch("state", text, first_difference(first, "reference", name))
+        mismatch = Mismatch("state", text, first_difference(first, ReferenceEngine.name, name))
         return Outcome(values, mismatch)
     difference = _logits_differ(expected, found)
     return Outcome(values, Mismatch("logits", difference) if difference else None)

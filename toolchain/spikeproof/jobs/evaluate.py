@@ -9,11 +9,12 @@ from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.base import BaseEngine
 from spikeproof.engines.memory import check_memory, size_text, trace_bytes
 from spikeproof.engines.registry import get_engine
 from spikeproof.engines.trace import Engine, LayerTrace, Progress
@@ -29,9 +30,6 @@ from spikeproof.jobs.pool import Pool
 from spikeproof.jobs.runner import Runner
 
 _INPUT_BYTES, _TRACE_BYTES = 8 << 20, 64 << 20
-_MOST = {"reference": 16, "lava": 256, "numpy": 256, "onnx": 512, "torch": 1024}
-"""Samples of a batch on slow engines, so that a killed run loses little."""
-_MOST_ELSEWHERE = 8192
 WAITING = ".spikeproof-trace"
 """Where a trace grows beside the journal: a name that no folder of a user has."""
 
@@ -45,9 +43,20 @@ class Subject:
     threads: int | None
     trace: bool
 
-    def make_engine(self) -> Engine:
-        """Return the engine; the fast one with the threads it may use."""
-        return FastEngine(self.threads) if self.engine == "fast" else get_engine(self.engine)
+    @property
+    def made(self) -> Engine:
+        """Return the engine, made once in each process."""
+        if self not in _engines:
+            _engines[self] = get_engine(self.engine, self.threads)
+        return _engines[self]
+
+    @property
+    def threaded(self) -> bool:
+        """Tell whether the engine has threads of its own, so that one process is enough."""
+        return getattr(self.made, "threaded", BaseEngine.threaded)
+
+
+_engines: WeakKeyDictionary[Subject, Engine] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +122,7 @@ def batch_size(subject: Subject, samples: Samples, wanted: int | None = None) ->
     found = _INPUT_BYTES // max(1, prod(samples.input_shape))
     if subject.trace:
         found = min(found, _TRACE_BYTES // max(1, trace_bytes(subject.network)))
-    return max(1, min(found, _MOST.get(subject.engine, _MOST_ELSEWHERE)))
+    return max(1, min(found, getattr(subject.made, "most_samples", BaseEngine.most_samples)))
 
 
 def journal_base(subject: Subject, samples: Samples, bundle_hash: str, batch: int | None) -> Json:
@@ -163,7 +172,7 @@ def _payload(samples: Samples, start: int, stop: int) -> tuple[Any, ...]:
 def _run_batch(subject: Subject, x: NDArray[np.uint8]) -> tuple[Json, Arrays]:
     """Run one batch; with a trace, the result holds the hash of every array."""
     try:
-        result = subject.make_engine().run(subject.network, x, trace=subject.trace)
+        result = subject.made.run(subject.network, x, trace=subject.trace)
     except MemoryError as error:
         raise InputError(
             f"not enough memory for a batch of {len(x):,} samples ({size_text(x.nbytes)} of "

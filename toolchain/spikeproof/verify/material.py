@@ -35,4 +35,4 @@ class Material:
     def engines(self) -> list[Engine]:
         """Return the fast engine and the target under test."""
         target = self.engine or get_engine(self.config.engine)
-        return [target] if target.name == "fast" else [FastEngine(), target]
+        return [target] if target.name == FastEngine.name else [FastEngine(), target]

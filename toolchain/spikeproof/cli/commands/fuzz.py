@@ -86,12 +86,13 @@ def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, s
         InputError: a name is unknown, given twice, or the reference's own.
         MissingExtraError: a named engine is not installed.
     """
+    from spikeproof.engines.reference import ReferenceEngine
     from spikeproof.engines.registry import engine_names
 
     found: list[Engine] = []
     absent = {}
-    for name in names or [n for n in engine_names() if n != "reference"]:
-        if name == "reference" or name in [e.name for e in found]:
+    for name in names or [n for n in engine_names() if n != ReferenceEngine.name]:
+        if name == ReferenceEngine.name or name in [e.name for e in found]:
             raise InputError(f"{name!r} cannot be compared with itself", where="--engine")
         try:
             found.append(load_engine(name))
@@ -103,28 +104,18 @@ def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, s
 
 
 def load_engine(name: str) -> Engine:
-    """Return an engine; Lava is started once for many networks.
+    """Return an engine that is ready to run.
 
     Raises:
         InputError: no such engine. MissingExtraError: it is not installed.
     """
+    from spikeproof.engines.base import BaseEngine
     from spikeproof.engines.registry import get_engine
 
-    if name != "lava":
-        return get_engine(name)
-    from spikeproof_lava import compat
-    from spikeproof_lava.run import Task, run_many
-    from spikeproof_lava.target import LavaTarget
-
-    compat.check_installed()
-
-    class LavaBatches(LavaTarget):
-        """Lava, started once for many networks."""
-
-        def run_many(self, tasks: Sequence[Any]) -> Any:
-            return run_many([Task(network, x, True) for network, x in tasks])
-
-    return LavaBatches()
+    engine = get_engine(name)
+    if isinstance(engine, BaseEngine):
+        engine.check_installed()
+    return engine
 
 
 def _show(console: Console, report: FuzzReport) -> int:

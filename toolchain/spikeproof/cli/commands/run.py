@@ -65,6 +65,7 @@ def run(
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
     from spikeproof.cli.workflow import prepare_fast
+    from spikeproof.engines.fast import FastEngine
     from spikeproof.engines.registry import get_engine, refuse
 
     if data is None and not self_test:
@@ -77,7 +78,7 @@ def run(
     loaded = _load(bundle, console)
     refuse(chosen, loaded.network)
     if data is None:
-        if chosen.name == "fast":
+        if isinstance(chosen, FastEngine):
             prepare_fast(console, loaded.network)
         return _self_test(console, loaded, chosen)
     options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
@@ -154,6 +155,7 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
     from spikeproof.certify.policy import overflow_warnings
     from spikeproof.cli.workflow import announce_time, prepare_fast, show_data, warn
+    from spikeproof.engines.fast import FastEngine
     from spikeproof.jobs.evaluate import Subject
     from spikeproof.verify.plausible import (
         chance_warnings,
@@ -170,10 +172,10 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     ]
     samples = whole.first(options.limit)
     announce_time(console, engine, bundle.network, len(samples))
-    if options.engine == "fast" and options.cluster is None:
+    if isinstance(engine, FastEngine) and options.cluster is None:
         prepare_fast(console, bundle.network)
-    # The fast engine has threads of its own, which share the network; others get processes.
-    threads = options.workers if options.engine == "fast" and options.cluster is None else 1
+    # A cluster's workers have one core each.
+    threads = options.workers if options.cluster is None else 1
     subject = Subject(bundle.network, options.engine, threads, options.trace is not None)
     start = time.monotonic()
     found = _evaluate(console, bundle, subject, samples, options)
@@ -244,7 +246,8 @@ def _evaluate(
     from spikeproof.jobs.journal import Journal
     from spikeproof.jobs.pool import Pool
 
-    processes = 1 if subject.engine == "fast" or options.cluster else options.workers or 1
+    # An engine with threads of its own shares the network between them; others get processes.
+    processes = 1 if subject.threaded or options.cluster else options.workers or 1
     if options.cluster is not None and options.workers is not None:
         raise InputError("takes no --workers: the cluster has its own", where="--cluster")
     warn_of_cluster(console, options.cluster)

@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.engines.memory import check_memory, sample_bytes, size_text, trace_bytes
+from spikeproof.engines.base import BaseEngine
+from spikeproof.engines.memory import sample_bytes, size_text, trace_bytes
 from spikeproof.engines.torch.layers import run_layer
 from spikeproof.engines.torch.load import DeviceLayer, Tensor, load_layers, prove_products
 from spikeproof.engines.torch.results import TorchResults
 from spikeproof.engines.trace import Progress, RunResult, result_from_logits
 from spikeproof.errors import InputError, TargetError
 from spikeproof.extras import need
-from spikeproof.ir.check_chip import check_chip
-from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
 
 _BATCH_VALUES = {"cpu": 1 << 20, "cuda": 1 << 28}
@@ -43,7 +42,7 @@ _MARGIN = 12
 """Copies in float64 make a batch take up to about this many times the bytes of the estimate."""
 
 
-class TorchEngine:
+class TorchEngine(BaseEngine):
     """Run a chip network on a torch device; equal to the reference bit for bit.
 
     Args:
@@ -55,15 +54,12 @@ class TorchEngine:
     """
 
     name = "torch"
+    most_samples = 1024
 
     def __init__(self, device: str | None = None) -> None:
         need("torch", extra="torch", purpose="engine torch")
         self.device = _device(device)
         self._proved = False
-
-    def problems(self, network: ChipNetwork) -> list[str]:
-        """Return no problems: every legal network runs."""
-        return []
 
     def run(
         self,
@@ -78,9 +74,7 @@ class TorchEngine:
         Raises:
             TargetError: the device drops bits of a product, or cannot hold a single sample.
         """
-        check_chip(network)
-        check_input(network, x)
-        check_memory(network, len(x), trace=trace)
+        self.check(network, x, trace)
         results = TorchResults(network, len(x), trace)
         with exact_products(self.device):
             if not self._proved:

@@ -5,7 +5,6 @@ Importing this module imports neither onnx nor onnxruntime.
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,26 +12,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.engines.base import BatchedEngine, checked_workers
 from spikeproof.engines.fast import usable_cores
-from spikeproof.engines.memory import check_memory
-from spikeproof.engines.trace import LayerTrace, Progress, RunResult, result_from_logits
-from spikeproof.errors import InputError, TargetError
+from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
+from spikeproof.errors import TargetError
 from spikeproof.formats.onnx.build import check_runtime, need_onnx
 from spikeproof.formats.onnx.graph import INPUT, LOGITS, build_model, model_bytes, onnx_problems
-from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
-
-BATCH_VALUES = 1 << 18
-"""Batches are cut so that the values of one layer over all steps stay near this number.
-
-The runtime holds a few arrays of this size (4 bytes each) at a time; larger batches leave the
-processor's cache and are slower, not faster.
-"""
 
 _ERRORS_ONLY = 3
 
 
-class OnnxEngine:
+class OnnxEngine(BatchedEngine):
     """Run a chip network on ONNX Runtime's CPU kernels.
 
     A network is checked and translated when it is first run; its arrays must not change after that.
@@ -45,12 +36,14 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    # The runtime holds a few arrays of this size (4 bytes each) at a time; larger batches leave
+    # the processor's cache and are slower, not faster.
+    batch_values = 1 << 18
+    most_samples = 512
 
     def __init__(self, workers: int | None = None) -> None:
         """Remember the threads; nothing is imported before it is used."""
-        if workers is not None and workers < 1:
-            raise InputError(f"{workers} workers, expected 1 or more", where="--workers")
-        self.workers = workers or usable_cores()
+        self.workers = checked_workers(workers, usable_cores())
         self._sessions: WeakKeyDictionary[ChipNetwork, dict[tuple[int, bool], Any]]
         self._sessions = WeakKeyDictionary()
 
@@ -62,32 +55,15 @@ class OnnxEngine:
         """List every reason why the network has no exact ONNX form (empty: it has)."""
         return onnx_problems(network)
 
-    def run(
-        self,
-        network: ChipNetwork,
-        x: NDArray[np.uint8],
-        *,
-        trace: bool = False,
-        progress: Progress | None = None,
-    ) -> RunResult:
-        """Run all samples in batches bounded by memory.
+    def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
+        """Run one batch.
 
         Raises:
-            MissingExtraError: onnx or onnxruntime is not installed. GraphError: the network is not
-                legal. UnsupportedError: it has no exact ONNX form. InputError: x does not fit it.
-            TargetError: the runtime failed.
+            MissingExtraError: onnx or onnxruntime is not installed. UnsupportedError: the network
+                has no exact ONNX form. TargetError: the runtime failed.
         """
-        session = self._session(network, trace)
-        check_input(network, x)
-        check_memory(network, len(x), trace=trace)
-        size = batch_size(network)
-        parts = []
-        for start in range(0, len(x), size):
-            parts.append(run_session(session, x[start : start + size]))
-            if progress:
-                progress(min(start + size, len(x)), len(x))
-        joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-        return result_from_logits(joined[LOGITS], layer_traces(network, joined) if trace else None)
+        found = run_session(self._session(network, trace), x)
+        return result_from_logits(found[LOGITS], layer_traces(network, found) if trace else None)
 
     def _session(self, network: ChipNetwork, trace: bool) -> Any:
         # A session's threads do not survive a fork, so a child process opens its own.
@@ -97,12 +73,6 @@ class OnnxEngine:
             need_onnx("onnx", "onnxruntime")
             kept[key] = open_session(model_bytes(build_model(network, traces=trace)), self.workers)
         return kept[key]
-
-
-def batch_size(network: ChipNetwork) -> int:
-    """Return how many samples are run at a time."""
-    widest = max(math.prod(layer.shape) for layer in network.layers)
-    return max(1, BATCH_VALUES // (widest * network.timesteps))
 
 
 def open_session(model: bytes, threads: int) -> Any:

@@ -80,7 +80,7 @@ def compare_engines(
                 name=engine.name,
                 layers=layers,
                 verdict=judge_comparison(layers),
-                divergence=first_difference(first, "reference", engine.name),
+                divergence=first_difference(first, ReferenceEngine.name, engine.name),
             )
         )
     return EngineComparisons(samples=len(x), engines=rows)
