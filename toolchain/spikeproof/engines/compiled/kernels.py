@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 from numba.extending import overload
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from spikeproof.engines.compiled import lanes as ln
 from spikeproof.engines.compiled.cache import compiled, inner
@@ -71,7 +72,55 @@ class Frame(NamedTuple):
     counted: int
 
 
-FRAME = len(Frame._fields)
+class ConstantFrame(NamedTuple):
+    """What follows the frame of a Constant; see there."""
+
+    sums: int
+    per_sample: int
+    per_place: int
+
+
+class EventFrame(NamedTuple):
+    """What follows the frame of Events; see there."""
+
+    bits: int
+    stride: int
+    weight: int
+    rows: int
+    safe: int
+    index: int
+    count: int
+
+
+class LookupFrame(NamedTuple):
+    """What follows the frame of Lookups; see there."""
+
+    bits: int
+    stride: int
+    window: int
+    words: int
+    first: int
+    table: int
+
+
+class ProductFrame(NamedTuple):
+    """What follows the frame of Products; see there."""
+
+    bits: int
+    stride: int
+    weight: int
+    depth: int
+    pairs: int
+    group: int
+    rounds: int
+    shape: int
+    rows: int
+    sums: int
+
+
+FRAME, CONSTANT, EVENT, LOOKUP, PRODUCT = (
+    len(kind._fields) for kind in (Frame, ConstantFrame, EventFrame, LookupFrame, ProductFrame)
+)
 _AHEAD = 4096
 """How far ahead of its use input is asked for: the processor stops at the end of a page."""
 _MANY = 1 << 48
@@ -79,74 +128,82 @@ _MANY = 1 << 48
 
 
 @compiled
-def run_constant(frame: Array, samples: int, tag: Any, mode: Any) -> None:
-    """Run neurons whose sums never change: addresses and strides as in Constant."""
-    source = Constant(_ints32(frame[FRAME]), frame[FRAME + 1], frame[FRAME + 2])
-    _run(frame, samples, source, tag, mode)
+def run_constant(numbers: Array, samples: int, tag: Any, mode: Any) -> None:
+    """Run neurons whose sums never change."""
+    f = ConstantFrame(*to_fixed_tuple(numbers[FRAME:], CONSTANT))
+    source = Constant(_ints32(f.sums), f.per_sample, f.per_place)
+    _run(numbers, samples, source, tag, mode)
 
 
 @compiled
-def run_events8(frame: Array, samples: int, tag: Any, mode: Any) -> None:
-    """Run neurons behind 8-bit weight rows: bits, stride, weight, rows, safe, index, count."""
-    weight = carray(ln.to_pointer(frame[FRAME + 2]), (_MANY,), np.int8)
-    _run(frame, samples, _events(frame, weight), tag, mode)
+def run_events8(numbers: Array, samples: int, tag: Any, mode: Any) -> None:
+    """Run neurons behind 8-bit weight rows."""
+    f = EventFrame(*to_fixed_tuple(numbers[FRAME:], EVENT))
+    _run(numbers, samples, _events(f, _signed_bytes(f.weight)), tag, mode)
 
 
 @compiled
-def run_events16(frame: Array, samples: int, tag: Any, mode: Any) -> None:
+def run_events16(numbers: Array, samples: int, tag: Any, mode: Any) -> None:
     """Run neurons behind 16-bit weight rows."""
-    weight = carray(ln.to_pointer(frame[FRAME + 2]), (_MANY,), np.int16)
-    _run(frame, samples, _events(frame, weight), tag, mode)
+    f = EventFrame(*to_fixed_tuple(numbers[FRAME:], EVENT))
+    _run(numbers, samples, _events(f, _ints16(f.weight)), tag, mode)
 
 
 @compiled
-def run_lookups16(frame: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
-    """Run neurons behind a 16-bit table: bits, stride, window, words, first, table."""
-    table = carray(ln.to_pointer(frame[FRAME + 5]), (_MANY,), np.int16)
-    _run(frame, samples, _lookups(frame, table, groups), tag, mode)
+def run_lookups16(numbers: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
+    """Run neurons behind a 16-bit table."""
+    f = LookupFrame(*to_fixed_tuple(numbers[FRAME:], LOOKUP))
+    _run(numbers, samples, _lookups(f, _ints16(f.table), groups), tag, mode)
 
 
 @compiled
-def run_lookups32(frame: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
+def run_lookups32(numbers: Array, samples: int, tag: Any, mode: Any, groups: Any) -> None:
     """Run neurons behind a 32-bit table."""
-    table = carray(ln.to_pointer(frame[FRAME + 5]), (_MANY,), np.int32)
-    _run(frame, samples, _lookups(frame, table, groups), tag, mode)
+    f = LookupFrame(*to_fixed_tuple(numbers[FRAME:], LOOKUP))
+    _run(numbers, samples, _lookups(f, _ints32(f.table), groups), tag, mode)
 
 
 @compiled
-def run_products(frame: Array, samples: int, tag: Any, mode: Any, halves: Any) -> None:
-    """Run neurons behind tiles; after the frame come the fields of Products, in order."""
-    p = frame[FRAME:]
-    weight = carray(ln.to_pointer(p[2]), (_MANY,), np.int8)
+def run_products(numbers: Array, samples: int, tag: Any, mode: Any, halves: Any) -> None:
+    """Run neurons behind tiles."""
+    f = ProductFrame(*to_fixed_tuple(numbers[FRAME:], PRODUCT))
     source = Products(
-        _bytes(p[0]),
-        p[1],
-        weight,
-        p[3],
-        p[4],
-        p[5],
-        p[6],
-        _bytes(p[7]),
-        _bytes(p[8]),
-        _ints32(p[9]),
+        _bytes(f.bits),
+        f.stride,
+        _signed_bytes(f.weight),
+        f.depth,
+        f.pairs,
+        f.group,
+        f.rounds,
+        _bytes(f.shape),
+        _bytes(f.rows),
+        _ints32(f.sums),
         halves,
     )
-    _run(frame, samples, source, tag, mode)
+    _run(numbers, samples, source, tag, mode)
 
 
 @inner
-def _events(frame: Array, weight: Array) -> Any:
-    p = frame[FRAME:]
-    bits, index = carray(ln.to_pointer(p[0]), (_MANY,), np.uint8), _ints32(p[5])
-    narrow = carray(ln.to_pointer(p[5]), (_MANY,), np.int16)
-    return Events(bits, p[1], weight, p[3], p[4], narrow, index, index, _ints64(p[6]))
+def _events(f: EventFrame, weight: Array) -> Any:
+    narrow, index = _ints16(f.index), _ints32(f.index)
+    count = _ints64(f.count)
+    return Events(_bytes(f.bits), f.stride, weight, f.rows, f.safe, narrow, index, index, count)
 
 
 @inner
-def _lookups(frame: Array, table: Array, groups: Any) -> Any:
-    p = frame[FRAME:]
-    bits = carray(ln.to_pointer(p[0]), (_MANY,), np.uint8)
-    return Lookups(bits, p[1], _ints64(p[2]), _ints64(p[3]), _ints64(p[4]), table, groups)
+def _lookups(f: LookupFrame, table: Array, groups: Any) -> Any:
+    window, words, first = _ints64(f.window), _ints64(f.words), _ints64(f.first)
+    return Lookups(_bytes(f.bits), f.stride, window, words, first, table, groups)
+
+
+@inner
+def _signed_bytes(address: int) -> Array:
+    return carray(ln.to_pointer(address), (_MANY,), np.int8)
+
+
+@inner
+def _ints16(address: int) -> Array:
+    return carray(ln.to_pointer(address), (_MANY,), np.int16)
 
 
 @inner
@@ -212,34 +269,34 @@ def _move_small(
 
 
 @inner
-def _run(frame: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
+def _run(numbers: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
     """Run all places of all blocks, two at a time: while one waits for its sums the other moves.
 
     A block visits all its places before the next block begins: the part of the weight table that
     it reads stays in the cache.
     """
-    blocks, steps = frame[1], frame[2]
-    units = frame[0] * blocks
+    frame = Frame(*to_fixed_tuple(numbers[:FRAME], FRAME))
+    units = frame.places * frame.blocks
     for sample in range(samples):
-        prepare(source, sample, steps)
+        prepare(source, sample, frame.steps)
         for first in range(0, units, 2):
             _run_two(frame, sample, first, min(first + 1, units - 1), source, tag, mode)
 
 
 @joined
 def _run_two(
-    frame: Array, sample: int, first: int, second: int, source: Any, tag: Any, mode: Any
+    frame: Frame, sample: int, first: int, second: int, source: Any, tag: Any, mode: Any
 ) -> None:
     """Run all steps of two neighbours in that order; the same twice for a last one left over."""
-    places, blocks, steps = frame[:3]
-    leaks, thresholds, biases = _ints64(frame[7]), _ints64(frame[8]), _ints32(frame[9])
-    spikes, stride, traced = _bytes(frame[12]), frame[13], frame[15] != 0
+    places, steps = frame.places, frame.steps
+    leaks, thresholds = _ints64(frame.leak), _ints64(frame.threshold)
+    biases, spikes, at = _ints32(frame.bias), _bytes(frame.spikes), _ints64(frame.at)
     empty = ln.zeros(biases, tag)
     change = Change(
-        ln.fill(frame[3], empty),
-        ln.fill(frame[4], empty),
-        frame[5],
-        frame[6],
+        ln.fill(frame.right, empty),
+        ln.fill(frame.left, empty),
+        frame.filter,
+        frame.full,
         ln.fill(-STATE_MAX, empty),
         ln.fill(STATE_MAX, empty),
     )
@@ -248,14 +305,15 @@ def _run_two(
     block1 = second // places
     place1 = second - block1 * places
     lane0, lane1 = block0 * 16 * len(tag), block1 * 16 * len(tag)
-    wide = blocks * 16 * len(tag)
-    to0 = ln.fetch(_ints64(frame[14]), place0) + lane0 // 8
-    to1 = ln.fetch(_ints64(frame[14]), place1) + lane1 // 8
-    bias0 = ln.load(biases, sample * frame[10] + place0 * frame[11] + lane0, empty)
-    bias1 = ln.load(biases, sample * frame[10] + place1 * frame[11] + lane1, empty)
+    wide = frame.blocks * 16 * len(tag)
+    to0 = ln.fetch(at, place0) + lane0 // 8
+    to1 = ln.fetch(at, place1) + lane1 // 8
+    bias = sample * frame.bias_sample
+    bias0 = ln.load(biases, bias + place0 * frame.bias_place + lane0, empty)
+    bias1 = ln.load(biases, bias + place1 * frame.bias_place + lane1, empty)
     at0 = locate(source, sample, place0, block0, tag)
     at1 = locate(source, sample, place1, block1, tag)
-    counted = frame[18] != 0
+    counted, traced = frame.counted != 0, frame.u != 0
     u0, v0, n0, u1, v1, n1 = empty, empty, empty, empty, empty, empty
     for t in range(steps):
         row = sample * steps + t
@@ -268,22 +326,22 @@ def _run_two(
             _keep(frame, (row * places + place0) * wide + lane0, u0, v0)
             _keep(frame, (row * places + place1) * wide + lane1, u1, v1)
         fired0, fired1 = ln.exceeds(v0, threshold), ln.exceeds(v1, threshold)
-        ln.store_bits(spikes, row * stride + to0, fired0)
-        ln.store_bits(spikes, row * stride + to1, fired1)
+        ln.store_bits(spikes, row * frame.stride + to0, fired0)
+        ln.store_bits(spikes, row * frame.stride + to1, fired1)
         v0, v1 = ln.reset(v0, fired0), ln.reset(v1, fired1)
         if counted:
             n0, n1 = ln.count_fired(n0, fired0), ln.count_fired(n1, fired1)
-    if frame[17]:
-        last = _ints32(frame[17])
+    if frame.last:
+        last = _ints32(frame.last)
         ln.store(last, (sample * places + place0) * wide + lane0, n0 if counted else v0)
         ln.store(last, (sample * places + place1) * wide + lane1, n1 if counted else v1)
 
 
 @joined
-def _keep(frame: Array, at: int, u: Any, v: Any) -> None:
+def _keep(frame: Frame, at: int, u: Any, v: Any) -> None:
     """Write one step of a block's u and v to the traces."""
-    ln.store(_ints32(frame[15]), at, u)
-    ln.store(_ints32(frame[16]), at, v)
+    ln.store(_ints32(frame.u), at, u)
+    ln.store(_ints32(frame.v), at, v)
 
 
 @compiled

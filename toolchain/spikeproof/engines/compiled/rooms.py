@@ -40,57 +40,68 @@ class Room:
         """Collect what the kernel of this layer takes, see kernels.Frame."""
         moves, lanes = step.moves, step.places * step.blocks.width
         host = step.host is not None
-        numbers = kn.Frame(
-            step.places,
-            step.blocks.count,
-            timesteps,
-            moves.right,
-            moves.left,
-            moves.filter,
-            int(moves.full),
-            _at(moves.leak),
-            _at(moves.threshold),
-            _at(self.bias if host else moves.bias),
-            lanes if host else 0,
-            step.blocks.width if host else moves.bias_place,
-            _at(after),
-            step.target.stride,
-            _at(step.target.at),
-            _at(self.u),
-            _at(self.v),
-            _at(self.last),
-            int(step.layer.neuron.spiking and self.last.size > 0),
+        frame = kn.Frame(
+            places=step.places,
+            blocks=step.blocks.count,
+            steps=timesteps,
+            right=moves.right,
+            left=moves.left,
+            filter=moves.filter,
+            full=int(moves.full),
+            leak=_at(moves.leak),
+            threshold=_at(moves.threshold),
+            bias=_at(self.bias if host else moves.bias),
+            bias_sample=lanes if host else 0,
+            bias_place=step.blocks.width if host else moves.bias_place,
+            spikes=_at(after),
+            stride=step.target.stride,
+            at=_at(step.target.at),
+            u=_at(self.u),
+            v=_at(self.v),
+            last=_at(self.last),
+            counted=int(step.layer.neuron.spiking and self.last.size > 0),
         )
-        return np.array([*numbers, *self._source(step, before)], np.int64)
+        return np.array([*frame, *self._source(step, before)], np.int64)
 
-    def _source(self, step: Step, before: Array) -> list[int]:
-        table, width = step.table, step.blocks.width
+    def _source(self, step: Step, before: Array) -> tuple[int, ...]:
+        table, width, bits = step.table, step.blocks.width, _at(before)
         if isinstance(table, GradedTable):
             if step.host:  # everything is in the bias: no sum arrives
-                return [_at(self.nothing), 0, width]
-            return [_at(self.sums), step.places * width, width]
+                return kn.ConstantFrame(_at(self.nothing), 0, width)
+            return kn.ConstantFrame(_at(self.sums), step.places * width, width)
         stride = step.source.stride if step.source else 0
         if isinstance(table, ProductTable):
-            product = self.product.numbers()
-            return [_at(before), stride, _at(table.weight), table.depth, table.pairs, *product]
+            room = self.product
+            return kn.ProductFrame(
+                bits=bits,
+                stride=stride,
+                weight=_at(table.weight),
+                depth=table.depth,
+                pairs=table.pairs,
+                group=room.group,
+                rounds=room.rounds,
+                shape=_at(room.shape),
+                rows=_at(room.rows),
+                sums=_at(room.sums),
+            )
         if isinstance(table, EventTable):
-            return [
-                _at(before),
-                stride,
-                _at(table.weight),
-                table.rows,
-                table.safe,
-                _at(self.index),
-                _at(self.count),
-            ]
-        return [
-            _at(before),
-            stride,
-            _at(table.window),
-            _at(table.words),
-            _at(table.first),
-            _at(table.table),
-        ]
+            return kn.EventFrame(
+                bits=bits,
+                stride=stride,
+                weight=_at(table.weight),
+                rows=table.rows,
+                safe=table.safe,
+                index=_at(self.index),
+                count=_at(self.count),
+            )
+        return kn.LookupFrame(
+            bits=bits,
+            stride=stride,
+            window=_at(table.window),
+            words=_at(table.words),
+            first=_at(table.first),
+            table=_at(table.table),
+        )
 
 
 class _ProductRoom:
@@ -110,9 +121,6 @@ class _ProductRoom:
         self.sums = aligned(
             np.zeros((self.rounds * high, pairs * tiles.PAIR * tiles.COLUMNS), np.int32)
         )
-
-    def numbers(self) -> list[int]:
-        return [self.group, self.rounds, _at(self.shape), _at(self.rows), _at(self.sums)]
 
 
 def bound_kernel(step: Step, room: Room) -> tuple[Callable[..., None], tuple[Any, ...]]:
