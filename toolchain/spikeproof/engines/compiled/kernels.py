@@ -88,8 +88,8 @@ class EventFrame(NamedTuple):
     weight: int
     rows: int
     safe: int
-    index: int
-    count: int
+    listed: int
+    counts: int
 
 
 class LookupFrame(NamedTuple):
@@ -185,8 +185,8 @@ def run_products(numbers: Array, samples: int, tag: Any, mode: Any, halves: Any)
 
 @inner
 def _events(f: EventFrame, weight: Array) -> Any:
-    narrow, index = _ints16(f.index), _ints32(f.index)
-    count = _ints64(f.count)
+    narrow, index = _ints16(f.listed), _ints32(f.listed)
+    count = _ints64(f.counts)
     return Events(_bytes(f.bits), f.stride, weight, f.rows, f.safe, narrow, index, index, count)
 
 

@@ -91,8 +91,8 @@ class Room:
                 weight=_at(table.weight),
                 rows=table.rows,
                 safe=table.safe,
-                index=_at(self.index),
-                count=_at(self.count),
+                listed=_at(self.index),
+                counts=_at(self.count),
             )
         return kn.LookupFrame(
             bits=bits,
