@@ -165,6 +165,6 @@ def test_faults_of_an_engine_are_told(
     samples: Samples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "get_engine", lambda name: Faulty(fault))
+    monkeypatch.setattr(module, "get_engine", lambda name, workers=None: Faulty(fault))
     with pytest.raises(error, match=message):
         evaluate(Subject(network, "faulty", None, trace=False), samples, Pool(), batch=5)
