@@ -29,7 +29,6 @@ from spikeproof.io.formats import load_trained
 from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
 from spikeproof.verify.config import load_config
-from spikeproof.verify.prepare import subject_of
 
 PREFERRED = "lif-adversarial"
 SUITE, ENGINE = "quick", "lava"
@@ -51,6 +50,8 @@ def run(
 ) -> int:
     """Walk the whole path once and end with the verdict."""
     need("torch", extra="torch", purpose="the demo (gradient attacks)")
+    from spikeproof.verify.prepare import subject_of
+
     checkpoint = resolve_model(model or default_network())
     source = load_trained(checkpoint)
     network = source.network
