@@ -192,7 +192,9 @@ def test_checkpoint_and_bundle_are_not_mixed_up(
     tiny_checkpoint: Path, tiny_bundle: Path, tiny_images: Path, refused: Refused, tmp_path: Path
 ) -> None:
     assert "'checkpoint'" in refused("run", tiny_checkpoint, "--data", tiny_images)
-    assert "'bundle'" in refused("convert", tiny_bundle, "-o", tmp_path / "o.spk")
+    assert "is a bundle (already converted)" in refused(
+        "convert", tiny_bundle, "-o", tmp_path / "o.spk"
+    )
 
 
 def test_a_resealed_bundle_with_illegal_integers_is_refused(

@@ -43,7 +43,11 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
     kind = sniff_kind(path)
     if kind != "bundle":
         raise BundleError(
-            f"is a {kind!r} file; expected a checkpoint, a bundle or a recipe", where=str(path)
+            f"is a {kind!r} file; expected a checkpoint, a bundle or a recipe",
+            where=str(path),
+            hint="Training goes on from it; its checkpoint is NAME.ckpt beside it."
+            if kind == "training-state"
+            else "Check which file is meant.",
         )
     from spikeproof.io.bundle import load_bundle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import pickle
 import zipfile
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from spikeproof.cli.app import run
+from spikeproof.io import container
 from spikeproof.io.foreign import foreign_kind
 
 
@@ -83,6 +85,18 @@ CASES = {
     "safetensors": ("net.safetensors", foreign_safetensors, "is a safetensors file that spike"),
     "tflite": ("net.tflite", lambda: bytes(4) + b"TFL3" + bytes(40), "is a TensorFlow Lite model"),
     "gzip": ("net.spk", lambda: b"\x1f\x8b" + bytes(40), "is a gzip archive"),
+    "picture": ("net.ckpt", lambda: b"\x89PNG\r\n\x1a\n" + bytes(40), "is a picture"),
+    "text": ("net.txt", lambda: "weights: 1 ü\n".encode() * 500, "is a text file"),
+    "json": ("net.json", lambda: b'{"a": 1}', "is a JSON file"),
+    "program": ("net.py", lambda: b"import torch\n", "is a Python program"),
+    "text called otherwise": ("net.ckpt", lambda: b"hello, this is no network\n", "is a text file"),
+    "empty": ("net.txt", bytes, "is an empty file"),
+    "report": (
+        "r.json",
+        lambda: b'{"schema":2,"checks":[],"verdict":"pass","provenance":{"spikeproof":"1"}}',
+        "is a report of spikeproof",
+    ),
+    "journal": ("j.jsonl", lambda: b'{"format":"spikeproof journal"}\n', "is a journal of spike"),
     "suffix only": ("net.onnx", lambda: bytes(100), "is an ONNX model"),
     "unknown": ("net.spk", lambda: bytes(100), "is no spikeproof file, or a truncated one"),
 }
@@ -101,6 +115,78 @@ def test_a_foreign_file_is_named_for_what_it_is(
     assert expected in text
     assert "layer" not in text, "no word of what it might lack if it were something else"
     assert "->" in text
+
+
+RECIPE = b'name = "mine"\n[network]\narchitecture = "mlp"\n'
+
+
+@pytest.mark.parametrize("given", [["convert"], ["run", "--self-test"], ["verify"]])
+def test_a_recipe_is_to_be_trained_first(
+    given: list[str], tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(RECIPE)
+    more = ["--against", str(tiny_checkpoint)] if given == ["verify"] else []
+    assert run([given[0], str(path), *given[1:], *more]) == 2
+    error = capsys.readouterr().err
+    assert "is a recipe" in error and f"spikeproof train {path}" in error
+    path.write_text("seed = 3\n")
+    assert run([given[0], str(path), *given[1:], *more]) == 2
+    assert "is a TOML file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["text", "json", "program", "picture", "unknown", "report"])
+def test_what_was_never_ours_need_not_be_copied_again(
+    name: str, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, content, _ = CASES[name]
+    path = tmp_path / file
+    path.write_bytes(content())
+    for given in (["convert", str(path)], ["run", str(path), "--self-test"]):
+        assert run(given) == 2
+        assert "again" not in capsys.readouterr().err
+    path.write_bytes(tiny_checkpoint.read_bytes()[:500])
+    assert run(["convert", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "is a damaged or truncated spikeproof file" in error and "Copy or create it" in error
+
+
+def test_a_bundle_needs_no_conversion_wherever_it_would_go(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tiny_bundle.parent)
+    assert run(["convert", tiny_bundle.name]) == 2
+    error = capsys.readouterr().err
+    assert "is a bundle (already converted); convert takes a checkpoint" in error
+    assert "overwritten" not in error
+    assert f"spikeproof run {tiny_bundle.name} --self-test" in error
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+def test_an_empty_name_is_called_empty(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, ""]) == 2
+    error = capsys.readouterr().err
+    assert "the name of the network is empty" in error and "->" in error
+
+
+def test_errors_of_inspect_say_what_to_do(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = bytearray(tiny_checkpoint.read_bytes())
+    changed[-3] ^= 1
+    (tmp_path / "changed.ckpt").write_bytes(changed)
+    container.write(tmp_path / "x.state", "training-state", 1, {}, {})
+    hints = {"changed.ckpt": "Copy or create it again", "x.state": "its checkpoint is NAME.ckpt"}
+    with contextlib.suppress(ImportError):
+        import h5py
+
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["a"] = 1
+        hints["x.h5"] = "export it again"
+    for name, hint in hints.items():
+        assert run(["inspect", str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert "\n  -> " in error and hint in error
 
 
 @pytest.mark.parametrize("command", [["convert"], ["convert", "--timesteps", "20"], ["inspect"]])

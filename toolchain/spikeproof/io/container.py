@@ -23,14 +23,17 @@ Tensors = dict[str, np.ndarray[Any, Any]]
 Json = dict[str, Any]
 
 _KEY = "spikeproof"
+_BEGINNING = b'{"__metadata__":{"spikeproof"'
+"""What follows the length of the header in every file of ours."""
 _HEADER_LIMIT = 64 << 20
 
 
 _WAYS = {
     "checkpoint": "Give the trained network, as train or save_checkpoint writes it.",
-    "bundle": "Make one with convert.",
+    "bundle": "Give a bundle, as convert writes it.",
 }
 """How to get a file of a kind."""
+_AGAIN = "Copy or create it again."
 
 
 def pack(kind: str, schema: int, document: Json, tensors: Tensors) -> bytes:
@@ -52,7 +55,7 @@ def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tenso
     Raises:
         BundleError: not such a file, truncated, of another kind or schema, or altered.
     """
-    sealed = _read_sealed(data, where)
+    sealed = _read_sealed(data, where, kind)
     if sealed.get("kind") != kind:
         raise BundleError(
             f"is a {sealed.get('kind')!r} file, expected a {kind!r}",
@@ -71,11 +74,11 @@ def unpack(data: bytes, kind: str, schema: int, where: str) -> tuple[Json, Tenso
         _check_hashes(sealed, tensors, where)
         canonical = pack(kind, schema, document, tensors)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"cannot have been written by us: {error}", where=where) from error
-    if canonical != data:
         raise BundleError(
-            "was changed after it was written (its bytes are not canonical)", where=where
-        )
+            f"cannot have been written by us: {error}", where=where, hint=_AGAIN
+        ) from error
+    if canonical != data:
+        raise _changed(" after it was written (its bytes are not canonical)", where)
     return document, tensors
 
 
@@ -95,11 +98,15 @@ def sniff_kind(path: Path | str) -> str:
 
 
 def header_kind(path: Path) -> str:
-    """Tell what kind of container a file is; only its header is read (see sniff_kind)."""
+    """Tell what kind of container a file is; only its header is read.
+
+    Raises:
+        OSError: it cannot be read. ValueError, KeyError, TypeError, RecursionError: it is none.
+    """
     with path.open("rb") as file:
         start = file.read(8)
         header = file.read(min(int.from_bytes(start, "little"), _HEADER_LIMIT))
-    return str(_read_sealed(start + header, str(path)).get("kind"))
+    return str(_parse(start + header).get("kind"))
 
 
 def content_hash(data: bytes) -> str:
@@ -111,24 +118,41 @@ def _hash(array: np.ndarray[Any, Any]) -> str:
     return sha256(f"{array.dtype.str}{list(array.shape)}".encode() + array.tobytes())
 
 
-def _read_sealed(data: bytes, where: str) -> Json:
+def _read_sealed(data: bytes, where: str, wanted: str = "") -> Json:
+    """Parse the header; what is none of a container is called what it is instead."""
+    try:
+        return _parse(data)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what, hint = _describe(data, where)
+        hint = hint or _WAYS.get(wanted, "Give a checkpoint, a bundle, a recipe or a .net file.")
+        raise BundleError(f"is {what}", where=where, hint=hint) from error
+
+
+def _parse(data: bytes) -> Json:
     """Parse the JSON header by hand: cheap, and no tensor is touched."""
-    foreign = foreign_kind(data, where)
-    what, hint = foreign or ("no spikeproof file, or a truncated one", "Copy or create it again.")
-    broken = BundleError(f"is {what}", where=where, hint=hint)
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 0 < length <= min(_HEADER_LIMIT, len(data) - 8):
-        raise broken
-    try:
-        header = json.loads(data[8 : 8 + length])
-        sealed = json.loads(header["__metadata__"][_KEY], parse_constant=_refuse)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise broken from error
+        raise ValueError("has no whole header")
+    header = json.loads(data[8 : 8 + length])
+    sealed = json.loads(header["__metadata__"][_KEY], parse_constant=_refuse)
     if not isinstance(sealed, dict) or not {"hash", "document", "tensors"} <= set(sealed):
-        raise broken
+        raise ValueError("has no sealed document")
     if not isinstance(sealed["document"], dict):
-        raise broken
+        raise ValueError("has no document")
     return sealed
+
+
+def _describe(data: bytes, where: str) -> tuple[str, str]:
+    """Say what a file without a readable header is, and the way to go if there is one."""
+    from spikeproof.io.kinds import kind_of  # which reads headers with this module
+
+    if data[8:].startswith(_BEGINNING):
+        return "a damaged or truncated spikeproof file", _AGAIN
+    if not data:
+        return "an empty file", _AGAIN
+    if (ours := kind_of(Path(where))) is not None:
+        return f"a {ours} of spikeproof", ""
+    return foreign_kind(data, where) or ("no spikeproof file, or a truncated one", "")
 
 
 def _refuse(constant: str) -> float:
@@ -139,18 +163,20 @@ def _load(data: bytes, where: str) -> Tensors:
     try:
         return load_tensors(data)
     except Exception as error:  # whatever the parser trips over, it is the file's fault
-        raise BundleError(
-            f"is damaged: {error}", where=where, hint="Copy or create it again."
-        ) from error
+        raise BundleError(f"is damaged: {error}", where=where, hint=_AGAIN) from error
 
 
 def _check_hashes(sealed: Json, tensors: Tensors, where: str) -> None:
     body = {k: v for k, v in sealed.items() if k != "hash"}
     if sealed["hash"] != sha256(canonical_json(body)):
-        raise BundleError("was changed: the hash of its description does not match", where=where)
+        raise _changed(": the hash of its description does not match", where)
     expected = sealed["tensors"]
     if not isinstance(expected, dict) or set(expected) != set(tensors):
-        raise BundleError("was changed: tensors were added or removed", where=where)
+        raise _changed(": tensors were added or removed", where)
     changed = [name for name, array in tensors.items() if _hash(array) != expected[name]]
     if changed:
-        raise BundleError(f"was changed: tensor {', '.join(sorted(changed))}", where=where)
+        raise _changed(f": tensor {', '.join(sorted(changed))}", where)
+
+
+def _changed(how: str, where: str) -> BundleError:
+    return BundleError(f"was changed{how}", where=where, hint=_AGAIN)

@@ -207,7 +207,7 @@ def _label_problem(y: Array, samples: int) -> tuple[str, str] | None:
             return what, one if y.shape[1] == 1 else many
         return what, "Give each sample of x one label, in the same order."
     if not np.issubdtype(y.dtype, np.integer):
-        what = f"has type {y.dtype}, expected integers: the numbers of the classes, from 0"
+        what = f"has type {y.dtype}, expected integers: labels are the numbers of classes"
         return what, _label_conversion(y)
     wrong = (y < 0) | (y >= 1 << 31)
     if wrong.any():

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 import pickletools
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
+
+from spikeproof.errors import InputError
+from spikeproof.io.toml import LIMIT_BYTES, parse_toml
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _REBUILD = (
@@ -78,6 +82,25 @@ _SAFETENSORS = (
 _TFLITE = ("a TensorFlow Lite model", f"{_REBUILD}.")
 _GZIP = ("a gzip archive", "Unpack it first.")
 
+_PICTURE = (
+    "a picture",
+    "Images are given as arrays, numpy.savez(path, x=images), with --calibration or --data.",
+)
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
+"""How files of PNG, JPEG, GIF and BMP begin."""
+_TEXTS = {
+    ".json": "a JSON file",
+    ".toml": "a TOML file",
+    ".py": "a Python program",
+    ".ipynb": "a notebook",
+    ".csv": "a table of values",
+    ".yaml": "a YAML file",
+    ".yml": "a YAML file",
+    ".html": "a web page",
+}
+_TEXT_START = 4096
+"""Bytes that are looked at to tell whether a file is text."""
+
 Foreign = tuple[str, str]
 _BY_SUFFIX: dict[str, Foreign] = {
     ".pth": _TORCH,
@@ -105,10 +128,34 @@ def foreign_kind(data: bytes, name: str) -> Foreign | None:
         name: its name, for the suffix. It decides where the bytes leave it open.
 
     Returns:
-        What it is, with an article ("a PyTorch file"), and the way to go, in whole sentences.
+        What it is, with an article ("a PyTorch file"), and the way to go, in whole sentences;
+        "" where what it is says nothing of what was meant.
     """
     suffix = PurePath(name).suffix.lower()
-    return _by_content(data, suffix) or _BY_SUFFIX.get(suffix)
+    return _by_content(data, suffix) or _BY_SUFFIX.get(suffix) or _text(data, suffix, name)
+
+
+def _text(data: bytes, suffix: str, name: str) -> Foreign | None:
+    """Tell readable text, which no network is; the suffix says of what kind."""
+    try:
+        start = data[:_TEXT_START].decode()
+    except UnicodeDecodeError as error:
+        if error.start < _TEXT_START - 3:  # else the cut fell into a letter
+            return None
+        start = data[: error.start].decode()
+    if not start or not all(letter.isprintable() or letter in "\t\n\f\r" for letter in start):
+        return None
+    if suffix == ".toml" and _is_recipe(data):
+        return "a recipe", f"Train it first: spikeproof train {shlex.quote(name)}"
+    return _TEXTS.get(suffix, "a text file"), ""
+
+
+def _is_recipe(data: bytes) -> bool:
+    """Tell by the one key every recipe has, and no file of settings."""
+    try:
+        return len(data) <= LIMIT_BYTES and "name" in parse_toml(data.decode(), "")
+    except (InputError, UnicodeDecodeError):
+        return False
 
 
 def _by_content(data: bytes, suffix: str) -> Foreign | None:
@@ -120,6 +167,8 @@ def _by_content(data: bytes, suffix: str) -> Foreign | None:
         return _DATA
     if data.startswith(b"\x1f\x8b"):
         return _GZIP
+    if data.startswith(_PICTURES):
+        return _PICTURE
     if data[4:8] == b"TFL3":
         return _TFLITE
     if data.startswith(_LEGACY):

@@ -34,8 +34,17 @@ _TEXT_LIMIT = 64 << 20
 
 def is_kind(path: Path, kind: Kind) -> bool:
     """Tell whether a file is of a kind; an empty file is of every kind, for it holds nothing."""
+    return _holds(path, lambda found: found.stat().st_size == 0 or _test(kind)(found))
+
+
+def kind_of(path: Path) -> Kind | None:
+    """Return what a file is that we wrote and that is no container; None if it is none."""
+    return next((kind for kind, test in _DOCUMENTS.items() if _holds(path, test)), None)
+
+
+def _holds(path: Path, test: Callable[[Path], bool]) -> bool:
     try:
-        return path.stat().st_size == 0 or _test(kind)(path)
+        return test(path)
     except (
         OSError,
         ValueError,
@@ -107,10 +116,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-_TESTS: dict[Kind, Callable[[Path], bool]] = {
-    "bundle": _container("bundle"),
-    "checkpoint": _container("checkpoint"),
-    "training state": _container("training-state"),
+_DOCUMENTS: dict[Kind, Callable[[Path], bool]] = {
     "trace": _is_trace,
     "report": _is_report,
     "report page": _is_page,
@@ -118,4 +124,10 @@ _TESTS: dict[Kind, Callable[[Path], bool]] = {
     "drawing": _is_drawing,
     "figures": _are_figures,
     "journal": _is_journal,
+}
+_TESTS = {
+    "bundle": _container("bundle"),
+    "checkpoint": _container("checkpoint"),
+    "training state": _container("training-state"),
+    **_DOCUMENTS,
 }

@@ -70,8 +70,13 @@ def resolve_model(name: str) -> Path:
     """Return the file for what a user typed: a path, or the name of a shipped network.
 
     Raises:
-        InputError: neither; the shipped names and near misses are listed.
+        InputError: neither, or empty; the shipped names and near misses are listed.
     """
+    if not name:
+        raise InputError(
+            "the name of the network is empty",
+            hint=f"Name a file, or a shipped network: {', '.join(zoo_networks()) or 'none'}.",
+        )
     path = Path(name)
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.formats import ChipFrontend, find_frontend, load_trained
+from spikeproof.io.kinds import is_kind
 from spikeproof.io.options import merged_options
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import resolve_model, zoo_calibration
@@ -86,6 +88,8 @@ def run(
     path = resolve_model(checkpoint)
     target = output or Path(f"{path.stem}.spk")
     frontend = find_frontend(path)
+    if frontend is None:
+        _refuse_other(path)  # before its outputs: what it is matters more than where it would go
     shipped = None if calibration or isinstance(frontend, ChipFrontend) else zoo_calibration()
     check_outputs([Output(target, "bundle")], [path, calibration, config, shipped], force=force)
     foreign = {
@@ -159,6 +163,18 @@ def _write_chip(
     _check_written(target, written)
     _show_result(console, target, written, warnings)
     return 0
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise the error for a file that nothing reads; a bundle needs no conversion."""
+    if is_kind(path, "bundle") and path.stat().st_size:
+        raise InputError(
+            "is a bundle (already converted); convert takes a checkpoint",
+            where=str(path),
+            hint=f"`spikeproof inspect {shlex.quote(str(path))}` shows it, "
+            f"`spikeproof run {shlex.quote(str(path))} --self-test` runs it.",
+        )
+    load_trained(path)
 
 
 def _refuse_options(names: list[str], what: str) -> None:

@@ -110,7 +110,11 @@ def read_raw(path: Path) -> RawNet:
             f"is damaged: {error}", where=str(path), hint="Copy or create it again."
         ) from error
     if reader.problems:
-        raise InputError(list_problems(reader.problems), where=str(path))
+        raise InputError(
+            list_problems(reader.problems),
+            where=str(path),
+            hint="Of HDF5 files, only what lava-dl's export_hdf5 writes is read: export it again.",
+        )
     return net
 
 
