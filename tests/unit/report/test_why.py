@@ -111,7 +111,9 @@ def test_a_report_without_reasons_still_renders(make_report: Make) -> None:
     for check in raw["checks"]:
         del check["reasons"]
     assert 'class="why v-fail"' in render_html(raw)
-    assert "Membrane" in render_card(raw) or "react to perturbations" in render_card(raw)
+    assert "**Membranes react to perturbations as strongly as before** (V5): fail" in render_card(
+        raw
+    )
 
 
 def test_every_kind_of_perturbation_gets_its_number_and_only_the_largest() -> None:
