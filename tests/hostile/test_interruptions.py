@@ -327,7 +327,7 @@ def test_a_stopped_verification_goes_on_and_gives_the_same_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
-    code, _, _ = interrupt("verify.staged", "check_stages", verification, tmp_path / "m", sent)
+    code, _, _ = interrupt("verify.work", "craft_chunk", verification, tmp_path / "m", sent)
     assert code == (2 if sent == signal.SIGINT else -sent)
     assert not (folder / "report.json").exists()
     assert not (folder / "report.html").exists()
