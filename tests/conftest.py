@@ -7,6 +7,7 @@ import os
 # Two test workers on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,11 @@ from spikeproof.ir.floats import (
     Linear,
     Readout,
 )
+
+# Started in the background (by nohup, by a shell's &), the tests would hand ignored signals on to
+# the commands they start, which would rightly go on ignoring them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 _converted: dict[str, bytes] = {}

@@ -131,11 +131,9 @@ def test_a_folder_that_cannot_be_made(
 # --- signals -----------------------------------------------------------------------------------
 
 # The command itself, slowed at a point the test chooses, so that a signal surely hits its middle.
-# Tests started by nohup hand an ignored SIGHUP on to it, which the command rightly respects.
 SLOWED = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from spikeproof.cli.app import run
 import spikeproof.{module} as module
 

@@ -98,10 +98,10 @@ def test_slow_work_is_not_repeated_as_often_as_fast_work() -> None:
     def work(thread: int, times: int) -> None:
         nonlocal calls
         calls += 1
-        time.sleep(0.05)
+        time.sleep(0.2)
 
-    assert 5 < repeats(work, threads=1, seconds=0.05) <= 20
-    assert calls <= 3
+    assert 1 < repeats(work, threads=1, seconds=0.05) <= 5
+    assert calls <= 4
 
 
 def test_the_bare_loops_compute_what_they_claim() -> None:

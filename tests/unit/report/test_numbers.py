@@ -61,7 +61,10 @@ def test_a_column_shares_its_decimals() -> None:
 
 @pytest.mark.parametrize("samples", [300, 1000, 10_000])
 def test_an_accuracy_reads_the_same_in_terminal_card_table_and_chart(
-    make_report: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], samples: int
+    make_report: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    samples: int,
 ) -> None:
     """81.1 % in the table of the report was 81.10 % in the terminal and the card."""
     raw = make_report()
@@ -69,6 +72,7 @@ def test_an_accuracy_reads_the_same_in_terminal_card_table_and_chart(
     right = round(0.811 * samples)
     row.update(samples=samples, float_accuracy=right / samples, chip_accuracy=(right + 1) / samples)
     row.update(bound="", clean_float_accuracy=0.9, clean_chip_accuracy=0.9)
+    monkeypatch.setenv("COLUMNS", "160")  # narrower, the table becomes a list
     show_verdict(Console(), parse_report(raw))
     terminal, card, page = capsys.readouterr().out, render_card(raw), render_html(raw)
     trained, chip = n.accuracy(right / samples), n.accuracy((right + 1) / samples)

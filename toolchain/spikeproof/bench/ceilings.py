@@ -27,6 +27,8 @@ _GROUP_BITS = 4
 _WIDE_GROUP_BITS = 9
 _TURNS = 40
 """Many short turns: one of them is not interrupted, even on a machine that has other work."""
+_PATIENCE = 0.5
+"""Seconds the turns may take together, where they were asked to take less."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,8 @@ def _product_peak(threads: int, seconds: float) -> float:
 def repeats(work: Callable[[int, int], None], threads: int, seconds: float) -> float:
     """Return how often per second all threads together can do ``work``: the best of some turns.
 
-    The turns together take about ``seconds``; slow work gets fewer of them, as an int8 product
-    does where the processor has no instructions for it and one turn takes seconds.
+    Slow work gets fewer of them, as an int8 product does where the processor has no instructions
+    for it and one turn takes seconds.
     """
     with ThreadPoolExecutor(threads) as pool:
 
@@ -200,7 +202,7 @@ def repeats(work: Callable[[int, int], None], threads: int, seconds: float) -> f
         wanted = seconds / _TURNS
         while (elapsed := turn(times)) < wanted and times < 1 << 24:
             times = max(2 * times, int(times * wanted / max(elapsed, 1e-6)))
-        turns = min(_TURNS, int(seconds / elapsed))
+        turns = min(_TURNS, int(max(seconds, _PATIENCE) / elapsed))
         return threads * times / min([elapsed, *(turn(times) for _ in range(turns))])
 
 
