@@ -15,6 +15,9 @@ Relation = Literal["at most", "at least", "less than", "more than", "exactly", "
 HELP_PAGE = "My verification failed"
 """Title of the page of the documentation that explains every check's usual causes."""
 
+ALTERNATIVE = " Or: "
+"""Between a request for images and other advice in one sentence."""
+
 _VALUE_DIGITS, _LIMIT_DIGITS, _MOST_DIGITS = 3, 4, 6
 
 
@@ -24,6 +27,51 @@ def _finite(value: object) -> object:
 
 Text = Annotated[str, AfterValidator(clean_text)]
 Number = Annotated[int | float | None, BeforeValidator(_finite)]
+
+
+class Request(BaseModel):
+    """How many images a comparison asks for, and how many there are.
+
+    part: the suite's name of the comparison, ``gaussian``. needed: images that decide it. given:
+    images used at most, after ``--limit``. held: images in the file. asked: how many the suite
+    uses of them for this part.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    part: Text
+    needed: int
+    given: int
+    held: int
+    asked: int
+
+
+def request_text(requests: Sequence[Request]) -> str:
+    """Ask for the images of all comparisons of one run at once, naming only options that help.
+
+    Of two requests for one option only the larger is named.
+    """
+    most = max(r.needed for r in requests)
+    given, held = requests[0].given, requests[0].held
+    beyond = most > given  # then the suite's own number is used as far as it goes
+    wider: dict[str, int] = {}
+    for r in requests:
+        if r.needed > r.asked or not beyond:
+            wider[r.part] = max(r.needed, wider.get(r.part, 0))
+    options = " ".join(f"--set samples.{part}={count}" for part, count in wider.items())
+    if not beyond:
+        return f"Use more of the {given:,} images at hand: verify {options}."
+    if most <= held:
+        return (
+            f"Use at least {most:,} of the {held:,} images in the file: verify --limit {most}"
+            f"{f' {options}' if options else ''} (there were {given:,} because of --limit)."
+        )
+    there = f"there were {given:,}"
+    if given < held:
+        there += f" of {held:,} because of --limit"
+    return f"Give at least {most:,} images (verify --data; {there})" + (
+        f" and use them: verify {options}." if options else "."
+    )
 
 
 class Reason(BaseModel):
@@ -59,6 +107,8 @@ class Reason(BaseModel):
     """What that many images would end in."""
     try_: Text = Field(validation_alias="try", serialization_alias="try", default="")
     """The option or step to try, as a sentence."""
+    request: Request | None = None
+    """The images that ``try`` asks for; requests of one check are made together."""
 
     @property
     def where(self) -> str:

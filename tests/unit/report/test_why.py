@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spikeproof.reasons import Reason
+from spikeproof.reasons import ALTERNATIVE, Reason, Request, request_text
 from spikeproof.report.card import render_card
 from spikeproof.report.html import render_html
 from spikeproof.report.summary import key_figures
@@ -142,3 +142,25 @@ def test_the_key_figure_of_what_is_undecided_is_what_is_shown(make_report: Make)
     (told,) = [f for f in key_figures(parse_report(raw)) if f.source.startswith("V5")]
     assert (told.value, told.unit, told.source) == ("2.12", "%", "V5.reasons.0.interval.1")
     assert told.label.startswith("shown so far, at most: ")
+
+
+def test_all_images_a_check_asks_for_are_asked_for_once() -> None:
+    """Also those of reasons that are not listed, and what else helps stays a line of its own."""
+
+    def asks(part: str, needed: int, rest: str = "") -> Reason:
+        request = Request(part=part, needed=needed, given=100, held=100, asked=1000)
+        told = _reason(9, "inconclusive", needed, request_text([request]) + rest)
+        return told.model_copy(
+            update={"perturbation": f"{part} 8/255", "would": "pass", "request": request}
+        )
+
+    reasons = [
+        asks("clean", 150, f"{ALTERNATIVE}Give others."),
+        asks("fgsm", 400),
+        asks("pgd", 700),
+    ]
+    (told,) = explain([_check("V7", "inconclusive", reasons)])
+    asked = "Give at least 700 images (verify --data; there were 100)."
+    assert told.advice == (asked, "Give others.")
+    (brief,) = explain([_check("V7", "inconclusive", reasons)], most=1)
+    assert brief.advice == (asked,)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from spikeproof.reasons import Request, request_text
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
 from spikeproof.verify.verdict import Verdict
@@ -87,3 +88,28 @@ def test_a_setting_that_would_not_grow_is_not_advised() -> None:
     assert both.endswith("and use them: verify --set samples.pgd=445.")
     more = more_images(PASSES, Supply(1000, 1000, {"pgd": 300}), "pgd")
     assert more == "Use more of the 1,000 images at hand: verify --set samples.pgd=445."
+
+
+def _asks(part: str, needed: int, given: int, held: int, asked: int) -> Request:
+    return Request(part=part, needed=needed, given=given, held=held, asked=asked)
+
+
+def test_requests_for_one_option_become_the_larger_one() -> None:
+    """The same option twice, with two numbers, is one number too many."""
+    at_hand = [_asks("pgd", n, 2000, 2000, 300) for n in (445, 1791)]
+    at_hand.append(_asks("fgsm", 500, 2000, 2000, 300))
+    assert request_text(at_hand) == (
+        "Use more of the 2,000 images at hand: verify --set samples.pgd=1791 "
+        "--set samples.fgsm=500."
+    )
+    in_the_file = [_asks("pgd", 445, 100, 1000, 300), _asks("fgsm", 299, 100, 1000, 300)]
+    assert request_text(in_the_file) == (
+        "Use at least 445 of the 1,000 images in the file: verify --limit 445 "
+        "--set samples.pgd=445 (there were 100 because of --limit)."
+    )
+    anew = [_asks("accuracy", n, 100, 100, 1000) for n in (299, 445)]
+    anew.append(_asks("pgd", 80, 100, 100, 60))
+    assert request_text(anew) == (
+        "Give at least 445 images (verify --data; there were 100) and use them: verify "
+        "--set samples.pgd=80."
+    )

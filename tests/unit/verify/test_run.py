@@ -18,7 +18,7 @@ from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.jobs.origin import hash_sources, source_hash
 from spikeproof.verify.document import parse_report
-from spikeproof.verify.perturbations import Crafted
+from spikeproof.verify.perturbations import CHUNK, Crafted
 
 
 def _verify(case: Any, config: Any, folder: Path, perturb: Any, **options: Any) -> Any:
@@ -98,6 +98,80 @@ def test_resumed_run_is_identical(case: Any, config: Any, tmp_path: Path, pertur
     assert _timeless(again) == _timeless(first)
     assert first["timing"]["items_from_earlier_attempt"] == 0
     assert again["timing"]["items_from_earlier_attempt"] == len(records[::2])
+
+
+def _recorded(folder: Path) -> list[str]:
+    lines = (folder / "journal.jsonl").read_text().splitlines()[1:]
+    return [json.loads(line)["record"]["name"] for line in lines]
+
+
+def _chunks_of(names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(("images", "responses"))]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_calibration_images_given_later_cost_one_piece_of_work(
+    case: Any, config: Any, tmp_path: Path, perturb: Any, interrupted: bool
+) -> None:
+    """What V2 says to try keeps everything that does not depend on the calibration images."""
+    late, told = tmp_path / "late", list[str]()
+    assert _checks(_verify(case, config, late, perturb, calibration=None))["V2"] != "pass"
+    before = _recorded(late)
+    if interrupted:
+        (late / "report.json").unlink()
+    report = _verify(case, config, late, perturb, note=told.append)
+    assert _recorded(late)[len(before) :] == ["rounding"], "all else is taken over"
+    assert told == [
+        f"{len(before) - 1} of {len(before)} pieces of work were taken from an earlier run in "
+        f"{late}; all they depend on is unchanged"
+    ]
+    at_once = _verify(case, config, tmp_path / "now", perturb)
+    assert report["checks"] == at_once["checks"]
+
+
+def test_more_images_of_a_comparison_cost_only_those(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    """``--set samples.KIND=N``, which reasons say to try, crafts what is new and no more."""
+    fewer = {"gaussian": 2 * CHUNK + 10, "accuracy": 2 * CHUNK + 10}
+    few = config.model_copy(update={"samples": config.samples.model_copy(update=fewer)})
+    _verify(case, few, tmp_path, perturb)
+    before = _recorded(tmp_path)
+    report = _verify(case, config, tmp_path, perturb)
+    new = _chunks_of(_recorded(tmp_path)[len(before) :])
+    assert {int(n.split()[-1]) for n in new} == {2 * CHUNK, 3 * CHUNK} and len(new) == 4
+    assert len(_chunks_of(before)) == 6
+    assert report["checks"] == _verify(case, config, tmp_path / "afresh", perturb)["checks"]
+
+
+@pytest.mark.parametrize("part", ["pixels", "labels", "seed"])
+def test_what_depends_on_what_changed_is_not_taken_over(
+    case: Any, config: Any, tmp_path: Path, perturb: Any, part: str
+) -> None:
+    _verify(case, config, tmp_path, perturb)
+    images, labels = case.x.copy(), (case.y + 1) % (case.y.max() + 1)
+    images[2 * CHUNK :, 0, 0, 0] ^= 1
+    settings = config.model_copy(update={"seed": config.seed + (part == "seed")})
+    changed = {"pixels": {"x": images}, "labels": {"y": labels}, "seed": {}}[part]
+    before = _recorded(tmp_path)
+    options = {"calibration": case.x[:32]}
+    report = _verify(replace(case, **changed), settings, tmp_path, perturb, **options)
+    done = set(_recorded(tmp_path)[len(before) :])
+    kept = set(before) - done
+    if part == "pixels":
+        assert kept == {n for n in _chunks_of(before) if int(n.split()[-1]) < 2 * CHUNK}
+    else:
+        assert not any(n.startswith("images") for n in kept), "attacks read labels and seed"
+    afresh = _verify(replace(case, **changed), settings, tmp_path / "new", perturb, **options)
+    assert report["checks"] == afresh["checks"]
+
+
+def test_a_complete_run_that_is_repeated_unchanged_starts_afresh(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    _verify(case, config, tmp_path, perturb)
+    again = _verify(case, config, tmp_path, perturb)
+    assert again["timing"]["items_from_earlier_attempt"] == 0
 
 
 def test_damaged_items_and_images_are_made_again(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Table, lines
-from spikeproof.reasons import HELP_PAGE, Reason, worst_first
+from spikeproof.reasons import ALTERNATIVE, HELP_PAGE, Reason, request_text, worst_first
 from spikeproof.verify.checks.base import Check
 
 MOST_LINES = 3
@@ -70,7 +70,7 @@ def explain_check(check: Check, most: int = MOST_LINES) -> Explained:
     """Explain one check by at most ``most`` of its reasons, the worst first."""
     ordered = _each_kind_first(worst_first(check.reasons))
     shown = tuple(ordered[:most])
-    return Explained(check, shown, len(ordered) - len(shown), _advice(shown))
+    return Explained(check, shown, len(ordered) - len(shown), _advice(ordered, len(shown)))
 
 
 def _kind(reason: Reason) -> str:
@@ -89,14 +89,31 @@ def _each_kind_first(reasons: Sequence[Reason]) -> list[Reason]:
     return failed + sorted(undecided, key=lambda r: id(r) not in first)
 
 
-def _advice(shown: Sequence[Reason]) -> tuple[str, ...]:
-    """Return each piece of advice once; of a kind's numbers of images only the largest."""
+def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
+    """Return each piece of advice once, and all images that are asked for in one.
+
+    ``shown``: how many of the reasons are listed; images are asked for all of them at once.
+    """
+    requests = [r.request for r in reasons if r.request is not None]
+    merged = [request_text(requests)] if requests else []
+    rest = []
+    for reason in reasons[:shown]:
+        rest.append(
+            reason
+            if reason.request is None
+            else reason.model_copy(update={"try_": reason.try_.partition(ALTERNATIVE)[2]})
+        )
+    return tuple(dict.fromkeys([*merged, *_without_requests(rest)]))
+
+
+def _without_requests(reasons: Sequence[Reason]) -> list[str]:
+    """Return advice as text; of a kind's numbers of images only the largest (older reports)."""
     counted: set[str] = set()
     kept = []
-    for reason in shown:
+    for reason in reasons:
         by_images = math.isfinite(reason.decided_by)
         if not (by_images and _kind(reason) in counted):
             kept.append(reason.try_)
-        if by_images:
+        if by_images and reason.request is None:
             counted.add(_kind(reason))
-    return tuple(dict.fromkeys(text for text in kept if text))
+    return [text for text in kept if text]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from spikeproof.reasons import Request, request_text
 from spikeproof.verify.verdict import Verdict
 
 _MOST_IMAGES = 1_000_000
@@ -65,11 +66,24 @@ class Supply:
     asked: Mapping[str, int]
 
 
-def more_images(needed: Needed | None, supply: Supply, part: str) -> str:
-    """Say which options give a comparison the images it needs, naming only those that help.
+def image_request(needed: Needed | None, supply: Supply, part: str) -> Request | None:
+    """Return the images a comparison should be given; None where more do not help.
 
     ``part``: the suite's name of the comparison, ``gaussian``.
     """
+    if needed is None or needed.would == "fail":
+        return None
+    return Request(
+        part=part,
+        needed=needed.images,
+        given=supply.given,
+        held=supply.held,
+        asked=supply.asked[part],
+    )
+
+
+def more_images(needed: Needed | None, supply: Supply, part: str) -> str:
+    """Say which options give a comparison the images it needs, or what else would decide it."""
     if needed is None:
         return (
             "This is so close to the limit that not even a million images like these would decide "
@@ -77,19 +91,6 @@ def more_images(needed: Needed | None, supply: Supply, part: str) -> str:
         )
     if needed.would == "fail":
         return f"These images point to a failure, which more like them would show. {CONVERSION}."
-    option = f"--set samples.{part}={needed.images}"
-    wider = needed.images > supply.asked[part]
-    if needed.images <= supply.given:
-        return f"Use more of the {supply.given:,} images at hand: verify {option}."
-    if needed.images <= supply.held:
-        return (
-            f"Use at least {needed.images:,} of the {supply.held:,} images in the file: verify "
-            f"--limit {needed.images}{f' {option}' if wider else ''} (there were {supply.given:,} "
-            "because of --limit)."
-        )
-    there = f"there were {supply.given:,}"
-    if supply.given < supply.held:
-        there += f" of {supply.held:,} because of --limit"
-    return f"Give at least {needed.images:,} images (verify --data; {there})" + (
-        f" and use them: verify {option}." if wider else "."
-    )
+    request = image_request(needed, supply, part)
+    assert request is not None
+    return request_text([request])

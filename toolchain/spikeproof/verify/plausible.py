@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from spikeproof.document.values import Figure, Json, Number, Record, Text
 from spikeproof.io.known import DataRecord
 from spikeproof.io.trained import NOTHING, Trained
-from spikeproof.reasons import Reason
+from spikeproof.reasons import ALTERNATIVE, Reason
 from spikeproof.text import ACCURACY_DECIMALS, accuracy_text
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import Supply, images_needed, more_images
+from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict
 
@@ -144,7 +144,7 @@ def _at_chance(
         advice = "All labels are of one class, which any constant answer gets right: give images "
         advice += "of several classes (--data)."
     if needed is not None:
-        advice = f"{more_images(needed, supply, 'accuracy')} Or: {advice}"
+        advice = f"{more_images(needed, supply, 'accuracy')}{ALTERNATIVE}{advice}"
     return Reason(
         verdict="inconclusive",
         perturbation=CLEAN,
@@ -159,6 +159,7 @@ def _at_chance(
         images_needed=None if needed is None else needed.images,
         would=None if needed is None else needed.would,
         try_=advice,
+        request=image_request(needed, supply, "accuracy"),
     )
 
 

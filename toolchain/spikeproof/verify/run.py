@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,8 +112,9 @@ def verify(
 ) -> Report:
     """Verify and write ``run_dir/report.json``.
 
-    A run that was interrupted goes on where it was, if data, settings, code and libraries are
-    still the same; where a report is complete, a new run starts afresh.
+    Work that an earlier run in this folder has done is taken over where everything it depends on
+    is the same: after an interruption, and where images, settings or calibration images changed
+    that only other work depends on. A complete run that is repeated unchanged starts afresh.
 
     Args:
         subject: bundle and checkpoint.
@@ -148,20 +150,21 @@ def verify(
     material = Material(
         stages, images, labels, config, planned, how.perturb, run_dir, how.engine, fitted
     )
-    base = {**hashes, "config": config.resolved(), "code": code_identity(how.engine)}
+    code = code_identity(how.engine)
+    base = {**{key: hashes[key] for key in ("bundle_hash", "checkpoint_hash")}, "code": code}
     record = data.record or describe(images, labels)
     classes = int(np.prod(bundle.network.layers[-1].shape))
     expected = Expectation(classes, record, subject.trained)
     material.engines()  # before anything of an earlier run is touched: is the target there?
     with (
         Pool(how.workers, how.cluster, inner_threads=1) as pool,
-        _open_journal(run_dir, base) as journal,
+        _open_journal(run_dir, base, hashes, config) as journal,
     ):
         if how.note and journal.notes:
             how.note("\n".join(journal.notes))
         runner = Runner(pool, journal, total_cost(material), how.progress)
         with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
-            measured = measure(material, runner)
+            measured = measure(material, runner, hashes)
             found = Findings(
                 material=material,
                 hashes=hashes,
@@ -170,6 +173,11 @@ def verify(
                 **vars(measured),
             )
             checks = judge(found)
+    if how.note and runner.taken:
+        how.note(
+            f"{runner.taken:,} of {len(runner.used):,} pieces of work were taken from an earlier "
+            f"run in {run_dir}; all they depend on is unchanged"
+        )
     told = input_warnings(bundle, record, subject.trained, fitted=fitted is not None)
     told += repeats + _result_warnings(checks)
     report = Report(
@@ -187,16 +195,30 @@ def verify(
     return report
 
 
-def _open_journal(run_dir: Path, base: Json) -> Journal:
-    """Open the journal of an unfinished run, or an empty one if the last run is complete."""
+def _open_journal(
+    run_dir: Path, base: Json, hashes: dict[str, str], config: VerifyConfig
+) -> Journal:
+    """Open the journal of a run; empty if the last run is complete and was asked the same."""
     journal = Journal(run_dir, base, restart=True)
     if (run_dir / REPORT_JSON).exists():
-        journal.clear()
+        if _is_repeat(run_dir / REPORT_JSON, hashes, config):
+            journal.clear()
         # Kept until the new report is there; last the one that tells a run is complete.
         for name in (REPORT_HTML, REPORT_JSON):
             if (run_dir / name).exists():
                 (run_dir / name).replace(run_dir / f"{PREVIOUS}{name}")
     return journal
+
+
+def _is_repeat(path: Path, hashes: dict[str, str], config: VerifyConfig) -> bool:
+    """Tell whether a complete report is of these very inputs; also where it cannot be read."""
+    try:
+        told = json.loads(path.read_bytes())["provenance"]
+        before = {key: told.get(key) for key in (*hashes, "calibration_hash", "suite")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return True
+    now = {"calibration_hash": None, **hashes, "suite": config.resolved()}
+    return bool(before == json.loads(canonical_json(now)))
 
 
 def input_warnings(

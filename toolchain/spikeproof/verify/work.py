@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Arrays, Item
 from spikeproof.jobs.runner import Runner
+from spikeproof.verify.checks.base import Job
 from spikeproof.verify.checks.registry import jobs
 from spikeproof.verify.examples import Example, choose_examples
 from spikeproof.verify.material import Material
@@ -26,7 +29,7 @@ from spikeproof.verify.perturbations import (
     load_images,
     store_images,
 )
-from spikeproof.verify.responses import measure_batch, merge_batches
+from spikeproof.verify.responses import CLEAN, measure_batch, merge_batches
 
 Images = NDArray[np.uint8]
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
@@ -58,11 +61,15 @@ class Measured:
     examples: list[Example]
 
 
-def measure(material: Material, runner: Runner) -> Measured:
-    """Do all work."""
+def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Measured:
+    """Do all work.
+
+    ``hashes``: of the data and, where they are known, of the calibration images. What is looked
+    up in the journal says itself what it depends on besides network, checkpoint and code.
+    """
     work = jobs()
-    items = [Item(name, _measure, (name,), cost=job.cost) for name, job in work.items()]
-    chunks = [c for p in material.planned for c in _chunks(material.folder, p)]
+    items = [_job_item(job, material, hashes) for job in work.values()]
+    chunks = [c for p in material.planned for c in _chunks(material, p)]
     by_name = {chunk.name: chunk for chunk in chunks}
 
     def store(item: Item, result: Json, arrays: Arrays) -> None:
@@ -88,6 +95,13 @@ def measure(material: Material, runner: Runner) -> Measured:
     )
 
 
+def _job_item(job: Job[Any], material: Material, hashes: Mapping[str, str]) -> Item:
+    depends: Json = {"data": hashes["data_hash"], "config": material.config.resolved()}
+    if job.calibrated:
+        depends["calibration"] = hashes.get("calibration_hash")
+    return Item(job.name, _measure, (job.name,), depends=depends, cost=job.cost)
+
+
 def _measure(material: Material, name: str) -> Json:
     """Do the work of one job."""
     return dump(jobs()[name].measure(material))
@@ -95,12 +109,16 @@ def _measure(material: Material, name: str) -> Json:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some consecutive images of one perturbation, and the file they are kept in."""
+    """Some consecutive images of one perturbation, and the file they are kept in.
+
+    depends: what they are made from, clean images and seed.
+    """
 
     perturbation: Perturbation
     start: int
     stop: int
     path: Path
+    depends: Json
 
     @property
     def name(self) -> str:
@@ -108,7 +126,8 @@ class _Chunk:
 
     def item(self) -> Item:
         cost = (self.stop - self.start) * _cost_per_image(self.perturbation)
-        return Item(self.name, _craft, (self.perturbation, self.start), cost=cost)
+        arguments = (self.perturbation, self.start)
+        return Item(self.name, _craft, arguments, depends=self.depends, cost=cost)
 
     def store(self, result: Json, arrays: Arrays) -> None:
         if store_images(self.path, arrays["images"]) != result["sha256"]:
@@ -118,16 +137,19 @@ class _Chunk:
         return load_images(self.path, str(result["sha256"]))
 
 
-def _chunks(folder: Path, item: Perturbation) -> list[_Chunk]:
-    return [
-        _Chunk(
-            item,
-            start,
-            min(start + CHUNK, item.samples),
-            folder / "images" / f"{item.attack.name}-{item.strength:g}-{start}.npy",
-        )
-        for start in range(0, item.samples, CHUNK)
-    ]
+def _chunks(material: Material, item: Perturbation) -> list[_Chunk]:
+    found = []
+    for start in range(0, item.samples, CHUNK):
+        stop = min(start + CHUNK, item.samples)
+        name = f"{item.attack.name}-{item.strength:g}-{start}.npy"
+        labels = material.y[start:stop].tolist()
+        depends = {
+            "images": sha256(images_bytes(material.x[start:stop])),
+            "labels": labels,
+            "seed": material.config.seed,
+        }
+        found.append(_Chunk(item, start, stop, material.folder / "images" / name, depends))
+    return found
 
 
 def _craft(material: Material, item: Perturbation, start: int) -> tuple[Json, Arrays]:
@@ -169,7 +191,10 @@ def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[I
                 f"responses {start}",
                 _respond,
                 (start, stop),
-                depends={c.perturbation.name: r["sha256"] for c, r in used},
+                depends={
+                    CLEAN: sha256(images_bytes(material.x[start:stop])),
+                    **{c.perturbation.name: r["sha256"] for c, r in used},
+                },
                 payload=partial(_load_all, used),
                 cost=shown * _MS_PER_RESPONSE,
             )

@@ -33,7 +33,7 @@ from spikeproof.document.values import (
 from spikeproof.reasons import Reason
 from spikeproof.text import accuracy_text
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, Supply, images_needed, more_images
+from spikeproof.verify.advice import CONVERSION, Supply, image_request, images_needed, more_images
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
@@ -245,7 +245,10 @@ def _unequal(row: AccuracyRow, config: VerifyConfig, supply: Supply) -> Reason:
     needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row.samples)
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
-    return Reason(verdict="inconclusive", try_=more_images(needed, supply, row.part), **told)
+    told.update(
+        try_=more_images(needed, supply, row.part), request=image_request(needed, supply, row.part)
+    )
+    return Reason(verdict="inconclusive", **told)
 
 
 def _tost_at(images: int, row: AccuracyRow, alpha: float) -> Verdict:

@@ -52,13 +52,15 @@ class Nothing(Record):
 class Job(Generic[MeasuredT]):
     """A piece of work whose result is kept in the journal; several checks may use it.
 
-    cost: rough milliseconds, so that progress runs evenly.
+    cost: rough milliseconds, so that progress runs evenly. calibrated: whether the result depends
+    on the calibration images; one that does not is kept when they are given later.
     """
 
     name: str
     measure: Callable[[Material], MeasuredT]
     result: type[MeasuredT]
     cost: int
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, eq=False)

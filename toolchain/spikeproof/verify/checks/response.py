@@ -24,7 +24,14 @@ from spikeproof.document.shown import Fact, allowed, extreme, length, most_image
 from spikeproof.document.values import Figure, Json, Number, Pair, Record, Text
 from spikeproof.reasons import Reason, rounded, worst_first
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
+from spikeproof.verify.advice import (
+    CONVERSION,
+    Needed,
+    Supply,
+    image_request,
+    images_needed,
+    more_images,
+)
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import MppdLimits, VerifyConfig
 from spikeproof.verify.verdict import Verdict, combine, judge_interval
@@ -372,7 +379,11 @@ def _missed(criterion: Criterion) -> Reason:
 
 
 def _undecided(criterion: Criterion, needed: Needed | None, supply: Supply, kind: str) -> Reason:
-    told: Json = {"try_": criterion.measured.try_ or more_images(needed, supply, kind)}
+    told: Json = {}
+    if not criterion.measured.try_:
+        told.update(
+            try_=more_images(needed, supply, kind), request=image_request(needed, supply, kind)
+        )
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)
     return criterion.measured.model_copy(update=told)

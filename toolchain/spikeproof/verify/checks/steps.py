@@ -32,7 +32,7 @@ def _measure(material: Material) -> Step:
     return check_rounding(material.stages, material.calibration, x)
 
 
-ROUNDING = Job("rounding", _measure, Step, 1700)
+ROUNDING = Job("rounding", _measure, Step, 1700, calibrated=True)
 
 
 # --- judge ---------------------------------------------------------------------------------------
