@@ -6,12 +6,11 @@ The cards in models/zoo go into README.md; docs/bench.json and docs/scaling.json
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from spikeproof.attacks.weak import WEAK
+from spikeproof.bench.document import NetFigures, Scaling, Speeds, load_document
 from spikeproof.text import accuracy_figure
 from spikeproof_models.card import load_card
 
@@ -50,21 +49,21 @@ def table(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
-def bench_tables(document: dict[str, Any]) -> str:
+def bench_tables(document: Speeds) -> str:
     """Return what a bench document says: machine, speeds, ratios with quartiles."""
-    machine, first = document["machine"], document.get("first_use_seconds")
-    packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
+    machine, first = document.machine, document.first_use_seconds
+    packages = ", ".join(f"{name} {found}" for name, found in machine.packages.items())
     lines = [
-        f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
-        f"{packages}. Load of the machine just before: {machine['load_before']:.2f}.",
+        f"{machine.processor}, {machine.threads} threads, Python {machine.python}, "
+        f"{packages}. Load of the machine just before: {machine.load_before:.2f}.",
         "",
         "| network | spikes per neuron and step | fast, samples/s | torch float, samples/s | "
         "fast, batch 1 | torch float, batch 1 |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for net in document["nets"]:
-        rates, batches = net["samples_per_second"], net["batches"]
-        hidden = [rate for name, rate in net["activity"].items() if name != "input"]
+    for net in document.nets:
+        rates, batches = net.samples_per_second, net.batches
+        hidden = [rate for name, rate in net.activity.items() if name != "input"]
         spread = f"{min(hidden):.2f} to {max(hidden):.2f}"
         cells = [
             f"{_number(rates[key])}" + (f" (batch {batches[key]})" if at_best else "")
@@ -76,7 +75,7 @@ def bench_tables(document: dict[str, Any]) -> str:
             )
             if key in rates
         ]
-        lines.append(f"| {net['net']} | {spread} | {' | '.join(cells)} |")
+        lines.append(f"| {net.net} | {spread} | {' | '.join(cells)} |")
     lines += [
         "",
         "How many times faster than it the engine `fast` is, median [quartiles]:",
@@ -84,13 +83,13 @@ def bench_tables(document: dict[str, Any]) -> str:
         "| network | " + " | ".join(RATIOS) + " |",
         "|---|" + "---:|" * len(RATIOS),
     ]
-    for net in document["nets"]:
-        lines.append(f"| {net['net']} | {' | '.join(_ratio(net, k) for k in RATIOS.values())} |")
+    for net in document.nets:
+        lines.append(f"| {net.net} | {' | '.join(_ratio(net, k) for k in RATIOS.values())} |")
     if first:
         lines += [
             "",
-            f"First result in a new process: {first['warm']:.2f} s from the cache on "
-            f"disk, {first['cold']:.1f} s where everything has to be compiled.",
+            f"First result in a new process: {first.warm:.2f} s from the cache on "
+            f"disk, {first.cold:.1f} s where everything has to be compiled.",
         ]
     return "\n".join(lines)
 
@@ -110,13 +109,13 @@ GOALS = (
 )
 
 
-def goal_table(document: dict[str, Any]) -> str:
+def goal_table(document: Speeds) -> str:
     """Return the goals and what was reached: how many times faster than whom."""
     names = {key: label for label, key in RATIOS.items()}
-    nets = {net["net"]: net for net in document["nets"]}
+    nets = {net.net: net for net in document.nets}
     lines = ["| network | against | asked | reached |", "|---|---|---:|---:|"]
     for net, key, asked in GOALS:
-        value = nets[net]["ratios"].get(key) if net in nets else None
+        value = nets[net].ratios.get(key) if net in nets else None
         found = (
             "–" if value is None else f"{_number(value)}x{'' if value >= asked else ' (missed)'}"
         )
@@ -124,9 +123,9 @@ def goal_table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def share_table(document: dict[str, Any]) -> str:
+def share_table(document: Speeds) -> str:
     """Return the peaks of the machine, and floor, time and share of every layer."""
-    one = document["peaks"]["threads_1"]
+    one = document.peaks["threads_1"]
     peaks = ", ".join(f"{name.replace('_', ' ')} {rate / 1e9:.3g}" for name, rate in one.items())
     lines = [
         f"Peaks of one thread, in 10⁹ per second: {peaks}.",
@@ -134,46 +133,44 @@ def share_table(document: dict[str, Any]) -> str:
         "| network | layer | bound by | floor, µs | took, µs | share |",
         "|---|---|---|---:|---:|---:|",
     ]
-    for net in document["nets"]:
-        ceilings = net["ceilings"]
-        rows = [(r["layer"], r["bound_by"].replace("_", " "), r) for r in ceilings["layers"]]
-        for layer, bound, row in [*rows, ("all, on all threads", "", ceilings)]:
-            floor, took, share = row["floor_seconds"], row["seconds"], row["share"]
+    for net in document.nets:
+        rows = [(r.layer, r.bound_by.replace("_", " "), r) for r in net.ceilings.layers]
+        for layer, bound, row in [*rows, ("all, on all threads", "", net.ceilings)]:
+            share = "–" if row.share is None else f"{100 * row.share:.0f} %"
             lines.append(
-                f"| {net['net']} | {layer} | {bound} | {_micro(floor)} | {_micro(took)} | "
-                f"{'–' if share is None else f'{100 * share:.0f} %'} |"
+                f"| {net.net} | {layer} | {bound} | {_micro(row.floor_seconds)} | "
+                f"{_micro(row.seconds)} | {share} |"
             )
     return "\n".join(lines)
 
 
-def scaling_table(document: dict[str, Any]) -> str:
+def scaling_table(document: Scaling) -> str:
     """Return the line that fits the cost of each axis, and the largest network."""
     lines = [
         "| grows | fixed cost | per million | largest deviation | largest network | "
         "time per sample | peak memory |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for series in document["series"]:
-        axis, last = series["axis"], series["points"][-1]
-        cost = f"{1e3 * last['seconds']:.3g} ms | {last['peak_bytes'] / 2**20:,.0f} MiB"
-        fit = series["fit"]
-        slope = f"{_micro(fit['fixed_seconds'])} µs | {1e9 * fit['seconds_per_unit']:.3g} ms"
-        off = f"{100 * fit['largest_deviation']:.0f} %"
-        lines.append(f"| {axis} | {slope} | {off} | {last[axis]:,} | {cost} |")
+    for series in document.series:
+        fit, last = series.fit, series.points[-1]
+        cost = f"{1e3 * last.seconds:.3g} ms | {last.peak_bytes / 2**20:,.0f} MiB"
+        slope = f"{_micro(fit.fixed_seconds)} µs | {1e9 * fit.seconds_per_unit:.3g} ms"
+        off, size = f"{100 * fit.largest_deviation:.0f} %", f"{last.size(series.axis):,}"
+        lines.append(f"| {series.axis} | {slope} | {off} | {size} | {cost} |")
     return "\n".join(lines)
 
 
-def sweep_table(document: dict[str, Any]) -> str:
+def sweep_table(document: Speeds) -> str:
     """Return how long ten million images take on the machine of a bench document."""
     lines = [
-        f"| network | fast, samples/s on {document['machine']['threads']} threads | "
+        f"| network | fast, samples/s on {document.machine.threads} threads | "
         "ten million images | on Lava's CPU backend |",
         "|---|---:|---:|---:|",
     ]
-    for net in document["nets"]:
-        rates = net["samples_per_second"]
+    for net in document.nets:
+        rates = net.samples_per_second
         times = [_duration(1e7 / rates[key]) if key in rates else "–" for key in ("fast", "lava")]
-        lines.append(f"| {net['net']} | {_number(rates['fast'])} | {times[0]} | {times[1]} |")
+        lines.append(f"| {net.net} | {_number(rates['fast'])} | {times[0]} | {times[1]} |")
     return "\n".join(lines)
 
 
@@ -182,24 +179,22 @@ def sweep(text: str, root: Path = ROOT) -> str:
     path = root / "docs" / "bench.json"
     found = "Not measured yet."
     if path.is_file():
-        found = sweep_table(json.loads(path.read_text(encoding="utf-8")))
+        found = sweep_table(load_document(path, Speeds))
     return with_table(text, found, "sweep")
 
 
 def performance(text: str, root: Path = ROOT) -> str:
     """Return docs/performance.md with the figures of docs/bench.json and docs/scaling.json."""
-    parts = {
-        "bench": (bench_tables, "bench"),
-        "goals": (goal_table, "bench"),
-        "shares": (share_table, "bench"),
-        "scaling": (scaling_table, "scaling"),
-    }
-    for name, (render, source) in parts.items():
-        path = root / "docs" / f"{source}.json"
-        found = "Not measured yet."
-        if path.is_file():
-            found = render(json.loads(path.read_text(encoding="utf-8")))
-        text = with_table(text, found, name)
+    speeds, scaling = root / "docs" / "bench.json", root / "docs" / "scaling.json"
+    found = dict.fromkeys(("bench", "goals", "shares", "scaling"), "Not measured yet.")
+    if speeds.is_file():
+        document = load_document(speeds, Speeds)
+        found["bench"], found["goals"] = bench_tables(document), goal_table(document)
+        found["shares"] = share_table(document)
+    if scaling.is_file():
+        found["scaling"] = scaling_table(load_document(scaling, Scaling))
+    for name, table_ in found.items():
+        text = with_table(text, table_, name)
     return text
 
 
@@ -227,12 +222,12 @@ def _micro(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1e6 * seconds:.3g}"
 
 
-def _ratio(net: dict[str, Any], key: str) -> str:
-    value = net["ratios"].get(key)
+def _ratio(net: NetFigures, key: str) -> str:
+    value = net.ratios.get(key)
     if value is None:
         return "–"
-    low, high = net["quartiles"][key]
-    named = f" ({net['winners'][key]})" if key == "torch_snn" else ""
+    low, high = net.quartiles[key]
+    named = f" ({net.winners[key]})" if key == "torch_snn" else ""
     return f"{_number(value)} [{_number(low)}, {_number(high)}]{named}"
 
 

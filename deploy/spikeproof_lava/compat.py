@@ -19,11 +19,10 @@ import multiprocessing.process
 import multiprocessing.shared_memory
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from spikeproof.errors import MissingExtraError, TargetError
-from spikeproof.extras import install_command
+from spikeproof.extras import install_command, version_of
 
 NUMPY_CEILING = (2, 4)
 LAVA_VERSION = "0.10.0"
@@ -60,10 +59,7 @@ def check_numpy(found: str) -> None:
 
 def installed_version() -> str | None:
     """Return the version of the installed lava-nc, or None; nothing of Lava is imported."""
-    try:
-        return version("lava-nc")
-    except PackageNotFoundError:
-        return None
+    return version_of("lava-nc")
 
 
 def check_installed() -> None:

@@ -1,7 +1,8 @@
-"""Optional dependencies: which are absent, and the one command that installs them."""
+"""Optional dependencies: which are here, and the one command that installs those that are not."""
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from spikeproof.errors import MissingExtraError
@@ -13,6 +14,14 @@ def is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is absent
         return False
+
+
+def version_of(package: str) -> str | None:
+    """Return the installed version of a package, named as it is installed; None without it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def install_command(extra: str) -> str:

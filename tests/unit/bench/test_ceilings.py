@@ -75,11 +75,11 @@ def test_a_share_is_the_floor_over_the_time_and_unknown_without_a_peak() -> None
         net, 100.0, {"l1": Took(EVENT_ADDS, 0.01)}, PEAKS, {k: 2 * v for k, v in PEAKS.items()}
     )
     floor = net.spikes["input"] * 512 / 1e9 + 512 * 16 / 1e7
-    assert found["layers"][0]["share"] == pytest.approx(floor / 0.01)
-    assert found["layers"][1]["share"] is None
-    whole = sum(row["floor_seconds"] for row in found["layers"]) / 2
-    assert found["share"] == pytest.approx(whole * 100)
-    assert shares(net, 100.0, {}, {}, {})["share"] is None
+    assert found.layers[0].share == pytest.approx(floor / 0.01)
+    assert found.layers[1].share is None
+    whole = sum(row.floor_seconds for row in found.layers) / 2
+    assert found.share == pytest.approx(whole * 100)
+    assert shares(net, 100.0, {}, {}, {}).share is None
 
 
 def test_the_peaks_are_those_of_a_vector_unit() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikeproof.bench.document import Speeds, load_document
 from spikeproof.bench.run import net_names
 from spikeproof.cli.app import run
 from spikeproof.errors import InputError
@@ -18,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[3]
 REQUIRED_RATIOS = {"lava", "torch_float", "torch_float_batch1", "onnx", "torch_snn"}
 
 
-def test_the_quick_document_has_the_promised_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quick_document_has_the_promised_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["bench", "--quick", "--json", "--nets", "mlp", "--threads", "1"]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
@@ -31,7 +34,9 @@ def test_the_quick_document_has_the_promised_form(capsys: pytest.CaptureFixture[
     assert net["absent"]["lava"] == "left out"
     assert 0.08 <= net["activity"]["l1"] <= 0.12
     check_figures(net)
-    check_tables(document)
+    path = tmp_path / "bench.json"
+    path.write_text(out)
+    check_tables(load_document(path, Speeds))
     assert "fast" in err
     assert "absent: lava: left out" in err
 
@@ -55,14 +60,14 @@ def check_figures(net: dict) -> None:
         assert whole["share"] == pytest.approx(whole["floor_seconds"] * rates["fast"])
 
 
-def check_tables(document: dict) -> None:
+def check_tables(document: Speeds) -> None:
     """The page's tables take any document; what is missing is a dash."""
     figures = runpy.run_path(str(ROOT / "tests" / "figures.py"))
-    (net,) = document["nets"]
+    (net,) = document.nets
     speeds, shares = figures["bench_tables"](document), figures["share_table"](document)
     ratios = next(line for line in speeds.splitlines()[8:] if line.startswith("| mlp |"))
     assert ratios.endswith("| – |")  # Lava
-    assert f"{net['samples_per_second']['fast']:,.0f}" in speeds
+    assert f"{net.samples_per_second['fast']:,.0f}" in speeds
     assert [line.split(" | ")[1] for line in shares.splitlines() if line.startswith("| mlp")] == [
         "l1",
         "l2",

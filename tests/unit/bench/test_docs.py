@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from spikeproof.bench.document import Line, Point, Scaling, Series, Speeds, load_document
+from spikeproof.document.values import dump
+from spikeproof.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 SWEEP = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
@@ -22,16 +26,19 @@ def test_the_pages_show_the_measured_figures(figures: dict) -> None:
     assert figures["performance"](PAGE) == PAGE, "run: python tests/figures.py"
     assert figures["sweep"](SWEEP) == SWEEP, "run: python tests/figures.py"
     assert "Not measured" not in PAGE + SWEEP
-    machine = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))["machine"]
-    assert machine["load_before"] <= 0.5, "the page says that such figures do not belong there"
+    machine = load_document(ROOT / "docs" / "bench.json", Speeds).machine
+    assert machine.load_before <= 0.5, "the page says that such figures do not belong there"
 
 
 def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) -> None:
-    point = {"timesteps": 16, "seconds": 0.0125, "peak_bytes": 300 << 20}
-    fit = {"fixed_seconds": 2e-5, "seconds_per_unit": 7.8e-4, "largest_deviation": 0.071}
-    series = {"axis": "timesteps", "fit": fit, "points": [point]}
+    point = Point(
+        timesteps=16, neurons=1, synapses=1, seconds=0.0125, peak_bytes=300 << 20, own_bytes=0
+    )
+    fit = Line(fixed_seconds=2e-5, seconds_per_unit=7.8e-4, largest_deviation=0.071)
+    series = Series(axis="timesteps", fit=fit, points=[point])
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "scaling.json").write_text(json.dumps({"series": [series]}))
+    document = Scaling(schema_version=1, generator="x", samples_per_call=1, series=[series])
+    (tmp_path / "docs" / "scaling.json").write_text(json.dumps(dump(document)))
     made = figures["performance"](PAGE, tmp_path)
     assert "| timesteps | 20 µs | 7.8e+05 ms | 7 % | 16 | 12.5 ms | 300 MiB |" in made
     assert "Not measured yet." in made
@@ -41,3 +48,20 @@ def test_scaling_figures_come_with_their_drawing(figures: dict, tmp_path: Path) 
 def test_a_page_without_its_markers_is_an_error(figures: dict) -> None:
     with pytest.raises(ValueError, match="figures:bench"):
         figures["with_table"]("nothing here", "x", "bench")
+
+
+def test_another_document_is_an_error_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    old = json.loads((ROOT / "docs" / "scaling.json").read_text(encoding="utf-8"))
+    path = tmp_path / "scaling.json"
+    for change, message in (
+        ({"schema": 7}, "has schema 7, this version reads 1"),
+        ({"series": [{"axis": "speed"}]}, "series.0.axis: "),
+        ({"sereis": []}, "sereis: "),
+    ):
+        path.write_text(json.dumps({**old, **change}))
+        with pytest.raises(InputError, match=message) as error:
+            load_document(path, Scaling)
+        assert "spikeproof bench --scaling" in str(error.value)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="is no document of the bench"):
+        load_document(path, Speeds)

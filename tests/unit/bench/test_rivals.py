@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from spikeproof.bench.nets import mlp_net
-from spikeproof.bench.rivals import agreement, check_exact, line_up
+from spikeproof.bench.rivals import agreement, check_exact, line_up, quick_engines, slow_engines
+from spikeproof.bench.slow_start import race_slow
 from spikeproof.bench.timing import Contender
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import TargetError
 
 
@@ -81,3 +83,36 @@ def test_agreement_is_the_share_of_equal_predictions(net) -> None:
     found = agreement(net, {"three": always_three, "chip": chip})
     assert found["chip"] == 1
     assert found["three"] < 0.5
+
+
+class Late(NumpyEngine):
+    """An engine from elsewhere that starts slowly."""
+
+    name = "late"
+
+    def expected_seconds(self, network, samples: int) -> float:
+        return 5.0
+
+
+def test_every_engine_takes_part_known_by_nothing_but_what_it_can_tell() -> None:
+    ENGINES.add("late", Late)
+    ENGINES.add("quick", NumpyEngine)
+    try:
+        assert "late" in slow_engines()
+        assert {"fast", "numpy", "quick"} <= set(quick_engines())
+        assert not {"late", "reference"} & set(quick_engines())
+    finally:
+        ENGINES.remove("late")
+        ENGINES.remove("quick")
+
+
+def test_an_engine_that_starts_slowly_is_timed_beside_the_fast_one(net) -> None:
+    ENGINES.add("late", Late)
+    try:
+        fast = line_up(net, 1, ["fast"]).contenders[0]
+        rng = np.random.default_rng(0)
+        found = race_slow("late", net, fast, 8, rounds=2, seconds=0.01, rng=rng)
+    finally:
+        ENGINES.remove("late")
+    assert len(found.rates) == len(found.beside) == 2
+    assert found.ratio.low <= found.ratio.median <= found.ratio.high

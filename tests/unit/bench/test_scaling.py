@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from spikeproof.bench import scaling
+from spikeproof.bench.document import Point, Scaling, load_document
 from spikeproof.bench.nets import conv_net, mlp_net
 from spikeproof.bench.scaling import count_synapses, line, measure_scaling, write_scaling
 from spikeproof.errors import TargetError
@@ -28,13 +28,18 @@ def test_the_largest_network_has_at_least_ten_million_synapses() -> None:
 
 
 def test_a_line_is_found_and_what_is_none_is_seen() -> None:
-    straight = [{"neurons": n, "seconds": 2e-5 + 3e-8 * n} for n in (10, 100, 1000, 100_000)]
-    found = line("neurons", straight)
-    assert found["fixed_seconds"] == pytest.approx(2e-5)
-    assert found["seconds_per_unit"] == pytest.approx(3e-8)
-    assert found["largest_deviation"] < 1e-9
-    bent = [{"neurons": n, "seconds": 3e-8 * n**1.5} for n in (10, 100, 1000, 100_000)]
-    assert line("neurons", bent)["largest_deviation"] > 0.5
+    found = line("neurons", [point(n, 2e-5 + 3e-8 * n) for n in (10, 100, 1000, 100_000)])
+    assert found.fixed_seconds == pytest.approx(2e-5)
+    assert found.seconds_per_unit == pytest.approx(3e-8)
+    assert found.largest_deviation < 1e-9
+    bent = [point(n, 3e-8 * n**1.5) for n in (10, 100, 1000, 100_000)]
+    assert line("neurons", bent).largest_deviation > 0.5
+
+
+def point(neurons: int, seconds: float) -> Point:
+    return Point(
+        timesteps=1, neurons=neurons, synapses=1, seconds=seconds, peak_bytes=0, own_bytes=0
+    )
 
 
 def test_points_are_measured_in_processes_of_their_own(
@@ -44,15 +49,15 @@ def test_points_are_measured_in_processes_of_their_own(
     seen = []
     document = measure_scaling(quick=True, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    steps, synapses = document["series"]
-    assert [p["timesteps"] for p in steps["points"]] == [4, 8]
-    assert [p["synapses"] for p in synapses["points"]] == [54912, 118016]
-    for point in synapses["points"]:
-        assert point["seconds"] > 0
-        assert 10 << 20 < point["peak_bytes"] < 2 << 30
-        assert 0 <= point["own_bytes"] < point["peak_bytes"]
+    steps, synapses = document.series
+    assert [p.timesteps for p in steps.points] == [4, 8]
+    assert [p.synapses for p in synapses.points] == [54912, 118016]
+    for found in synapses.points:
+        assert found.seconds > 0
+        assert 10 << 20 < found.peak_bytes < 2 << 30
+        assert 0 <= found.own_bytes < found.peak_bytes
     drawing, figures = write_scaling(document, tmp_path / "scaling.svg")
-    assert json.loads(figures.read_text()) == document
+    assert load_document(figures, Scaling) == document
     check_drawing(drawing, panels=3)
 
 

@@ -123,7 +123,7 @@ def test_the_device_of_the_torch_engine(
 def test_without_torch_the_lost_commands_are_named(
     findings: Callable[[], Findings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = libraries.version_of
+    plain = doctor.version_of
     monkeypatch.setattr(doctor, "version_of", lambda p: None if p == "torch" else plain(p))
     monkeypatch.setattr(libraries, "import_module", lambda module: None)
     found = findings()

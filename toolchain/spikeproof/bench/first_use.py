@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+from spikeproof.bench.document import FirstUse
 from spikeproof.errors import TargetError
 from spikeproof.io.child import child_python
 from spikeproof.io.files import temporary_folder
@@ -22,8 +23,8 @@ for net in (mlp_net(), conv_net()):
 """
 
 
-def first_use() -> dict[str, float]:
-    """Return the seconds to a first result: ``warm`` from the cache on disk, ``cold`` compiling.
+def first_use() -> FirstUse:
+    """Return the seconds to a first result.
 
     Each is the sum over a dense and a convolutional network in a process that has not run the
     engine before; the import of numba is part of it, Python's own start is not.
@@ -33,7 +34,7 @@ def first_use() -> dict[str, float]:
     """
     _seconds({})  # fills the cache, should it be empty
     with temporary_folder("kernels") as folder:
-        return {"warm": _seconds({}), "cold": _seconds({"NUMBA_CACHE_DIR": str(folder)})}
+        return FirstUse(warm=_seconds({}), cold=_seconds({"NUMBA_CACHE_DIR": str(folder)}))
 
 
 def _seconds(more: dict[str, str]) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from spikeproof import __version__
+from spikeproof.bench.document import Machine
+from spikeproof.extras import version_of
 
 _PACKAGES = (
     "numpy",
@@ -22,18 +22,18 @@ _PACKAGES = (
 )
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int) -> Machine:
     """Return what the figures depend on: processor, threads, versions."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "load_before": os.getloadavg()[0],
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "spikeproof": __version__,
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-    }
+    return Machine(
+        processor=_processor(),
+        cores=os.cpu_count(),
+        threads=threads,
+        load_before=os.getloadavg()[0],
+        system=platform.system(),
+        python=platform.python_version(),
+        spikeproof=__version__,
+        packages={name: found for name in _PACKAGES if (found := version_of(name))},
+    )
 
 
 def _processor() -> str:
@@ -43,10 +43,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     found = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
     return found[0] if found else platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -1,4 +1,4 @@
-"""Who takes part: the engines, the same network in torch floats, and other people's simulators.
+"""Who takes part: all engines, the same network in torch floats, and other people's simulators.
 
 Torch and the libraries built on it are imported when a line-up is made, never before.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
@@ -17,9 +18,10 @@ import numpy as np
 
 from spikeproof.bench.nets import BenchNet, Images
 from spikeproof.bench.timing import Contender, Runner
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.registry import get_engine
-from spikeproof.engines.trace import Engine
+from spikeproof.engines.registry import ENGINES, engine_names, refuse
 from spikeproof.errors import (
     InputError,
     MissingExtraError,
@@ -29,9 +31,9 @@ from spikeproof.errors import (
 )
 from spikeproof.extras import install_command
 
-FAST, TORCH_FLOAT, TORCH_TUNED = "fast", "torch_float", "torch_tuned"
-TORCH_SNN = "torch_snn"
-ENGINES = (FAST, "numpy", "onnx", "torch")
+FAST = FastEngine.name
+"""The engine that all others are compared with."""
+TORCH_FLOAT, TORCH_TUNED, TORCH_SNN = "torch_float", "torch_tuned", "torch_snn"
 _CHECKED_SAMPLES = 3
 
 
@@ -77,8 +79,9 @@ def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> L
     Raises:
         TargetError: an engine does not equal the reference; it must not be timed.
     """
+    engines = quick_engines()
     makers: dict[str, tuple[str, Callable[[], Runner]]] = {
-        name: (name, _engine_maker(name, net, count)) for name in ENGINES
+        name: (name, partial(_engine, name, net, count)) for name in engines
     }
     absent: dict[str, str] = {}
     if find_spec("torch") is None:
@@ -90,7 +93,7 @@ def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> L
     for name, (group, make) in makers.items():
         if wanted is not None and group not in wanted:
             continue
-        exact = name in ENGINES
+        exact = name in engines
         try:
             with redirect_stdout(sys.stderr):  # libraries greet, and stdout is for the document
                 contender = Contender(name, group, make(), exact)
@@ -98,7 +101,7 @@ def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> L
                 check_exact(net, contender)
             contenders.append(contender)
         except (InputError, MissingExtraError, UnsupportedError, ImportError) as error:
-            absent[name] = _reason(error)
+            absent[name] = why_absent(error)
     return LineUp(tuple(contenders), absent)
 
 
@@ -124,33 +127,39 @@ def check_exact(net: BenchNet, contender: Contender) -> None:
 def agreement(net: BenchNet, runs: dict[str, Runner], samples: int = 64) -> dict[str, float]:
     """Return the share of new samples on which each contender predicts what the chip predicts."""
     x = net.draw(np.random.default_rng(2), samples)
-    chip = get_engine("numpy").run(net.network, x).predictions
+    chip = NumpyEngine().run(net.network, x).predictions
     return {name: float((run(x).argmax(axis=1) == chip).mean()) for name, run in runs.items()}
 
 
-def _engine_maker(name: str, net: BenchNet, count: int) -> Callable[[], Runner]:
-    def make() -> Runner:
-        engine = _with_workers(get_engine(name), count)
-        if problems := engine.problems(net.network):
-            raise UnsupportedError("; ".join(problems), where=f"engine {name}")
-
-        def run(x: Images) -> Any:
-            if name == "torch":  # whoever ran before may have set another number
-                import torch
-
-                torch.set_num_threads(count)
-            return engine.run(net.network, x).logits
-
-        return run
-
-    return make
+def quick_engines() -> list[str]:
+    """Return the engines that start at once, without the reference, which need not be fast."""
+    slow = {ReferenceEngine.name, *slow_engines()}
+    return [name for name in engine_names() if name not in slow]
 
 
-def _with_workers(engine: Engine, count: int) -> Engine:
-    """Tell an engine how many threads to use, if it can be told."""
-    kind: Any = type(engine)
-    made: Engine = kind(workers=count) if "workers" in signature(kind).parameters else engine
-    return made
+def slow_engines() -> list[str]:
+    """Return the engines whose start takes seconds: those that tell beforehand how long it takes.
+
+    One that cannot be imported counts as quick: it will be absent for that reason.
+    """
+    found = []
+    for name in engine_names():
+        with suppress(ImportError, SpikeproofError):
+            if hasattr(ENGINES.get(name), "expected_seconds"):
+                found.append(name)
+    return found
+
+
+def _engine(name: str, net: BenchNet, count: int) -> Runner:
+    """Make an engine, with its number of threads if it can be told, and say how it is run."""
+    kind: Any = ENGINES.get(name)
+    engine = kind(workers=count) if "workers" in signature(kind).parameters else kind()
+    refuse(engine, net.network)
+
+    def run(x: Images) -> Any:
+        return engine.run(net.network, x).logits
+
+    return run
 
 
 def _torch_makers(net: BenchNet, count: int) -> dict[str, tuple[str, Callable[[], Runner]]]:
@@ -159,36 +168,40 @@ def _torch_makers(net: BenchNet, count: int) -> dict[str, tuple[str, Callable[[]
     "torch_float" is the forward pass as written: a loop over time, all threads. "torch_tuned" is
     the best that can be had by hand: other forms of the loop, one thread for a single sample.
     """
-    import torch
-
     from spikeproof_models.baselines import STYLES, FloatForward
     from spikeproof_models.baselines_snn import LIBRARIES
 
-    def maker(build: Callable[[], Runner], tuned: bool = True) -> Callable[[], Runner]:
-        def make() -> Runner:
-            forward = build()
-
-            def run(x: Images) -> Any:
-                torch.set_num_threads(1 if tuned and len(x) == 1 else count)
-                return forward(x)
-
-            return run
-
-        return make
-
-    def floats(style: Any) -> Callable[[], Runner]:
-        return maker(lambda: FloatForward(net.network, style))
-
-    def library(build: Any) -> Callable[[], Runner]:
-        return maker(lambda: build(net.network))
-
-    plain = {TORCH_FLOAT: (TORCH_FLOAT, maker(lambda: FloatForward(net.network), tuned=False))}
-    tuned = {f"{TORCH_TUNED}_{style}": (TORCH_TUNED, floats(style)) for style in STYLES}
-    snn = {name: (TORCH_SNN, library(build)) for name, build in LIBRARIES.items()}
-    return plain | tuned | snn
+    makers: dict[str, tuple[str, Callable[[], Runner]]] = {
+        TORCH_FLOAT: (TORCH_FLOAT, partial(FloatForward, net.network))
+    }
+    for style in STYLES:
+        build: Callable[[], Runner] = partial(FloatForward, net.network, style)
+        makers[f"{TORCH_TUNED}_{style}"] = TORCH_TUNED, partial(_tuned, build, count)
+    for name, library in LIBRARIES.items():
+        makers[name] = TORCH_SNN, partial(_tuned, partial(library, net.network), count)
+    return makers
 
 
-def _reason(error: Exception) -> str:
+def _tuned(build: Callable[[], Runner], count: int) -> Runner:
+    """Give torch one thread for a single sample, then ``count`` of them again."""
+    import torch
+
+    forward = build()
+
+    def run(x: Images) -> Any:
+        if len(x) > 1:
+            return forward(x)
+        torch.set_num_threads(1)
+        try:
+            return forward(x)
+        finally:
+            torch.set_num_threads(count)
+
+    return run
+
+
+def why_absent(error: Exception) -> str:
+    """Say why a contender does not take part."""
     if isinstance(error, SpikeproofError):
         return f"{error.what}{f' -> {error.hint}' if error.hint else ''}"
     return f"cannot be imported: {error}"

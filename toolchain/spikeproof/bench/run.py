@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spikeproof.bench.ceilings import measure_peaks
+from spikeproof.bench.document import SCHEMA, NetFigures, Speeds
 from spikeproof.bench.first_use import first_use
-from spikeproof.bench.lava import race_lava
 from spikeproof.bench.machine import machine
 from spikeproof.bench.nets import BenchNet, conv_net, mlp_net, zoo_net
 from spikeproof.bench.rivals import (
@@ -22,36 +22,55 @@ from spikeproof.bench.rivals import (
     LineUp,
     agreement,
     line_up,
+    slow_engines,
     threads,
+    why_absent,
 )
 from spikeproof.bench.shares import Peaks, layer_times, shares
-from spikeproof.bench.timing import Plan, Spread, Standing, race, ratio, spread
+from spikeproof.bench.slow_start import SlowTurns, race_slow
+from spikeproof.bench.timing import Plan, Spread, Standing, race, ratio
 from spikeproof.engines.fast import usable_cores
+from spikeproof.engines.trace import Progress
 from spikeproof.errors import InputError, MissingExtraError
 from spikeproof.io.zoo import zoo_networks
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from spikeproof.bench.profile import LayerTime
+
 ZOO = "zoo"
 QUICK = Plan(rounds=3, turn=0.02, call=0.3, batches=(1, 64))
-Stage = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured and how; ``lava_rounds`` 0 leaves Lava out."""
+    """What is measured and how; ``slow_rounds`` 0 leaves out engines that take seconds to start."""
 
     nets: tuple[str, ...] = ("mlp", "conv", ZOO)
     threads: int = field(default_factory=usable_cores)
     plan: Plan = field(default_factory=Plan)
-    lava_rounds: int = 3
-    lava_seconds: float = 4.0
+    slow_rounds: int = 3
+    slow_seconds: float = 4.0
     peak_seconds: float = 0.1
     first_use: bool = True
     seed: int = 0
 
 
-def bench(settings: Settings, stage: Stage) -> dict[str, Any]:
-    """Measure everything and return the document (docs/performance.md explains its keys).
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All that was measured of one network; ``absent``: who did not take part, and why."""
+
+    net: BenchNet
+    entered: LineUp
+    agreement: dict[str, float]
+    standing: Standing
+    slow: dict[str, SlowTurns]
+    absent: dict[str, str]
+    times: Mapping[str, LayerTime]
+
+
+def bench(settings: Settings, stage: Stage) -> Speeds:
+    """Measure everything and return the document (docs/performance.md explains it).
 
     Args:
         settings: networks, threads, rounds.
@@ -61,27 +80,28 @@ def bench(settings: Settings, stage: Stage) -> dict[str, Any]:
         InputError: a name is no network. TargetError: an engine is not exact.
     """
     names = net_names(settings.nets)
-    document: dict[str, Any] = {"schema": SCHEMA, "machine": machine(settings.threads), "nets": []}
-    peaks = _Peaks(settings)
+    about = machine(settings.threads)
+    peaks, first = _Peaks(settings), None
     with threads(settings.threads):
         if settings.first_use:
             with stage("First use in a new process, from cache and compiling"):
-                document["first_use_seconds"] = first_use()
+                first = first_use()
         measured = []
         for name in names:
             with stage(f"Peaks of this machine, before {name}"):
                 peaks.measure()
             with stage(f"Building {name}"):
                 net = build_net(name)
-            document["nets"].append(_bench_net(net, settings, stage))
-            measured.append((net, layer_times(net)))
+            measured.append(_measure(net, settings, stage))
         with stage("Peaks of this machine, at the end"):
             peaks.measure()
-    for (net, times), result in zip(measured, document["nets"], strict=True):
-        rate = result["samples_per_second"][FAST]
-        result["ceilings"] = shares(net, rate, times, peaks.alone, peaks.together)
-    document["peaks"] = {"threads_1": peaks.alone, f"threads_{settings.threads}": peaks.together}
-    return document
+    return Speeds(
+        schema_version=SCHEMA,
+        machine=about,
+        nets=[_figures(found, peaks) for found in measured],
+        first_use_seconds=first,
+        peaks={"threads_1": peaks.alone, f"threads_{settings.threads}": peaks.together},
+    )
 
 
 class _Peaks:
@@ -125,7 +145,7 @@ def build_net(name: str) -> BenchNet:
     return conv_net() if name == "conv" else zoo_net(name)
 
 
-def _bench_net(net: BenchNet, settings: Settings, stage: Stage) -> dict[str, Any]:
+def _measure(net: BenchNet, settings: Settings, stage: Stage) -> Measured:
     rng = np.random.default_rng(settings.seed + 1)
     with stage(f"{net.name}: who can run it, and is it exact"):
         entered = line_up(net, settings.threads)
@@ -133,28 +153,41 @@ def _bench_net(net: BenchNet, settings: Settings, stage: Stage) -> dict[str, Any
         agrees = agreement(net, inexact)
     with stage(f"{net.name}: {len(entered.contenders)} contenders") as progress:
         standing = race(net, entered.contenders, settings.plan, rng, progress)
-    result = _figures(net, entered, standing)
-    result["agreement"] = agrees
-    if settings.lava_rounds:
-        with stage(f"{net.name}: Lava") as progress:
-            _add_lava(result, net, entered, settings, rng, progress)
-    else:
-        result["absent"]["lava"] = "left out"
-    return result
+    fast = next(c for c in entered.contenders if c.name == FAST)
+    best = standing.best([FAST])
+    slow: dict[str, SlowTurns] = {}
+    absent = dict(entered.absent)
+    for name in slow_engines():
+        if not settings.slow_rounds or best is None:
+            absent[name] = "left out"
+            continue
+        try:
+            with stage(f"{net.name}: {name}") as progress:
+                slow[name] = race_slow(
+                    name,
+                    net,
+                    fast,
+                    best.batch,
+                    rounds=settings.slow_rounds,
+                    seconds=settings.slow_seconds,
+                    rng=rng,
+                    progress=progress,
+                )
+        except (MissingExtraError, InputError) as error:
+            absent[name] = why_absent(error)
+    return Measured(net, entered, agrees, standing, slow, absent, layer_times(net))
 
 
-def _figures(net: BenchNet, entered: LineUp, standing: Standing) -> dict[str, Any]:
-    groups = {
-        FAST: [FAST],
-        TORCH_FLOAT: entered.names(TORCH_FLOAT),
-        TORCH_TUNED: entered.names(TORCH_TUNED),
-        TORCH_SNN: entered.names(TORCH_SNN),
-    }
-    groups |= {c.name: [c.name] for c in entered.contenders}
+def _figures(found: Measured, peaks: _Peaks) -> NetFigures:
+    net, standing = found.net, found.standing
+    groups = {FAST: [FAST]}
+    groups |= {key: found.entered.names(key) for key in (TORCH_FLOAT, TORCH_TUNED, TORCH_SNN)}
+    groups |= {c.name: [c.name] for c in found.entered.contenders}
     rates: dict[str, float] = {}
     batches: dict[str, int] = {}
     winners: dict[str, str] = {}
     ratios: dict[str, Spread] = {}
+    turns: dict[str, dict[str, list[float]]] = {}
     for key, names in groups.items():
         for suffix, size in (("", None), ("_batch1", 1)):
             own, first = standing.best(names, size), standing.best([FAST], size)
@@ -164,56 +197,24 @@ def _figures(net: BenchNet, entered: LineUp, standing: Standing) -> dict[str, An
             winners[key + suffix] = own.contender
             if key != FAST:
                 ratios[key + suffix] = ratio(first, own)
-    steps = net.network.timesteps
-    return {
-        "net": net.name,
-        "timesteps": steps,
-        "neurons": sum(int(np.prod(layer.shape)) for layer in net.network.layers),
-        "activity": net.activity,
-        "samples_per_second": rates,
-        "ratios": {
-            key: None for key in ("lava", TORCH_FLOAT, f"{TORCH_FLOAT}_batch1", "onnx", TORCH_SNN)
-        }
-        | {key: found.median for key, found in ratios.items()},
-        "quartiles": {key: [found.low, found.high] for key, found in ratios.items()},
-        "batches": batches,
-        "winners": winners,
-        "absent": dict(entered.absent),
-        "turns": _turns(standing),
-    }
-
-
-def _turns(standing: Standing) -> dict[str, dict[str, list[float]]]:
-    found: dict[str, dict[str, list[float]]] = {}
-    for turns in standing.turns:
-        found.setdefault(turns.contender, {})[str(turns.batch)] = list(turns.rates)
-    return found
-
-
-def _add_lava(
-    result: dict[str, Any],
-    net: BenchNet,
-    entered: LineUp,
-    settings: Settings,
-    rng: np.random.Generator,
-    progress: Callable[[int, int], None],
-) -> None:
-    fast = next(c for c in entered.contenders if c.name == FAST)
-    try:
-        rates, beside = race_lava(
-            net,
-            fast,
-            result["batches"][FAST],
-            rounds=settings.lava_rounds,
-            seconds=settings.lava_seconds,
-            rng=rng,
-            progress=progress,
-        )
-    except (MissingExtraError, InputError) as error:
-        result["absent"]["lava"] = f"{error.what}{f' -> {error.hint}' if error.hint else ''}"
-        return
-    found = spread([a / b for a, b in zip(beside, rates, strict=True)])
-    result["samples_per_second"]["lava"] = float(np.median(rates))
-    result["ratios"]["lava"] = found.median
-    result["quartiles"]["lava"] = [found.low, found.high]
-    result["turns"]["lava"] = {"1": rates, "fast_beside": beside}
+    for run in standing.turns:
+        turns.setdefault(run.contender, {})[str(run.batch)] = list(run.rates)
+    for name, slow in found.slow.items():
+        rates[name], ratios[name] = float(np.median(slow.rates)), slow.ratio
+        turns[name] = {"1": slow.rates, f"{FAST}_beside": slow.beside}
+    unknown = [key for key in (*groups, f"{TORCH_FLOAT}_batch1", *found.absent) if key != FAST]
+    return NetFigures(
+        net=net.name,
+        timesteps=net.network.timesteps,
+        neurons=sum(layer.neurons for layer in net.network.layers),
+        activity=net.activity,
+        samples_per_second=rates,
+        ratios={**dict.fromkeys(unknown), **{key: s.median for key, s in ratios.items()}},
+        quartiles={key: (s.low, s.high) for key, s in ratios.items()},
+        batches=batches,
+        winners=winners,
+        absent=found.absent,
+        turns=turns,
+        agreement=found.agreement,
+        ceilings=shares(net, rates[FAST], found.times, peaks.alone, peaks.together),
+    )

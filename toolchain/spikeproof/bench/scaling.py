@@ -6,25 +6,24 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
+from spikeproof.bench.document import SCHEMA, Axis, Line, Point, Scaling, Series
 from spikeproof.bench.nets import BenchNet, conv_net, mlp_net, random_spikes
+from spikeproof.document.values import dump
 from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.trace import Progress
 from spikeproof.errors import TargetError
 from spikeproof.io.files import write_atomic
 from spikeproof.io.kinds import GENERATOR
 from spikeproof.ir import chip
 
-Progress = Callable[[int, int], None]
-Axis = Literal["timesteps", "neurons", "synapses"]
 _SAMPLES = 16
 _SECONDS = 1.0
 _SIZES: dict[Axis, tuple[int, ...]] = {
@@ -40,21 +39,6 @@ _QUICK: dict[Axis, tuple[int, ...]] = {
 
 
 _start_bytes = [0]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One network: its size, seconds per sample, and the memory of a process that runs it.
-
-    own_bytes: what the peak has beyond that of a process which has run a tiny network.
-    """
-
-    timesteps: int
-    neurons: int
-    synapses: int
-    seconds: float
-    peak_bytes: int
-    own_bytes: int
 
 
 def network_of(axis: Axis, size: int) -> BenchNet:
@@ -83,19 +67,18 @@ def measure_point(network: chip.ChipNetwork, seconds: float = _SECONDS) -> Point
         start = time.perf_counter()
         engine.run(network, x)
         times.append(time.perf_counter() - start)
-    neurons = sum(int(np.prod(layer.shape)) for layer in network.layers)
     peak = _peak()
     return Point(
-        network.timesteps,
-        neurons,
-        count_synapses(network),
-        float(np.median(times[1:])) / _SAMPLES,
-        peak,
-        peak - _start_bytes[0],
+        timesteps=network.timesteps,
+        neurons=sum(layer.neurons for layer in network.layers),
+        synapses=count_synapses(network),
+        seconds=float(np.median(times[1:])) / _SAMPLES,
+        peak_bytes=peak,
+        own_bytes=peak - _start_bytes[0],
     )
 
 
-def measure_scaling(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def measure_scaling(*, quick: bool = False, progress: Progress | None = None) -> Scaling:
     """Measure all axes and fit cost = fixed + slope * size to each.
 
     Raises:
@@ -113,35 +96,35 @@ def measure_scaling(*, quick: bool = False, progress: Progress | None = None) ->
             done += 1
             if progress:
                 progress(done, total)
-        found = [asdict(point) for point in points]
-        series.append({"axis": axis, "fit": line(axis, found), "points": found})
-    return {"schema": 1, "generator": GENERATOR, "samples_per_call": _SAMPLES, "series": series}
+        series.append(Series(axis=axis, fit=line(axis, points), points=points))
+    return Scaling(
+        schema_version=SCHEMA, generator=GENERATOR, samples_per_call=_SAMPLES, series=series
+    )
 
 
-def line(axis: str, points: list[dict[str, Any]]) -> dict[str, float]:
+def line(axis: Axis, points: Sequence[Point]) -> Line:
     """Fit fixed + slope x size to the seconds per sample, all points alike in relative terms.
 
-    Returns {"fixed_seconds", "seconds_per_unit", "largest_deviation"}; the last is the largest
-    relative distance of a point from the line: where it is small, cost grows linearly.
+    Where the largest deviation is small, cost grows linearly.
     """
-    size = np.array([p[axis] for p in points], np.float64)
-    seconds = np.array([p["seconds"] for p in points], np.float64)
+    size = np.array([p.size(axis) for p in points], np.float64)
+    seconds = np.array([p.seconds for p in points], np.float64)
     columns = np.stack([np.ones_like(size), size], axis=1) / seconds[:, None]
     (fixed, slope), *_ = np.linalg.lstsq(columns, np.ones_like(size), rcond=None)
     deviation = np.abs((fixed + slope * size) / seconds - 1).max()
-    return {
-        "fixed_seconds": float(fixed),
-        "seconds_per_unit": float(slope),
-        "largest_deviation": float(deviation),
-    }
+    return Line(
+        fixed_seconds=float(fixed),
+        seconds_per_unit=float(slope),
+        largest_deviation=float(deviation),
+    )
 
 
-def write_scaling(document: dict[str, Any], path: Path) -> list[Path]:
+def write_scaling(document: Scaling, path: Path) -> list[Path]:
     """Write the drawing to ``path`` and the figures beside it as JSON; return both paths."""
     from spikeproof.bench.scaling_plot import draw
 
     figures = path.with_suffix(".json")
-    write_atomic(figures, json.dumps(document, indent=1) + "\n")
+    write_atomic(figures, json.dumps(dump(document), indent=1) + "\n")
     write_atomic(path, draw(document))
     return [path, figures]
 

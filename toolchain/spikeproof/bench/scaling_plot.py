@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from markupsafe import Markup
 
+from spikeproof.bench.document import Point, Scaling, Series
 from spikeproof.io.kinds import DRAWING_MARK
 from spikeproof.report.svg import Plot, coordinate, element, figure, group, padded, path, text
 
@@ -18,17 +19,16 @@ text{fill:#555}text.label{fill:#222}.grid{stroke:#e3e3e3}.axis{stroke:#888}
 """
 
 
-def draw(document: dict[str, Any]) -> str:
+def draw(document: Scaling) -> str:
     """Return the file: time over each axis, then memory over synapses, all logarithmic."""
     panels = [
-        _panel(f"time-{series['axis']}", series, "seconds", 1e3, "ms per sample", "time")
-        for series in document["series"]
+        _panel(f"time-{series.axis}", series, lambda p: 1e3 * p.seconds, "ms per sample", "time")
+        for series in document.series
+    ] + [
+        _panel("memory", series, lambda p: p.peak_bytes / 2**20, "peak memory, MiB", "memory")
+        for series in document.series
+        if series.axis == "synapses"
     ]
-    for series in document["series"]:
-        if series["axis"] == "synapses":
-            panels.append(
-                _panel("memory", series, "peak_bytes", 2.0**-20, "peak memory, MiB", "memory")
-            )
     placed = [
         element("g", panel, transform=f"translate({coordinate(i * _WIDTH)} 0)")
         for i, panel in enumerate(panels)
@@ -47,11 +47,11 @@ def draw(document: dict[str, Any]) -> str:
 
 
 def _panel(
-    key: str, series: dict[str, Any], value: str, unit: float, label: str, class_: str
+    key: str, series: Series, value: Callable[[Point], float], label: str, class_: str
 ) -> Markup:
-    axis = series["axis"]
+    axis = series.axis
     size, name = (1e-6, "million synapses") if axis == "synapses" else (1.0, axis)
-    data = [(size * float(p[axis]), unit * float(p[value])) for p in series["points"]]
+    data = [(size * p.size(axis), value(p)) for p in series.points]
     plot = Plot(
         padded([x for x, _ in data], 52, _WIDTH - 14, log=True),
         padded([y for _, y in data], 188, 34, log=True),

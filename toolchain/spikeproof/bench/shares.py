@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spikeproof.bench.ceilings import NEURON_UPDATES, work_of
+from spikeproof.bench.ceilings import work_of
+from spikeproof.bench.document import Ceilings, LayerShare
 from spikeproof.bench.nets import BenchNet
 from spikeproof.engines.fast import compiled
 
@@ -17,7 +18,7 @@ Peaks = dict[str, float]
 
 def shares(
     net: BenchNet, fast_rate: float, times: Mapping[str, LayerTime], alone: Peaks, together: Peaks
-) -> dict[str, Any]:
+) -> Ceilings:
     """Return the floor of each layer, what it took, and the share reached.
 
     Args:
@@ -33,22 +34,23 @@ def shares(
         whole, one = work.floor(together), work.floor(alone)
         total = None if whole is None or total is None else total + sum(whole)
         took = times[work.layer].seconds if work.layer in times else None
-        row: dict[str, Any] = {
-            "layer": work.layer,
-            "bound_by": work.peak,
-            work.peak: work.sums,
-            NEURON_UPDATES: work.neuron_updates,
-            "floor_seconds": None if one is None else sum(one),
-            "seconds": took,
-            "share": None if one is None or not took else sum(one) / took,
-        }
-        layers.append(row)
-    return {
-        "layers": layers,
-        "floor_seconds": total,
-        "seconds": 1 / fast_rate,
-        "share": None if total is None else total * fast_rate,
-    }
+        layers.append(
+            LayerShare(
+                layer=work.layer,
+                bound_by=work.peak,
+                **{work.peak: work.sums},
+                neuron_updates=work.neuron_updates,
+                floor_seconds=None if one is None else sum(one),
+                seconds=took,
+                share=None if one is None or not took else sum(one) / took,
+            )
+        )
+    return Ceilings(
+        layers=layers,
+        floor_seconds=total,
+        seconds=1 / fast_rate,
+        share=None if total is None else total * fast_rate,
+    )
 
 
 def layer_times(net: BenchNet) -> dict[str, LayerTime]:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.bench.nets import BenchNet, Images
+from spikeproof.engines.trace import Progress
 
 Runner = Callable[[Images], NDArray[np.int64]]
-Progress = Callable[[int, int], None]
 _PAUSE = 0.02
 _POOL_BYTES = 64 << 20
 _SCOUTING_ROUNDS = 2

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
-from spikeproof.extras import install_command
+from spikeproof.extras import install_command, version_of
 
 _LIBRARIES = (
     ("Fast engine", "fast", ("numba",), "compiled kernels", "--engine fast runs on NumPy, slower"),
@@ -71,11 +70,3 @@ def _import_problem(modules: tuple[str, ...]) -> str:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             return f"{module} {version_of(module)} cannot be imported ({reason})"
     return ""
-
-
-def version_of(package: str) -> str | None:
-    """Return the installed version, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

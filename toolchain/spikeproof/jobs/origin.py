@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from spikeproof import __version__
 from spikeproof.engines.trace import Engine
+from spikeproof.extras import version_of
 
 Json = dict[str, Any]
 PACKAGES = ("numpy", "scipy", "numba", "torch", "lava-nc", "onnxruntime")
@@ -41,14 +42,7 @@ def code_identity(engine: Engine | None = None) -> Json:
 
 def package_versions() -> dict[str, str | None]:
     """Return the versions of the packages results depend on; None if one is not installed."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return {name: version_of(name) for name in PACKAGES}
 
 
 def _targets() -> dict[str, str]:

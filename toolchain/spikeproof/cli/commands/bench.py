@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs
+from spikeproof.document.values import dump
 
 if TYPE_CHECKING:
+    from spikeproof.bench.document import NetFigures
     from spikeproof.bench.run import Settings
 
 _QUIET_LOAD = 0.5
@@ -41,7 +43,9 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of all contenders. [default: 9; quick: 3]")
     ] = None,
-    no_lava: Annotated[bool, typer.Option("--no-lava", help="Leave Lava out.")] = False,
+    no_lava: Annotated[
+        bool, typer.Option("--no-lava", help="Leave out engines that take seconds to start: Lava.")
+    ] = False,
     scaling: Annotated[
         Path | None,
         typer.Option(help="Measure cost against size instead; draw it here, figures beside it."),
@@ -56,16 +60,16 @@ def run(
     from spikeproof.bench.run import bench
 
     document = bench(_settings(nets, quick, threads, rounds, no_lava), console.stage)
-    if (load := document["machine"]["load_before"]) > _QUIET_LOAD:
+    if (load := document.machine.load_before) > _QUIET_LOAD:
         console.warn(f"this machine was busy (load {load:.1f}): others' threads spoil the figures.")
-    if first := document.get("first_use_seconds"):
+    if first := document.first_use_seconds:
         console.note(
-            f"first result in a new process: {first['warm']:.2f} s from the cache, "
-            f"{first['cold']:.1f} s compiling"
+            f"first result in a new process: {first.warm:.2f} s from the cache, "
+            f"{first.cold:.1f} s compiling"
         )
-    for net in document["nets"]:
+    for net in document.nets:
         show_net(console, net)
-    console.document(document)
+    console.document(dump(document))
     return 0
 
 
@@ -80,7 +84,7 @@ def _settings(
             settings,
             nets=("mlp", "conv"),
             plan=QUICK,
-            lava_rounds=0,
+            slow_rounds=0,
             peak_seconds=0.01,
             first_use=False,
         )
@@ -90,30 +94,28 @@ def _settings(
         settings = replace(settings, threads=threads)
     if rounds is not None:
         settings = replace(settings, plan=replace(settings.plan, rounds=rounds))
-    return replace(settings, lava_rounds=0) if no_lava else settings
+    return replace(settings, slow_rounds=0) if no_lava else settings
 
 
-def show_net(console: Console, net: dict[str, Any]) -> None:
+def show_net(console: Console, net: NetFigures) -> None:
     """Print the tables of one network: contenders, then layers."""
-    rates, ratios, quartiles = net["samples_per_second"], net["ratios"], net["quartiles"]
+    rates, ratios = net.samples_per_second, net.ratios
     rows = []
     for name in (key for key in rates if not key.endswith("_batch1")):
-        spread = quartiles.get(name)
+        spread, winner = net.quartiles.get(name), net.winners.get(name, name)
         rows.append(
             [
-                name
-                if net["winners"].get(name, name) == name
-                else f"{name} = {net['winners'][name]}",
+                name if winner == name else f"{name} = {winner}",
                 rates.get(f"{name}_batch1"),
-                net["batches"].get(name),
+                net.batches.get(name),
                 rates[name],
                 ratios.get(name),
                 None if spread is None else f"{spread[0]:.3g}..{spread[1]:.3g}",
                 ratios.get(f"{name}_batch1"),
-                net["agreement"].get(net["winners"].get(name, name)),
+                net.agreement.get(winner),
             ]
         )
-    active = ", ".join(f"{name} {rate:.3f}" for name, rate in net["activity"].items())
+    active = ", ".join(f"{name} {rate:.3f}" for name, rate in net.activity.items())
     console.table(
         [
             "contender",
@@ -126,32 +128,17 @@ def show_net(console: Console, net: dict[str, Any]) -> None:
             "agrees",
         ],
         rows,
-        f"\n{net['net']}, T = {net['timesteps']}, {net['neurons']:,} neurons; "
+        f"\n{net.net}, T = {net.timesteps}, {net.neurons:,} neurons; "
         f"spikes per neuron and step: {active}",
     )
-    for name, reason in net["absent"].items():
+    for name, reason in net.absent.items():
         console.note(f"absent: {name}: {reason}")
-    ceilings = net["ceilings"]
+    shares = [(row.layer, row.bound_by.replace("_", " "), row) for row in net.ceilings.layers]
     console.table(
         ["layer", "bound by", "floor, us", "took, us", "share"],
         [
-            [
-                row["layer"],
-                row["bound_by"].replace("_", " "),
-                _micro(row["floor_seconds"]),
-                _micro(row["seconds"]),
-                row["share"],
-            ]
-            for row in ceilings["layers"]
-        ]
-        + [
-            [
-                "all layers, all threads",
-                "",
-                _micro(ceilings["floor_seconds"]),
-                _micro(ceilings["seconds"]),
-                ceilings["share"],
-            ]
+            [layer, bound, _micro(row.floor_seconds), _micro(row.seconds), row.share]
+            for layer, bound, row in [*shares, ("all layers, all threads", "", net.ceilings)]
         ],
     )
 
@@ -166,22 +153,17 @@ def _scaling(console: Console, path: Path, quick: bool) -> int:
     with console.stage("Cost against size") as progress:
         document = measure_scaling(quick=quick, progress=progress)
     written = write_scaling(document, path)
-    for series in document["series"]:
+    for series in document.series:
+        axis, fit = series.axis, series.fit
         console.table(
-            [series["axis"], "ms per sample", "peak memory, MiB", "of it the network's, MiB"],
+            [axis, "ms per sample", "peak memory, MiB", "of it the network's, MiB"],
             [
-                [
-                    p[series["axis"]],
-                    1e3 * p["seconds"],
-                    p["peak_bytes"] / 2**20,
-                    p["own_bytes"] / 2**20,
-                ]
-                for p in series["points"]
+                [p.size(axis), 1e3 * p.seconds, p.peak_bytes / 2**20, p.own_bytes / 2**20]
+                for p in series.points
             ],
-            f"\n{series['axis']}: {1e6 * series['fit']['fixed_seconds']:.3g} us and "
-            f"{1e9 * series['fit']['seconds_per_unit']:.3g} ms per million, off by at most "
-            f"{series['fit']['largest_deviation']:.0%}",
+            f"\n{axis}: {1e6 * fit.fixed_seconds:.3g} us and {1e9 * fit.seconds_per_unit:.3g} ms "
+            f"per million, off by at most {fit.largest_deviation:.0%}",
         )
     console.say("written: " + ", ".join(map(str, written)))
-    console.document(document)
+    console.document(dump(document))
     return 0

@@ -16,10 +16,10 @@ from typing import Annotated
 import typer
 
 from spikeproof.cli.console import Console
-from spikeproof.cli.libraries import Finding, libraries, version_of
+from spikeproof.cli.libraries import Finding, libraries
 from spikeproof.cli.options import Command, command
 from spikeproof.errors import InputError
-from spikeproof.extras import install_command
+from spikeproof.extras import install_command, version_of
 
 _PYTHONS = ((3, 10), (3, 13))
 _NUMPY_CEILING = (2, 4)

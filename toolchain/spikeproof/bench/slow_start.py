@@ -1,25 +1,38 @@
-"""Lava's speed: the slope between two sample counts, because its start takes seconds."""
+"""Speed of engines that take seconds to start, as Lava does: the slope between two counts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from spikeproof.bench.nets import BenchNet
 from spikeproof.bench.rivals import check_exact
-from spikeproof.bench.timing import Contender, take_turn
+from spikeproof.bench.timing import Contender, Spread, spread, take_turn
 from spikeproof.engines.registry import get_engine
-from spikeproof.engines.trace import Engine
+from spikeproof.engines.trace import Engine, Progress
 
-Progress = Callable[[int, int], None]
 _FEW = 1
 _MOST = 400
 _PROBE = 8
 
 
-def race_lava(
+@dataclass(frozen=True)
+class SlowTurns:
+    """Samples per second by round, and those of the fast engine, measured right after each."""
+
+    rates: list[float]
+    beside: list[float]
+
+    @property
+    def ratio(self) -> Spread:
+        """Return how many times faster the fast engine is."""
+        return spread([a / b for a, b in zip(self.beside, self.rates, strict=True)])
+
+
+def race_slow(
+    name: str,
     net: BenchNet,
     fast: Contender,
     batch: int,
@@ -28,26 +41,26 @@ def race_lava(
     seconds: float,
     rng: np.random.Generator,
     progress: Progress | None = None,
-) -> tuple[list[float], list[float]]:
-    """Return the rates of Lava and, measured right after each, those of ``fast`` at ``batch``.
+) -> SlowTurns:
+    """Time the engine called ``name``, and ``fast`` at ``batch`` beside it.
 
     ``seconds``: how long the samples between the two counts should take.
 
     Raises:
-        MissingExtraError, InputError: Lava is not installed. TargetError: it failed, or differs
+        MissingExtraError, InputError: it is not installed. TargetError: it failed, or differs
             from the reference.
     """
-    engine = get_engine("lava")
-    check_exact(net, Contender("lava", "lava", lambda x: engine.run(net.network, x).logits, True))
+    engine = get_engine(name)
+    check_exact(net, Contender(name, name, lambda x: engine.run(net.network, x).logits, True))
     per_sample = 1 / _slope(engine, net, _PROBE, rng)
     count = int(np.clip(seconds / per_sample, _PROBE, _MOST))
-    rates, beside = [], []
+    found = SlowTurns([], [])
     for number in range(rounds):
-        rates.append(_slope(engine, net, count, rng))
-        beside.append(take_turn(fast.run, net.draw(rng, 3 * batch), batch, 1.0))
+        found.rates.append(_slope(engine, net, count, rng))
+        found.beside.append(take_turn(fast.run, net.draw(rng, 3 * batch), batch, 1.0))
         if progress:
             progress(number + 1, rounds)
-    return rates, beside
+    return found
 
 
 def _slope(engine: Engine, net: BenchNet, count: int, rng: np.random.Generator) -> float:
