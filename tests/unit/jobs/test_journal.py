@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spikeproof import __version__
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Item
-from spikeproof.jobs.journal import Journal, list_changes
+from spikeproof.jobs.journal import NAME, Journal, list_changes
 from spikeproof.jobs.pool import Pool
 from spikeproof.jobs.runner import Runner
 
@@ -28,6 +30,25 @@ def test_results_survive_and_the_file_only_grows(tmp_path: Path) -> None:
         assert again.get("k1") == ('{"a":1}', 0.5)
         assert again.get("k2") == ('{"b":[1.5,null,"ü"]}', 0.25)
         assert again.get("k3") is None
+
+
+def test_a_journal_of_the_first_release_is_read(tmp_path: Path) -> None:
+    def line(record: dict[str, Any]) -> str:
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        sealed = {"hash": sha256(text), "length": len(text), "record": record}
+        return json.dumps(sealed, sort_keys=True, separators=(",", ":")) + "\n"
+
+    header = {
+        "format": "spikeproof journal",
+        "schema": 1,
+        "spikeproof": __version__,
+        "base": BASE,
+    }
+    kept = {"key": "k", "name": "item", "seconds": 2, "result": "1", "result_hash": sha256("1")}
+    (tmp_path / NAME).write_text(line(header) + line(kept))
+    with Journal(tmp_path, BASE) as journal:
+        assert journal.base == sha256(json.dumps(header, sort_keys=True, separators=(",", ":")))
+        assert journal.get("k") == ("1", 2) and journal.notes == []
 
 
 def test_the_newest_of_two_results_counts_and_forgetting_makes_room_for_it(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Keep the result of every item, so that a killed run goes on where it was.
 
-One file of sealed lines (see :mod:`spikeproof.jobs.records`), only ever appended to; every line
-is on the disk before the next item counts as done. What a killed process or a full disk left
-torn at the end is cut off. A damaged record is passed over, and its item is done again.
+One file of sealed lines, only ever appended to; every line is on the disk before the next item
+counts as done. A line holds a record, the length of its canonical JSON and the SHA-256 of that; it
+is read by making it anew from what it says and comparing all bytes, so no changed bit goes
+unnoticed. What a killed process or a full disk left torn at the end is cut off. A damaged record is
+passed over, and its item is done again.
 """
 
 from __future__ import annotations
@@ -10,20 +12,56 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, model_validator
 
 from spikeproof import __version__
+from spikeproof.document.values import Figure, Json, Record, dump
 from spikeproof.errors import InputError
 from spikeproof.io.files import canonical_json, open_locked, sha256
-from spikeproof.jobs.records import START, scan, seal, unseal
 
-Json = dict[str, Any]
-FORMAT, SCHEMA = "spikeproof journal", 1
+SCHEMA = 1
 NAME = "journal.jsonl"
-_FIELDS = {"key", "name", "result", "result_hash", "seconds"}
+_START = b'{"hash":"'
+"""How every sealed line begins."""
+_ELSEWHERE = "Name another folder, or delete this journal to start afresh."
+
+
+class Header(Record):
+    """The first record: what wrote the journal, and all that its results depend on.
+
+    Headers of other schemas are read as far as it takes to name them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["spikeproof journal"]
+    schema_version: Any = Field(validation_alias="schema", serialization_alias="schema")
+    spikeproof: Any
+    base: Json
+
+
+class Entry(Record):
+    """The result of one item, as canonical JSON, and the seconds it took."""
+
+    key: str
+    name: str
+    seconds: Figure
+    result: str
+    result_hash: str
+
+    @model_validator(mode="after")
+    def _hashed(self) -> Entry:
+        if self.result_hash != sha256(self.result):
+            raise ValueError("the result is not the one that was hashed")
+        return self
+
+
+LineT = TypeVar("LineT", Header, Entry)
 
 
 @dataclass(frozen=True)
@@ -52,13 +90,10 @@ class Journal:
     def __init__(self, folder: Path, base: Json, *, restart: bool = False) -> None:
         self.path = folder / NAME
         self.notes: list[str] = []
-        self._header: Json = {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "spikeproof": __version__,
-            "base": base,
-        }
-        self.base = sha256(canonical_json(self._header))
+        self._header = Header(
+            format="spikeproof journal", schema_version=SCHEMA, spikeproof=__version__, base=base
+        )
+        self.base = sha256(canonical_json(dump(self._header)))
         self._places: dict[str, tuple[int, int]] = {}
         self.earlier = 0
         self._handle = open_locked(self.path)
@@ -74,11 +109,11 @@ class Journal:
         place = self._places.get(key)
         if place is None:
             return None
-        record = _result(os.pread(self._handle, place[1], place[0]))
-        if record is None or record["key"] != key:
+        entry = _unseal(os.pread(self._handle, place[1], place[0]), Entry)
+        if entry is None or entry.key != key:
             del self._places[key]
             return None
-        return str(record["result"]), float(record["seconds"])
+        return entry.result, float(entry.seconds)
 
     def put(self, key: str, name: str, text: str, seconds: float) -> None:
         """Append a result; it is on the disk when this returns.
@@ -86,14 +121,9 @@ class Journal:
         Raises:
             InputError: it could not be written; what was there before is whole.
         """
-        record = {
-            "key": key,
-            "name": name,
-            "seconds": seconds,
-            "result": text,
-            "result_hash": sha256(text),
-        }
-        line = seal(record)
+        line = _seal(
+            Entry(key=key, name=name, seconds=seconds, result=text, result_hash=sha256(text))
+        )
         self._places[key] = (self._append(line), len(line))
 
     def forget(self, key: str) -> None:
@@ -104,7 +134,7 @@ class Journal:
         """Drop all results: nothing of an earlier run is taken over."""
         self._places, self.earlier = {}, 0
         os.ftruncate(self._handle, 0)
-        self._append(seal(self._header))
+        self._append(_seal(self._header))
 
     def audit(self, used: Mapping[str, str]) -> Audit:
         """Read the whole file again and count the items whose record is what was used.
@@ -112,13 +142,13 @@ class Journal:
         ``used``: the SHA-256 of the result that went into the report, by the item's key.
         """
         found: dict[str, str] = {}
-        damaged = 0
         with self.path.open("rb") as file:
-            for offset, line in scan(file):
-                record = _result(line) if offset else unseal(line)
-                damaged += record is None
-                if offset and record is not None:
-                    found[record["key"]] = record["result_hash"]
+            damaged: int = _unseal(file.readline(), Header) is None
+            for _, line in _scan(file):
+                if entry := _unseal(line, Entry):
+                    found[entry.key] = entry.result_hash
+                else:
+                    damaged += 1
         return Audit(len(used), sum(found.get(key) == told for key, told in used.items()), damaged)
 
     def close(self) -> None:
@@ -138,7 +168,7 @@ class Journal:
         with self.path.open("rb") as file:
             first = file.readline()
             if not first.endswith(b"\n"):
-                if first[: len(START)] != START[: len(first)]:
+                if first[: len(_START)] != _START[: len(first)]:
                     raise InputError("is no journal", where=str(self.path), hint=_ELSEWHERE)
                 self.clear()  # nothing can stand behind a header that was never finished
                 return
@@ -153,28 +183,29 @@ class Journal:
 
     def _other(self, first: bytes) -> str | None:
         """Say why the file's results are not ours to use; None if they are."""
-        header = unseal(first)
-        if header is None or header.get("format") != FORMAT:
-            if not first.startswith(START):
+        header = _unseal(first, Header)
+        if header is None:
+            if not first.startswith(_START):
                 raise InputError("is no journal", where=str(self.path), hint=_ELSEWHERE)
             return "has a damaged header"
+        old, new = dump(header), dump(self._header)
         for part in ("schema", "spikeproof"):
-            if header.get(part) != self._header[part]:
-                return f"was written by {part} {header.get(part)!r}, this is {self._header[part]!r}"
-        changed = list_changes(dict(header.get("base") or {}), dict(self._header["base"]))
+            if old[part] != new[part]:
+                return f"was written by {part} {old[part]!r}, this is {new[part]!r}"
+        changed = list_changes(header.base, self._header.base)
         return f"belongs to another run: {'; '.join(changed)}" if changed else None
 
     def _index(self, file: IO[bytes]) -> None:
         damaged = 0
-        for offset, line in scan(file):
-            record = _result(line)
+        for offset, line in _scan(file):
+            entry = _unseal(line, Entry)
             if not line.endswith(b"\n"):
                 self.notes.append(f"{self.path}: a torn last record was cut off")
                 os.ftruncate(self._handle, offset)
-            elif record is None:
+            elif entry is None:
                 damaged += 1
             else:
-                self._places[record["key"]] = (offset, len(line))
+                self._places[entry.key] = (offset, len(line))
         if damaged:
             self.notes.append(
                 f"{self.path}: {damaged} damaged record(s) ignored; their items are done again"
@@ -199,7 +230,28 @@ class Journal:
         return start
 
 
-_ELSEWHERE = "Name another folder, or delete this journal to start afresh."
+def _seal(record: Header | Entry) -> bytes:
+    """Return the line of a record, with its end."""
+    text = canonical_json(plain := dump(record))
+    sealed = {"hash": sha256(text), "length": len(text.encode()), "record": plain}
+    return canonical_json(sealed).encode() + b"\n"
+
+
+def _unseal(line: bytes, kind: type[LineT]) -> LineT | None:
+    """Return the record of a line; None if it is damaged, incomplete or of another kind."""
+    try:
+        record = kind.model_validate(json.loads(line)["record"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if _seal(record) == line else None
+
+
+def _scan(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line) from here on; the last line may lack its end."""
+    offset = file.tell()
+    for line in file:
+        yield offset, line
+        offset += len(line)
 
 
 def list_changes(old: Json, new: Json, prefix: str = "") -> list[str]:
@@ -219,12 +271,3 @@ def _brief(value: Any) -> str:
     if len(text) <= 20:
         return text
     return f"{text[:13]}…" + '"' * text.startswith('"')
-
-
-def _result(line: bytes) -> Json | None:
-    """Return the record of an item; None if it is damaged or something else."""
-    record = unseal(line)
-    if record is None or set(record) != _FIELDS or not isinstance(record["result"], str):
-        return None
-    whole = isinstance(record["seconds"], int | float) and isinstance(record["key"], str)
-    return record if whole and record["result_hash"] == sha256(record["result"]) else None
