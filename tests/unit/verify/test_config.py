@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError
-from spikeproof.verify.config import SUITES, load_config
+from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 
 @pytest.mark.parametrize("suite", ["quick", "full"])
@@ -58,6 +61,47 @@ def test_a_change_that_makes_no_sense_is_explained(change: str, message: str) ->
     with pytest.raises(InputError, match=message) as caught:
         load_config("quick", changes=[change])
     assert "--set" in str(caught.value)
+
+
+def _numbers(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting that is a number, or a list of numbers, with a shipped value."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _numbers(kind, f"{prefix}{name}.")
+        elif kind is not str and name != "version":
+            yield f"{prefix}{name}", kind
+
+
+@pytest.mark.parametrize(("key", "kind"), list(_numbers(VerifyConfig)))
+@pytest.mark.parametrize(
+    "value", ["1e300", "100000000000000000000", "1e-320", "-1e9", "nan", "inf"]
+)
+def test_every_number_has_two_ends(key: str, kind: Any, value: str) -> None:
+    """What no run could use is found before one starts, whichever setting it is."""
+    if (key, value) == ("mppd.spearman", "1e-320"):
+        return  # a rank correlation may be asked to be above 0
+    length = len(get_args(kind)) if get_origin(kind) is tuple else 0
+    told = f"[{', '.join([value] * max(length, 1))}]" if length else value
+    with pytest.raises(InputError, match=key.replace(".", r"\.")) as caught:
+        load_config("quick", changes=[f"{key}={told}"])
+    assert "found" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["mppd.resamples=100001"], "mppd.resamples: .*less than or equal to 100000"),
+        (["alpha=1e-320"], "alpha: .*greater than or equal to 0.0001"),
+        (["alpha=0.001"], "alpha 0.001 needs mppd.resamples of at least 10,000 "),
+        (["perturbations.pgd=[8, 8]"], "perturbations.pgd names a strength twice"),
+        (["perturbations.gaussian=[4.0001, 4.0002]"], "perturbations.gaussian names a strength tw"),
+    ],
+)
+def test_settings_that_no_run_could_use_are_refused(changes: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config("quick", changes=changes)
+    assert load_config("quick", changes=["alpha=0.001", "mppd.resamples=10000"]).alpha == 0.001
 
 
 def test_unknown_keys_are_named_with_a_suggestion(tmp_path: Path) -> None:

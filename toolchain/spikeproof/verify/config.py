@@ -5,6 +5,7 @@ Unknown keys are errors with a suggestion. The resolved settings travel inside t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
@@ -26,12 +27,16 @@ from spikeproof.errors import InputError, list_problems
 from spikeproof.io.toml import parse_toml, read_toml
 
 SUITES = ("quick", "full")
-# Strict: "true" is no number, and 300.0 no whole one.
-Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Grey = Annotated[float, Field(gt=0, le=255, strict=True)]
+# Strict: "true" is no number, and 300.0 no whole one. Every number has two ends, so that a typing
+# error is found by --dry-run and not by a full memory after an hour.
+MOST_IMAGES = 10_000_000
+Share = Annotated[float, Field(ge=1e-6, lt=1, strict=True)]
+Count = Annotated[int, Field(ge=1, le=MOST_IMAGES, strict=True)]
+Grey = Annotated[float, Field(ge=0.001, le=255, strict=True)]
 Levels = Annotated[int, Field(ge=1, le=255, strict=True)]
-Bound = Annotated[float, Field(strict=True)]
+Bound = Annotated[float, Field(ge=1e-3, le=1e3, strict=True)]
+FEWEST_IN_TAIL = 10
+"""Bootstrap resamples beyond each end of an interval: fewer make its ends a matter of luck."""
 
 
 class _Section(BaseModel):
@@ -89,7 +94,7 @@ class MppdLimits(_Section):
     """Rank correlation of the size of the perturbation over the samples, at least this."""
     ratio: tuple[Bound, Bound]
     """Range of the ratio chip/float of the summed energy."""
-    resamples: Annotated[int, Field(ge=200, strict=True)]
+    resamples: Annotated[int, Field(ge=200, le=100_000, strict=True)]
     """Bootstrap resamples behind the intervals of ratio and rank correlation."""
 
     @model_validator(mode="after")
@@ -102,7 +107,7 @@ class MppdLimits(_Section):
 class StageLimits(_Section):
     """Limits of V2."""
 
-    exact_tolerance: Share
+    exact_tolerance: Annotated[float, Field(ge=1e-15, le=1e-3, strict=True)]
     """Largest relative difference of membranes that counts as float64 rounding."""
     excused: Share
     """Largest share of samples whose spikes may differ by such rounding."""
@@ -117,11 +122,11 @@ class VerifyConfig(_Section):
     """Version of the suite."""
     engine: str
     """The target compared with the reference in V1."""
-    lava_samples: Annotated[int, Field(ge=1, strict=True)]
+    lava_samples: Count
     """Samples run on that target; 20 or more unless the data hold fewer."""
     seed: Annotated[int, Field(ge=0, lt=1 << 32, strict=True)]
     """Seed of all noise, random starts and resampling."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5, strict=True)]
+    alpha: Annotated[float, Field(ge=1e-4, lt=0.5, strict=True)]
     """Error rate of each statistical test."""
     samples: Samples
     perturbations: Perturbations
@@ -131,7 +136,15 @@ class VerifyConfig(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> VerifyConfig:
+        if self.alpha * self.mppd.resamples < FEWEST_IN_TAIL * (1 - 1e-9):
+            needed = math.ceil(FEWEST_IN_TAIL / self.alpha)
+            raise ValueError(
+                f"alpha {self.alpha:g} needs mppd.resamples of at least {needed:,} "
+                f"(found {self.mppd.resamples:,}): give more, or a larger alpha"
+            )
         for kind, strengths in self.perturbations:
+            if len({round(s, 3) for s in strengths}) < len(strengths):
+                raise ValueError(f"perturbations.{kind} names a strength twice: {list(strengths)}")
             parts = {"samples": self.samples, "margins": self.margins}
             lacking = [part for part, of in parts.items() if getattr(of, kind) is None]
             if strengths and lacking:
