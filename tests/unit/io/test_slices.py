@@ -249,20 +249,19 @@ def test_a_folder_without_arrays_is_named(tmp_path: Path) -> None:
         ((5, 3, 4, 2), (2, 3, 4), "x.transpose(0, 3, 1, 2)"),
         ((5, 24), (2, 3, 4), "x.reshape(-1, 2, 3, 4)"),
         ((2, 3, 4), (2, 3, 4), "x[None]"),
-        ((5, 7, 7, 7), (2, 3, 4), None),
-        ((0, 24), (2, 3, 4), None),
+        ((5, 7, 7, 7), (2, 3, 4), "samples, channels 2, height 3, width 4"),
+        ((0, 24), (2, 3, 4), "no samples"),
     ],
 )
 def test_the_hint_for_another_shape_leads_to_the_right_one(
-    found: tuple[int, ...], expected: tuple[int, ...], way: str | None, tmp_path: Path
+    found: tuple[int, ...], expected: tuple[int, ...], way: str, tmp_path: Path
 ) -> None:
     x = np.zeros(found, np.uint8)
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(InputError, match="has shape") as caught:
         open_samples(tmp_path / "x.npy", expected)
-    if way is None:
-        assert caught.value.hint is None
-        return
     assert way in str(caught.value.hint)
+    if not way.startswith("x"):
+        return
     np.save(tmp_path / "x.npy", eval(way, {"x": x}))
     open_samples(tmp_path / "x.npy", expected)

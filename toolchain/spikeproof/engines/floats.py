@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spikeproof.engines.base import in_batches
 from spikeproof.engines.trace import Progress
 from spikeproof.errors import InputError
+from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.numerics.correlation import correlate
@@ -72,6 +73,7 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
         raise InputError(
             f"images have shape {x.shape}, expected (N, {str(tuple(network.input_shape))[1:]}",
             where=network.name,
+            hint=shape_hint(x.shape, tuple(network.input_shape)),
         )
     if x.dtype == np.uint8:
         return x.astype(np.float64) / 255
@@ -79,6 +81,7 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
         raise InputError(
             f"images are {x.dtype} in {x.min()}..{x.max()}, expected uint8 or floats in 0..1",
             where=network.name,
+            hint=range_hint(x) if x.dtype.kind == "f" else type_hint(x),
         )
     return x.astype(np.float64)
 

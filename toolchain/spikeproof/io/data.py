@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
+from spikeproof.io.data_hints import range_hint, shape_hint, type_hint, value_range
 from spikeproof.io.files import read_bytes, write_atomic
 
 _LIMIT_BYTES = 8 << 30
@@ -119,13 +119,22 @@ def as_uint8(
     check_shape(x.shape, expected, path)
     if spikes:
         if x.dtype.kind not in "biuf" or not _is_binary(x):
-            raise InputError("holds values other than 0 and 1", where=where)
+            saw = value_range(x) or f"type {x.dtype}"
+            raise InputError(
+                f"holds values other than 0 and 1 ({saw}){which}",
+                where=where,
+                hint="This network takes spikes: 1 where there is one, else 0.",
+            )
         return x.astype(np.uint8, copy=False)
     if x.dtype == np.uint8:
         return x
     if not np.issubdtype(x.dtype, np.floating):
+        saw = value_range(x)
         raise InputError(
-            f"has type {x.dtype}, expected uint8 (0..255) or floats (0..1)", where=where
+            f"has type {x.dtype}{f' ({saw}{which})' if saw else ''}, expected uint8 (0..255) or "
+            "floats (0..1)",
+            where=where,
+            hint=type_hint(x),
         )
     if not ((x >= 0) & (x <= 1)).all():  # NaN is neither
         raise _out_of_range(x, where, which)
@@ -142,12 +151,10 @@ def _out_of_range(x: Array, where: str, which: str) -> InputError:
         found.append(f"{odd:,} of {x.size:,} values{which} that are NaN or infinite")
         hints.append("numpy.isfinite(x) is False there: leave these samples out, or mend them.")
     if wrong:
-        found.append(f"{wrong:,} of {x.size:,} values{which} that are outside 0..1")
-        hints.append(
-            "Undo a normalisation to a mean of 0: black is 0, white is 1."
-            if (x < 0).any(where=outside)
-            else "Divide 0..255 images by 255, or store them as uint8."
+        found.append(
+            f"{wrong:,} of {x.size:,} values{which} that are outside 0..1 ({value_range(x)})"
         )
+        hints.append(range_hint(x))
     return InputError(f"has {' and '.join(found)}", where=where, hint=" ".join(hints))
 
 
@@ -157,24 +164,8 @@ def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -
         raise InputError(
             f"has shape {found}, expected (N, {str(expected)[1:]}",
             where=f"{path}: x",
-            hint=_shape_hint(found, expected),
+            hint=shape_hint(found, expected),
         )
-
-
-def _shape_hint(found: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
-    """Say how to bring an array into shape where its axes tell; nothing where they do not."""
-    if len(expected) != 3 or not found or found[0] == 0:
-        return None
-    channels, *size = expected
-    if channels == 1 and found[1:] == tuple(size):
-        return "The axis of channels is missing: x[:, None] adds it."
-    if found[1:] == (*size, channels):
-        return "The channels come last: x.transpose(0, 3, 1, 2) puts them before height and width."
-    if found == expected:
-        return "This is one image: x[None] makes it a set of one."
-    if found[1:] == (math.prod(expected),):
-        return f"The images are flat: x.reshape(-1, {', '.join(map(str, expected))}) unfolds them."
-    return None
 
 
 def _is_binary(x: Array) -> bool:

@@ -244,6 +244,8 @@ def _check_member(
     with archive.open(entry) as member:
         shape, _, dtype = _header(member)
         start = member.tell()
+    if dtype.hasobject:
+        raise ValueError("x holds objects, not numbers")
     check_shape(shape, expected, path)
     if start + math.prod(shape) * dtype.itemsize != entry.file_size:
         raise ValueError(f"x of {shape} and {dtype} unpacks to {entry.file_size:,} bytes")

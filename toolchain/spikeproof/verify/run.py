@@ -20,6 +20,7 @@ from spikeproof.engines.trace import Engine, Progress
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.bundle import Bundle, bundle_bytes
+from spikeproof.io.data_hints import type_hint
 from spikeproof.io.files import canonical_json, sha256, write_atomic
 from spikeproof.io.known import DataRecord, describe, images_hash
 from spikeproof.io.trained import NOTHING, Trained
@@ -50,6 +51,7 @@ from spikeproof.verify.plausible import Expectation, data_warnings, recorded_cal
 from spikeproof.verify.stages import rebuild_stages
 from spikeproof.verify.work import measure, total_cost
 
+_GRID = "Floats in 0..1: numpy.rint(x * 255).astype(numpy.uint8)."
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
 
@@ -326,7 +328,8 @@ def check_data(
         raise InputError(
             f"images have type {x.dtype}, expected uint8",
             where=source.name,
-            hint="Verification compares both networks on the same 8-bit pixels.",
+            hint="Verification compares both networks on the same 8-bit pixels. "
+            + (_GRID if x.dtype.kind == "f" else type_hint(x)),
         )
     as_unit_images(source, x[:1])
     if y is None or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
