@@ -155,7 +155,7 @@ def _quick(args: list[str]) -> int | None:
         _show_help()
         return 0 if args else 2
     flags = set(args[2:])
-    if args[:1] != ["inspect"] or len(args) < 2 or args[1].startswith("-") or flags - _FLAGS:
+    if args[:1] != ["inspect"] or len(args) < 2 or args[1][:1] in ("", "-") or flags - _FLAGS:
         return None
     from spikeproof.cli.console import Console
     from spikeproof.cli.show import show_file

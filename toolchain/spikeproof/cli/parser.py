@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ from typer.core import TyperGroup
 
 from spikeproof import __version__
 from spikeproof.cli.commands import COMMANDS
+from spikeproof.errors import InputError
 
 HELP = {"help_option_names": ["-h", "--help"]}
 _INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
@@ -30,7 +33,29 @@ def load_command(name: str) -> Any:
     module = importlib.import_module(f"spikeproof.cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name, help=module.__doc__, context_settings=HELP)(module.build())
-    return typer.main.get_command(single)
+    made = typer.main.get_command(single)
+    for parameter in made.params:
+        process = functools.partial(_process, parameter, parameter.process_value)
+        setattr(parameter, "process_value", process)  # noqa: B010 (a method, for mypy)
+    return made
+
+
+def _process(parameter: Any, process: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    """Convert what was given, unless it is empty: an empty path would be the current folder.
+
+    Raises:
+        InputError: it is; the argument or option is named.
+    """
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if "" in given:
+        option = parameter.param_type_name == "option"
+        name = ", ".join(parameter.opts) if option else str(parameter.name).upper()
+        raise InputError(
+            "is empty",
+            where=name,
+            hint="Name a value; a shell variable that is not set gives an empty word, too.",
+        )
+    return process(ctx, value)
 
 
 def build_app() -> typer.Typer:
