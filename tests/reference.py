@@ -29,13 +29,14 @@ Made from the parser by `python tests/reference.py`; a test compares the two.
 |---|---|
 | 0 | pass |
 | 1 | verification failed |
-| 2 | usage or input error; or interrupted (the same command goes on where it was) |
+| 2 | usage or input error; or interrupted (see below) |
 | 3 | inconclusive |
 | 4 | internal error; or nobody could read the result: a pipe or stdout closed, a full disk |
 
 Results go to stdout; progress, remarks and errors to stderr. Every command takes `--json` (one
 document on stdout and nothing else, also for an error), `-q`/`--quiet` (only the last lines and
 errors), `-v`/`--verbose` (details), `--debug` (the traceback of an error) and `-h`/`--help`.
+After an interruption `demo`, `train`, `verify` and `run --journal` go on where they were.
 `NO_COLOR` is obeyed, and without a terminal all lines are plain.
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.cli.app import run
+from spikeproof.cli.app import report_interruption, run
 from spikeproof.cli.console import ARGUMENTS, Console
 from spikeproof.verify.document import Report, load_report
 
@@ -69,12 +69,37 @@ def test_an_interruption_inside_the_parser_is_exit_code_2_too(
     monkeypatch.setattr("spikeproof.cli.commands.inspect.show_file", interrupt)
     assert run(["inspect", "--json", "x.ckpt"]) == 2
     out, err = capsys.readouterr()
-    assert "nothing half-written; run the same command again to resume" in err
+    assert "nothing half-written; run the same command again to start anew" in err
     assert json.loads(out)["error"] == {
         "type": "Interrupted",
-        "message": "interrupted; nothing half-written; run the same command again to resume",
+        "message": "interrupted; nothing half-written; run the same command again to start anew",
         "exit_code": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        (["verify", "B", "--against", "C"], True),
+        (["demo"], True),
+        (["train", "R"], True),
+        (["train", "R", "--no-resume"], False),
+        (["run", "B", "--data", "D", "--journal", "J"], True),
+        (["run", "B", "--data", "D", "--journal=J"], True),
+        (["run", "B", "--data", "D"], False),
+        (["convert", "verify"], False),
+        (["export", "B"], False),
+        (["-q"], False),
+    ],
+)
+def test_an_interrupted_command_says_to_resume_only_if_it_does(
+    args: list[str], kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_interruption(args) == 2
+    told = capsys.readouterr().err
+    assert ("again to resume\n" in told) == kept
+    assert ("again to start anew" in told) != kept
+    assert ("--journal FOLDER" in told) == (args[0] == "run" and not kept)
 
 
 @pytest.mark.parametrize("verb", ["run", "verify"])

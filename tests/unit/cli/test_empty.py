@@ -47,6 +47,6 @@ def test_an_empty_word_is_refused_by_name(
 
 
 def test_words_that_are_not_empty_are_passed_on() -> None:
-    made = load_command("inspect")
-    with made.make_context("inspect", ["."]) as context:
-        assert str(context.params["file"]) == "."
+    made = load_command("report")
+    with made.make_context("report", ["."]) as context:
+        assert str(context.params["run"]) == "."

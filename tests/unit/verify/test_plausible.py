@@ -20,6 +20,7 @@ from spikeproof.verify.plausible import (
     chance_level,
     chance_warnings,
     data_warnings,
+    pixel_warnings,
     plausibility,
 )
 
@@ -118,6 +119,27 @@ def test_few_images_say_how_many_would_do() -> None:
     assert "verify --set samples.accuracy=" in reasons[0].try_
 
 
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (np.zeros((40, 1, 2, 2)), ["all 40 images are black (every pixel is 0): "]),
+        (np.full((40, 1, 2, 2), 9), ["all 40 images are blank (each has one grey level"]),
+        (np.eye(4).reshape(4, 1, 2, 2), ["the brightest pixel of all images is 1 of 255"]),
+        (
+            255 * np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 1, 0, 1]).reshape(3, 1, 2, 2),
+            ["2 of the 3 images are blank (one grey level throughout; 1 of them black)"],
+        ),
+        (200 * np.eye(4).reshape(4, 1, 2, 2), []),
+    ],
+)
+def test_images_that_show_nothing_are_called_so(x: np.ndarray, told: list[str]) -> None:
+    """Black images used to be called repeated, which they are, too, but that is not the trouble."""
+    found = pixel_warnings(x.astype(np.uint8))
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
+    assert calibration_warnings(x.astype(np.uint8))[: len(told)] == found
+
+
 def test_guessing_the_most_frequent_class_is_chance() -> None:
     assert chance_level(np.array([3] * 90 + [1] * 10), 10) == 0.9
     assert chance_level(np.array([2_000_000_000, 1]), 10) == 0.5
@@ -125,7 +147,7 @@ def test_guessing_the_most_frequent_class_is_chance() -> None:
 
 
 def test_warnings_say_what_is_odd() -> None:
-    one = np.zeros((1, 1, 2, 2), np.uint8)
+    one = np.array([[[[1, 2], [3, 4]]]], np.uint8)
     assert "calibrated on one image" in calibration_warnings(one)[0]
     assert "all the same" in calibration_warnings(np.repeat(one, 40, 0))[0]
     assert calibration_warnings(np.arange(160, dtype=np.uint8).reshape(40, 1, 2, 2)) == []

@@ -70,6 +70,19 @@ def test_unknown_calibration_images_are_inconclusive_and_said(
     assert "are not known" in warning
 
 
+@pytest.mark.parametrize("kind", ["few", "black", "grey"])
+def test_images_that_show_nothing_fail_no_step_of_a_sound_conversion(
+    case: Any, config: Any, tmp_path: Path, perturb: Any, kind: str
+) -> None:
+    """Compensated rounding is judged by images where those of calibration are not known."""
+    x = case.x[:5] if kind == "few" else np.full_like(case.x, 0 if kind == "black" else 128)
+    shown = replace(case, x=x, y=case.y[: len(x)])
+    report = _verify(shown, config, tmp_path, perturb, calibration=None)
+    (step,) = [c for c in report["checks"] if c["id"] == "V2"]
+    assert step["verdict"] == "inconclusive"
+    assert any("fewer than 16 of the images" in r["criterion"] for r in step["reasons"])
+
+
 def test_reasons_of_the_writer_are_what_the_reader_reads(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:

@@ -46,6 +46,8 @@ CAUSES = {
     ),
 }
 """What the system may refuse: in words, and what to do."""
+RESUMES = frozenset({"demo", "train", "verify"})
+"""Commands that go on where they were; ``run`` does with a journal, the others start anew."""
 _FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 
@@ -130,9 +132,17 @@ def _guarded(args: list[str]) -> int:
 
 def report_interruption(args: list[str]) -> int:
     """Say that the command was interrupted, and return the exit code."""
-    text = "interrupted; nothing half-written; run the same command again to resume"
+    text = f"interrupted; nothing half-written; run the same command again to {_again(args)}"
     _report_error(args, text, "Interrupted", INTERRUPTED)
     return INTERRUPTED
+
+
+def _again(args: list[str]) -> str:
+    command = next((word for word in args if not word.startswith("-")), "")
+    journal = any(word.partition("=")[0] == "--journal" for word in args)
+    if "--no-resume" not in args and (command in RESUMES or (command == "run" and journal)):
+        return "resume"
+    return f"start anew{' (with --journal FOLDER it would resume)' * (command == 'run')}"
 
 
 def _system_problem(args: list[str], error: OSError) -> int:

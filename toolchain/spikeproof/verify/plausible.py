@@ -218,14 +218,39 @@ def _other_data(expected: Expectation) -> str:
     )
 
 
+def pixel_warnings(x: NDArray[np.uint8]) -> list[str]:
+    """Warn about images (N, C, H, W) that show nothing: black, of one grey level, or hardly lit."""
+    flat = x.reshape(len(x), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    blank, black = int((low == high).sum()), int((high == 0).sum())
+    shows = "a network cannot be judged by them"
+    if black == len(x):
+        return [f"all {len(x):,} images are black (every pixel is 0): {shows}"]
+    if blank == len(x):
+        return [f"all {len(x):,} images are blank (each has one grey level throughout): {shows}"]
+    found = []
+    if blank:
+        of_these = f"; {black:,} of them black" if black else ""
+        found.append(
+            f"{blank:,} of the {len(x):,} images are blank (one grey level throughout{of_these})"
+        )
+    if int(high.max()) <= 1:
+        found.append(
+            "the brightest pixel of all images is 1 of 255, so they are nearly black: if 1 was "
+            "meant to be white, store them as floats, or as x * 255"
+        )
+    return found
+
+
 def calibration_warnings(x: NDArray[np.uint8]) -> list[str]:
-    """Warn about too few calibration images, or images that are all the same."""
+    """Warn about too few calibration images, or images that show nothing or are all the same."""
+    found = pixel_warnings(x)
     if len(x) < FEW:
         count = "one image" if len(x) == 1 else f"{len(x)} images"
-        return [f"calibrated on {count}: the scales may not fit others; give some hundreds"]
-    if bool((x == x[:1]).all()):
-        return ["the calibration images are all the same: the scales will not fit others"]
-    return []
+        found.append(f"calibrated on {count}: the scales may not fit others; give some hundreds")
+    elif bool((x == x[:1]).all()):
+        found.append("the calibration images are all the same: the scales will not fit others")
+    return found
 
 
 def recorded_calibration_warnings(record: Json) -> list[str]:

@@ -26,6 +26,8 @@ from spikeproof.verify.step import RoundedLayer, Step, Violation
 from spikeproof.verify.verdict import Verdict, combine
 
 F64 = NDArray[np.float64]
+FEWEST = 16
+"""Images, blank ones left aside, from which compensated rounding can be judged at all."""
 LISTED = 200
 """Violations listed per layer; the others are counted."""
 
@@ -182,7 +184,7 @@ def requantise(
     built: chip.ChipLayer,
     scale: float,
     options: ConvertOptions,
-    inputs: Inputs,
+    inputs: Inputs | None,
     *,
     fitted: bool,
 ) -> Findings:
@@ -193,7 +195,7 @@ def requantise(
         built: what the bundle holds.
         scale: units of weight times spike per unit of float membrane, as the bundle declares.
         options: those the bundle declares; they decide step widths and which rounding is legal.
-        inputs: what reaches the layer, to judge compensated rounding.
+        inputs: what reaches the layer, to judge compensated rounding; None: too few are known.
         fitted: whether that is on the images compensated rounding was fitted to.
     """
     found = Findings(built.name)
@@ -292,7 +294,7 @@ def _chip_weights(
     built: chip.ChipLayer,
     scale: float,
     options: ConvertOptions,
-    inputs: Inputs,
+    inputs: Inputs | None,
     fitted: bool,
     found: Findings,
 ) -> None:
@@ -310,6 +312,12 @@ def _chip_weights(
     only = bias_exponent(options)
     plain_bias = not _bias(bias, built.neuron, layer.above, only, Findings(""))
     if options.compensate and fan_in <= WIDEST and not (nearest.all() and plain_bias):
+        if inputs is None:
+            found.rounding = "objective"
+            found.undecided = (
+                f"not compared, for fewer than {FEWEST} of the images given show anything"
+            )
+            return
         second = moments(layer.linear, layer.end, inputs(), layer.timesteps)
         if fitted:
             target = targets(wanted, held, second)

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from spikeproof.engines.floats import run_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.verify.interval import bound_network
-from spikeproof.verify.requantise import Exact, Findings, exact_layers, requantise, rounding_step
+from spikeproof.verify.requantise import (
+    FEWEST,
+    Exact,
+    Findings,
+    exact_layers,
+    requantise,
+    rounding_step,
+)
 from spikeproof.verify.scales import judge_scale
 from spikeproof.verify.stages import Stages
 from spikeproof.verify.step import Step
@@ -32,6 +39,8 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Ste
     layers = exact_layers(stages.folded)
     bounds = bound_network(stages.chip)
     fitted = calibration is not None
+    flat = x.reshape(len(x), -1)
+    telling = fitted or int((flat.max(axis=1) > flat.min(axis=1)).sum()) >= FEWEST
     reaching = _Reaching(stages.folded, x if calibration is None else calibration[::2])
     findings: list[Findings] = []
     # Only who may spike at all sends anything to the next layer.
@@ -39,9 +48,8 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Ste
     sent += [bound.fires.astype(np.int64) for bound in bounds]
     for index, (layer, built) in enumerate(zip(layers, stages.chip.layers, strict=True)):
         scale = stages.units[built.name] / 64
-        found = requantise(
-            layer, built, scale, stages.options, partial(reaching.at, index), fitted=fitted
-        )
+        inputs = partial(reaching.at, index) if telling else None
+        found = requantise(layer, built, scale, stages.options, inputs, fitted=fitted)
         if found.values > 0 and found.rounding:
             judge_scale(layer, built, scale, sent[index], stages.options, found)
         _compare_claims(found, layer, scale, stages.claims.get(built.name, {}))

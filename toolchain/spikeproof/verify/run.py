@@ -47,7 +47,12 @@ from spikeproof.verify.document import (
 from spikeproof.verify.gates import overall, sentence
 from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
-from spikeproof.verify.plausible import Expectation, data_warnings, recorded_calibration_warnings
+from spikeproof.verify.plausible import (
+    Expectation,
+    data_warnings,
+    pixel_warnings,
+    recorded_calibration_warnings,
+)
 from spikeproof.verify.stages import rebuild_stages
 from spikeproof.verify.work import measure, total_cost
 
@@ -139,9 +144,9 @@ def verify(
     hashes = check_identity(bundle, subject.source_hash)
     given, answers = check_data(source, data.x, data.y)
     images, labels = distinct(given, answers)
-    repeats = repeat_warnings(len(given), len(images))
-    if how.note and repeats:
-        how.note(repeats[0])
+    odd = [*pixel_warnings(given), *repeat_warnings(len(given), len(images))]
+    if how.note and odd:
+        how.note("\n".join(odd))
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
     if data.calibration is not None:
@@ -181,7 +186,7 @@ def verify(
             f"run in {run_dir}; all they depend on is unchanged"
         )
     told = input_warnings(bundle, record, subject.trained, fitted=fitted is not None)
-    told += repeats + _result_warnings(checks)
+    told += odd + _result_warnings(checks)
     report = Report(
         verdict=str(overall(checks)),  # type: ignore[arg-type]
         sentence=sentence(checks),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from spikeproof.io.slices import Samples
     from spikeproof.jobs.evaluate import Evaluation, Subject
 
+_LOOKED_AT = 10_000
+"""Images up to this number are looked at for blank ones before the run."""
 SHOWN = 10
 """Predictions that are printed; all of them are in the JSON document."""
 
@@ -160,6 +162,7 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     from spikeproof.verify.plausible import (
         chance_warnings,
         data_warnings,
+        pixel_warnings,
         recorded_calibration_warnings,
     )
 
@@ -171,6 +174,8 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
         *data_warnings(data),
     ]
     samples = whole.first(options.limit)
+    if not samples.spikes and len(samples) <= _LOOKED_AT:
+        warnings += pixel_warnings(samples.read(0, len(samples)))
     announce_time(console, engine, bundle.network, len(samples))
     if isinstance(engine, FastEngine) and options.cluster is None:
         prepare_fast(console, bundle.network)
