@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from spikeproof.errors import InputError
 from spikeproof.verify import statistics as st
@@ -358,3 +359,40 @@ def test_verdicts_combine() -> None:
     assert judge_interval(1.06, 1.2, 0.95, 1.05) is f
     assert judge_interval(1.0, 1.2, 0.95, 1.05) is i
     assert str(p) == "pass"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_statistics_are_those_of_scipy(seed: int) -> None:
+    """The product computes them from special functions; scipy.stats takes a second to load."""
+    rng = np.random.default_rng(seed)
+    total = int(rng.integers(1, 2000))
+    k, share = int(rng.integers(0, total + 1)), float(rng.uniform(0.001, 0.999))
+    level = float(rng.uniform(0.5, 0.999))
+    test = stats.binomtest(k, total, 0.5)
+    found = {
+        "mcnemar": st.mcnemar_exact(st.PairedCounts(total, k, total - k)),
+        "wilson": st.wilson_interval(k, total, level),
+        "exact": st.exact_interval(k, total, level),
+        "above": st.share_above(k, total, share),
+        "below": st.share_below(k, total, share),
+    }
+    expected = {
+        "mcnemar": test.pvalue,
+        "wilson": tuple(test.proportion_ci(level, method="wilson")),
+        "exact": tuple(test.proportion_ci(level, method="exact")),
+        "above": stats.binom.sf(k - 1, total, share),
+        "below": stats.binom.cdf(k, total, share),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+    first = rng.integers(0, 9, 50).astype(np.float64)
+    second = first + rng.normal(size=50)
+    assert st.spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+
+
+@pytest.mark.parametrize(("k", "total"), [(0, 1), (1, 1), (0, 50), (50, 50)])
+def test_intervals_at_the_ends_are_those_of_scipy(k: int, total: int) -> None:
+    test = stats.binomtest(k, total)
+    assert st.exact_interval(k, total) == pytest.approx(tuple(test.proportion_ci(method="exact")))
+    wilson = tuple(test.proportion_ci(method="wilson"))
+    assert st.wilson_interval(k, total) == pytest.approx(wilson, abs=1e-12)

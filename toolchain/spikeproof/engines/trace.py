@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,6 +70,15 @@ class SlowEngine(Protocol):
 
     def expected_seconds(self, network: ChipNetwork, samples: int) -> float:
         """Return about how long a run of so many samples takes."""
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine whose start is expensive, so that it runs many networks in one."""
+
+    def run_many(self, tasks: Sequence[tuple[ChipNetwork, NDArray[np.uint8]]]) -> list[RunResult]:
+        """Run all networks with traces, in order."""
         ...
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.document.values import Json, dump
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.trace import Engine, RunResult
+from spikeproof.engines.trace import BatchEngine, Engine, RunResult
 from spikeproof.errors import MissingExtraError, SpikeproofError
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.verify.bisect import (
@@ -24,15 +24,6 @@ from spikeproof.verify.compare import compare_traces
 
 Images = NDArray[np.uint8]
 Task = tuple[ChipNetwork, Images]
-
-
-@runtime_checkable
-class BatchEngine(Protocol):
-    """An engine whose start is expensive, so that it runs many networks in one."""
-
-    def run_many(self, tasks: Sequence[Task]) -> list[RunResult]:
-        """Run all networks with traces, in order."""
-        ...
 
 
 @dataclass(frozen=True)

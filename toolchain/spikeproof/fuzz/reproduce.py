@@ -14,10 +14,9 @@ from typing import Any
 from spikeproof import __version__
 from spikeproof.certify.ranges import check_ranges
 from spikeproof.engines.self_test import make_bundle, self_test
-from spikeproof.engines.trace import Engine
+from spikeproof.engines.trace import BatchEngine, Engine
 from spikeproof.errors import InputError, RangeError
 from spikeproof.fuzz.case import (
-    BatchEngine,
     Mismatch,
     Outcome,
     Task,

@@ -32,7 +32,8 @@ class Item:
     name: unique within the run, and telling in messages. function: importable on every worker.
     depends: plain JSON; what the result depends on besides the run's base and the name.
     payload: makes more arguments just before the item is handed out (a batch of images), so that
-    not all of them are in memory at once. cost: in any unit, for progress.
+    not all of them are in memory at once. cost: in any unit, for progress. beside: in one process,
+    a second thread may do it while the first does another item; there must be memory for both.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Item:
     depends: Any = None
     payload: Callable[[], tuple[Any, ...]] | None = None
     cost: int = 1
+    beside: bool = False
 
     def key(self, base: str) -> str:
         """Return the hash of everything the result depends on; ``base`` is the journal's."""

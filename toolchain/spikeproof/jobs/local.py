@@ -1,4 +1,4 @@
-"""Items on this machine: in this process, or in several of loky's (it comes with joblib).
+"""Items in several processes of this machine, loky's (it comes with joblib).
 
 A worker that dies (killed, out of memory, a crash in a library) takes the whole group of loky's
 processes with it. Every worker leaves a mark while it is at an item, so afterwards the suspects
@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -24,7 +24,7 @@ from typing import Any
 from spikeproof.engines.fast import usable_cores
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import temporary_folder
-from spikeproof.jobs.items import Done, Item, Task, execute, make_task
+from spikeproof.jobs.items import Done, Item, Task, execute
 from spikeproof.jobs.shared import load_file, pack
 from spikeproof.jobs.stream import stream
 from spikeproof.jobs.threads import limit_process
@@ -32,12 +32,6 @@ from spikeproof.jobs.threads import limit_process
 _WATCH_SECONDS = 1.0
 _AHEAD = 2
 """Tasks per worker that are handed out, so that none waits for the next one."""
-
-
-def run_here(items: Iterable[tuple[int, Item]], shared: Any) -> Iterator[Done]:
-    """Do the items in this process, one after the other."""
-    for index, item in items:
-        yield execute(make_task(index, item), shared)
 
 
 class LocalProcesses:

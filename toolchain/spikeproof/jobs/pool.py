@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from spikeproof.errors import InputError
+from spikeproof.jobs.here import run_here
 from spikeproof.jobs.items import Done, Item
-from spikeproof.jobs.local import LocalProcesses, run_here
+from spikeproof.jobs.local import LocalProcesses
 
 RETRIES = 2
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.document.values import Record, Text
-from spikeproof.engines.trace import Engine, LayerTrace
-from spikeproof.errors import TargetError, UnsupportedError, list_problems
+from spikeproof.engines.registry import refuse
+from spikeproof.engines.trace import BatchEngine, Engine, LayerTrace
+from spikeproof.errors import TargetError, list_problems
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.verify.verdict import Verdict
 
@@ -32,11 +34,25 @@ def run_traced(engine: Engine, network: ChipNetwork, x: NDArray[np.uint8]) -> Tr
         UnsupportedError: it cannot run this network.
         TargetError: it failed, or gave no traces.
     """
-    problems = engine.problems(network)
-    if problems:
-        raise UnsupportedError(list_problems(problems), where=f"engine {engine.name}")
-    traces = engine.run(network, x, trace=True).traces
-    if traces is None:
+    return run_all_traced(engine, [(network, x)])[0]
+
+
+def run_all_traced(
+    engine: Engine, tasks: Sequence[tuple[ChipNetwork, NDArray[np.uint8]]]
+) -> list[Traces]:
+    """Run an engine with traces on several networks, in one start if it knows how.
+
+    Raises:
+        As :func:`run_traced`.
+    """
+    for network, _ in tasks:
+        refuse(engine, network)
+    if isinstance(engine, BatchEngine) and len(tasks) > 1:
+        results = engine.run_many(tasks)
+    else:
+        results = [engine.run(network, x, trace=True) for network, x in tasks]
+    traces = [result.traces for result in results if result.traces is not None]
+    if len(traces) < len(tasks):
         raise TargetError("returned no traces though they were asked for", where=engine.name)
     return traces
 

@@ -170,7 +170,10 @@ def verify(
         if how.note and journal.notes:
             how.note("\n".join(journal.notes))
         runner = Runner(pool, journal, total_cost(material), how.progress)
-        with inner_threads(1):  # as in a worker: the last bit of a sum depends on it
+        # One thread, as in a worker: the last bit of a sum depends on it. A library that is loaded
+        # later would not know.
+        library = "torch" if planned and how.perturb is perturb_with_torch else None
+        with inner_threads(1, load=library):
             measured = measure(material, runner, hashes)
             found = Findings(
                 material=material,

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+# Not scipy.stats, which has the same by name: it takes a second to load.
+from scipy.special import bdtr, bdtrc, betaincinv, ndtr, ndtri
 
 from spikeproof.errors import InputError
 from spikeproof.verify.verdict import Verdict
@@ -76,7 +78,7 @@ def tango_interval(counts: PairedCounts, confidence: float = 0.95) -> Interval:
 
     Source: T. Tango, Statistics in Medicine 17 (1998), 891-908.
     """
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     centre = counts.difference
     return _crossing(counts, z, -1.0, centre), _crossing(counts, -z, centre, 1.0)
 
@@ -116,8 +118,8 @@ def tost(counts: PairedCounts, margin: float, alpha: float = 0.05) -> Equivalenc
         verdict = Verdict.PASS
     elif low >= margin or high <= -margin:
         verdict = Verdict.FAIL
-    p_low = float(stats.norm.sf(tango_z(counts, -margin)))
-    p_high = float(stats.norm.cdf(tango_z(counts, margin)))
+    p_low = float(ndtr(-tango_z(counts, -margin)))
+    p_high = float(ndtr(tango_z(counts, margin)))
     return Equivalence(counts.difference, (low, high), max(p_low, p_high), verdict)
 
 
@@ -126,21 +128,26 @@ def mcnemar_exact(counts: PairedCounts) -> float:
     discordant = counts.only_first + counts.only_second
     if discordant == 0:
         return 1.0
-    return float(stats.binomtest(counts.only_first, discordant, 0.5).pvalue)
+    fewer = min(counts.only_first, counts.only_second)
+    return min(1.0, 2 * float(bdtr(fewer, discordant, 0.5)))
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """Return the Wilson score interval of a proportion."""
     _check_share(successes, total)
-    found = stats.binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    z, share = float(ndtri((1 + confidence) / 2)), successes / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    wide = math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) * z / (1 + z * z / total)
+    return max(0.0, centre - wide), min(1.0, centre + wide)
 
 
 def exact_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
     """Return the Clopper-Pearson interval of a proportion: never too short."""
     _check_share(successes, total)
-    found = stats.binomtest(successes, total).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)
+    tail, failures = (1 - confidence) / 2, total - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
+    return low, high
 
 
 def zero_failures_bound(total: int, confidence: float = 0.95) -> float:
@@ -181,14 +188,16 @@ def outside_p_value(estimate: float, spread: float, floor: float, ceiling: float
     excess = max(floor - estimate, estimate - ceiling)
     if spread <= 0:
         return 0.0 if excess > 0 else 1.0
-    return float(stats.norm.sf(excess / spread))
+    return float(ndtr(-excess / spread))
 
 
 def spearman(first: F64, second: F64) -> float | None:
     """Return the rank correlation; None if one side is constant (it is then undefined)."""
     if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(stats.spearmanr(first, second).statistic)
+    once = np.ones((1, len(first)))
+    left, right = _centred_ranks(first, once)[0], _centred_ranks(second, once)[0]
+    return float(left @ right / math.sqrt((left @ left) * (right @ right)))
 
 
 def spearman_resamples(first: F64, second: F64, weights: F64) -> F64:
@@ -237,7 +246,7 @@ def spearman_interval(rho: float, resamples: F64, samples: int, confidence: floa
 
 def spread_interval(rho: float, spread: float, samples: int, confidence: float) -> Interval:
     """Return the interval of :func:`spearman_interval` for a known spread of Fisher's transform."""
-    wide = float(stats.norm.ppf((1 + confidence) / 2)) * spread
+    wide = float(ndtri((1 + confidence) / 2)) * spread
     centre = float(fisher(rho))
     low = math.tanh(centre - wide) - 1 / samples
     return max(low, -1.0), math.tanh(centre + wide)
@@ -257,13 +266,13 @@ def fisher_spread(resamples: F64) -> float:
 def share_above(exceeding: int, total: int, share: float) -> float:
     """Return the exact p-value of "at most ``share`` of the population exceeds the limit"."""
     _check_share(exceeding, total)
-    return float(stats.binom.sf(exceeding - 1, total, share))
+    return float(bdtrc(exceeding - 1, total, share))
 
 
 def share_below(exceeding: int, total: int, share: float) -> float:
     """Return the exact p-value of "at least ``share`` of the population exceeds the limit"."""
     _check_share(exceeding, total)
-    return float(stats.binom.cdf(exceeding, total, share))
+    return float(bdtr(exceeding, total, share))
 
 
 def smallest_limit(values: F64, share: float, alpha: float) -> float | None:
@@ -271,7 +280,7 @@ def smallest_limit(values: F64, share: float, alpha: float) -> float | None:
 
     An exact upper confidence bound of a quantile; None if the sample is too small for any.
     """
-    allowed = np.flatnonzero(stats.binom.cdf(np.arange(len(values)), len(values), share) <= alpha)
+    allowed = np.flatnonzero(bdtr(np.arange(len(values)), len(values), share) <= alpha)
     if not len(allowed):
         return None
     return float(np.sort(values)[len(values) - 1 - int(allowed[-1])])

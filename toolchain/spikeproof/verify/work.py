@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikeproof.attacks.weak import WEAK
 from spikeproof.document.values import Json, Record, dump
+from spikeproof.engines.memory import available_bytes, trace_bytes
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Arrays, Item
@@ -33,6 +34,9 @@ from spikeproof.verify.responses import CLEAN, measure_batch, merge_batches
 
 Images = NDArray[np.uint8]
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
+_TIMES_TRACES = 32
+"""Memory for two chunks, with room left, in chip traces of a chunk: float64 traces of clean and
+perturbed images, and what gradients keep, take about eight for each."""
 
 
 def total_cost(material: Material) -> int:
@@ -79,9 +83,12 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
     def whole(item: Item, result: Json) -> bool:
         return item.name not in by_name or by_name[item.name].load(result) is not None
 
-    results = runner.do([*items, *(c.item() for c in chunks)], material, store, whole)
+    beside = _fits_twice(material)
+    crafts = [chunk.item(beside=beside) for chunk in chunks]
+    results = runner.do([*items, *crafts], material, store, whole)
     crafted = list(zip(chunks, results[len(items) :], strict=True))
-    responses = merge_batches(runner.do(_responses(material, crafted), material))
+    shown = _responses(material, crafted, beside=beside)
+    responses = merge_batches(runner.do(shown, material))
     return Measured(
         {
             name: job.result.model_validate(result)
@@ -93,6 +100,12 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
             responses, material.planned, material.x, material.y, partial(_fetch, crafted)
         ),
     )
+
+
+def _fits_twice(material: Material) -> bool:
+    """Tell whether there is memory for two chunks of images at a time, with their gradients."""
+    free = available_bytes()
+    return free is None or _TIMES_TRACES * CHUNK * trace_bytes(material.stages.chip) <= free
 
 
 def _job_item(job: Job[Any], material: Material, hashes: Mapping[str, str]) -> Item:
@@ -124,10 +137,10 @@ class _Chunk:
     def name(self) -> str:
         return f"images {self.perturbation.name} {self.start}"
 
-    def item(self) -> Item:
+    def item(self, *, beside: bool) -> Item:
         cost = (self.stop - self.start) * _cost_per_image(self.perturbation)
         arguments = (self.perturbation, self.start)
-        return Item(self.name, _craft, arguments, depends=self.depends, cost=cost)
+        return Item(self.name, _craft, arguments, depends=self.depends, cost=cost, beside=beside)
 
     def store(self, result: Json, arrays: Arrays) -> None:
         if store_images(self.path, arrays["images"]) != result["sha256"]:
@@ -177,7 +190,9 @@ def _estimators(crafted: list[tuple[_Chunk, Json]]) -> Json:
     return merged
 
 
-def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[Item]:
+def _responses(
+    material: Material, crafted: list[tuple[_Chunk, Json]], *, beside: bool
+) -> list[Item]:
     """List the items that run both networks on all images, one chunk of images at a time."""
     longest = max([material.config.samples.accuracy, *(p.samples for p in material.planned)])
     longest = min(longest, len(material.x))
@@ -197,6 +212,7 @@ def _responses(material: Material, crafted: list[tuple[_Chunk, Json]]) -> list[I
                 },
                 payload=partial(_load_all, used),
                 cost=shown * _MS_PER_RESPONSE,
+                beside=beside,
             )
         )
     return items

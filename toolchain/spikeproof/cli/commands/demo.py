@@ -50,8 +50,6 @@ def run(
 ) -> int:
     """Walk the whole path once and end with the verdict."""
     need("torch", extra="torch", purpose="the demo (gradient attacks)")
-    from spikeproof.verify.prepare import subject_of
-
     checkpoint = resolve_model(model or default_network())
     source = load_trained(checkpoint)
     network = source.network
@@ -67,6 +65,8 @@ def run(
             bundle = write_bundle(output / f"{network.name}.spk", made)
         show_table(console, bundle.record["table"])
         same = _self_test(console, bundle)
+        from spikeproof.verify.prepare import subject_of
+
         settings = load_config(SUITE, engine=ENGINE)
         report = verify_into(console, subject_of(bundle, source), test, settings, output, ahead)
     code = show_verdict(console, report)
@@ -77,6 +77,11 @@ def default_network() -> str:
     """Return the name of the shipped network the demo shows: the adversarially trained LIF."""
     names = list(zoo_networks())
     return next((name for name in names if name.endswith(PREFERRED)), names[0] if names else "")
+
+
+def _load_verification() -> None:
+    for name in ("torch", "spikeproof.verify.prepare", "spikeproof.report.html"):
+        import_module(name)
 
 
 def _self_test(console: Console, bundle: Bundle) -> bool:
@@ -93,7 +98,7 @@ def _self_test(console: Console, bundle: Bundle) -> bool:
     with console.stage(title):
         # Needed next: load it while Lava's processes start. Lava stays in this thread, which Ctrl-C
         # interrupts: it then ends its processes at once.
-        Thread(target=import_module, args=("torch",), daemon=True).start()
+        Thread(target=_load_verification, daemon=True).start()
         result = self_test(bundle, engine)
     differ = sum(result.mismatches.values())
     line = f"self-test: {result.compared:,} values compared on Lava, {differ:,} differ"

@@ -141,12 +141,22 @@ class Ranks:
     spread: float
 
 
-def match_layer(name: str, data: Json, config: VerifyConfig) -> LayerMatch:
-    """Compare the energies of one layer; ``data`` as :func:`responses.measure_batch` gives it."""
+def match_layers(layers: Json, config: VerifyConfig) -> list[LayerMatch]:
+    """Compare the energies of all layers, as :func:`responses.measure_batch` gives them.
+
+    All layers share their resamples: they saw the same images.
+    """
+    samples = max((len(data["direction"]) for data in layers.values()), default=0)
+    if not samples:
+        return []
+    weights = st.bootstrap_weights(samples, config.mppd.resamples, config.seed)
+    return [_match_layer(name, data, weights, config) for name, data in layers.items()]
+
+
+def _match_layer(name: str, data: Json, weights: F64, config: VerifyConfig) -> LayerMatch:
     in_float, in_chip = (np.asarray(data[k]["sample"], np.float64) for k in ("float", "chip"))
     samples, limits = len(in_float), config.mppd
     relative = relative_difference(np.sqrt(in_float), np.sqrt(in_chip))
-    weights = st.bootstrap_weights(samples, limits.resamples, config.seed)
     ratios = st.ratio_of_sums(in_chip, in_float, weights)
     interval = st.percentile_interval(ratios, 1 - 2 * config.alpha)
     total = float(in_float.sum())
@@ -330,10 +340,7 @@ def judge_perturbations(
 
     ``kinds`` gives the kind of each perturbation by name.
     """
-    found = {
-        name: [match_layer(k, v, config) for k, v in merged[name]["layers"].items()]
-        for name in kinds
-    }
+    found = {name: match_layers(merged[name]["layers"], config) for name in kinds}
     flat = [match for name in kinds for match in found[name]]
     judged = iter(judge_matches(flat, config.alpha))
     family = sum(len(match.criteria) for match in flat)

@@ -19,7 +19,7 @@ from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, Neuron
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
-from spikeproof.verify.compare import compare_traces, run_traced
+from spikeproof.verify.compare import compare_traces, run_all_traced, run_traced
 from spikeproof.verify.material import Material
 from spikeproof.verify.operations import LayerOperations, count_operations
 from spikeproof.verify.stages import Membrane, float_membranes
@@ -219,25 +219,24 @@ def count_ties(case: TieCase, trace: LayerTrace) -> int:
 
 def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Ties:
     """Run states that sit exactly on the threshold through every engine and the reference."""
-    rows = []
-    for case in cases:
-        reference = run_traced(ReferenceEngine(), case.network, case.x)
-        trace = reference[case.layer]
-        found = {}
-        for engine in engines:
-            if not engine.problems(case.network):
-                compared = compare_traces(reference, run_traced(engine, case.network, case.x))
-                found[engine.name] = EngineTies(
-                    states=int(trace.v.size), mismatches=sum(x.mismatches for x in compared)
-                )
-        rows.append(
-            TieLayer(
-                name=case.layer,
-                ties=count_ties(case, trace),
-                expected=case.expected,
-                engines=found,
-            )
+    traces = [run_traced(ReferenceEngine(), case.network, case.x) for case in cases]
+    found: list[dict[str, EngineTies]] = [{} for _ in cases]
+    for engine in engines:
+        able = [i for i, case in enumerate(cases) if not engine.problems(case.network)]
+        answers = run_all_traced(engine, [(cases[i].network, cases[i].x) for i in able])
+        for i, answer in zip(able, answers, strict=True):
+            states = int(traces[i][cases[i].layer].v.size)
+            differ = sum(x.mismatches for x in compare_traces(traces[i], answer))
+            found[i][engine.name] = EngineTies(states=states, mismatches=differ)
+    rows = [
+        TieLayer(
+            name=case.layer,
+            ties=count_ties(case, trace[case.layer]),
+            expected=case.expected,
+            engines=engines_found,
         )
+        for case, trace, engines_found in zip(cases, traces, found, strict=True)
+    ]
     return Ties(engines=[engine.name for engine in engines], layers=rows)
 
 
