@@ -1,0 +1,35 @@
+"""The picture of the house in docs/architecture.md is that of the imports there are."""
+
+from __future__ import annotations
+
+import re
+
+import house
+
+
+def test_the_picture_is_that_of_the_import_graph() -> None:
+    found, drawn = house.draw(house.floors(), house.uses()), house.PICTURE.read_text()
+    assert drawn == found, "python tests/house.py draws it anew"
+    assert "](house.svg)" in (house.ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_every_room_stands_in_the_picture_and_nothing_is_used_from_below() -> None:
+    order = {room: i for i, room in enumerate(house.floors())}
+    pairs = house.uses()
+    assert {room for pair in pairs for room in pair} == set(order)
+    back = {(a, b) for a, b in pairs if order[a] > order[b]}
+    assert back == set()
+
+
+def test_a_new_import_changes_the_picture() -> None:
+    rooms, pairs = house.floors(), house.uses()
+    assert house.draw(rooms, pairs | {("numerics", "verify")}).count('"back"') == 1
+    assert house.draw(rooms, pairs - {("cli", "verify")}) != house.draw(rooms, pairs)
+
+
+def test_the_table_of_layers_names_every_room_from_top_to_bottom() -> None:
+    text = (house.ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.M)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    order = [room for room in house.floors() if room not in house.BESIDE]
+    assert named == order
