@@ -338,7 +338,7 @@ def test_a_stopped_verification_goes_on_and_gives_the_same_report(
     capsys.readouterr()
 
     code = run(list(map(str, verification)))
-    assert code in (0, 1, 3)
+    assert code == 3, "24 images with random labels show little"
     printed = capsys.readouterr().out
     taken = json.loads(printed)["timing"]["items_from_earlier_attempt"]
     assert taken == done.count(b"\n") - 1, "finished work was not repeated"

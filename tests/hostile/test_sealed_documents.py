@@ -166,12 +166,14 @@ def test_absurd_costs_of_a_profile_are_refused_when_read(
     container.write(tiny_bundle, "bundle", 1, document, arrays)
     assert run(["inspect", str(tiny_bundle)]) == 0
     here = ("record", "profile_cost")
+    harmless: list[Any] = [((), None), (("profile",), "abc"), (("layers", 0, "layer"), "abc")]
     for place in (here, *((*here, *inner) for inner in places(cost))):
         for value in FEW:
             container.write(tiny_bundle, "bundle", 1, with_value(document, place, value), arrays)
             code = run(["inspect", str(tiny_bundle), "--json"])
-            assert code in (0, 2), (place, value, capsys.readouterr().err)
-            capsys.readouterr()
+            shown = capsys.readouterr().err
+            assert code == (0 if (place[2:], value) in harmless else 2), (place, value, shown)
+            assert code == 0 or " profile_cost" in shown, (place, value, shown)
     absurd = with_value(document, (*here, "accuracy_trained"), None)
     container.write(tiny_bundle, "bundle", 1, absurd, arrays)
     assert run(["inspect", str(tiny_bundle)]) == 2
@@ -189,6 +191,8 @@ def test_absurd_options_of_a_net_file_are_refused_when_read(
     for value in (*FEW, [1e300, -1e300], [True, None], ["a", "b"], [0, 0], [1, 0, 2]):
         changed = with_value(document, ("record", "options", "pixel_range"), value)
         container.write(tiny_bundle, "bundle", 1, changed, arrays)
-        assert run(["export", str(tiny_bundle), "--format", "net", "-o", out]) in (0, 2), value
+        assert run(["export", str(tiny_bundle), "--format", "net", "-o", out]) == 2, value
         shown = capsys.readouterr().err
-        assert value in (None, [0, 0]) or "options.pixel_range" in shown, (value, shown)
+        # None means: as raw pixels; that file is refused for what a .net cannot hold.
+        named = "biases with exponent" if value is None else "options.pixel_range"
+        assert named in shown, (value, shown)

@@ -68,7 +68,7 @@ def test_verification_into_a_folder_with_files_of_others_leaves_them_alone(
             "-q",
         ]
     )
-    assert code in (0, 1, 3)
+    assert code == 3, "24 images with random labels show little"
     assert (folder / "report.json").is_file()
     assert kept(folder, before)
 

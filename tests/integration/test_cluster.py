@@ -158,7 +158,7 @@ def test_a_verification_is_the_same_wherever_it_is_done(
     found = []
     for more in ([], ["--workers", "2"] if local else ["--cluster", cluster.scheduler_address]):
         capsys.readouterr()
-        assert run([*map(str, args), *more]) in (0, 1, 3)
+        assert run([*map(str, args), *more]) == 3, "24 images with random labels show little"
         found.append(documents(capsys.readouterr().out))
     assert found[1] == found[0]
 

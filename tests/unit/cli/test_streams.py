@@ -180,18 +180,30 @@ def test_the_top_level_help_lists_every_command_without_the_parser() -> None:
     assert all(
         f"  {name} " in done.stdout and line in done.stdout for name, line in COMMANDS.items()
     )
+    narrow = subprocess.run(
+        [sys.executable, "-m", "spikeproof", "-h"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "COLUMNS": "40"},
+    )
+    assert max(map(len, narrow.stdout.splitlines())) <= 40
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"typer", "rich", "numpy", "pydantic"}
 
 
+@pytest.mark.parametrize("width", [36, 40, 50, 80])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_a_command_is_never_cut(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_help_of_a_command_fits_and_is_never_cut(
+    name: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "50")
-    monkeypatch.setenv("TERMINAL_WIDTH", "50")
+    """The parser's own layout takes 50 columns, however narrow the terminal."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.delenv("TERMINAL_WIDTH", raising=False)
     assert run([name, "-h"]) == 0
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
     assert "<bool>" not in shown
     for param in load_command(name).params:

@@ -288,6 +288,8 @@ def test_impossible_numbers_of_steps_are_refused(net: Path, steps: int) -> None:
 def test_an_impossible_pixel_range_is_refused(net: Path) -> None:
     with pytest.raises(InputError, match="two finite numbers"):
         load_netx(write(net, dense(2, 3)), 4, pixel_range=(0.0, float("nan")))
+    with pytest.raises(InputError, match="black and white are the same value"):
+        load_netx(write(net, dense(2, 3)), 4, pixel_range=(3.0, 3.0))
 
 
 # --- what lava-dl reads, we read -----------------------------------------------------------------

@@ -180,7 +180,7 @@ def _quick(args: list[str]) -> int | None:
 
 def _show_help() -> None:
     width = max(map(len, COMMANDS))
-    print("Usage: spikeproof COMMAND [ARGUMENTS] [OPTIONS]\n")
+    print(wrapped("Usage: spikeproof COMMAND [ARGUMENTS] [OPTIONS]"), end="\n\n")
     print(
         wrapped(
             "Turn trained spiking networks into chip integers, and show what happened to them.", 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import shutil
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ from spikeproof.cli.commands import COMMANDS
 from spikeproof.errors import InputError
 
 HELP = {"help_option_names": ["-h", "--help"]}
+_NARROW, _LEAST = 60, 30
+"""Columns below which help is laid out anew (the parser's own least is 50), and the least."""
 _INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
 
 
@@ -34,10 +37,32 @@ def load_command(name: str) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name, help=module.__doc__, context_settings=HELP)(module.build())
     made = typer.main.get_command(single)
+    made.context_class = _fitting(made.context_class)
     for parameter in made.params:
         process = functools.partial(_process, parameter, parameter.process_value)
         setattr(parameter, "process_value", process)  # noqa: B010 (a method, for mypy)
     return made
+
+
+def _fitting(context: Any) -> Any:
+    """Return a class of contexts whose help fits terminals below the parser's least width."""
+    base: Any = context.formatter_class
+    columns = shutil.get_terminal_size().columns
+
+    class Formatter(base):  # type: ignore[misc]
+        """Give the options a third of a narrow terminal; longer ones get a line of their own."""
+
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            if columns < _NARROW:
+                self.width = max(columns, _LEAST)
+
+        def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+            """Write names and their descriptions in two columns."""
+            narrow = self.width // 3 if self.width < _NARROW else col_max
+            super().write_dl(rows, min(col_max, narrow), col_spacing)
+
+    return type("Context", (context,), {"formatter_class": Formatter})
 
 
 def _process(parameter: Any, process: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:

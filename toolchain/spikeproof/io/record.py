@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spikeproof.errors import BundleError, list_problems
 from spikeproof.io.known import DataRecord
@@ -109,6 +109,13 @@ class NetxOptionsRecord(_Record):
 
     pixel_range: tuple[Pixel, Pixel] | None = None
 
+    @field_validator("pixel_range")
+    @classmethod
+    def _tells_pixels_apart(cls, ends: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ends is not None and ends[0] == ends[1]:
+            raise ValueError("black and white are the same value")
+        return ends
+
 
 class CalibrationRecord(_Record):
     """The images a bundle was calibrated with: the first ``samples`` of a file."""
@@ -196,7 +203,11 @@ def check_record(kind: type[RecordT], record: Json, where: str) -> RecordT:
         return kind.model_validate(record)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found[:_SHOWN]]
+        told = [
+            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
+            for e in found[:_SHOWN]
+        ]
+        problems = [f"{place}: {what}" if place else what for place, what in told]
         problems += [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         raise BundleError(
             f"its record cannot be used: {list_problems(problems)}",

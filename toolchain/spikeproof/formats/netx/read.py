@@ -80,6 +80,12 @@ def load_netx(
     """
     if not (np.isfinite(pixel_range).all() and max(map(abs, pixel_range)) <= 1e6):
         raise InputError(f"is {pixel_range}, expected two finite numbers", where="pixel range")
+    if pixel_range[0] == pixel_range[1]:
+        raise InputError(
+            f"is {pixel_range}: black and white are the same value",
+            where="pixel range",
+            hint="Name what pixel 0 and pixel 255 stand for, such as --pixel-range 0 1.",
+        )
     raw = read_raw(path)
     chain = _Chain(pixel_range, skip_input, input_shape)
     for layer in raw.layers:
