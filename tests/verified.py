@@ -18,8 +18,9 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.known import images_hash
 from spikeproof.ir import floats
 from spikeproof.verify.config import VerifyConfig, load_config
+from spikeproof.verify.given import Data, Subject
 from spikeproof.verify.perturbations import Crafted
-from spikeproof.verify.run import Data, How, Subject, verify
+from spikeproof.verify.run import How, verify
 from spikeproof.verify.stages import Stages, rebuild_stages
 
 SOURCE_HASH = "a" * 64

@@ -294,8 +294,8 @@ def verify(
     from spikeproof.report.html import write_html
     from spikeproof.verify.config import load_config
     from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.given import Data as Samples
     from spikeproof.verify.prepare import find_calibration, subject_of
-    from spikeproof.verify.run import Data as Samples
     from spikeproof.verify.run import verify as verify_subject
 
     config = load_config(suite, values=settings)

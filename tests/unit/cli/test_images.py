@@ -19,7 +19,7 @@ from spikeproof.io.known import DataRecord, known_sets
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import zoo_images, zoo_networks
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
-from spikeproof.verify.run import input_warnings
+from spikeproof.verify.given import input_warnings
 
 
 def hash_of(dataset: str) -> str:

@@ -16,7 +16,7 @@ from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import zoo_calibration
 from spikeproof.verify.document import FitRow
-from spikeproof.verify.run import Subject, is_calibration
+from spikeproof.verify.given import Subject, is_calibration
 
 
 def subject_of(bundle: Bundle, checkpoint: Checkpoint) -> Subject:

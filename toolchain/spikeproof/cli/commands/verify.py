@@ -34,7 +34,8 @@ from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 
 if TYPE_CHECKING:
     from spikeproof.verify.document import Report
-    from spikeproof.verify.run import How, Subject
+    from spikeproof.verify.given import Subject
+    from spikeproof.verify.run import How
 
 REPORT_FILES: dict[str, Kind] = {
     "report.json": "report",
@@ -93,8 +94,9 @@ def run(
     force: Force = False,
 ) -> int:
     """Read everything, verify, and end with the verdict."""
+    from spikeproof.verify.given import check_identity
     from spikeproof.verify.prepare import subject_of
-    from spikeproof.verify.run import How, check_identity
+    from spikeproof.verify.run import How
 
     settings = load_config(suite, config, set_ or (), **given)
     get_engine(settings.engine)  # a wrong name is found before anything is read
@@ -133,8 +135,9 @@ def verify_into(
     need("torch", extra="torch", purpose="verification (gradient attacks)")
     from spikeproof.report.html import write_html
     from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.given import Data, input_warnings
     from spikeproof.verify.prepare import find_calibration
-    from spikeproof.verify.run import Data, How, input_warnings, verify
+    from spikeproof.verify.run import How, verify
 
     bundle, how = subject.bundle, how or How()
     engine = get_engine(settings.engine)

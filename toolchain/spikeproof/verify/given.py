@@ -1,0 +1,212 @@
+"""What a verification is given, and what is checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.engines.floats import as_unit_images
+from spikeproof.errors import BundleError, InputError
+from spikeproof.io import container
+from spikeproof.io.bundle import Bundle, bundle_bytes
+from spikeproof.io.data_hints import type_hint
+from spikeproof.io.files import sha256
+from spikeproof.io.known import DataRecord, images_hash
+from spikeproof.io.trained import NOTHING, Trained
+from spikeproof.ir.floats import FloatNetwork
+from spikeproof.ir.shapes import output_shape
+from spikeproof.verify.document import FitRow
+from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
+
+_GRID = "Floats in 0..1: numpy.rint(x * 255).astype(numpy.uint8)."
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is verified.
+
+    bundle: as read from its file. source: the checkpoint's network. source_hash: content hash of
+    the checkpoint, compared with the bundle's record. trained: what the checkpoint records about
+    its training data and accuracy. chip_fit: what the network needs of each chip and what there
+    is, for the report.
+    """
+
+    bundle: Bundle
+    source: FloatNetwork
+    source_hash: str
+    trained: Trained = NOTHING
+    chip_fit: Sequence[FitRow] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images it is verified with.
+
+    x: uint8 (N, C, H, W). y: integer labels (N,). record: what they are, if they are the first of
+    a file; else they are looked at. calibration: the images the bundle was calibrated with, in
+    their order and perhaps more; with them every compensated weight is checked, without only the
+    error they leave, and V2 is at best inconclusive where weights are compensated.
+    """
+
+    x: NDArray[np.uint8]
+    y: NDArray[Any] | None
+    record: DataRecord | None = None
+    calibration: NDArray[np.uint8] | None = None
+
+
+def input_warnings(
+    bundle: Bundle, data: DataRecord, trained: Trained, *, fitted: bool
+) -> list[str]:
+    """Return what is odd about bundle and data, as far as it shows before anything is run.
+
+    ``fitted`` tells whether the images the bundle was calibrated with are known.
+    """
+    found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
+    options = bundle.record.get("options")
+    if not fitted and (not isinstance(options, dict) or options.get("compensate", True)):
+        found.append(
+            "the images the bundle was calibrated with are not known (they are not the shipped "
+            "ones): compensated weights cannot be checked one by one without verify --calibration"
+        )
+    calibration = bundle.record.get("calibration")
+    used = calibration.get("data") if isinstance(calibration, dict) else None
+    if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
+        found.append("these are the images the bundle was calibrated on")
+    return found
+
+
+def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
+    """Check that the bundle is what its hash says and that it was made from this checkpoint.
+
+    Raises:
+        InputError: it was made from another checkpoint, both hashes are named; or from none.
+        BundleError: its content is not the one its hash was computed from.
+    """
+    name = bundle.network.name
+    content = container.content_hash(bundle_bytes(bundle))
+    if bundle.content_hash not in ("", content):
+        raise BundleError(
+            f"content has hash {content}, but {bundle.content_hash} is claimed",
+            where=name,
+            hint="Convert the checkpoint again.",
+        )
+    check_origin(bundle)
+    recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
+    if recorded != source_hash:
+        raise InputError(
+            f"the bundle was made from checkpoint {recorded}, this one is {source_hash}",
+            where=name,
+            hint="Give the checkpoint it was converted from, or convert this one.",
+        )
+    return {"bundle_hash": content, "checkpoint_hash": source_hash}
+
+
+def is_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> bool:
+    """Tell whether a bundle was calibrated with the first of these images."""
+    recorded = bundle.record.get("calibration") or {}
+    used = images[: int(recorded.get("samples", 0))]
+    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.get("hash")
+
+
+def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the images that the bundle was calibrated with.
+
+    Raises:
+        InputError: these are others.
+    """
+    recorded = bundle.record.get("calibration") or {}
+    if not is_calibration(bundle, images):
+        raise InputError(
+            f"the {len(images):,} images given do not start with the "
+            f"{recorded.get('samples', 0):,} the bundle was calibrated with",
+            where="--calibration",
+            hint="Give the file that was given to convert --calibration, unchanged.",
+        )
+    return images[: int(recorded["samples"])]
+
+
+def check_origin(bundle: Bundle) -> None:
+    """Check that a bundle was made from a checkpoint at all.
+
+    Raises:
+        InputError: it was read from a lava-dl ``.net`` file.
+    """
+    if "netx" in bundle.record:
+        raise InputError(
+            "the bundle was read from a lava-dl .net file; no checkpoint of ours belongs to it",
+            where=bundle.network.name,
+            hint="Verification compares a bundle with the checkpoint it was converted from. Check "
+            "this one with run --self-test, or with run --data on two engines.",
+        )
+
+
+def check_data(
+    source: FloatNetwork, x: NDArray[Any], y: NDArray[Any] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Check images and labels.
+
+    Raises:
+        InputError: not uint8 images of the network's shape, no label for each, or labels that
+            are none of the network's classes.
+    """
+    if x.dtype != np.uint8:
+        raise InputError(
+            f"images have type {x.dtype}, expected uint8",
+            where=source.name,
+            hint="Verification compares both networks on the same 8-bit pixels. "
+            + (_GRID if x.dtype.kind == "f" else type_hint(x)),
+        )
+    as_unit_images(source, x[:1])
+    if y is None or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
+        found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
+        raise InputError(
+            f"found {found} for {len(x)} images, expected integers ({len(x)},)",
+            where=source.name,
+            hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
+        )
+    _check_classes(source, y)
+    return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def distinct(x: NDArray[np.uint8], y: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return every image once, in order, with its label.
+
+    All statistics count images as independent; one that is shown twice shows nothing new.
+    """
+    first = list({image.tobytes(): i for i, image in reversed(list(enumerate(x)))}.values())
+    kept = np.sort(np.array(first, np.int64))
+    return (x, y) if len(kept) == len(x) else (x[kept], y[kept])
+
+
+def repeat_warnings(given: int, kept: int) -> list[str]:
+    """Tell of images that :func:`distinct` has left out."""
+    if kept == given:
+        return []
+    return [
+        f"{given - kept:,} of the {given:,} images repeat an earlier one; each was used once, "
+        f"which leaves {kept:,}"
+    ]
+
+
+def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
+    shape: tuple[int, ...] = source.input_shape
+    for node in source.nodes:
+        shape = output_shape(node, shape)
+    classes = int(np.prod(shape))
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if len(wrong):
+        raise InputError(
+            f"{len(wrong):,} labels are none of the {classes} classes 0..{classes - 1}; the first "
+            f"is {int(y[wrong[0]])} of image {int(wrong[0])}",
+            where=source.name,
+            hint="Give the labels this network was trained for.",
+        )
+
+
+def data_hash(x: NDArray[np.uint8], y: NDArray[np.int64]) -> str:
+    """Return one hash of images and labels."""
+    return sha256(f"{list(x.shape)}".encode() + x.tobytes() + y.astype("<i8").tobytes())
