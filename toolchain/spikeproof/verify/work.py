@@ -34,9 +34,9 @@ from spikeproof.verify.responses import CLEAN, measure_batch, merge_batches
 
 Images = NDArray[np.uint8]
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
-_TIMES_TRACES = 32
-"""Memory for two chunks, with room left, in chip traces of a chunk: float64 traces of clean and
-perturbed images, and what gradients keep, take about eight for each."""
+_TIMES_TRACES = 40
+"""Memory for two chunks, with room left, in chip traces of a chunk. Measured with the shipped LIF
+network: showing clean and perturbed images takes 14, crafting them with gradients 4."""
 
 
 def total_cost(material: Material) -> int:
