@@ -15,9 +15,15 @@ from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
 from spikeproof.cli.verdict import EXIT_CODES
+from spikeproof.convert.images import load_images
 from spikeproof.convert.pipeline import convert_network
 from spikeproof.io.checkpoint import load_checkpoint
-from spikeproof.reasons import HELP_PAGE
+from spikeproof.reasons import HELP_PAGE, worst_first
+from spikeproof.verify.advice import Supply
+from spikeproof.verify.checks.response import judge_perturbations
+from spikeproof.verify.config import load_config
+from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
+from spikeproof.verify.responses import measure_batch, merge_batches
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -205,3 +211,38 @@ def test_the_example_of_bringing_a_network_makes_a_checkpoint_that_converts(
     images = np.random.default_rng(0).integers(0, 256, (16, 1, 28, 28), np.uint8)
     network = load_checkpoint("mine.ckpt").network
     assert convert_network(network, images).chip.layers[-1].name == "out"
+
+
+@pytest.mark.slow
+def test_what_the_readme_says_of_its_verification_is_what_is_measured() -> None:
+    """The command's own chunks, seeds and judgement, of the one perturbation that decides it."""
+    pytest.importorskip("torch", reason="verification needs torch")
+    checkpoint = load_checkpoint(ROOT / "models" / "zoo" / "fmnist-lif-natural.ckpt")
+    calibration = load_images(None, "calibration", checkpoint, None)
+    shipped = load_images(None, "test", checkpoint, None)
+    chip = convert_network(checkpoint.network, calibration.x).chip
+    config = load_config("quick")
+    weakest = perturbations(config, len(shipped.x))[0]
+    responses = []
+    for start in range(0, weakest.samples, CHUNK):
+        part = slice(start, min(start + CHUNK, weakest.samples))
+        labels = np.asarray(shipped.y)
+        crafted = craft_chunk(
+            weakest, checkpoint.network, shipped.x, labels, start, seed=config.seed
+        )
+        noisy = {weakest.name: crafted.images}
+        responses.append(measure_batch(checkpoint.network, chip, shipped.x[part], noisy))
+    supply = Supply(len(shipped.x), len(shipped.x), config.samples.model_dump())
+    kinds = {weakest.name: weakest.kind}
+    _, reasons = judge_perturbations(merge_batches(responses), kinds, config, supply)
+    worst = worst_first(reasons)[0]
+    assert (worst.verdict, worst.layer, worst.would) == ("inconclusive", "l3", "pass")
+    text = " ".join(README.split())
+    said = (
+        f"in layer {worst.layer}, under the weakest noise, half of the images may differ by "
+        f"{worst.allowed}, and the {worst.images} images used show no better than "
+        f"{worst.shown.removeprefix('at most ')}. About {worst.images_needed:,} images decide it, "
+        f"more than the {len(shipped.x):,} that ship"
+    )
+    assert said in text
+    assert f"--set samples.{weakest.kind}={worst.images_needed}" in README
