@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -66,15 +67,21 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["groups"] = _groups
+    environment.filters.update(groups=_groups, tied=_tied)
     environment.globals.update(n=n, mark=Markup(PAGE_MARK), swatch=charts_membrane.swatch)
     return environment
+
+
+def _tied(text: str) -> str:
+    """Keep a number and its per cent sign on one line."""
+    return _PER_CENT.sub("\N{NO-BREAK SPACE}%", text)
 
 
 def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
     return [(name, list(found)) for name, found in groupby(rows, key=lambda row: row.group)]
 
 
+_PER_CENT = re.compile(r"(?<=\d) %")
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},
     "quantisation": {"ranges"},
