@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes
+from spikeproof.verify.statistics import exact_interval
 
 
 class _Section(BaseModel):
@@ -44,6 +45,12 @@ class CardRow(_Section):
     def chip_accuracy(self) -> float:
         """Share of the images the chip network gets right."""
         return self.chip_right / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Clopper-Pearson interval of the trained network's accuracy."""
+        low, high = exact_interval(self.float_right, self.images)
+        return low, high
 
 
 class TestFigures(_Section):

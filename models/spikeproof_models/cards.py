@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from spikeproof.attacks.registry import ATTACKS
@@ -28,17 +29,16 @@ from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
 from spikeproof.io.files import read_bytes, write_atomic
-from spikeproof.io.zoo import zoo_calibration, zoo_networks
+from spikeproof.io.record import EpochRecord, TrainingRecord
+from spikeproof.io.zoo import shipped_folder, zoo_calibration, zoo_networks
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
 from spikeproof.text import accuracy_figure
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturbations import CHUNK, Perturbation, craft_chunk
-from spikeproof.verify.statistics import exact_interval
 from spikeproof_models.card import Card, CardRow, TestFigures
 from spikeproof_models.datasets import ImageSet, load_dataset
-from spikeproof_models.locations import recipes_dir
-from spikeproof_models.recipe import load_recipe
+from spikeproof_models.recipe import Recipe, load_recipe
 
 STRENGTHS = (2, 4, 8)
 ATTACKED = 1000
@@ -154,63 +154,25 @@ def make_card(
 
 def render(card: Card, recipe_name: str | None) -> str:
     """Return the card as Markdown."""
-    test, training = card.test, card.training
-    recipe = training["recipe"]
-    held_out = recipe["data"]["held_out"]
-    lines = [
-        f"# {card.name}",
-        "",
-        f"{recipe['description']}. {card.parameters:,} numbers, {card.timesteps} timesteps.",
-        "",
-        "## Accuracy on test images (%)",
-        "",
-        "| perturbation | images | clean | trained | 95 % interval | chip | difference |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        *(_accuracy_row(row) for row in test.rows),
-        "",
-        "Trained: the float network; clean: it, on the same images unperturbed. Chip: its",
-        "integers, converted with the shipped calibration images. Both see the same images,",
-        "perturbed on the trained network and projected to the 8-bit grid: all "
-        f"{test.images:,} test",
-        "images, or the first of them. Noise is clipped to [0, 1]. Intervals: Clopper-Pearson.",
-        "",
-        f"**Figures under FGSM and PGD are an {WEAK.bound}. The shipped",
-        "networks do not withstand adaptive attacks, which leave far less (see the README).** The",
-        "attack is tried with each of its estimators (half-width of the surrogate, reset in the",
-        f"backward pass), {' and '.join(member.name for member in WEAK.members)}; one success is "
-        "enough. FGSM starts at the",
-        f"image; PGD starts at a random point, takes {WEAK.steps} steps of 2.5 ε / {WEAK.steps} "
-        "(at least one grey level) and",
-        "keeps the point of highest loss, before rounding.",
-        *_estimator_lines(card),
-        *(["", TRANSFER] if _chip_ahead(card) else []),
-        "",
-        "## Training",
-        "",
-        f"* {training['training_images'] - held_out:,} of the {training['training_images']:,} "
-        f"training images; the other {held_out:,} choose the epoch. The choice saw "
-        "no test images.",
-        f"* Epoch {training['selected_epoch']} of {recipe['optimiser']['epochs']}, "
-        f"seed {recipe['seed']}, torch {training['torch']}.",
-        f"* SHA-256 of the training data: `{training['training_data_sha256']}`",
-        f"* SHA-256 of the checkpoint's content: `{card.checkpoint}`",
-        *_gain_lines(card.gains),
-        "",
-        "| epoch | loss | " + " | ".join(_columns(training)) + " |",
-        "|---|---|" + "---|" * len(_columns(training)),
-        *_history(training),
-        "",
-        "## Make it again",
-        "",
-        "```",
-        *([f"spikeproof train models/recipes/{recipe_name}"] if recipe_name else []),
-        f"python -m spikeproof_models.cards {card.name}",
-        "```",
-        "",
-        "Bits agree on one machine with one number of threads; elsewhere figures agree closely.",
-        "",
-    ]
-    return "\n".join(lines)
+    training = TrainingRecord.model_validate(card.training)
+    environment = Environment(
+        loader=PackageLoader("spikeproof_models"),
+        autoescape=False,  # Markdown of our own figures and recipes
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["accuracy"] = accuracy_figure
+    first = (training.history or [EpochRecord(epoch=1)])[0]
+    return environment.get_template("card.md.j2").render(
+        card=card,
+        training=training,
+        figures=[k for k in ("clean", "perturbed", "score") if getattr(first, k) is not None],
+        chip_ahead=any(row.bound and row.chip_right > row.float_right for row in card.test.rows),
+        weak=WEAK,
+        transfer=TRANSFER,
+        recipe_name=recipe_name,
+    )
 
 
 def write_card(
@@ -218,9 +180,9 @@ def write_card(
 ) -> Path:
     """Measure a checkpoint and write NAME.md and NAME.json beside it; return the Markdown."""
     checkpoint = load_checkpoint(checkpoint_path)
-    dataset = checkpoint.training["recipe"]["data"]["dataset"]
-    identity = content_hash(read_bytes(checkpoint_path))
-    card = make_card(checkpoint, identity, load_dataset(dataset, "test", data_dir), report)
+    recipe = Recipe.model_validate(checkpoint.record.recipe)
+    images = load_dataset(recipe.data.dataset, "test", data_dir)
+    card = make_card(checkpoint, content_hash(read_bytes(checkpoint_path)), images, report)
     facts = card.model_dump(mode="json", by_alias=True)
     write_atomic(checkpoint_path.with_suffix(".json"), json.dumps(facts, indent=1, sort_keys=True))
     target = checkpoint_path.with_suffix(".md")
@@ -228,61 +190,9 @@ def write_card(
     return target
 
 
-def _accuracy_row(row: CardRow) -> str:
-    name = f"{row.perturbation} ({row.bound})" if row.bound else row.perturbation
-    low, high = map(accuracy_figure, exact_interval(row.float_right, row.images))
-    trained, chip = accuracy_figure(row.float_accuracy), accuracy_figure(row.chip_accuracy)
-    clean = accuracy_figure(row.clean_float_right / row.images)
-    change = 100 * (row.chip_accuracy - row.float_accuracy)
-    return (
-        f"| {name} | {row.images:,} | {clean} | {trained} | {low} to {high} | "
-        f"{chip} | {change:+.2f} |"
-    )
-
-
-def _estimator_lines(card: Card) -> list[str]:
-    """Say what the attack leaves with the reset handled in one way and in the other."""
-    row = card.test.rows[-1]
-    if not row.compared:
-        return []
-    shares = " and ".join(f"{n} ({name})" for name, n in row.estimators.items())
-    return [
-        f"With one estimator alone, {row.perturbation} leaves of the first {row.compared} images",
-        f"{shares} right: where these differ, gradients mislead an attack.",
-    ]
-
-
-def _chip_ahead(card: Card) -> bool:
-    return any(row.bound and row.chip_right > row.float_right for row in card.test.rows)
-
-
-def _columns(training: dict[str, Any]) -> list[str]:
-    return [k for k in ("clean", "perturbed", "score") if k in training["history"][0]]
-
-
-def _history(training: dict[str, Any]) -> list[str]:
-    rows = []
-    for entry in training["history"]:
-        figures = [accuracy_figure(entry[k]) for k in _columns(training)]
-        chosen = " (chosen)" if entry["epoch"] == training["selected_epoch"] else ""
-        rows.append(
-            "| "
-            + " | ".join([f"{entry['epoch']}{chosen}", f"{entry['loss']:.4f}", *figures])
-            + " |"
-        )
-    return rows
-
-
-def _gain_lines(gains: dict[str, list[float]]) -> list[str]:
-    return [
-        f"* Gain of {name} per timestep: " + ", ".join(f"{g:.4f}" for g in values)
-        for name, values in gains.items()
-    ]
-
-
 def recipe_file(name: str) -> str | None:
     """Return the file of the shipped recipe of this name, or None."""
-    for path in sorted(recipes_dir().glob("*.toml")):
+    for path in sorted(shipped_folder("recipes").glob("*.toml")):
         if load_recipe(path).name == name:
             return path.name
     return None

@@ -112,44 +112,23 @@ def build_layer(node: Any, timesteps: int, gain_form: GainForm) -> nn.Module:
     raise GraphError(f"no torch module for {type(node).__name__}", where=getattr(node, "name", ""))
 
 
-@build_layer.register
-def _(node: floats.InputScale, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return Scale(node)
-
-
-@build_layer.register
-def _(node: floats.Conv2d, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return Conv(node)
-
-
-@build_layer.register
-def _(node: floats.Linear, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return Dense(node)
-
-
-@build_layer.register
-def _(node: floats.BatchNorm2d, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return Norm(node)
-
-
-@build_layer.register
-def _(node: floats.AvgPool2d, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return Pool(node)
-
-
-@build_layer.register
-def _(node: floats.Flatten, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return nn.Flatten()
+_PLAIN: dict[type, type[nn.Module]] = {
+    floats.InputScale: Scale,
+    floats.Conv2d: Conv,
+    floats.Linear: Dense,
+    floats.BatchNorm2d: Norm,
+    floats.AvgPool2d: Pool,
+}
+"""Modules that a node alone describes."""
+for _kind, _module in _PLAIN.items():
+    build_layer.register(_kind, lambda node, *_, module=_module: module(node))
+build_layer.register(floats.Flatten, lambda *_: nn.Flatten())
+build_layer.register(floats.Readout, lambda *_: nn.Identity())
 
 
 @build_layer.register
 def _(node: floats.Lif, timesteps: int, gain_form: GainForm) -> nn.Module:
     return LifLayer(node, timesteps, gain_form)
-
-
-@build_layer.register
-def _(node: floats.Readout, timesteps: int, gain_form: GainForm) -> nn.Module:
-    return nn.Identity()
 
 
 def export_node(node: floats.FloatNode, layer: nn.Module) -> floats.FloatNode:

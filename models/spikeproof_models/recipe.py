@@ -5,17 +5,15 @@ Needs no torch, so that ``inspect`` checks a recipe where nothing is trained.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.estimators import MIN_WIDTH
 from spikeproof.attacks.registry import ATTACKS
-from spikeproof.errors import InputError, list_problems
-from spikeproof.io.toml import read_toml
+from spikeproof.io.options import merged_options
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof_models import builders
 from spikeproof_models.datasets import DatasetName
@@ -178,27 +176,4 @@ def load_recipe(path: Path | str) -> Recipe:
     Raises:
         InputError: unreadable, not TOML, or wrong; every problem is listed with its key.
     """
-    content = read_toml(path)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        problems = [
-            _explain(".".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors()
-        ]
-        raise InputError(list_problems(problems), where=str(path)) from error
-
-
-def _explain(key: str, kind: str, message: str) -> str:
-    if kind != "extra_forbidden":
-        return f"{key}: {message}" if key else message
-    near = difflib.get_close_matches(key, _all_keys(Recipe), n=1)
-    return f"{key}: unknown key" + (f", did you mean {near[0]}?" if near else "")
-
-
-def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, info in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += _all_keys(info.annotation, f"{prefix}{name}.")
-    return keys
+    return merged_options(Recipe, Path(path), {})

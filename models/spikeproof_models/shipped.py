@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.io.data import save_arrays
+from spikeproof.io.zoo import shipped_folder
 from spikeproof_models.datasets import ImageSet, load_dataset
-from spikeproof_models.locations import zoo_dir
 
 TEST_FILE = "fashion-mnist-test-1000.npz"
 CALIBRATION_FILE = "fashion-mnist-calibration-512.npz"
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if given.all:
             write_all_test(given.folder or Path(), given.data_dir)
         else:
-            write_shipped(given.folder or zoo_dir() / "data", given.data_dir)
+            write_shipped(given.folder or shipped_folder() / "data", given.data_dir)
     except SpikeproofError as error:
         parser.error(str(error))
 

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeproof.document.values import dump
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
-from spikeproof.io.files import held
+from spikeproof.io.files import held, make_folder
 from spikeproof.io.known import DataRecord, describe
+from spikeproof.io.record import TrainingRecord
 from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
@@ -68,7 +70,8 @@ def train(
     data = describe(images.x, images.y).used(recipe.data.limit)
     if note is not None:
         note(f"training data: {data.text()}")
-    made = _make_folder(Path(output))
+    made = Path(output)
+    make_folder(made)
     run = _Run(recipe, images, data, made, _choose_device(device), progress, note)
     with held(made / f"{recipe.name}.state"):
         return run.complete(resume)
@@ -157,18 +160,17 @@ class _Run:
 
     def _write(self, model: SpikingNetwork, identity: dict[str, Any], standing: Progress) -> Path:
         model.load_state_dict(standing.best)
-        record = {
+        record = TrainingRecord(
             **identity,
-            "data": self.data.model_dump(mode="json"),
-            "selected_epoch": standing.best_epoch,
-            "selected_by": "held-out images of the training split",
-            "history": standing.history,
-            "torch": torch.__version__,
-        }
-        if len(standing.plans) > 1:
-            record["plans"] = [plan.model_dump() for plan in standing.plans]
+            data=self.data,
+            selected_epoch=standing.best_epoch,
+            selected_by="held-out images of the training split",
+            history=standing.history,
+            torch=torch.__version__,
+            **({"plans": standing.plans} if len(standing.plans) > 1 else {}),
+        )
         path = self.output / f"{self.recipe.name}.ckpt"
-        save_checkpoint(path, Checkpoint(model.export(), record))
+        save_checkpoint(path, Checkpoint(model.export(), dump(record)))
         return path
 
 
@@ -202,11 +204,8 @@ def _note_epoch(standing: Progress, model: SpikingNetwork, figures: dict[str, An
     standing.history.append(figures)
     standing.epoch = figures["epoch"]
     if figures["score"] > best:
-        standing.best_epoch, standing.best = standing.epoch, _copy(model.state_dict())
-
-
-def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in state.items()}
+        best_now = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        standing.best_epoch, standing.best = standing.epoch, best_now
 
 
 def _identity(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
@@ -215,14 +214,6 @@ def _identity(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
         "training_images": len(images),
         "training_data_sha256": images.content_hash(),
     }
-
-
-def _make_folder(output: Path) -> Path:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made: {error.strerror}", where=str(output)) from error
-    return output
 
 
 def _choose_device(name: str | None) -> torch.device:

@@ -16,23 +16,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
+from spikeproof.document.values import explain
 from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import canonical_json
+from spikeproof.io.record import Plan
 
 KIND = "training-state"
 SCHEMA = 1
+Device = Literal["cpu", "cuda"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Plan(BaseModel):
-    """How many epochs a run was to have from one epoch on: the learning rate depends on it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    from_epoch: int = Field(ge=1)
-    epochs: int = Field(ge=1)
 
 
 class Epoch(BaseModel):
@@ -55,7 +49,7 @@ class StateDocument(BaseModel):
     history: list[Epoch]
     best_epoch: int = Field(ge=1)
     optimiser: dict[str, Finite | None]
-    device: Literal["cpu", "cuda"]
+    device: Device
     plans: list[Plan] = []
 
     @model_validator(mode="after")
@@ -87,7 +81,7 @@ def save_state(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     progress: Progress,
-    device: str,
+    device: Device,
 ) -> None:
     """Write the state atomically; ``device`` is the kind the run computes on, cpu or cuda."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
@@ -99,16 +93,14 @@ def save_state(
                 tensors[f"optimiser/{index}/{key}"] = value
             else:
                 scalars[f"{index}/{key}"] = value
-    document = StateDocument.model_validate(
-        {
-            "identity": identity,
-            "epoch": progress.epoch,
-            "history": progress.history,
-            "best_epoch": progress.best_epoch,
-            "optimiser": scalars,
-            "device": device,
-            "plans": progress.plans,
-        }
+    document = StateDocument(
+        identity=identity,
+        epoch=progress.epoch,
+        history=[Epoch(**entry) for entry in progress.history],
+        best_epoch=progress.best_epoch,
+        optimiser=scalars,
+        device=device,
+        plans=progress.plans,
     )
     arrays = {k: v.detach().cpu().numpy() for k, v in tensors.items()}
     container.write(path, KIND, SCHEMA, document.model_dump(mode="json"), arrays)
@@ -119,7 +111,7 @@ def load_state(
     identity: dict[str, Any],
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    device: str,
+    device: Device,
 ) -> Progress:
     """Restore model and optimiser in place and return where the run stood.
 
@@ -135,8 +127,7 @@ def load_state(
     try:
         document = StateDocument.model_validate(raw)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise BundleError(list_problems(problems), where=str(path), hint=_AFRESH) from error
+        raise BundleError(explain(error), where=str(path), hint=_AFRESH) from error
     plans = _check_identity(path, document, identity)
     if document.device != device:
         raise InputError(

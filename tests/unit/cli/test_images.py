@@ -11,7 +11,7 @@ import pytest
 
 from spikeproof.cli.app import run
 from spikeproof.convert.images import load_images
-from spikeproof.errors import InputError
+from spikeproof.errors import BundleError, InputError
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.data import save_arrays
@@ -60,7 +60,6 @@ def checkpoint(tmp_path: Path) -> Path:
         ({}, "it does not record what it was trained on"),
         ({"training_data_sha256": "0" * 64}, "(SHA-256 0000000000000000…) are no published set"),
         ({"training_data_sha256": hash_of("mnist")}, "it was trained on MNIST"),
-        ({"training_data_sha256": ["odd"], "history": 3}, "it does not record"),
         ({"recipe": {"data": {"dataset": "fashion-mnist"}}}, "it does not record"),  # a mere name
     ],
 )
@@ -72,6 +71,12 @@ def test_a_network_not_trained_on_them_never_gets_the_shipped_images(
             load_images(None, purpose, Checkpoint(network(), record), option)  # type: ignore[arg-type]
         assert said in str(error.value)
         assert f"Give {option} FILE: npz with images x (N, 1, 28, 28)" in str(error.value)
+
+
+def test_a_training_record_that_cannot_be_read_is_named() -> None:
+    odd = Checkpoint(network(), {"training_data_sha256": ["odd"], "history": 3})  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=r"training_data_sha256: .*\n.*history: "):
+        load_images(None, "test", odd, "--data")
 
 
 def test_a_network_whose_training_data_are_recognised_gets_them() -> None:

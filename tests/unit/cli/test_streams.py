@@ -381,12 +381,12 @@ def test_tables_and_help_fit_a_narrow_terminal(
     [
         ("[margins]\nclaen = 0.1\n", "claen"),
         ("weight_bits = 99\n", "weight_bits"),
-        ('name = "x"\n[optimiser]\nepocs = 2\n', "did you mean optimiser.epochs?"),
+        ('name = "x"\n[optimiser]\nepocs = 2\n', "did you mean 'optimiser.epochs'?"),
         ('name = "x"\n[network]\narchitecture = "vgg6"\n', "network.architecture"),
         ('name = "x"\n[objective]\nrho = 0.5\n', "rho needs a perturbation"),
         ("seed = 1\n", "name: Field required"),
         ('name = "x"\nseed = 1\nsede = 2\n[data]\nflop = true\n', "data.flop"),
-        ('name = "x"\nseed = 1\nsede = 2\n[data]\nflop = true\n', "did you mean seed?"),
+        ('name = "x"\nseed = 1\nsede = 2\n[data]\nflop = true\n', "did you mean 'seed'?"),
     ],
 )
 def test_inspect_refuses_settings_that_their_command_refuses(

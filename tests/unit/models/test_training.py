@@ -16,9 +16,9 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.trained import trained_on
+from spikeproof.io.zoo import shipped_folder
 from spikeproof.ir.floats import Lif
 from spikeproof_models.datasets import ImageSet
-from spikeproof_models.locations import recipes_dir
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
 from spikeproof_models.recipe import DataConfig, Recipe
@@ -306,8 +306,8 @@ def test_all_problems_of_a_recipe_are_listed_with_their_keys(tmp_path):
         load_recipe(path)
     text = str(error.value)
     assert "3 problems" in text
-    assert "sead: unknown key, did you mean seed?" in text
-    assert "optimiser.learning_rat: unknown key, did you mean optimiser.learning_rate?" in text
+    assert "sead: unknown key, did you mean 'seed'?" in text
+    assert "optimiser.learning_rat: unknown key, did you mean 'optimiser.learning_rate'?" in text
     assert "optimiser.epochs" in text
 
 
@@ -321,7 +321,9 @@ def test_a_recipe_that_is_not_toml_or_makes_no_sense_is_refused(tmp_path):
         load_recipe(path)
 
 
-@pytest.mark.parametrize("path", sorted(recipes_dir().glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(shipped_folder("recipes").glob("*.toml")), ids=lambda p: p.stem
+)
 def test_every_shipped_recipe_is_valid_and_builds(path):
     recipe = load_recipe(path)
     assert recipe.description

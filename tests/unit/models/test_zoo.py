@@ -12,22 +12,22 @@ from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
+from spikeproof.io.zoo import shipped_folder
 from spikeproof.verify.config import SUITES, load_config
 from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
 from spikeproof_models import cards
 from spikeproof_models.builders import NeuronSpec, mlp
 from spikeproof_models.card import load_card
 from spikeproof_models.datasets import ImageSet, find_fashion_mnist, load_fashion_mnist
-from spikeproof_models.locations import zoo_dir
 from spikeproof_models.recipe import Recipe
 from spikeproof_models.shipped import ALL_TEST_FILE, CALIBRATION_FILE, TEST_FILE, write_shipped
 from spikeproof_models.shipped import main as shipped_main
 
-CHECKPOINTS = sorted(zoo_dir().glob("*.ckpt"))
+CHECKPOINTS = sorted(shipped_folder().glob("*.ckpt"))
 
 
 def load_npz(name):
-    with np.load(zoo_dir() / "data" / name, allow_pickle=False) as content:
+    with np.load(shipped_folder() / "data" / name, allow_pickle=False) as content:
         return ImageSet(content["x"], content["y"].astype(np.int64))
 
 
@@ -131,7 +131,7 @@ def test_a_card_was_measured_with_the_attack_and_the_seed_of_the_suites(path):
 
 def test_verify_crafts_the_very_images_of_a_card():
     """One chunk of one network, under the attack on whose figure README and terminal disagreed."""
-    path = zoo_dir() / "fmnist-lif-natural.ckpt"
+    path = shipped_folder() / "fmnist-lif-natural.ckpt"
     network, images = load_checkpoint(path).network, load_npz(TEST_FILE)
     settings = load_config("quick")
     item = next(p for p in perturbations(settings, len(images)) if p.kind == "pgd")

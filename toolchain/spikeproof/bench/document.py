@@ -8,8 +8,8 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from spikeproof.document.values import Figure, Json, Record, Text
-from spikeproof.errors import InputError, list_problems
+from spikeproof.document.values import Figure, Json, Record, Text, explain
+from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes
 
 SCHEMA = 1
@@ -163,8 +163,7 @@ def load_document(path: Path, kind: type[DocumentT]) -> DocumentT:
             raise InputError(problem, where=str(path), hint=hint)
         return kind.model_validate(value)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise InputError(list_problems(found), where=str(path), hint=hint) from error
+        raise InputError(explain(error), where=str(path), hint=hint) from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         problem = "is no document of the bench"
         raise InputError(problem, where=str(path), hint=hint) from error

@@ -6,8 +6,8 @@ Torch and the libraries built on it are imported when a line-up is made, never b
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -47,25 +47,6 @@ class LineUp:
     def names(self, group: str) -> list[str]:
         """Return the contenders of a group."""
         return [c.name for c in self.contenders if c.group == group]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Give torch and the matrix libraries ``count`` threads; engines are told when they are made.
-
-    Without threadpoolctl the matrix libraries keep what they were started with.
-    """
-    with ExitStack() as undo:
-        if find_spec("torch") is not None:
-            import torch
-
-            undo.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(count)
-        if find_spec("threadpoolctl") is not None:
-            from threadpoolctl import threadpool_limits
-
-            undo.enter_context(threadpool_limits(count))
-        yield
 
 
 def line_up(net: BenchNet, count: int, wanted: Sequence[str] | None = None) -> LineUp:

@@ -23,7 +23,6 @@ from spikeproof.bench.rivals import (
     agreement,
     line_up,
     slow_engines,
-    threads,
     why_absent,
 )
 from spikeproof.bench.shares import Peaks, layer_times, shares
@@ -33,6 +32,7 @@ from spikeproof.engines.fast import usable_cores
 from spikeproof.engines.trace import Progress
 from spikeproof.errors import InputError, MissingExtraError
 from spikeproof.io.zoo import zoo_networks
+from spikeproof.jobs.threads import inner_threads
 
 if TYPE_CHECKING:
     from spikeproof.bench.profile import LayerTime
@@ -82,7 +82,7 @@ def bench(settings: Settings, stage: Stage) -> Speeds:
     names = net_names(settings.nets)
     about = machine(settings.threads)
     peaks, first = _Peaks(settings), None
-    with threads(settings.threads):
+    with inner_threads(settings.threads, load="torch"):  # engines are told when they are made
         if settings.first_use:
             with stage("First use in a new process, from cache and compiling"):
                 first = first_use()

@@ -6,10 +6,11 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from spikeproof.document.numbers import finite
+from spikeproof.errors import list_problems
 from spikeproof.text import clean_text
 
 Json = dict[str, Any]
@@ -69,6 +70,17 @@ class Record(BaseModel):
 def dump(record: BaseModel) -> Json:
     """Return the JSON of a record: the fields that were given, under their names in the file."""
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def explain(error: ValidationError, most: int = 8) -> str:
+    """Say what is wrong with a record: each field by its path, and how many more than ``most``."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+        for e in found[:most]
+    ]
+    told = [problem.removeprefix(": ") for problem in told]
+    return list_problems(told + [f"{len(found) - most} more"] * (len(found) > most))
 
 
 def key_of(name: str, field: FieldInfo) -> str:

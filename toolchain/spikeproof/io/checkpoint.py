@@ -33,6 +33,11 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     content_hash: str = ""
 
+    @property
+    def record(self) -> TrainingRecord:
+        """Return the training record as typed data; raises BundleError where it is none."""
+        return check_record(TrainingRecord, self.training, self.network.name)
+
     def __repr__(self) -> str:
         """Say in one line what it is, not every weight of it."""
         network = self.network
@@ -40,8 +45,9 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
-    """Check the network and write it atomically; the bytes depend only on the content."""
+    """Check network and record, and write both atomically; the bytes depend only on the content."""
     check_float(checkpoint.network)
+    check_record(TrainingRecord, checkpoint.training, str(path))
     network, tensors = network_to_parts(checkpoint.network)
     document = {"network": network, "training": checkpoint.training}
     container.write(path, KIND, SCHEMA, document, tensors)

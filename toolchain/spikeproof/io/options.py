@@ -32,7 +32,18 @@ def merged_options(model: type[ModelT], config: Path | None, given: dict[str, An
 
 def _explain(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']}, found {item['input']!r}"
-    near = get_close_matches(key, model.model_fields, n=1)
-    return f"{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+    if item["type"] == "extra_forbidden":
+        near = get_close_matches(key, _all_keys(model), n=1)
+        return f"{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+    if not key or item["type"] == "missing":
+        return f"{key}: {item['msg']}" if key else str(item["msg"])
+    return f"{key}: {item['msg']}, found {item['input']!r}"
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, info in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            keys += _all_keys(info.annotation, f"{prefix}{name}.")
+    return keys

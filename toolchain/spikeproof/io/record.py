@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
-from spikeproof.errors import BundleError, list_problems
+from spikeproof.document.values import explain
+from spikeproof.errors import BundleError
 from spikeproof.io.known import DataRecord
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -21,7 +30,6 @@ Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
 Cell = Text | Finite | bool | None | list[Finite | Text]
 Json = dict[str, Any]
-_SHOWN = 8
 
 
 class _Record(BaseModel):
@@ -178,6 +186,15 @@ class EpochRecord(_Record):
     perturbed: Finite | None = None
 
 
+class Plan(BaseModel):
+    """How many epochs a run was to have from one epoch on: the learning rate depends on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_epoch: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+
 class TrainingRecord(_Record):
     """How a checkpoint was trained; empty for a network from elsewhere."""
 
@@ -186,8 +203,16 @@ class TrainingRecord(_Record):
     training_data_sha256: Text | None = None
     selected_epoch: Whole | None = None
     selected_by: Text | None = None
+    data: DataRecord | None = None
+    """What the images are, recognised by content."""
     history: list[EpochRecord] | None = None
+    plans: list[Plan] | None = None
+    """How many epochs it was to have, if that changed on the way."""
     torch: Text | None = None
+
+    @field_serializer("data")
+    def _whole(self, data: DataRecord | None) -> Json | None:
+        return None if data is None else data.model_dump(mode="json")
 
 
 RecordT = TypeVar("RecordT", BundleRecord, TrainingRecord)
@@ -202,15 +227,8 @@ def check_record(kind: type[RecordT], record: Json, where: str) -> RecordT:
     try:
         return kind.model_validate(record)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        told = [
-            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
-            for e in found[:_SHOWN]
-        ]
-        problems = [f"{place}: {what}" if place else what for place, what in told]
-        problems += [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         raise BundleError(
-            f"its record cannot be used: {list_problems(problems)}",
+            f"its record cannot be used: {explain(error)}",
             where=where,
             hint="Create the file again with the release at hand.",
         ) from error

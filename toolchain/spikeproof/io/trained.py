@@ -27,14 +27,10 @@ NOTHING = Trained()
 
 
 def trained_on(checkpoint: Checkpoint) -> Trained:
-    """Return what the record says about the training data; what is malformed counts as absent."""
-    record = checkpoint.training
-    digest, history = record.get("training_data_sha256"), record.get("history")
-    rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
-    chosen = [row.get("clean") for row in rows if row.get("epoch") == record.get("selected_epoch")]
-    accuracy = chosen[0] if chosen and isinstance(chosen[0], int | float) else None
-    return Trained(
-        training_set(digest),
-        digest if isinstance(digest, str) else None,
-        float(accuracy) if accuracy is not None and 0 <= accuracy <= 1 else None,
-    )
+    """Return what the record says about the training data; what it cannot mean counts as absent."""
+    record = checkpoint.record
+    chosen = [row.clean for row in record.history or () if row.epoch == record.selected_epoch]
+    accuracy = chosen[0] if chosen else None
+    digest = record.training_data_sha256
+    known = accuracy if accuracy is not None and 0 <= accuracy <= 1 else None
+    return Trained(training_set(digest), digest, known)

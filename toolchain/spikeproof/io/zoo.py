@@ -1,6 +1,6 @@
-"""Find the trained networks and images that ship with the project, without importing torch.
+"""Find the networks, images and recipes that ship with the project, without importing torch.
 
-In a checkout they lie in ``models/zoo``; in a wheel inside the package ``spikeproof_models``.
+In a checkout they lie in ``models/``; in a wheel inside the package ``spikeproof_models``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _PACKAGE = "spikeproof_models"
 _SUFFIX = ".ckpt"
 
 
-def zoo_folder() -> Path:
-    """Return the folder of the shipped networks.
+def shipped_folder(name: str = "zoo") -> Path:
+    """Return the folder of the shipped networks, or that of the shipped ``recipes``.
 
     Raises:
         InputError: this installation has none.
@@ -24,19 +24,19 @@ def zoo_folder() -> Path:
     spec = find_spec(_PACKAGE)
     package = Path(spec.origin).parent if spec is not None and spec.origin else None
     if package is not None:
-        for folder in (package / "zoo", package.parent / "zoo"):
+        for folder in (package / name, package.parent / name):
             if folder.is_dir():
                 return folder
     raise InputError(
-        "the folder of the trained networks is missing from this installation",
+        f"the folder {name!r} is missing from this installation",
         where=str(package or _PACKAGE),
-        hint="Install spikeproof again, or name a checkpoint file.",
+        hint="Install spikeproof again, or name a file of your own.",
     )
 
 
 def zoo_networks() -> dict[str, Path]:
     """Return the shipped networks: name -> checkpoint file."""
-    return {path.stem: path for path in sorted(zoo_folder().glob(f"*{_SUFFIX}"))}
+    return {path.stem: path for path in sorted(shipped_folder().glob(f"*{_SUFFIX}"))}
 
 
 def zoo_images() -> Path:
@@ -55,7 +55,7 @@ def _data(kind: str) -> Path:
     Raises:
         InputError: this installation has none.
     """
-    folder = zoo_folder() / "data"
+    folder = shipped_folder() / "data"
     found = sorted(folder.glob(f"*-{kind}-*.npz"))
     if not found:
         raise InputError(
