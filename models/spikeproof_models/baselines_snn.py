@@ -78,11 +78,8 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
     _check_runs("spikingjelly", network)
     from spikingjelly.activation_based import neuron
 
-    stages = _stages(network)
-    nodes = [
-        None
-        if stage.readout or stage.leak[0] >= 1
-        else neuron.LIFNode(
+    def make(stage: Stage) -> Step:
+        node = neuron.LIFNode(
             tau=1 / (1 - stage.leak[0]),
             decay_input=False,
             v_threshold=stage.threshold[0],
@@ -90,24 +87,14 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
             step_mode="m",
             detach_reset=True,
         ).eval()
-        for stage in stages
-    ]
 
-    @torch.inference_mode()
-    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
-        signal = _time_first(network, x)
-        for stage, node in zip(stages, nodes, strict=True):
-            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
-            if len(drive) == 1:
-                drive = drive.expand(network.timesteps, *drive.shape[1:])
-            if node is None:
-                signal = drive.sum(0, keepdim=True)
-                continue
+        def run(drive: Tensor) -> Tensor:
             node.reset()
-            signal = node(drive)
-        return signal.sum(0).flatten(1).numpy()
+            return node(drive)  # type: ignore[no-any-return]
 
-    return forward
+        return run
+
+    return _layer_by_layer(network, make, lambda stage: stage.readout or stage.leak[0] >= 1)
 
 
 def slayer_forward(network: chip.ChipNetwork) -> Forward:
@@ -126,34 +113,18 @@ def slayer_forward(network: chip.ChipNetwork) -> Forward:
     _check_runs("lava-dl", network)
     # By name, because nothing here may need Lava: only this comparison uses it, where it exists.
     slayer: Any = import_module("lava.lib.dl.slayer")
-    stages = _stages(network)
-    nodes = [
-        None
-        if stage.readout
-        else slayer.neuron.cuba.Neuron(
+
+    def make(stage: Stage) -> Step:
+        node = slayer.neuron.cuba.Neuron(
             threshold=stage.threshold[0],
             current_decay=1.0,
             voltage_decay=1 - stage.leak[0],
             persistent_state=False,
             requires_grad=False,
         ).eval()
-        for stage in stages
-    ]
+        return lambda drive: node(drive.movedim(0, -1)).movedim(-1, 0)
 
-    @torch.inference_mode()
-    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
-        signal = _time_first(network, x)
-        for stage, node in zip(stages, nodes, strict=True):
-            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
-            if len(drive) == 1:
-                drive = drive.expand(network.timesteps, *drive.shape[1:])
-            if node is None:
-                signal = drive.sum(0, keepdim=True)
-                continue
-            signal = node(drive.movedim(0, -1)).movedim(-1, 0)
-        return signal.sum(0).flatten(1).numpy()
-
-    return forward
+    return _layer_by_layer(network, make, lambda stage: stage.readout)
 
 
 LIBRARIES: dict[str, Callable[[chip.ChipNetwork], Forward]] = {
@@ -176,6 +147,29 @@ def _stages(network: chip.ChipNetwork) -> list[Stage]:
 def _time_first(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> Tensor:
     raw = torch.from_numpy(x)
     return (raw[None] if network.coding == "pixels" else raw.transpose(0, 1)).float()
+
+
+def _layer_by_layer(
+    network: chip.ChipNetwork, make: Callable[[Stage], Step], silent: Callable[[Stage], bool]
+) -> Forward:
+    """Run layer by layer, each over all steps; ``make`` gives a layer's neurons as a function.
+
+    ``silent``: layers that are summed over time instead.
+    """
+    stages = _stages(network)
+    nodes = [None if silent(stage) else make(stage) for stage in stages]
+
+    @torch.inference_mode()
+    def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
+        signal = _time_first(network, x)
+        for stage, node in zip(stages, nodes, strict=True):
+            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+            if len(drive) == 1:
+                drive = drive.expand(network.timesteps, *drive.shape[1:])
+            signal = drive.sum(0, keepdim=True) if node is None else node(drive)
+        return signal.sum(0).flatten(1).numpy()
+
+    return forward
 
 
 def _looped(network: chip.ChipNetwork, make: Callable[[Stage], Callable[[], Step]]) -> Forward:

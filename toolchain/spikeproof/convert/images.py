@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from spikeproof.engines.memory import check_fits
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.checked import as_labels, as_uint8
 from spikeproof.io.checkpoint import Checkpoint
-from spikeproof.io.data import as_labels, as_uint8
 from spikeproof.io.known import DataRecord, describe
 from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.io.slices import open_samples

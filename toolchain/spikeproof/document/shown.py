@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from spikeproof.document import numbers as n
 
@@ -69,6 +69,7 @@ def allowed(limit: float | None, sign: str, unit: str) -> str:
 
 # --- tables --------------------------------------------------------------------------------------
 
+RowT = TypeVar("RowT")
 Kind = Literal["name", "text", "num", "verdict", "plot"]
 
 
@@ -105,3 +106,17 @@ class Table:
 def lines(cells: Sequence[tuple[str, ...]]) -> tuple[Line, ...]:
     """Make ungrouped rows."""
     return tuple(Line(c) for c in cells)
+
+
+def by_columns(
+    caption: str,
+    rows: Iterable[RowT],
+    *columns: tuple[Head, Callable[[RowT], str]],
+    group: Callable[[RowT], str] = lambda _: "",
+) -> Table:
+    """Make a table from its columns: each a head, and what its cell says of a row.
+
+    ``group``: the heading a row stands under.
+    """
+    body = (Line(tuple(cell(row) for _, cell in columns), group(row)) for row in rows)
+    return Table(caption, tuple(head for head, _ in columns), tuple(body))

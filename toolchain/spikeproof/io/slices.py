@@ -24,7 +24,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
-from spikeproof.io.data import as_labels, as_uint8, check_names, check_shape
+from spikeproof.io.checked import as_labels, as_uint8, check_names, check_shape
 from spikeproof.io.known import DataRecord, Labels, images_hash, record
 
 npy: Any = npy_format  # its functions have no types
@@ -119,10 +119,16 @@ def open_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None 
         InputError: missing or unusable files, wrong shape or type, y that does not match. Values
             are checked when they are read.
     """
+    samples = map_samples(path, input_shape, steps=steps)
+    samples.read(0, 1)  # what is wrong with the first is most likely wrong with all
+    return samples
+
+
+def map_samples(path: Path, input_shape: tuple[int, ...], *, steps: int | None = None) -> Samples:
+    """Open a data set as :func:`open_samples` does, without a look at its values."""
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
     x, y = _open(path, expected)
     check_shape(x.shape, expected, path)
-    as_uint8(np.array(x[:1]), expected, path, spikes=steps is not None, which=_which(0, 1, len(x)))
     return Samples(path, x, as_labels(y, len(x), path), expected, steps is not None)
 
 
@@ -178,7 +184,8 @@ def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
                 where=str(path),
                 hint="Raise the limit (ulimit -v), or split it.",
             ) from error
-        # Nothing but the parsing of an untrusted file happens here; see io.data.
+        # Nothing but the parsing of an untrusted file happens here, and zipfile and NumPy raise a
+        # dozen kinds of errors (MemoryError, for a header that promises too much, is one).
         raise InputError(
             f"is not a usable .npz or .npy file: {error}", where=str(path), hint=_HINT
         ) from error
@@ -282,8 +289,6 @@ def _map(file: IO[bytes], offset: int) -> Array:
     """Map an npy file that begins at ``offset``; a header that promises too much is an error."""
     file.seek(offset)
     shape, fortran, dtype = _header(file)
-    if dtype.hasobject:
-        raise ValueError("holds objects")
     if not shape:
         raise ValueError("holds a single number, not an array")
     if 0 in shape:
@@ -293,8 +298,10 @@ def _map(file: IO[bytes], offset: int) -> Array:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read shape, order and type off the beginning of an npy file."""
+    """Read shape, order and type off the beginning of an npy file; objects are no type of ours."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("holds objects")
     return tuple(shape), bool(fortran), np.dtype(dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from spikeproof.document.numbers import accuracy, finite, interval, points
+from spikeproof.document.numbers import accuracy, interval, points
 from spikeproof.report.svg import (
     Plot,
     Point,
@@ -41,17 +41,14 @@ def accuracy_curves(rows: Sequence[AccuracyRow]) -> list[Chart]:
     families = list(dict.fromkeys(r.perturbation for r in rows if r not in clean))
     if not rows:
         return []
-    curves: list[list[AccuracyRow]] = []
-    for family in families:
-        own = [r for r in rows if r.perturbation == family]
-        curves.append(_clean_start(clean, own) + own)
-    curves = curves or [clean]
+    each = [[r for r in rows if r.perturbation == family] for family in families]
+    curves = [_clean_start(clean, own) + own for own in each] or [clean]
     y = _accuracy_axis([row for curve in curves for row in curve])
-    reach = max((finite(r.strength) or 0.0 for r in rows), default=0.0) or 1.0
+    reach = float(max(r.strength for r in rows)) or 1.0
     x = Scale(-0.05 * reach, 1.04 * reach, 40, 314)
     charts = []
     for index, (family, curve) in enumerate(zip(families or ["clean"], curves, strict=True)):
-        ordered = sorted(curve, key=lambda r: finite(r.strength) or 0.0)
+        ordered = sorted(curve, key=lambda r: r.strength)
         charts.append(_accuracy_panel(f"accuracy-{index}", family, ordered, Plot(x, y)))
     return charts
 
@@ -76,16 +73,8 @@ def _clean_start(clean: list[AccuracyRow], own: list[AccuracyRow]) -> list[Accur
 
 
 def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
-    seen: list[float] = []
-    for row in rows:
-        for value in (
-            row.float_accuracy,
-            row.chip_accuracy,
-            *row.float_ci,
-            *row.chip_ci,
-        ):
-            seen.append(100 * value)
-    low, high = min(seen, default=0.0), max(seen, default=100.0)
+    seen = [v for r in rows for v in (r.float_accuracy, r.chip_accuracy, *r.float_ci, *r.chip_ci)]
+    low, high = 100 * min(seen), 100 * max(seen)
     step = 10 if high - low > 12 else 5
     floor = max(0.0, step * ((low - 0.5) // step))
     ceiling = min(100.0, step * -((-high - 0.5) // step))
@@ -93,18 +82,17 @@ def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
 
 
 def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Plot) -> Chart:
-    strengths = sorted({s for r in rows if (s := finite(r.strength)) is not None})
+    strengths = sorted({float(r.strength) for r in rows})
+    ticks = strengths if len(strengths) <= 8 else plot.x.ticks(6)
     body = [
         text(4, 10, plot.y.label("accuracy, %"), "label"),
         plot.grid(),
-        plot.base(
-            strengths if len(strengths) <= 8 else plot.x.ticks(6), plot.x.label("strength, 1/255")
-        ),
+        plot.base(ticks, plot.x.label("strength, 1/255")),
+        _accuracy_line("chip", 3.0, rows, plot),
+        _accuracy_line("float", -3.0, rows, plot),
     ]
-    for name, shift in (("chip", 3.0), ("float", -3.0)):
-        body.append(_accuracy_line(name, shift, rows, plot))
     told = "; ".join(
-        f"at {_strength(r)} trained {accuracy(r.float_accuracy)} %, "
+        f"at {r.strength:g}/255 trained {accuracy(r.float_accuracy)} %, "
         f"chip {accuracy(r.chip_accuracy)} %"
         for r in rows
     )
@@ -113,30 +101,17 @@ def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Pl
     return Chart(family, svg, rows[-1].bound_note)
 
 
-def _strength(row: AccuracyRow) -> str:
-    return f"{row.strength:g}/255" if finite(row.strength) is not None else "unknown strength"
-
-
 def _accuracy_line(name: str, shift: float, rows: Sequence[AccuracyRow], plot: Plot) -> Markup:
     parts: list[Markup] = []
     track: list[Point] = []
     for row in rows:
-        mean, ends = (
-            (row.chip_accuracy, row.chip_ci)
-            if name == "chip"
-            else (row.float_accuracy, row.float_ci)
-        )
-        value = finite(mean)
-        if value is None:
-            continue
-        x, y = plot.at(finite(row.strength) or 0.0, 100 * value)
+        value, ends = row.float_accuracy, row.float_ci
+        if name == "chip":
+            value, ends = row.chip_accuracy, row.chip_ci
+        x, y = plot.at(row.strength, 100 * value)
         track.append((x + shift, y))
-        low, high = (finite(e) for e in ends) if ends else (None, None)
-        if low is not None and high is not None:
-            parts.append(
-                line(x + shift, plot.y(100 * low), x + shift, plot.y(100 * high), "whisker")
-            )
-        parts.append(_point(name, x + shift, y))
+        low, high = (plot.y(100 * end) for end in ends)
+        parts += [line(x + shift, low, x + shift, high, "whisker"), _point(name, x + shift, y)]
     return group([path(track, "curve"), *parts], class_=f"s-{name}")
 
 
@@ -155,17 +130,15 @@ def forest_scale(rows: Sequence[AccuracyRow]) -> Scale:
 
 def forest(key: str, row: AccuracyRow, scale: Scale) -> Markup:
     """Draw one difference with its interval over the band in which it counts as equal."""
-    parts = [line(scale(0), 1, scale(0), 21, "axis")]
-    if (margin := finite(row.margin)) is not None:
-        left, right = scale(-100 * margin), scale(100 * margin)
-        band = element("rect", x=left, y=1, width=right - left, height=20, class_="band")
-        parts.insert(0, band)
-    low, high = (finite(e) for e in row.ci) if row.ci else (None, None)
-    if low is not None and high is not None:
-        parts.append(line(scale(100 * low), 11, scale(100 * high), 11, "whisker"))
-    if (value := finite(row.difference)) is not None:
-        parts.append(_point("chip", scale(100 * value), 11))
+    left, right = scale(-100 * row.margin), scale(100 * row.margin)
+    low, high = (scale(100 * end) for end in row.ci)
+    parts = [
+        element("rect", x=left, y=1, width=right - left, height=20, class_="band"),
+        line(scale(0), 1, scale(0), 21, "axis"),
+        line(low, 11, high, 11, "whisker"),
+        _point("chip", scale(100 * row.difference), 11),
+    ]
     told = f"{points(row.difference)} points, interval {interval(row.ci, points)}"
-    title = f"Chip minus trained, {row.perturbation} {_strength(row)}"
+    title = f"Chip minus trained, {row.perturbation} {row.strength:g}/255"
     body = group(parts, class_="s-chip")
     return figure(key, title, told, (180, 22), body)

@@ -75,8 +75,8 @@ def residuals(cloud: Cloud) -> list[Point]:
     """
     both = [
         ((a + b) / 2, 100 * (b - a) / a)
-        for raw_a, raw_b in zip(cloud.trained, cloud.chip, strict=False)
-        if (a := finite(raw_a)) and (b := finite(raw_b)) is not None
+        for a, b in zip(cloud.trained, cloud.chip, strict=False)
+        if a and b is not None
     ]
     usable = [p for p in both if all(finite(v) is not None for v in p)]
     return usable[:: max(1, -(-len(usable) // MAX_POINTS))]
@@ -100,16 +100,17 @@ def _residual_panel(
     x = padded(sizes, _LEFT, _RIGHT, min(sizes) > 0 and max(sizes) > 8 * min(sizes))
     reach = 1.15 * largest or 1.0
     plot = Plot(x, Scale(-reach, reach, 196, 24))
-    bounds = [
-        (style, 100 * v)
-        for style, v in (
-            ()
-            if limits is None
-            else (("half", limits.median_difference), ("most", limits.p99_difference))
-        )
-    ]
-    body = [plot.grid(), *_limit_lines(plot, bounds, reach)]
-    body += [
+    bounds = {}
+    if limits is not None:
+        bounds = {"half": 100 * limits.median_difference, "most": 100 * limits.p99_difference}
+    body = [
+        plot.grid(),
+        *(
+            line(x.start, plot.y(side * v), x.end, plot.y(side * v), f"limit-{style}")
+            for style, v in bounds.items()
+            if v <= reach
+            for side in (-1, 1)
+        ),
         line(x.start, plot.y(0), x.end, plot.y(0), "axis"),
         plot.base(x.ticks(3), x.label("mean MPPD of both networks, θ")),
         text(4, 10, plot.y.label("chip \N{MINUS SIGN} trained, %"), "label"),
@@ -124,20 +125,11 @@ def _residual_panel(
         f"{integer(total)} images; the largest difference is {significant(largest)} % of the "
         "trained network's value. Figures in the table below."
     )
-    outside = [f"±{v:g} %" for _, v in bounds if v > reach]
+    outside = [f"±{v:g} %" for v in bounds.values() if v > reach]
     if outside:
         told += f" The limits {' and '.join(outside)} lie outside the panel."
     title = f"Layer {name}: difference in MPPD between chip and trained network, against its size"
     return Chart(name, figure(key, title, told, (_WIDTH, 236), Markup("").join(body)))
-
-
-def _limit_lines(plot: Plot, bounds: list[tuple[str, float]], reach: float) -> list[Markup]:
-    return [
-        line(plot.x.start, plot.y(side * v), plot.x.end, plot.y(side * v), f"limit-{style}")
-        for style, v in bounds
-        if v <= reach
-        for side in (-1, 1)
-    ]
 
 
 def _stamp(x: float, y: float, shape: str) -> str:
@@ -152,7 +144,7 @@ def energy_curves(attacks: Sequence[AttackMatch]) -> list[Chart]:
     charts = []
     for number, name in enumerate(layer_names(attacks)):
         sets = [(i, a, entry.energy) for i, a, entry in _of_layer(attacks, name)]
-        values = [v for _, _, e in sets for raw in e.trained if (v := finite(raw)) is not None]
+        values = [v for _, _, e in sets for v in e.trained if v is not None]
         if values:
             charts.append(_energy_panel(f"energy-{number}", name, sets, values))
     return charts
@@ -182,18 +174,18 @@ def _energy_panel(
         style, shape = f"k{index % len(MARKS)}", _SHAPES[mark(index)]
         track = [
             level.at(t, v)
-            for t, raw in enumerate(energy.trained)
-            if (v := finite(raw)) is not None and not (log and v <= 0)
+            for t, v in enumerate(energy.trained)
+            if v is not None and not (log and v <= 0)
         ]
         for points_ in (track, [below.at(*d) for d in apart[index]]):
             body.append(path(points_, f"{style} curve"))
             if points_:
                 drawn = "".join(_stamp(*p, shape) for p in points_)
                 body.append(element("path", d=drawn, class_=f"{style} dot"))
-        told.append(
-            f"{shorten(attack, 40)}: last step trained {_last(energy.trained)}, "
-            f"chip {_last(energy.chip)}"
-        )
+        last = [
+            significant(track[-1] if track else None) for track in (energy.trained, energy.chip)
+        ]
+        told.append(f"{shorten(attack, 40)}: last step trained {last[0]}, chip {last[1]}")
     title = f"Layer {name}: perturbation energy over time, and difference between the networks"
     return Chart(name, figure(key, title, "; ".join(told), (_WIDTH, 284), Markup("").join(body)))
 
@@ -202,13 +194,6 @@ def _relative(energy: Cloud) -> list[Point]:
     """Return (timestep, chip minus trained in per cent) where the trained network has energy."""
     return [
         (float(t), y)
-        for t, (raw_a, raw_b) in enumerate(zip(energy.trained, energy.chip, strict=False))
-        if (a := finite(raw_a))
-        and (b := finite(raw_b)) is not None
-        and (y := finite(100 * (b - a) / a)) is not None
+        for t, (a, b) in enumerate(zip(energy.trained, energy.chip, strict=False))
+        if a and b is not None and (y := finite(100 * (b - a) / a)) is not None
     ]
-
-
-def _last(track: Sequence[float | None]) -> str:
-    value = finite(track[-1]) if track else None
-    return "unknown" if value is None else f"{value:.3g}"

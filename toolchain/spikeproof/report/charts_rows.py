@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from spikeproof.document.numbers import finite, fixed, rate, significant
+from spikeproof.document.numbers import fixed, rate, significant
 from spikeproof.report.charts import Chart
 from spikeproof.report.svg import Plot, Scale, element, figure, line, padded, shorten, text
 from spikeproof.verify.checks.overflow import RangeLayer
@@ -31,7 +31,7 @@ class Row:
 def _rows_chart(
     key: str, title: str, rows: Sequence[Row], marks: Sequence[str], axis: str, log: bool, told: str
 ) -> Markup:
-    seen = [v for r in rows for raw in r.values if (v := finite(raw)) is not None]
+    seen = [v for r in rows for v in r.values if v is not None]
     usable = [v for v in seen if v > 0] if log else [0.0, *seen]
     bottom = 8 + _ROW * len(rows)
     x = padded(usable, _LEFT, _RIGHT, log)
@@ -45,8 +45,8 @@ def _rows_chart(
         body.append(text(_LEFT - 12, y + 4, shorten(row.label, 10), "name", "end"))
         spots = [
             (m, x(v))
-            for m, raw in zip(marks, row.values, strict=True)
-            if (v := finite(raw)) is not None and not (log and v <= 0)
+            for m, v in zip(marks, row.values, strict=True)
+            if v is not None and not (log and v <= 0)
         ]
         if len(spots) > 1:
             body.append(line(min(s for _, s in spots), y, max(s for _, s in spots), y, "link"))
@@ -79,7 +79,7 @@ def margin_rows(layers: Sequence[BoundaryLayer]) -> Chart | None:
     """Draw per layer how far the membranes stay from the threshold (quantiles, log axis)."""
     names = ("p01", "p10", "p50")
     rows = [Row(e.name, tuple(getattr(e.margin_quantiles, n) for n in names)) for e in layers]
-    if not any((v := finite(raw)) is not None and v > 0 for r in rows for raw in r.values):
+    if not any(v is not None and v > 0 for r in rows for v in r.values):
         return None
     told = "; ".join(
         f"{e.name}: "
@@ -133,11 +133,7 @@ def _room(free: float) -> str:
 
 def bits_used(layer: RangeLayer) -> float | None:
     """Return log2 of the largest state, or what the headroom leaves when no bound is given."""
-    if (free := finite(layer.headroom_bits)) is not None:
-        return max(0.0, CHIP_BITS - free)
-    bounds = [
-        abs(v)
-        for raw in (layer.u_bound, layer.v_low, layer.v_high)
-        if (v := finite(raw)) is not None
-    ]
+    if layer.headroom_bits is not None:
+        return max(0.0, CHIP_BITS - layer.headroom_bits)
+    bounds = [abs(v) for v in (layer.u_bound, layer.v_low, layer.v_high) if v is not None]
     return math.log2(max(1.0, *bounds)) if bounds else None

@@ -27,7 +27,7 @@ from spikeproof.report import (
     why,
 )
 from spikeproof.verify.checks import registry
-from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.checks.errors import LayerErrors
 from spikeproof.verify.checks.overflow import RangeLayer, Ranges
 from spikeproof.verify.checks.response import Response
@@ -82,6 +82,7 @@ def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
 
 
 _PER_CENT = re.compile(r"(?<=\d) %")
+
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},
     "quantisation": {"ranges"},
@@ -157,7 +158,7 @@ def _facts(r: Report) -> dict[str, Any]:
         "key_figures": summary.key_figures(r),
         "warnings": summary.warnings(r),
         "synapses": sum(synapses) if synapses else None,
-        "margin": _common_margin(rows),
+        "margin": " or ".join(n.anything(100 * v) for v in sorted({r.margin for r in rows})),
         "accuracy_notes": tables.accuracy_notes(rows),
         "forced_ties": r.result(Boundary).forced_ties,
         "software": {k: n.anything(v) for k, v in software.items() if v is not None},
@@ -168,21 +169,12 @@ def _facts(r: Report) -> dict[str, Any]:
     }
 
 
-def _common_margin(rows: list[AccuracyRow]) -> str:
-    found = sorted({r.margin for r in rows})
-    return " or ".join(n.anything(100 * v) for v in found)
-
-
 def _flat(value: object, prefix: str = "") -> dict[str, str]:
     """Flatten nested settings to ``a.b.c: value``."""
     if isinstance(value, dict):
-        flat: dict[str, str] = {}
-        for key, inner in value.items():
-            flat.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key)))
-        return flat
-    if value is None and not prefix:
-        return {}
-    return {prefix or "value": _quoted(value)}
+        parts = [_flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
+        return {k: v for part in parts for k, v in part.items()}
+    return {} if value is None and not prefix else {prefix or "value": _quoted(value)}
 
 
 def _quoted(value: object) -> str:

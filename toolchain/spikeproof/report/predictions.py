@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from spikeproof.document import numbers as n
-from spikeproof.document.shown import Head, Table, lines
+from spikeproof.document.shown import Head, Table, by_columns
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.document import Report
 from spikeproof.verify.examples import Example, View
@@ -190,25 +190,21 @@ def confusion(report: Report) -> Confusion | None:
 
 def disagreement_table(report: Report) -> Table:
     """List the clean images to which the two networks give different classes."""
-    head = (
-        Head("true class", "name"),
-        Head("trained network says", "text"),
-        Head("chip network says", "text"),
-        Head("right is", "text"),
-        Head("images"),
-    )
     found = report.result(Accuracy).predictions
     differ = sorted((row for row in found if row[1] != row[2]), key=lambda row: (-row[3], row))
-    images = sum(row[3] for row in found)
-    rows = [
-        (*(class_name(report, c) for c in row[:3]), _right(row), n.integer(row[3]))
-        for row in differ[:MOST_LISTED]
-    ]
-    total = sum(row[3] for row in differ)
-    caption = f"Where the networks differ: {n.integer(total)} of {n.integer(images)} clean images"
+    total, images = (n.integer(sum(row[3] for row in rows)) for rows in (differ, found))
+    caption = f"Where the networks differ: {total} of {images} clean images"
     if len(differ) > MOST_LISTED:
         caption += f" (the {MOST_LISTED} most frequent cases of {n.integer(len(differ))})"
-    return Table(caption, head, lines(rows))
+    return by_columns(
+        caption,
+        differ[:MOST_LISTED],
+        (Head("true class", "name"), lambda row: class_name(report, row[0])),
+        (Head("trained network says", "text"), lambda row: class_name(report, row[1])),
+        (Head("chip network says", "text"), lambda row: class_name(report, row[2])),
+        (Head("right is", "text"), _right),
+        (Head("images"), lambda row: n.integer(row[3])),
+    )
 
 
 def _right(row: tuple[int, int, int, int]) -> str:
@@ -220,21 +216,17 @@ def mistake_table(report: Report) -> Table:
     """List the most frequent mistakes, where there are too many classes for a matrix."""
     if confusion(report) is not None:
         return Table("", (), ())
-    head = (
-        Head("true class", "name"),
-        Head("taken for", "text"),
-        Head("by trained", unit="images"),
-        Head("by chip", unit="images"),
-    )
     in_trained: Counter[tuple[int, int]] = Counter()
     in_chip: Counter[tuple[int, int]] = Counter()
     for truth, trained, chip, count in report.result(Accuracy).predictions:
         in_trained[truth, trained] += count * (trained != truth)
         in_chip[truth, chip] += count * (chip != truth)
     wrong = sorted(in_chip | in_trained, key=lambda k: (-in_chip[k] - in_trained[k], k))
-    rows = [
-        (class_name(report, k[0]), class_name(report, k[1]), str(in_trained[k]), str(in_chip[k]))
-        for k in wrong[:MOST_LISTED]
-        if in_chip[k] + in_trained[k]
-    ]
-    return Table("Most frequent mistakes on clean images", head, lines(rows))
+    return by_columns(
+        "Most frequent mistakes on clean images",
+        [k for k in wrong[:MOST_LISTED] if in_chip[k] + in_trained[k]],
+        (Head("true class", "name"), lambda k: class_name(report, k[0])),
+        (Head("taken for", "text"), lambda k: class_name(report, k[1])),
+        (Head("by trained", unit="images"), lambda k: str(in_trained[k])),
+        (Head("by chip", unit="images"), lambda k: str(in_chip[k])),
+    )

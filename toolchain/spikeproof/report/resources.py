@@ -3,84 +3,60 @@
 from __future__ import annotations
 
 from spikeproof.document import numbers as n
-from spikeproof.document.shown import Head, Line, Table, lines
+from spikeproof.document.shown import Head, Table, by_columns
 from spikeproof.verify.document import Report
+from spikeproof.verify.operations import LayerOperations
+
+Work = tuple[str, float | None, float | None, LayerOperations]
+"""A layer, its neurons and synapses, and what it does for one image."""
 
 
 def fit_table(report: Report) -> Table:
     """Compare what the network needs with the published limits of each chip."""
-    head = (
-        Head("resource", "name"),
-        Head("needed"),
-        Head("available"),
-        Head("used", unit="%"),
-        Head("fits", "text"),
+    return by_columns(
+        "What the network needs of each chip",
+        report.network.chip_fit,
+        (Head("resource", "name"), lambda r: r.resource),
+        (Head("needed"), lambda r: n.integer(r.needed)),
+        (Head("available"), lambda r: n.integer(r.available)),
+        (Head("used", unit="%"), lambda r: _share(r.needed, r.available, n.rate)),
+        (Head("fits", "text"), lambda r: n.anything(r.fits)),
+        group=lambda r: r.chip + (f" (limits: {r.source})" if r.source else ""),
     )
-    rows = []
-    for row in report.network.chip_fit:
-        need, have = n.finite(row.needed), n.finite(row.available)
-        used = n.rate(need / have) if need is not None and have else n.MISSING
-        counts = (n.integer(row.needed), n.integer(row.available), used, n.anything(row.fits))
-        source = f" (limits: {row.source})" if row.source else ""
-        rows.append(Line((row.resource, *counts), group=row.chip + source))
-    return Table("What the network needs of each chip", head, tuple(rows))
 
 
 def operation_table(report: Report) -> Table:
     """List what one image costs in each layer, on average, and in all."""
-    head = (
-        Head("layer", "name"),
-        Head("neurons"),
-        Head("synapses"),
-        Head("spikes fired"),
-        Head("synaptic operations"),
-        Head("of the most possible", unit="%"),
-        Head("multiplications on the host"),
-    )
-    converted = {row.layer: row for row in report.network.layers}
-    rows: list[tuple[str, ...]] = []
-    for row in report.network.operations:
-        layer = converted.get(row.name)
-        rows.append(
-            (
-                row.name,
-                n.anything(layer.neurons if layer else None),
-                n.integer(layer.synapses if layer else None),
-                n.integer(row.spikes),
-                n.integer(row.synaptic),
-                _share(row.synaptic, row.synaptic_most),
-                n.integer(row.host),
-            )
-        )
+    layers, work = report.network.layers, report.network.operations
+    sizes = {row.layer: (n.finite(row.neurons), n.finite(row.synapses)) for row in layers}
+    rows: list[Work] = [(row.name, *sizes.get(row.name, (None, None)), row) for row in work]
     if len(rows) > 1:
-        rows.append(_total(report))
+        total = LayerOperations(
+            name="in all",
+            spikes=sum(row.spikes or 0 for row in work),
+            synaptic=sum(row.synaptic for row in work),
+            synaptic_most=sum(row.synaptic_most for row in work),
+            host=sum(row.host for row in work),
+        )
+        neurons, synapses = (sum(pair[i] or 0 for pair in sizes.values()) for i in (0, 1))
+        rows.append((total.name, neurons, synapses, total))
     images = report.network.operations_samples
     counted = f", mean of {n.integer(images)} clean images" if images is not None else ""
-    return Table(f"What one image costs{counted}", head, lines(rows))
-
-
-def _total(report: Report) -> tuple[str, ...]:
-    layers, work = report.network.layers, report.network.operations
-    neurons = [v for row in layers if (v := n.finite(row.neurons)) is not None]
-    synapses = [v for row in layers if (v := n.finite(row.synapses)) is not None]
-    done, most = (
-        _sum([getattr(row, key) for row in work]) for key in ("synaptic", "synaptic_most")
-    )
-    return (
-        "in all",
-        n.integer(sum(neurons)),
-        n.integer(sum(synapses)),
-        n.integer(_sum([row.spikes for row in work])),
-        n.integer(done),
-        _share(done, most),
-        n.integer(_sum([row.host for row in work])),
+    return by_columns(
+        f"What one image costs{counted}",
+        rows,
+        (Head("layer", "name"), lambda r: r[0]),
+        (Head("neurons"), lambda r: n.integer(r[1])),
+        (Head("synapses"), lambda r: n.integer(r[2])),
+        (Head("spikes fired"), lambda r: n.integer(r[3].spikes)),
+        (Head("synaptic operations"), lambda r: n.integer(r[3].synaptic)),
+        (
+            Head("of the most possible", unit="%"),
+            lambda r: _share(r[3].synaptic, r[3].synaptic_most, n.percent),
+        ),
+        (Head("multiplications on the host"), lambda r: n.integer(r[3].host)),
     )
 
 
-def _sum(values: list[float | None]) -> float:
-    return sum(v for raw in values if (v := n.finite(raw)) is not None)
-
-
-def _share(done: float | None, most: float | None) -> str:
-    part, whole = n.finite(done), n.finite(most)
-    return n.percent(part / whole) if part is not None and whole else n.MISSING
+def _share(part: float | None, whole: float | None, form: n.Formatter) -> str:
+    return n.MISSING if part is None or not whole else form(part / whole)

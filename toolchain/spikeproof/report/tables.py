@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spikeproof.attacks.weak import TRANSFER
 from spikeproof.document import numbers as n
-from spikeproof.document.shown import Head, Line, Table, lines
+from spikeproof.document.shown import Head, Line, Table, by_columns, lines
 from spikeproof.report.charts import forest, forest_scale
 from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
 from spikeproof.verify.checks.base import Check
@@ -37,73 +37,58 @@ def accuracy_table(report: Report) -> Table:
     """Compare accuracies before and after, one row per perturbation and strength."""
     rows = report.result(Accuracy).rows
     scale = forest_scale(rows)
-    head = (
-        Head("perturbation", "name"),
-        Head("strength", unit="1/255"),
-        Head("images"),
-        Head("trained, clean", unit="%"),
-        Head("trained", unit="%"),
-        Head("chip", unit="%"),
-        Head("chip \N{MINUS SIGN} trained", unit="points"),
-        Head("interval", unit="points"),
-        Head("equivalence band", "plot"),
-        Head("TOST", "verdict"),
-        Head("McNemar p"),
-        Head("right only trained / chip", unit="images"),
-    )
-    body = [
+    plots = {id(r): forest(f"forest-{i}", r, scale) for i, r in enumerate(rows)}
+    return by_columns(
+        "Accuracy of the trained network and of the chip network",
+        rows,
+        (Head("perturbation", "name"), attack_name),
+        (Head("strength", unit="1/255"), lambda r: n.anything(r.strength)),
+        (Head("images"), lambda r: n.integer(r.samples)),
+        (Head("trained, clean", unit="%"), lambda r: n.accuracy(r.clean_float_accuracy)),
+        (Head("trained", unit="%"), lambda r: n.accuracy(r.float_accuracy)),
+        (Head("chip", unit="%"), lambda r: n.accuracy(r.chip_accuracy)),
+        (Head("chip \N{MINUS SIGN} trained", unit="points"), lambda r: n.points(r.difference)),
+        (Head("interval", unit="points"), lambda r: n.interval(r.ci, n.points)),
+        (Head("equivalence band", "plot"), lambda r: plots[id(r)]),
+        (Head("TOST", "verdict"), lambda r: str(r.tost)),
+        (Head("McNemar p"), lambda r: n.p_value(r.mcnemar_p)),
         (
-            attack_name(r),
-            n.anything(r.strength),
-            n.integer(r.samples),
-            *map(n.accuracy, (r.clean_float_accuracy, r.float_accuracy, r.chip_accuracy)),
-            n.points(r.difference),
-            n.interval(r.ci, n.points),
-            forest(f"forest-{i}", r, scale),
-            str(r.tost),
-            n.p_value(r.mcnemar_p),
-            f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
-        )
-        for i, r in enumerate(rows)
-    ]
-    return Table("Accuracy of the trained network and of the chip network", head, lines(body))
+            Head("right only trained / chip", unit="images"),
+            lambda r: f"{n.integer(r.only_float)} / {n.integer(r.only_chip)}",
+        ),
+    )
 
 
 def mppd_table(report: Report) -> Table:
     """Compare how membranes respond, one row per perturbation and layer, limits in the head."""
     response = report.result(Response)
     median, p99, rank, ratio = _limits(response.limits)
-    head = (
-        Head("layer", "name"),
-        Head("images"),
-        Head("median difference", unit=_limited("%", median, "≤")),
-        Head("99th percentile", unit=_limited("%", p99, "≤")),
-        Head("rank correlation", unit=_limited("", rank, "≥")),
-        Head("energy, chip / trained", unit=_limited("", ratio, "")),
-        Head("interval"),
-        Head("median cosine", unit="no limit"),
-        Head("verdict", "verdict"),
+    return by_columns(
+        "MPPD of the chip network against the trained network, per perturbation and layer",
+        [(attack.name, layer) for attack in response.attacks for layer in attack.layers],
+        (Head("layer", "name"), lambda r: r[1].name),
+        (Head("images"), lambda r: n.integer(r[1].samples)),
+        (
+            Head("median difference", unit=_limited("%", median, "≤")),
+            lambda r: n.percent(r[1].median_rel_diff, 2),
+        ),
+        (
+            Head("99th percentile", unit=_limited("%", p99, "≤")),
+            lambda r: n.percent(r[1].p99_rel_diff, 2),
+        ),
+        (
+            Head("rank correlation", unit=_limited("", rank, "≥")),
+            lambda r: n.fixed(r[1].spearman, 4),
+        ),
+        (
+            Head("energy, chip / trained", unit=_limited("", ratio, "")),
+            lambda r: n.fixed(r[1].ratio, 4),
+        ),
+        (Head("interval"), lambda r: n.interval(r[1].ratio_ci, lambda v: n.fixed(v, 4))),
+        (Head("median cosine", unit="no limit"), lambda r: n.fixed(r[1].direction, 4)),
+        (Head("verdict", "verdict"), lambda r: str(r[1].verdict)),
+        group=lambda r: r[0],
     )
-    rows = [
-        Line(
-            (
-                e.name,
-                n.integer(e.samples),
-                n.percent(e.median_rel_diff, 2),
-                n.percent(e.p99_rel_diff, 2),
-                n.fixed(e.spearman, 4),
-                n.fixed(e.ratio, 4),
-                n.interval(e.ratio_ci, lambda v: n.fixed(v, 4)),
-                n.fixed(e.direction, 4),
-                str(e.verdict),
-            ),
-            group=a.name,
-        )
-        for a in response.attacks
-        for e in a.layers
-    ]
-    caption = "MPPD of the chip network against the trained network, per perturbation and layer"
-    return Table(caption, head, tuple(rows))
 
 
 def _limits(limits: MppdLimits | None) -> tuple[str, str, str, str]:
@@ -141,26 +126,16 @@ def energy_table(report: Report) -> Table:
 
 def check_table(report: Report) -> Table:
     """List every check with all its figures and its run time."""
-    head = (
-        Head("id", "name"),
-        Head("check", "text"),
-        Head("kind", "text"),
-        Head("figures", "text"),
-        Head("time", unit="s"),
-        Head("verdict", "verdict"),
+    return by_columns(
+        "Every check of this run",
+        sorted(report.checks, key=check_order),
+        (Head("id", "name"), lambda c: c.id),
+        (Head("check", "text"), lambda c: c.title),
+        (Head("kind", "text"), lambda c: c.kind),
+        (Head("figures", "text"), _figures),
+        (Head("time", unit="s"), lambda c: n.fixed(n.finite(report.timing.get(c.id)), 1)),
+        (Head("verdict", "verdict"), lambda c: str(c.verdict)),
     )
-    rows = [
-        (
-            c.id,
-            c.title,
-            c.kind,
-            _figures(c),
-            n.fixed(n.finite(report.timing.get(c.id)), 1),
-            str(c.verdict),
-        )
-        for c in sorted(report.checks, key=check_order)
-    ]
-    return Table("Every check of this run", head, lines(rows))
 
 
 def _figures(check: Check) -> str:
@@ -189,40 +164,23 @@ def check_order(check: Check) -> tuple[int, str]:
 
 def quantisation_table(report: Report) -> Table:
     """List what became of each layer's numbers."""
-    head = (
-        Head("layer", "name"),
-        Head("kind", "text"),
-        Head("neuron", "text"),
-        Head("inputs"),
-        Head("neurons"),
-        Head("synapses"),
-        Head("weight bits"),
-        Head("scale"),
-        Head("clipped", unit="%"),
-        Head("threshold"),
-        Head("decay", unit="of 4096"),
-        Head("bias exponent"),
-        Head("flips in calibration", unit="%"),
+    return by_columns(
+        "From trained parameters to chip integers",
+        report.network.layers,
+        (Head("layer", "name"), lambda r: r.layer),
+        (Head("kind", "text"), lambda r: r.kind),
+        (Head("neuron", "text"), lambda r: r.neuron),
+        (Head("inputs"), lambda r: n.anything(r.inputs)),
+        (Head("neurons"), lambda r: n.anything(r.neurons)),
+        (Head("synapses"), lambda r: n.integer(r.synapses)),
+        (Head("weight bits"), lambda r: n.anything(r.weight_bits)),
+        (Head("scale"), lambda r: n.anything(r.scale)),
+        (Head("clipped", unit="%"), lambda r: n.rate(r.clipped_share)),
+        (Head("threshold"), lambda r: n.anything(r.threshold)),
+        (Head("decay", unit="of 4096"), lambda r: n.anything(r.dv)),
+        (Head("bias exponent"), lambda r: n.anything(r.bias_exponent)),
+        (Head("flips in calibration", unit="%"), lambda r: n.rate(r.flip_rate_calibration)),
     )
-    rows = [
-        (
-            r.layer,
-            r.kind,
-            r.neuron,
-            n.anything(r.inputs),
-            n.anything(r.neurons),
-            n.integer(r.synapses),
-            n.anything(r.weight_bits),
-            n.anything(r.scale),
-            n.rate(r.clipped_share),
-            n.anything(r.threshold),
-            n.anything(r.dv),
-            n.anything(r.bias_exponent),
-            n.rate(r.flip_rate_calibration),
-        )
-        for r in report.network.layers
-    ]
-    return Table("From trained parameters to chip integers", head, lines(rows))
 
 
 def range_table(report: Report, proved: Table) -> Table:
