@@ -100,11 +100,15 @@ def mlp(
     seed: int = 0,
 ) -> floats.FloatNetwork:
     """Build fully connected spiking layers and a readout."""
-    chain = _Chain(input_shape, neuron or NeuronSpec(), np.random.default_rng(seed))
-    chain.add(floats.Flatten("flatten"))
-    for width in hidden:
-        chain.dense(width)
-    return chain.finish(name, input_shape, classes)
+    return small_conv(
+        name,
+        input_shape=input_shape,
+        channels=(),
+        hidden=hidden,
+        classes=classes,
+        neuron=neuron,
+        seed=seed,
+    )
 
 
 def small_conv(

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from spikeproof.document.values import Record
 from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes
 from spikeproof.verify.statistics import exact_interval
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class CardRow(_Section):
+class CardRow(Record):
     """How many images both networks get right under one perturbation; always the first ones."""
 
     perturbation: str
@@ -53,7 +50,7 @@ class CardRow(_Section):
         return low, high
 
 
-class TestFigures(_Section):
+class TestFigures(Record):
     """What was measured on the test images."""
 
     __test__ = False  # pytest would take the name for a test
@@ -71,7 +68,7 @@ class TestFigures(_Section):
         return next(row for row in self.rows if row.perturbation == perturbation)
 
 
-class Card(_Section):
+class Card(Record):
     """The whole card."""
 
     schema_version: Literal[2] = Field(alias="schema", default=2)

@@ -147,15 +147,11 @@ class Recipe(_Strict):
         leak = snap_leak(net.leak) if net.leak_on_grid else net.leak
         neuron = builders.NeuronSpec(net.neuron, leak, net.threshold, net.strict, net.timesteps)
         shape = (3, 32, 32) if self.data.dataset == "cifar10" else (1, 28, 28)
-        if net.architecture == "mlp":
-            return builders.mlp(
-                self.name, input_shape=shape, hidden=net.hidden, neuron=neuron, seed=self.seed
-            )
-        if net.architecture == "small-conv":
+        if net.architecture in ("mlp", "small-conv"):
             return builders.small_conv(
                 self.name,
                 input_shape=shape,
-                channels=net.channels,
+                channels=net.channels if net.architecture == "small-conv" else (),
                 hidden=net.hidden,
                 neuron=neuron,
                 seed=self.seed,

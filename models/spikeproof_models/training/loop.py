@@ -21,7 +21,7 @@ from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
 from spikeproof_models.recipe import OptimiserConfig, Recipe, load_recipe
-from spikeproof_models.training.state import Progress, load_state, save_state
+from spikeproof_models.training.state import Epoch, Progress, load_state, save_state
 from spikeproof_models.training.steps import (
     ProgressCallback,
     TrainingProgress,
@@ -108,7 +108,7 @@ class _Run:
         for epoch in range(standing.epoch, recipe.optimiser.epochs):
             loss = self._epoch(model, optimiser, part, epoch)
             figures = held_out_figures(model, held_out, recipe, epoch, self.device)
-            _note_epoch(standing, model, {"epoch": epoch + 1, "loss": loss, **figures})
+            _note_epoch(standing, model, Epoch(epoch=epoch + 1, loss=loss, **figures))
             save_state(state_path, identity, model, optimiser, standing, self.device.type)
             self._tell_epoch(standing, len(part))
         return self._write(model, identity, standing)
@@ -155,7 +155,7 @@ class _Run:
     def _tell_epoch(self, standing: Progress, images: int) -> None:
         steps = math.ceil(images / self.recipe.optimiser.batch_size)
         last = standing.history[-1]
-        words = " ".join(f"{k} {v:.4f}" for k, v in last.items() if k != "epoch")
+        words = " ".join(f"{k} {v:.4f}" for k, v in dump(last).items() if k != "epoch")
         self._tell(standing.epoch * steps, steps, f"epoch {standing.epoch} done: {words}", True)
 
     def _write(self, model: SpikingNetwork, identity: dict[str, Any], standing: Progress) -> Path:
@@ -165,10 +165,11 @@ class _Run:
             data=self.data,
             selected_epoch=standing.best_epoch,
             selected_by="held-out images of the training split",
-            history=standing.history,
+            history=list(standing.history),
             torch=torch.__version__,
-            **({"plans": standing.plans} if len(standing.plans) > 1 else {}),
         )
+        if len(standing.plans) > 1:
+            record = record.model_copy(update={"plans": standing.plans})
         path = self.output / f"{self.recipe.name}.ckpt"
         save_checkpoint(path, Checkpoint(model.export(), dump(record)))
         return path
@@ -199,11 +200,11 @@ def _set_rate(
         group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _note_epoch(standing: Progress, model: SpikingNetwork, figures: dict[str, Any]) -> None:
-    best = max((h["score"] for h in standing.history), default=-1.0)
+def _note_epoch(standing: Progress, model: SpikingNetwork, figures: Epoch) -> None:
+    best = max((h.score for h in standing.history), default=-1.0)
     standing.history.append(figures)
-    standing.epoch = figures["epoch"]
-    if figures["score"] > best:
+    standing.epoch = figures.epoch
+    if figures.score > best:
         best_now = {k: v.detach().clone() for k, v in model.state_dict().items()}
         standing.best_epoch, standing.best = standing.epoch, best_now
 

@@ -9,48 +9,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from spikeproof.document.values import explain
+from spikeproof.document.values import Record, dump, explain
 from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import canonical_json
-from spikeproof.io.record import Plan
+from spikeproof.io.record import EpochRecord, Finite, Plan
 
 KIND = "training-state"
 SCHEMA = 1
-Device = Literal["cpu", "cuda"]
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Epoch(BaseModel):
+class Epoch(EpochRecord):
     """What one epoch gave; figures of the held-out images may stand beside these."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    epoch: int
     loss: Finite
     score: Finite
 
 
-class StateDocument(BaseModel):
+class StateDocument(Record):
     """The part of a state that is no tensor."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     identity: dict[str, Any]
     epoch: int = Field(ge=1)
     history: list[Epoch]
     best_epoch: int = Field(ge=1)
     optimiser: dict[str, Finite | None]
-    device: Device
-    plans: list[Plan] = []
+    device: Annotated[str, Field(pattern="^(cpu|cuda)$")]
+    plans: list[Plan] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _agree(self) -> StateDocument:
@@ -69,7 +61,7 @@ class Progress:
     """
 
     epoch: int
-    history: list[dict[str, Any]]
+    history: list[Epoch]
     best_epoch: int
     best: dict[str, Tensor]
     plans: list[Plan] = field(default_factory=list)
@@ -81,7 +73,7 @@ def save_state(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     progress: Progress,
-    device: Device,
+    device: str,
 ) -> None:
     """Write the state atomically; ``device`` is the kind the run computes on, cpu or cuda."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
@@ -96,14 +88,14 @@ def save_state(
     document = StateDocument(
         identity=identity,
         epoch=progress.epoch,
-        history=[Epoch(**entry) for entry in progress.history],
+        history=progress.history,
         best_epoch=progress.best_epoch,
         optimiser=scalars,
         device=device,
         plans=progress.plans,
     )
     arrays = {k: v.detach().cpu().numpy() for k, v in tensors.items()}
-    container.write(path, KIND, SCHEMA, document.model_dump(mode="json"), arrays)
+    container.write(path, KIND, SCHEMA, dump(document), arrays)
 
 
 def load_state(
@@ -111,7 +103,7 @@ def load_state(
     identity: dict[str, Any],
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    device: Device,
+    device: str,
 ) -> Progress:
     """Restore model and optimiser in place and return where the run stood.
 
@@ -144,9 +136,8 @@ def load_state(
         raise BundleError(
             f"does not fit the optimiser: {error}", where=str(path), hint=_AFRESH
         ) from error
-    history = [entry.model_dump() for entry in document.history]
     best = _part(arrays, "best")
-    return Progress(document.epoch, history, document.best_epoch, best, plans)
+    return Progress(document.epoch, document.history, document.best_epoch, best, plans)
 
 
 _AFRESH = "Start afresh with --no-resume, or choose another output folder."

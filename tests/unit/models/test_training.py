@@ -107,6 +107,15 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path, data_dir, kind, step
     assert resumed.read_bytes() == whole.read_bytes()
 
 
+def test_a_run_without_perturbed_figures_continues_to_the_same_bytes_too(tmp_path, data_dir):
+    recipe = write_recipe(tmp_path, mode='"natural"', rho="0.0")
+    whole = train(recipe, tmp_path / "whole", data_dir=data_dir)
+    with pytest.raises(Stop):
+        train(recipe, tmp_path / "cut", data_dir=data_dir, progress=stop_at(6))
+    resumed = train(recipe, tmp_path / "cut", data_dir=data_dir)
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
 def test_the_checkpoint_holds_network_recipe_and_history(tmp_path, data_dir):
     path = train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir)
     found = load_checkpoint(path)

@@ -12,23 +12,18 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from spikeproof.text import clean_text
+from spikeproof.document.values import Record, Text
 
 Labels = Literal["official", "other", "absent"]
-Plain = Annotated[str, AfterValidator(clean_text)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KnownPart(_Record):
+class KnownPart(Record):
     """Images of a published set: what they are of it, how many, and hashes of their content."""
 
     what: str
@@ -41,7 +36,7 @@ class KnownPart(_Record):
     """SHA-256 of shape, pixels and labels, as training records it."""
 
 
-class KnownSet(_Record):
+class KnownSet(Record):
     """One split of a published data set."""
 
     dataset: str
@@ -54,19 +49,19 @@ class KnownSet(_Record):
     parts: tuple[KnownPart, ...]
 
 
-class DataRecord(_Record):
+class DataRecord(Record):
     """What data a result comes from, as far as their content tells."""
 
     recognised: bool = False
     """Whether the images are those of a published set."""
-    name: Plain | None = None
+    name: Text | None = None
     """That set's name."""
     split: Literal["train", "test"] | None = None
-    what: Plain | None = None
+    what: Text | None = None
     """Which images of the split the file holds."""
-    classes: tuple[Plain, ...] = ()
+    classes: tuple[Text, ...] = ()
     """Names of the classes, if known."""
-    file: Plain | None = None
+    file: Text | None = None
     samples: int = Field(ge=0)
     """Images used: the first of the file."""
     held: int = Field(ge=0)

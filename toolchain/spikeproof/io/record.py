@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from spikeproof.document.values import explain
+from spikeproof.document.values import Json, Record, explain
 from spikeproof.errors import BundleError
 from spikeproof.io.known import DataRecord
 
@@ -29,7 +29,6 @@ Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]  # sums of floats may exceed 
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
 Cell = Text | Finite | bool | None | list[Finite | Text]
-Json = dict[str, Any]
 
 
 class _Record(BaseModel):
@@ -51,10 +50,8 @@ class NetxOrigin(_Record):
     format: Text
 
 
-class DeclaredRelation(BaseModel):
+class DeclaredRelation(Record):
     """What a pass promises, as :class:`spikeproof.convert.conversion.Relation`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["exact", "bounded", "behavioural"]
     bound: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -76,24 +73,20 @@ class TableRow(_Record):
     headroom_bits: Finite | None = None
 
 
-class LayerCost(BaseModel):
+class LayerCost(Record):
     """Share of a layer's spikes that differ from the trained network's, 0..1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: Text
     flips_default: Share
     flips: Share
 
 
-class ProfileCost(BaseModel):
+class ProfileCost(Record):
     """A profile's conversion next to the default one, on the calibration images.
 
     accuracy_*: share of images with the right class, None (all three) without labels;
     agreement_*: share with the class the trained network gives.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     profile: Text
     samples: Whole
@@ -186,10 +179,8 @@ class EpochRecord(_Record):
     perturbed: Finite | None = None
 
 
-class Plan(BaseModel):
+class Plan(Record):
     """How many epochs a run was to have from one epoch on: the learning rate depends on it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     from_epoch: int = Field(ge=1)
     epochs: int = Field(ge=1)

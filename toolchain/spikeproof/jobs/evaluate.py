@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -161,12 +159,12 @@ def trace_members(network: ChipNetwork, samples: int) -> dict[str, tuple[Any, tu
 
 
 def _item(samples: Samples, start: int, stop: int) -> Item:
-    payload: Callable[[], tuple[Any, ...]] = partial(_payload, samples, start, stop)
-    return Item(f"samples {start} to {stop}", _run_batch, payload=payload, cost=stop - start)
-
-
-def _payload(samples: Samples, start: int, stop: int) -> tuple[Any, ...]:
-    return (samples.read(start, stop),)
+    return Item(
+        f"samples {start} to {stop}",
+        _run_batch,
+        payload=lambda: (samples.read(start, stop),),
+        cost=stop - start,
+    )
 
 
 def _run_batch(subject: Subject, x: NDArray[np.uint8]) -> tuple[Json, Arrays]:

@@ -157,17 +157,23 @@ class Confusion:
     images: str
 
 
+def _said(report: Report) -> tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]:
+    """Count the images by (true class, answer): of the trained network, and of the chip."""
+    in_trained: Counter[tuple[int, int]] = Counter()
+    in_chip: Counter[tuple[int, int]] = Counter()
+    for truth, trained, chip, count in report.result(Accuracy).predictions:
+        in_trained[truth, trained] += count
+        in_chip[truth, chip] += count
+    return in_trained, in_chip
+
+
 def confusion(report: Report) -> Confusion | None:
     """Return the confusion matrix; None without predictions or with too many classes."""
     found = report.result(Accuracy).predictions
     classes = sorted({c for truth, trained, chip, _ in found for c in (truth, trained, chip)})
     if not found or len(classes) > MOST_CLASSES:
         return None
-    in_trained: Counter[tuple[int, int]] = Counter()
-    in_chip: Counter[tuple[int, int]] = Counter()
-    for truth, trained, chip, count in found:
-        in_trained[truth, trained] += count
-        in_chip[truth, chip] += count
+    in_trained, in_chip = _said(report)
     rows = []
     for truth in classes:
         images = sum(in_chip[truth, said] for said in classes)
@@ -216,15 +222,12 @@ def mistake_table(report: Report) -> Table:
     """List the most frequent mistakes, where there are too many classes for a matrix."""
     if confusion(report) is not None:
         return Table("", (), ())
-    in_trained: Counter[tuple[int, int]] = Counter()
-    in_chip: Counter[tuple[int, int]] = Counter()
-    for truth, trained, chip, count in report.result(Accuracy).predictions:
-        in_trained[truth, trained] += count * (trained != truth)
-        in_chip[truth, chip] += count * (chip != truth)
-    wrong = sorted(in_chip | in_trained, key=lambda k: (-in_chip[k] - in_trained[k], k))
+    in_trained, in_chip = _said(report)
+    wrong = [k for k in in_chip + in_trained if k[0] != k[1]]
+    wrong.sort(key=lambda k: (-in_chip[k] - in_trained[k], k))
     return by_columns(
         "Most frequent mistakes on clean images",
-        [k for k in wrong[:MOST_LISTED] if in_chip[k] + in_trained[k]],
+        wrong[:MOST_LISTED],
         (Head("true class", "name"), lambda k: class_name(report, k[0])),
         (Head("taken for", "text"), lambda k: class_name(report, k[1])),
         (Head("by trained", unit="images"), lambda k: str(in_trained[k])),

@@ -62,14 +62,14 @@ def read_host(values: LayerValues) -> tuple[Synapse, HostCurrent, Shape] | None:
     offset = _array(values, "offset", -_OFFSET_MAX, _OFFSET_MAX)
     shift = values.whole(f"{_PREFIX}shift", 0, _SHIFT_MAX)
     if image is None or weight is None or offset is None or shift is None:
-        values.skip(*(key for key in values.raw.values if key.startswith(_PREFIX)))
+        values.skip_below(_PREFIX)
         return None
     if image.shape != (3,) or weight.ndim not in (2, 4):
         values.refuse(
             f"{_PREFIX}inputShape is {image.tolist()} and {_PREFIX}weight has shape "
             f"{weight.shape}, expected (C, H, W) and (out, in) or (out, in/groups, kH, kW)"
         )
-        values.skip(*(key for key in values.raw.values if key.startswith(_PREFIX)))
+        values.skip_below(_PREFIX)
         return None
     shape = (int(image[0]), int(image[1]), int(image[2]))
     synapse: Synapse

@@ -26,7 +26,7 @@ def read_neuron(values: LayerValues, bias: Bias) -> LifNeuron | ReadoutNeuron | 
     kind = values.text("neuron/type")
     if kind not in _TYPES:
         values.refuse(f"neurons of type {kind!r} are not supported; supported: {', '.join(_TYPES)}")
-        values.skip(*(key for key in values.raw.values if key.startswith("neuron/")))
+        values.skip_below("neuron/")
         return None
     values.fixed("neuron/refDelay", 1, "refractory delays are not supported")
     values.fixed("neuron/gradedSpike", 0, "graded spikes are not supported")

@@ -251,7 +251,8 @@ class _Chain:
         if synapse is not None and self._shape is not None:
             shape = _output(values, synapse, self._shape, shape)
         if shape is None:
-            values.skip("bias", *(key for key in values.raw.values if key.startswith("neuron/")))
+            values.skip("bias")
+            values.skip_below("neuron/")
         else:
             neuron = read_neuron(values, read_bias(values, shape))
             if neuron is not None and synapse is not None:

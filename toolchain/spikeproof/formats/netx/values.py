@@ -29,6 +29,10 @@ class LayerValues:
         """Mark entries that nothing depends on."""
         self._open -= set(keys)
 
+    def skip_below(self, prefix: str) -> None:
+        """Mark the entries of a group, whatever they are."""
+        self.skip(*(key for key in self.raw.values if key.startswith(prefix)))
+
     def refuse_rest(self) -> None:
         """Refuse every entry nobody asked for: it may change what the network does."""
         if self._open:

@@ -112,26 +112,14 @@ def _float_current(
         return g.cast(wide, "int32", f"{name}/current")
     # A power of two in the weights changes no mantissa, so the shift costs nothing.
     if synapse.exponent >= 0:
-        scale = float(fx.shift_sum(unit, synapse.exponent))
-        sums = _product(
-            g,
-            synapse,
-            floats,
-            synapse.weight * scale,
-            f"{name}/sum",
-            "weights carry << (6 + weight exponent)",
-        )
+        weight = synapse.weight * float(fx.shift_sum(unit, synapse.exponent))
+        told = "weights carry << (6 + weight exponent)"
     else:
-        scale = 1 / float(fx.shift_sum(1, -synapse.exponent))
-        raw = _product(
-            g,
-            synapse,
-            floats,
-            synapse.weight * scale,
-            f"{name}/sum",
-            "weights carry the negative weight exponent",
-        )
-        floor = g.op("Floor", [raw], f"{name}/floor", doc="a right shift of the sum floors")
+        weight = synapse.weight / float(fx.shift_sum(1, -synapse.exponent))
+        told = "weights carry the negative weight exponent"
+    sums = _product(g, synapse, floats, weight, f"{name}/sum", told)
+    if synapse.exponent < 0:
+        floor = g.op("Floor", [sums], f"{name}/floor", doc="a right shift of the sum floors")
         sums = g.op("Mul", [floor, g.number(unit, "float32")], f"{name}/units")
     return g.cast(sums, "int32", f"{name}/current", doc="exact: the values are integers")
 
