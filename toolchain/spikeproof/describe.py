@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.checkpoint import Checkpoint
     from spikeproof.io.formats import Frontend
+    from spikeproof.ir.chip import ChipNetwork
+    from spikeproof.ir.floats import FloatNetwork
 
 Row = dict[str, Any]
 
@@ -132,7 +134,15 @@ def _check_plain(recipe: Row, path: Path) -> None:
 
 def describe_checkpoint(checkpoint: Checkpoint, path: Path, kind: str = "checkpoint") -> Row:
     """Describe a trained network: one row per node, and how it was trained."""
-    network = checkpoint.network
+    return {
+        **_head(kind, path, checkpoint.network),
+        "layers": checkpoint_rows(checkpoint),
+        "training": checkpoint.training,
+    }
+
+
+def _head(kind: str, path: Path, network: FloatNetwork | ChipNetwork) -> Row:
+    """Return what every description of a network begins with."""
     return {
         "schema": 1,
         "kind": kind,
@@ -140,8 +150,6 @@ def describe_checkpoint(checkpoint: Checkpoint, path: Path, kind: str = "checkpo
         "name": network.name,
         "input_shape": list(network.input_shape),
         "timesteps": network.timesteps,
-        "layers": checkpoint_rows(checkpoint),
-        "training": checkpoint.training,
     }
 
 
@@ -194,12 +202,7 @@ def describe_bundle(bundle: Bundle, path: Path) -> Row:
     network = bundle.network
     table = {row.get("layer"): row for row in bundle.record.get("table", [])}
     return {
-        "schema": 1,
-        "kind": "bundle",
-        "path": str(path),
-        "name": network.name,
-        "input_shape": list(network.input_shape),
-        "timesteps": network.timesteps,
+        **_head("bundle", path, network),
         "layers": [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers],
         "chip_fit": chip_fit_rows(network),
         "content_hash": bundle.content_hash,
@@ -218,13 +221,9 @@ def _describe_chip(
     found = frontend.inspect(path, input_shape)
     network = found.network
     return {
-        "schema": 1,
-        "kind": _name(frontend),
-        "path": str(path),
-        "name": network.name,
-        "input_shape": list(network.input_shape),
+        **_head(_name(frontend), path, network),
         "coding": network.coding,
-        "timesteps": found.timesteps,
+        "timesteps": found.timesteps,  # None where the file does not say it
         "layers": found.layers,
         "chip_fit": chip_fit_rows(network),
         "warnings": found.warnings,
