@@ -45,6 +45,11 @@ TESTS = {
     "certify/ranges": ["unit/certify/test_ranges.py", "unit/certify/test_ranges_limits.py"],
     "convert/quantise": ["unit/convert/test_quantise_limits.py", "unit/convert/test_quantise.py"],
 }
+NOTE = (
+    "**Not measured anew:** the figures of `certify/ranges` are from before neurons and synapses",
+    "took over a part of it; `ir/neurons`, `ir/synapses` and `ir/limits` were never measured.",
+)
+"""What the figures do not say; to be dropped with the runs that make it untrue."""
 Key = tuple[str, int]
 
 
@@ -90,13 +95,13 @@ class Runner:
         """Run the tests on the unchanged module, then on every mutant."""
         baseline = _in_child(lambda: _baseline(session.items, self.functions), 3600)
         if not baseline or any(failed for _, failed, _ in baseline):
-            raise pytest.Exit(f"tests fail on the unchanged code: {baseline}", 1)
+            raise pytest.exit.Exception(f"tests fail on the unchanged code: {baseline}", 1)
         seconds = [spent for spent, _, _ in baseline]
         reached = [{tuple(key) for key in hits} for _, _, hits in baseline]
         gc.freeze()  # what exists now is neither copied nor searched in the forked processes
         unchanged = Mutant("", 0, "", compile(self.path.read_text(), str(self.path), "exec"))
         if _in_child(lambda: self._kill(unchanged, session.items), 3600) != -1:
-            raise pytest.Exit("the same source, put in like a mutant, is noticed", 1)
+            raise pytest.exit.Exception("the same source, put in like a mutant, is noticed", 1)
         favour = [0.0] * len(seconds)
         for mutant in mutants(self.path):
             if self.only not in (None, mutant.function):
@@ -256,6 +261,8 @@ def page(results: dict[str, Result]) -> str:
         "Written by `uv run python tests/mutation.py --write` (about ten minutes on one core).",
         "One small fault at a time is put into a file; the tests beside it must notice it.",
         "Those that no test can notice are left out of the share, each for the reason given below.",
+        "",
+        *NOTE,
         "",
         "| File | Noticed | Survived | Equivalent | Share noticed |",
         "|---|---|---|---|---|",

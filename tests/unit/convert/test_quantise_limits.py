@@ -275,3 +275,12 @@ def test_a_host_current_is_read_back_in_float_units() -> None:
     linear, _ = dequantise(layer, found)
     np.testing.assert_allclose(linear.weight, weight, rtol=1e-3)
     np.testing.assert_allclose(linear.bias, [0.25, -0.5], rtol=1e-3)  # type: ignore[arg-type]
+
+
+def test_a_layer_of_which_nothing_is_left_is_a_problem() -> None:
+    """Weights that were 0 before lose nothing, and one that stays is something."""
+    lost = "every weight rounds to 0 in 8 bits: nothing of the layer is left"
+    assert lost in round_layer(dense([[0.5, -0.5]]), 1.0, 8).problems
+    assert lost in round_layer(dense([[0.5, 0.0]]), 1.0, 8).problems
+    assert lost not in round_layer(dense([[0.0, 0.0]]), 1.0, 8).problems
+    assert lost not in round_layer(dense([[0.5, -20.0]]), 1.0, 8).problems
