@@ -47,7 +47,8 @@ TESTS = {
 }
 NOTE = (
     "**Not measured anew:** the figures of `certify/ranges` are from before neurons and synapses",
-    "took over a part of it; `ir/neurons`, `ir/synapses` and `ir/limits` were never measured.",
+    "took over a part of it, those of `verify/statistics` from before exact intervals were",
+    "computed here; `ir/neurons`, `ir/synapses` and `ir/limits` were never measured.",
 )
 """What the figures do not say; to be dropped with the runs that make it untrue."""
 Key = tuple[str, int]
