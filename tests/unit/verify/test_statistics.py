@@ -390,6 +390,12 @@ def test_statistics_are_those_of_scipy(seed: int) -> None:
     assert st.spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1), (5, 5), (5, 6), (3, 11)])
+def test_mcnemars_p_value_is_that_of_scipy(first: int, second: int) -> None:
+    expected = stats.binomtest(first, first + second).pvalue if second else 1.0
+    assert st.mcnemar_exact(st.PairedCounts(40, first, second)) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("k", "total"), [(0, 1), (1, 1), (0, 50), (50, 50)])
 def test_intervals_at_the_ends_are_those_of_scipy(k: int, total: int) -> None:
     test = stats.binomtest(k, total)

@@ -125,11 +125,8 @@ def tost(counts: PairedCounts, margin: float, alpha: float = 0.05) -> Equivalenc
 
 def mcnemar_exact(counts: PairedCounts) -> float:
     """Return the exact two-sided p-value of "both sides fail equally often"."""
-    discordant = counts.only_first + counts.only_second
-    if discordant == 0:
-        return 1.0
-    fewer = min(counts.only_first, counts.only_second)
-    return min(1.0, 2 * float(bdtr(fewer, discordant, 0.5)))
+    fewer, more = sorted((counts.only_first, counts.only_second))
+    return min(1.0, 2 * float(bdtr(fewer, fewer + more, 0.5)))
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
@@ -195,9 +192,7 @@ def spearman(first: F64, second: F64) -> float | None:
     """Return the rank correlation; None if one side is constant (it is then undefined)."""
     if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    once = np.ones((1, len(first)))
-    left, right = _centred_ranks(first, once)[0], _centred_ranks(second, once)[0]
-    return float(left @ right / math.sqrt((left @ left) * (right @ right)))
+    return spearman_resamples(first, second, np.ones((1, len(first)))).item()
 
 
 def spearman_resamples(first: F64, second: F64, weights: F64) -> F64:
