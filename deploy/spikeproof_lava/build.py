@@ -20,6 +20,7 @@ from lava.proc.dense.process import Dense
 from lava.proc.sparse.models import PySparseModelBitAcc
 from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode, clip_weights, truncate_weights
+from scipy.sparse import issparse
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
@@ -28,7 +29,6 @@ from spikeproof_lava.jobs import Job
 from spikeproof_lava.processes.models import FrameSourceModel, RecordedLifModel, TableLifModel
 from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
 from spikeproof_lava.tape import TapeSpec
-from spikeproof_lava.unroll import as_matrix
 
 TAG = "fixed_pt"
 MODELS: dict[type[Any], type[Any]] = {
@@ -147,9 +147,9 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
             where=layer.name,
             hint="Mixed weights must be even in -256..254, single-sign ones at most 255.",
         )
-    kind = Sparse if isinstance(synapse, chip.ConvSynapse) else Dense
-    return kind(
-        weights=as_matrix(synapse, np.int32),
+    matrix = synapse.matrix()
+    return (Sparse if issparse(matrix) else Dense)(
+        weights=matrix.astype(np.int32),
         weight_exp=synapse.exponent,
         num_weight_bits=_WEIGHT_BITS,
         sign_mode=sign,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from spikeproof.engines.memory import available_bytes, size_text
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof_lava.unroll import count_synapses
 
 _SYNAPSE_BYTES = 34
 _START_BYTES = 100 << 20
@@ -21,7 +20,7 @@ _STEP_SECONDS, _SYNAPSE_SECONDS = 0.001, 1e-9
 
 def count_all_synapses(network: ChipNetwork) -> int:
     """Return the connections on the chip, every convolution unrolled."""
-    return sum(count_synapses(layer.synapse) for layer in network.layers if not layer.host)
+    return sum(layer.synapse.stored for layer in network.layers if not layer.host)
 
 
 def memory_bytes(network: ChipNetwork) -> int:

@@ -7,6 +7,7 @@ currents), then ``LAYER_FIELD.npy`` written by the process models.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from spikeproof.errors import RangeError
 from spikeproof.io import container
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
-from spikeproof_lava.unroll import as_matrix
 
 _KIND = "lava-job"
 _SCHEMA = 1
@@ -68,7 +68,14 @@ def write_job(
         rows = len(x) if network.coding == "pixels" else len(x) * network.timesteps
         np.save(folder / "frames.npy", np.ascontiguousarray(x).reshape(rows, -1))
     document, tensors = network_to_parts(network)
-    facts = {"network": document, "samples": len(x), "trace": trace, "backend": backend}
+    parts = [part for layer in network.layers for part in (layer.synapse, layer.neuron)]
+    facts = {
+        "network": document,
+        "samples": len(x),
+        "trace": trace,
+        "backend": backend,
+        "modules": sorted({type(part).__module__ for part in parts}),
+    }
     (folder / "network").write_bytes(container.pack(_KIND, _SCHEMA, facts, tensors))
     return Job(folder, network, len(x), trace, backend)
 
@@ -77,6 +84,8 @@ def read_job(folder: Path) -> Job:
     """Read what :func:`write_job` wrote."""
     path = folder / "network"
     facts, tensors = container.unpack(path.read_bytes(), _KIND, _SCHEMA, str(path))
+    for module in facts["modules"]:  # defining a kind of neuron or synapse registers it
+        import_module(module)
     network = network_from_parts(facts["network"], tensors, ChipNetwork)
     return Job(folder, network, int(facts["samples"]), bool(facts["trace"]), facts["backend"])
 
@@ -92,8 +101,7 @@ def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int
     """
     layer = network.layers[0]
     host: Any = layer.host
-    matrix: Any = as_matrix(layer.synapse, np.int64)
-    sums = (matrix @ x.reshape(len(x), -1).astype(np.int64).T).T
+    sums = (layer.synapse.matrix().astype(np.int64) @ x.reshape(len(x), -1).astype(np.int64).T).T
     offset = np.broadcast_to(host.offset, layer.shape).reshape(1, -1)
     unit = 2**host.shift
     mantissas: NDArray[np.int64] = (2 * (sums + offset) + unit) // (2 * unit)

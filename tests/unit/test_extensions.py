@@ -1,4 +1,4 @@
-"""One toy of each kind, in this file and nowhere else, goes through the chain it belongs to.
+"""One toy of each kind, in this file or in toys.py, goes through the chain it belongs to.
 
 A toy is what docs/architecture.md promises: one class or value and its registration.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toys
 
 from spikeproof import api
 from spikeproof.attacks.estimators import Estimator
@@ -20,19 +21,33 @@ from spikeproof.attacks.pgd import PGD
 from spikeproof.attacks.registry import ATTACKS, adversarial_kinds
 from spikeproof.attacks.surrogates import SURROGATES
 from spikeproof.attacks.weak import WEAK
+from spikeproof.certify.ranges import certify_ranges
 from spikeproof.cli.app import run as command
 from spikeproof.convert.board import BOARDS, chip_fit_rows
 from spikeproof.convert.fold import as_affine
 from spikeproof.engines.floats import apply_node, run_float
 from spikeproof.engines.numpy_engine import NumpyEngine
-from spikeproof.engines.registry import ENGINES
+from spikeproof.engines.registry import ENGINES, get_engine
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError
-from spikeproof.io.bundle import Bundle
+from spikeproof.formats.netx.form import FormProblem, netx_form
+from spikeproof.formats.onnx.graph import onnx_problems
+from spikeproof.fuzz.case import check_engine, run_reference
+from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import sha256
 from spikeproof.io.formats import EXPORTERS, FRONTENDS, Exported, Exporter, TrainedFrontend
 from spikeproof.io.kinds import is_kind
-from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    DenseSynapse,
+    LifNeuron,
+    Neuron,
+    ReadoutNeuron,
+    Synapse,
+)
 from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
 from spikeproof.registry import Registry
 from spikeproof.verify.checks.accuracy import Accuracy
@@ -296,6 +311,82 @@ def test_a_board_is_one_value_and_its_registration(
     assert [r["fits"] for r in chip_fit_rows(loaded.network) if r["chip"] == "breadboard"] == [True]
     assert command(["inspect", str(tiny_bundle)]) == 0
     assert "breadboard" in capsys.readouterr().out
+
+
+# --- a neuron and a synapse of the chip --------------------------------------------------------
+
+
+def toy_network(kind: str, coding: Any) -> ChipNetwork:
+    """Return a network whose first layer, an image, has a toy neuron or a toy synapse."""
+    rng = np.random.default_rng(3)
+
+    most, size = (20, 900) if coding == "spikes" else (6, 27_000)
+
+    def weight(*shape: int) -> Any:
+        return (2 * rng.integers(-most, most + 1, shape)).astype(np.int16)
+
+    bias = rng.integers(-50, 51, (2, 4, 4)).astype(np.int32)
+    neuron: Neuron = LifNeuron(size // 64, 96, bias, 1)
+    synapse: Synapse = ConvSynapse(weight(2, 2, 3, 3), (2, 4, 4), padding=(1, 1))
+    if kind == "TiringNeuron":
+        neuron = toys.TiringNeuron(size, size // 3, bias, 1)
+    else:
+        synapse = toys.OneToOne(weight(32))
+    layers = (
+        ChipLayer("l1", synapse, neuron, (2, 4, 4)),
+        ChipLayer("l2", DenseSynapse(weight(12, 32)), LifNeuron(30, 41, bias[0, 0, :1]), (12,)),
+        ChipLayer("out", DenseSynapse(weight(3, 12)), ReadoutNeuron(np.zeros(1, np.int32)), (3,)),
+    )
+    return ChipNetwork("toy", (2, 4, 4), 5, layers, coding)
+
+
+LAVA = pytest.param("lava", marks=pytest.mark.lava)
+
+
+@pytest.mark.parametrize("coding", ["spikes", "pixels"])
+@pytest.mark.parametrize("kind", ["TiringNeuron", "OneToOne"])
+@pytest.mark.parametrize("engine", ["numpy", "fast", "torch", "onnx", LAVA])
+def test_a_chip_neuron_and_a_synapse_are_one_class_each(
+    engine: str, kind: str, coding: str, tmp_path: Path
+) -> None:
+    for needed in {"onnx": ["onnx", "onnxruntime"], "torch": ["torch"], "lava": ["lava"]}.get(
+        engine, []
+    ):
+        pytest.importorskip(needed)
+    network = toy_network(kind, coding)
+    rng = np.random.default_rng(4)
+    x = rng.integers(0, network.input_max + 1, (9, *network.sample_shape)).astype(np.uint8)
+    bundle = save_bundle(tmp_path / "a.spk", make_bundle(network, {}, x))
+    loaded = load_bundle(tmp_path / "a.spk")
+    assert kind in {type(p).__name__ for p in vars(loaded.network.layers[0]).values()}
+    (outcome,) = check_engine(get_engine(engine), [(network, x)], [run_reference((network, x))])
+    assert outcome.skipped is None and outcome.mismatch is None
+    assert all(0 < bundle.expected[f"{name}/s"].mean() < 1 for name in ("l1", "l2"))
+
+
+@pytest.mark.parametrize("coding", ["spikes", "pixels"])
+@pytest.mark.parametrize("kind", ["TiringNeuron", "OneToOne"])
+def test_a_chip_neuron_and_a_synapse_are_bounded_and_counted(kind: str, coding: Any) -> None:
+    network = toy_network(kind, coding)
+    rows = certify_ranges(network)
+    assert all(row.ok for row in rows)
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, network.input_max + 1, (50, *network.sample_shape)).astype(np.uint8)
+    traces = NumpyEngine().run(network, x, trace=True).traces or {}
+    for row in rows:
+        v = traces[row.name].v
+        assert row.v_low <= v.min() and v.max() <= row.v_high
+        assert np.abs(traces[row.name].u).max() <= row.u_bound
+    first = network.layers[0]
+    assert first.neuron.figures(2)[1] == ([96, 96] if kind == "TiringNeuron" else 96)
+    if kind == "OneToOne":
+        weight = first.synapse.weight
+        assert rows[0].sum_bound == network.input_max * np.abs(weight).max()
+        assert first.synapse.stored == np.count_nonzero(weight)
+        assert first.synapse.fan_in == 1
+        assert onnx_problems(network) == []
+        with pytest.raises(FormProblem, match=r"a \.net has no OneToOne"):
+            netx_form(network)
 
 
 # --- an affine layer ---------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import save_bundle
 from spikeproof.ir import chip
-from spikeproof_lava import estimate, unroll
+from spikeproof.ir.unroll import unroll
+from spikeproof_lava import estimate
 from spikeproof_lava.estimate import (
     count_all_synapses,
     memory_bytes,
@@ -85,7 +86,7 @@ def test_unrolling_uses_32_bit_indices_and_little_more_memory_than_the_matrix() 
     synapse = wide(64, 16).layers[0].synapse
     assert isinstance(synapse, chip.ConvSynapse)
     tracemalloc.start()
-    matrix = unroll.unroll(synapse, np.int32)
+    matrix = unroll(synapse)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
@@ -105,11 +106,9 @@ def test_the_documented_size_of_a_vgg_11_is_what_is_counted(root: Path) -> None:
         (512, 512, 4),
     ]
     convolutions = sum(
-        unroll.count_synapses(
-            chip.ConvSynapse(
-                np.ones((out, inputs, 3, 3), np.int16), (inputs, size, size), padding=(1, 1)
-            )
-        )
+        chip.ConvSynapse(
+            np.ones((out, inputs, 3, 3), np.int16), (inputs, size, size), padding=(1, 1)
+        ).stored
         for inputs, out, size in plan
     )
     total = convolutions + 512 * 16 * 4096 + 4096 * 4096 + 4096 * 10

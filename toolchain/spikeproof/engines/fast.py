@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from spikeproof.engines.compiled.batches import Batches
 
 _laid_out: WeakKeyDictionary[ChipNetwork, Batches | None] = WeakKeyDictionary()
-"""Networks that were run before; None: one whose sums the kernels cannot hold."""
+"""Networks that were run before; None: one that the kernels cannot run."""
 
 
 class FastEngine(BaseEngine):
     """Run a chip network in batches; equal to the reference bit for bit.
 
-    Without numba, and for the rare network whose host current needs sums of more than 32 bits,
-    the plain :class:`NumpyEngine` does the work. A network is laid out when it is first run; its
+    Without numba, and for the rare network that the kernels cannot run (a host current that needs
+    sums of more than 32 bits, a synapse of another kind than ours), the plain :class:`NumpyEngine`
+    does the work. A network is laid out when it is first run; its
     arrays must not change after that.
 
     Args:

@@ -9,7 +9,6 @@ every product and sum of the neuron update is exact (fixedpoint.scale_exact_floa
 
 from __future__ import annotations
 
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -77,20 +76,11 @@ def _sums(
     return total.astype(np.float64)
 
 
-@singledispatch
-def _product(synapse: Any, x: Floats) -> Floats:
+def _product(synapse: chip.Synapse, x: Floats) -> Floats:
     """Multiply a batch (M, *inputs) of exact integers held in floats with the weights."""
-    raise TypeError(f"no product for {type(synapse).__name__}")
-
-
-@_product.register
-def _(synapse: chip.DenseSynapse, x: Floats) -> Floats:
-    result: Floats = x.reshape(len(x), -1) @ synapse.weight.T.astype(x.dtype)
-    return result
-
-
-@_product.register
-def _(synapse: chip.ConvSynapse, x: Floats) -> Floats:
+    if not isinstance(synapse, chip.ConvSynapse):
+        result: Floats = x.reshape(len(x), -1) @ synapse.matrix().T.astype(x.dtype)
+        return result
     return correlate(
         x,
         synapse.weight.astype(x.dtype),

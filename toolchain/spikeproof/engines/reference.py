@@ -7,8 +7,6 @@ every u, v and s. State is int64 throughout.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,18 +95,14 @@ def drive(layer: ChipLayer, payload: Ints) -> Drive:
     return Drive(total=fx.shift_sum(total, layer.synapse.exponent))
 
 
-@singledispatch
-def synaptic_sum(synapse: Any, payload: Ints) -> Ints:
+def synaptic_sum(synapse: chip.Synapse, payload: Ints) -> Ints:
     """Sum weight x payload for every neuron, before the exponent."""
-    raise TypeError(f"no synaptic sum for {type(synapse).__name__}")
+    if isinstance(synapse, chip.ConvSynapse):
+        return _cross_correlate(synapse, payload)
+    total: Ints = synapse.matrix().astype(np.int64) @ payload.ravel()
+    return total.reshape(synapse.output_shape(payload.shape))
 
 
-@synaptic_sum.register
-def _(synapse: chip.DenseSynapse, payload: Ints) -> Ints:
-    return synapse.weight.astype(np.int64) @ payload.ravel()
-
-
-@synaptic_sum.register
 def _cross_correlate(synapse: chip.ConvSynapse, image: Ints) -> Ints:
     # The sum runs over every kernel tap; padding contributes zero.
     weight = synapse.weight.astype(np.int64)

@@ -1,7 +1,7 @@
 """What weighs payloads: each synapse knows its shapes, its sums and its limits.
 
 A new kind is a frozen dataclass that inherits from :class:`Synapse`; defining it registers it
-with the serial form.
+with the serial form. Engines that have no way of their own for it multiply with its matrix.
 """
 
 from __future__ import annotations
@@ -42,10 +42,25 @@ class Synapse(ABC):
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the sums over an input of ``shape``, or raise GraphError."""
 
+    def matrix(self) -> Any:
+        """Return the weights as a matrix (outputs, inputs), both flattened in C-order."""
+        return self.weight
+
+    @property
+    def rows(self) -> Ints:
+        """Return the weights that one sum has, one row for each; places share those of a kernel."""
+        matrix: Ints = self.matrix()
+        return matrix.reshape(len(matrix), -1)
+
     @property
     def fan_in(self) -> int:
         """Return how many weights one sum has, zeros included."""
         return int(np.prod(self.weight.shape[1:]))
+
+    @property
+    def stored(self) -> int:
+        """Return how many weights are not zero, a kernel's once for each place they act at."""
+        return int(np.count_nonzero(self.matrix()))
 
     def unfolded(self, neurons: int) -> int:
         """Return how many values the unfolded windows of one step hold, if it has windows."""
@@ -53,7 +68,7 @@ class Synapse(ABC):
 
     def largest_sum(self, payload: int) -> int:
         """Return the largest sum of |weight| times payload into one neuron, before the exponent."""
-        rows = np.abs(self.weight.astype(np.int32)).reshape(len(self.weight), -1)
+        rows = np.abs(self.rows.astype(np.int32))
         return int(rows.sum(axis=1, dtype=np.int64).max()) * payload
 
     def largest_shifted_sum(self, payload: int) -> int:
@@ -107,6 +122,24 @@ class ConvSynapse(Synapse):
     def output_shape(self, shape: Shape) -> Shape:
         """Return (out, H, W), or raise GraphError."""
         return conv_output(self, shape)
+
+    def matrix(self) -> Any:
+        """Return it unrolled, as a sparse matrix in rows without stored zeros."""
+        from spikeproof.ir.unroll import unroll
+
+        return unroll(self)
+
+    @property
+    def rows(self) -> Ints:
+        """Return the kernel of each channel, flat."""
+        return self.weight.reshape(len(self.weight), -1)
+
+    @property
+    def stored(self) -> int:
+        """Return how many weights the matrix holds."""
+        from spikeproof.ir.unroll import count_taps
+
+        return count_taps(self)
 
     def unfolded(self, neurons: int) -> int:
         """Return how many values the unfolded windows of one step hold."""

@@ -47,9 +47,11 @@ def to_neurons(rows: Array, shape: Shape) -> Array:
 
 def apply(node: Map, x: Array, weight: Array | None = None) -> Array:
     """Return W x without the bias for inputs (N, *shape); ``weight`` replaces the node's."""
-    kernels = node.weight if weight is None else weight
-    rows = product(node, columns(node, x), kernels)
-    return to_neurons(rows, output_shape(node, x.shape[1:]))
+    kernels, shape = node.weight if weight is None else weight, output_shape(node, x.shape[1:])
+    if isinstance(node, chip.Synapse) and not isinstance(node, chip.ConvSynapse):
+        matrix = node.changed(weight=kernels).matrix()
+        return np.asarray(x.reshape(len(x), -1) @ matrix.T).reshape(len(x), *shape)
+    return to_neurons(product(node, columns(node, x), kernels), shape)
 
 
 def bias_map(bias: Array, shape: Shape) -> Array:

@@ -71,8 +71,12 @@ def fits(network: chip.ChipNetwork) -> bool:
     """Tell whether the kernels can run a network.
 
     Not one whose host current needs sums beyond 32 bits, nor one with a convolution whose tables
-    would be far larger than its weights (hundreds of groups).
+    would be far larger than its weights (hundreds of groups), nor one with other synapses than
+    dense ones and convolutions.
     """
+    known = chip.DenseSynapse | chip.ConvSynapse
+    if not all(isinstance(layer.synapse, known) for layer in network.layers):
+        return False
     first = network.layers[0]
     if first.host and first.synapse.largest_sum(PIXEL_MAX) > RAW_SUM_MAX:
         return False

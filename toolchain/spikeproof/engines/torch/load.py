@@ -49,7 +49,7 @@ def load_layers(network: ChipNetwork, put: Put) -> list[DeviceLayer]:
 def _load(layer: ChipLayer, payload: int, put: Put) -> DeviceLayer:
     synapse, neuron = layer.synapse, layer.neuron
     worst = synapse.largest_sum(payload)
-    weight = synapse.weight.astype(np.float32 if worst < _SINGLE_LIMIT else np.float64)
+    weight = synapse.rows.astype(np.float32 if worst < _SINGLE_LIMIT else np.float64)
     if isinstance(synapse, chip.ConvSynapse):
         weight = weight.reshape(synapse.groups, len(weight) // synapse.groups, -1)
     bias, offset, arriving = neuron.bias_units().astype(np.float64), None, 0

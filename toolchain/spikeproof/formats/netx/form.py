@@ -78,6 +78,9 @@ def netx_form(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> Chi
 
 
 def _layer(layer: ChipLayer, place: int, pixels: PixelRange, problems: list[str]) -> ChipLayer:
+    if not isinstance(layer.synapse, ConvSynapse | DenseSynapse):
+        problems.append(f"a .net has no {type(layer.synapse).__name__}")
+        return layer
     if layer.host:
         synapse, host = _host(layer, layer.host, pixels)
         neuron = _neuron(layer, problems)

@@ -126,11 +126,9 @@ def _block(layer: ChipLayer) -> Entries:
             "groups": np.int64(synapse.groups),
         }
         weight = weight[..., None]
-    elif isinstance(synapse, DenseSynapse):
+    else:
         kind, shape, weight = "dense", (*layer.shape, 1, 1), written_weights(synapse)
         sizes = {"inFeatures": np.int64(weight.shape[1]), "outFeatures": np.int64(len(weight))}
-    else:
-        raise TypeError(f"no block for {type(synapse).__name__}")
     head = {"type": _type(kind), "shape": _ints(shape), **sizes, "weight": weight}
     return {**head, **_neuron(layer.neuron, layer.shape, bias=True)}
 

@@ -129,13 +129,13 @@ def _arriving(
     before = network.source_shape(index)
     constant = payload > 1
     convolves = isinstance(layer.synapse, chip.ConvSynapse)
+    kept = [0] if constant else [0, 0]
     if convolves and not constant:
         form = g.constant(f"{layer.name}/image_shape", [-1, *before], "int64")
         source = g.op(
             "Reshape", [source, form], f"{layer.name}/images", doc="time and batch in one"
         )
     elif not convolves and len(before) > 1:
-        kept = [0] if constant else [0, 0]
         form = g.constant(f"{layer.name}/flat_shape", [*kept, -1], "int64")
         source = g.op("Reshape", [source, form], f"{layer.name}/flat")
     current, bias, worst = add_arriving(g, layer, source, payload)
@@ -143,6 +143,9 @@ def _arriving(
         rest = g.constant(f"{layer.name}/neuron_shape", [-1, *layer.shape], "int64")
         form = g.op("Concat", [frame.time, rest], f"{layer.name}/steps_shape", axis=0)
         current = g.op("Reshape", [current, form], f"{layer.name}/current_by_time")
+    elif current and not convolves and len(layer.shape) > 1:
+        form = g.constant(f"{layer.name}/neuron_shape", [*kept, *layer.shape], "int64")
+        current = g.op("Reshape", [current, form], f"{layer.name}/current_by_neuron")
     if layer.neuron.bias.any():
         bias = g.constant(f"{layer.name}/bias", layer.neuron.bias_units(), "int32")
     return Arriving(current, bias, constant, worst)

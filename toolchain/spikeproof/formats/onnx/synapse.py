@@ -66,9 +66,15 @@ def float_parts(weight: NDArray[Any], payload: int) -> list[tuple[int, NDArray[n
     return []
 
 
+def _weights(synapse: chip.Synapse) -> NDArray[Any]:
+    """Return what a model holds: kernels, or else a matrix."""
+    convolves = isinstance(synapse, chip.ConvSynapse)
+    return np.asarray(synapse.weight if convolves else synapse.matrix())
+
+
 def stored_bytes(synapse: chip.Synapse, payload: int) -> int:
     """Return how many bytes a synapse's weights take in a model; 0 if it has no exact form."""
-    return 4 * synapse.weight.size * len(float_parts(synapse.weight, payload))
+    return 4 * _weights(synapse).size * len(float_parts(_weights(synapse), payload))
 
 
 def _peak(weight: NDArray[np.int64], payload: int) -> int:
@@ -102,7 +108,7 @@ def _float_current(
 ) -> str:
     floats = g.cast(source, "float32", f"{name}/input")
     unit = fx.CURRENT_UNIT
-    if len(float_parts(synapse.weight, payload)) > 1:
+    if len(float_parts(_weights(synapse), payload)) > 1:
         total = _wide_sum(g, name, synapse, floats, payload)
         if synapse.exponent < 0:
             total = _floor_shift(g, total, -synapse.exponent, f"{name}/shifted")
@@ -112,10 +118,10 @@ def _float_current(
         return g.cast(wide, "int32", f"{name}/current")
     # A power of two in the weights changes no mantissa, so the shift costs nothing.
     if synapse.exponent >= 0:
-        weight = synapse.weight * float(fx.shift_sum(unit, synapse.exponent))
+        weight = _weights(synapse) * float(fx.shift_sum(unit, synapse.exponent))
         told = "weights carry << (6 + weight exponent)"
     else:
-        weight = synapse.weight / float(fx.shift_sum(1, -synapse.exponent))
+        weight = _weights(synapse) / float(fx.shift_sum(1, -synapse.exponent))
         told = "weights carry the negative weight exponent"
     sums = _product(g, synapse, floats, weight, f"{name}/sum", told)
     if synapse.exponent < 0:
@@ -127,7 +133,7 @@ def _float_current(
 def _wide_sum(g: GraphBuilder, name: str, synapse: chip.Synapse, floats: str, payload: int) -> str:
     """Sum in 64 bits: one exact float product per digit of the weights."""
     total = ""
-    for shift, digits in float_parts(synapse.weight, payload):
+    for shift, digits in float_parts(_weights(synapse), payload):
         label = f"{name}/sum_{shift}"
         product = _product(g, synapse, floats, digits, label, f"weight digits at bit {shift}")
         part = g.cast(product, "int64", f"{label}_int64")

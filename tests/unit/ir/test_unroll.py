@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from spikeproof.ir import chip
-from spikeproof_lava.unroll import as_matrix, count_synapses, unroll
 
 
 def _direct(conv: chip.ConvSynapse, x: np.ndarray) -> np.ndarray:
@@ -41,16 +40,14 @@ def test_unrolled_equals_direct(
     weight = rng.integers(-9, 10, (8, 4 // groups, 2, 3)).astype(np.int16)
     conv = chip.ConvSynapse(weight, (4, 6, 7), stride, padding, dilation, groups)
     x = rng.integers(0, 256, (4, 6, 7))
-    matrix = unroll(conv, np.int32)
+    matrix = conv.matrix()
     assert np.array_equal(matrix @ x.ravel(), _direct(conv, x).ravel())
     assert matrix.dtype == np.int32
     assert (matrix.data != 0).all()
-    assert matrix.nnz == count_synapses(conv)
+    assert matrix.nnz == conv.stored
 
 
-def test_dense_weights_stay_a_dense_matrix() -> None:
-    weight = np.arange(6, dtype=np.int16).reshape(2, 3)
-    matrix = as_matrix(chip.DenseSynapse(weight), np.int32)
-    assert isinstance(matrix, np.ndarray)
-    assert matrix.dtype == np.int32
-    assert np.array_equal(matrix, weight)
+def test_dense_weights_are_their_matrix() -> None:
+    dense = chip.DenseSynapse(np.array([[0, 2, 4], [6, 0, 0]], np.int16))
+    assert dense.matrix() is dense.weight
+    assert dense.stored == 3

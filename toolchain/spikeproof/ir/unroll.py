@@ -1,32 +1,20 @@
 """Write a convolution as the sparse matrix it is: one row per output neuron.
 
-On the CPU backend this replaces Lava's own Conv, which ignores the weight exponent, does not
+On Lava's CPU backend this replaces Lava's own Conv, which ignores the weight exponent, does not
 condition its weights and is several times slower. Source: docs/semantics.md, Lava traps.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from spikeproof.ir.chip import ConvSynapse, Synapse
+from spikeproof.ir.synapses import ConvSynapse
 
 
-def as_matrix(synapse: Synapse, dtype: type[np.signedinteger[Any]]) -> NDArray[Any] | csr_matrix:
-    """Return the weights as a matrix (outputs, inputs), both flattened in C-order.
-
-    A dense synapse gives its array, a convolution a CSR matrix without stored zeros.
-    """
-    if isinstance(synapse, ConvSynapse):
-        return unroll(synapse, dtype)
-    return np.ascontiguousarray(synapse.weight, dtype)
-
-
-def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
-    """Unroll a cross-correlation with zero padding to a CSR matrix of type ``dtype``.
+def unroll(conv: ConvSynapse) -> csr_matrix:
+    """Unroll a cross-correlation with zero padding to a CSR matrix int32, both sides in C-order.
 
     It is built one output channel at a time and with 32-bit indices where they suffice, so that
     it takes little more memory than the result.
@@ -36,9 +24,9 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
         _positions(conv, axis, outputs) for axis, outputs in enumerate((rows, columns))
     )
     _, height, width = conv.input_shape
-    inputs, entries, places = int(np.prod(conv.input_shape)), count_synapses(conv), rows * columns
+    inputs, entries, places = int(np.prod(conv.input_shape)), count_taps(conv), rows * columns
     kind = np.int32 if max(inputs, entries) <= np.iinfo(np.int32).max else np.int64
-    data, index = np.empty(entries, dtype), np.empty(entries, kind)
+    data, index = np.empty(entries, np.int32), np.empty(entries, kind)
     ends = np.zeros(channels * places + 1, kind)
     start = 0
     for out in range(channels):
@@ -51,19 +39,17 @@ def unroll(conv: ConvSynapse, dtype: type[np.signedinteger[Any]]) -> csr_matrix:
         index[start:stop] = (channel * height + read_y[kernel_y[tap], y]) * width + read_x[
             kernel_x[tap], x
         ]
-        data[start:stop] = conv.weight[out, kernel_c, kernel_y, kernel_x].astype(dtype)[tap]
+        data[start:stop] = conv.weight[out, kernel_c, kernel_y, kernel_x][tap]
         ends[out * places + 1 : (out + 1) * places + 1] = start + np.cumsum(inside.sum(axis=2))
         start = stop
     return csr_matrix((data, index, ends), shape=(channels * places, inputs))
 
 
-def count_synapses(synapse: Synapse) -> int:
+def count_taps(conv: ConvSynapse) -> int:
     """Return the number of non-zero weights after unrolling."""
-    if not isinstance(synapse, ConvSynapse):
-        return int(np.count_nonzero(synapse.weight))
-    _, *outputs = synapse.output_shape(synapse.input_shape)
-    taps = np.count_nonzero(synapse.weight, axis=(0, 1))
-    rows, columns = (_positions(synapse, axis, outputs[axis])[1].sum(axis=1) for axis in (0, 1))
+    _, *outputs = conv.output_shape(conv.input_shape)
+    taps = np.count_nonzero(conv.weight, axis=(0, 1))
+    rows, columns = (_positions(conv, axis, outputs[axis])[1].sum(axis=1) for axis in (0, 1))
     return int((taps * rows[:, None] * columns[None, :]).sum())
 
 

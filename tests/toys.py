@@ -1,0 +1,44 @@
+"""A neuron and a synapse of the chip, importable in processes of their own as any package's are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from spikeproof.ir.chip import Ints, Neuron, Sign, Synapse
+
+
+@dataclass(frozen=True, eq=False)
+class TiringNeuron(Neuron):
+    """A neuron whose threshold rises by ``tiring`` v-units in every step."""
+
+    title: ClassVar[str] = "tiring"
+    stepwise: ClassVar[bool] = True
+    threshold: int
+    tiring: int
+    bias: Ints
+    bias_exponent: int = 0
+    du: int = 3000
+
+    def leak_at(self, t: int) -> int:
+        return 4000
+
+    def threshold_at(self, t: int) -> int:
+        return self.threshold + self.tiring * t
+
+
+@dataclass(frozen=True, eq=False)
+class OneToOne(Synapse):
+    """Each neuron reads the input at its own place; weight (inputs,)."""
+
+    weight: Ints
+    sign: Sign = "mixed"
+    exponent: int = 0
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def matrix(self) -> Any:
+        return np.diag(self.weight)
