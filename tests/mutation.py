@@ -42,6 +42,7 @@ TESTS = {
     "ir/check_chip": ["unit/ir/test_chip_limits.py", "unit/ir/test_checks_and_serial.py"],
     "verify/statistics": ["unit/verify/test_statistics.py"],
     "numerics/affine": ["unit/numerics/test_affine.py", "unit/convert/test_fold.py"],
+    "numerics/intervals": ["unit/certify/test_ranges.py", "unit/certify/test_ranges_limits.py"],
     "certify/ranges": ["unit/certify/test_ranges.py", "unit/certify/test_ranges_limits.py"],
     "convert/quantise": ["unit/convert/test_quantise_limits.py", "unit/convert/test_quantise.py"],
 }

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.certify.ranges import Ints, LayerRange, certify_layer
+from spikeproof.certify.ranges import LayerRange, certify_layer
 from spikeproof.convert.compensate import FAN_IN_MAX, compensation
 from spikeproof.convert.host import largest_host_scale, round_host_layer
 from spikeproof.convert.quantise import Candidate, Coding, FloatLayer, max_abs_scale, round_layer
 from spikeproof.convert.score import Inputs, Score, score
 from spikeproof.errors import RangeError
+from spikeproof.numerics.intervals import Ints
 
 LOWEST, HIGHEST, COARSE = 0.35, 2.5, 17
 """Grid of scales relative to max-abs."""

@@ -1,0 +1,83 @@
+"""How far the sums, u and v of a layer can go for any input: intervals of exact integers.
+
+Every pixel in 0..255 or every spike in 0/1. Truncated decay is monotone, so intervals propagate
+exactly below threshold; a reset puts 0 into the interval and caps its upper end at the threshold.
+Arrays have the neurons' shape, or any that broadcasts to it, such as one value per channel.
+Source: docs/semantics.md, "What rounding toward zero gives", item 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof import fixedpoint as fx
+from spikeproof.ir.chip import ChipLayer, Synapse
+from spikeproof.numerics.affine import apply
+
+Ints = NDArray[np.int64]
+Interval = tuple[Ints, Ints]
+"""The smallest and the largest value."""
+_FAR = 1 << 40  # intervals are cut here: far outside every limit, safely inside int64
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """What reaches the neurons in one step: a sum, exponent applied, and a host's mantissa."""
+
+    total: Interval
+    mantissa: Interval
+
+
+class State(NamedTuple):
+    """Bounds of one step: u, v before the reset, who may fire, and v after the reset."""
+
+    u_low: Ints
+    u_high: Ints
+    v_low: Ints
+    v_high: Ints
+    may_fire: NDArray[np.bool_]
+    kept_low: Ints
+    kept_high: Ints
+
+
+def weighted_sums(synapse: Synapse, highest: Ints) -> Interval:
+    """Bound the sums of weight times input, inputs between 0 and ``highest`` (one per input)."""
+    inputs = highest.astype(np.float64)[None]  # float64 products of integers are exact
+    weight = synapse.weight.astype(np.float64)
+    low = apply(synapse, inputs, np.minimum(weight, 0))[0]
+    high = apply(synapse, inputs, np.maximum(weight, 0))[0]
+    return low.astype(np.int64), high.astype(np.int64)
+
+
+def drive_of(layer: ChipLayer, sums: Interval) -> Drive:
+    """Bound what a layer's sums make in its neurons."""
+    none = np.zeros((), np.int64)
+    if layer.host:
+        return Drive((none, none), (layer.host.mantissa(sums[0]), layer.host.mantissa(sums[1])))
+    exponent = layer.synapse.exponent
+    low, high = fx.shift_sum(sums[0], exponent), fx.shift_sum(sums[1], exponent)
+    return Drive((low, high), (none, none))
+
+
+def states(layer: ChipLayer, drive: Drive, timesteps: int) -> Iterator[State]:
+    """Follow u and v through all steps."""
+    neuron, zero = layer.neuron, np.zeros((), np.int64)
+    bias = [neuron.bias_units(m) for m in drive.mantissa]
+    arriving = [fx.shift_sum(a, fx.CURRENT_SHIFT) for a in drive.total]
+    u_low, u_high, low, high = zero, zero, zero, zero
+    for t in range(timesteps):
+        leak, threshold = neuron.leak_at(t), neuron.threshold_at(t)
+        u_low = fx.scale_toward_zero(u_low, neuron.u_keep) + arriving[0]
+        u_high = fx.scale_toward_zero(u_high, neuron.u_keep) + arriving[1]
+        v_low = np.maximum(fx.scale_toward_zero(low, leak) + u_low + bias[0], -_FAR)
+        v_high = np.minimum(fx.scale_toward_zero(high, leak) + u_high + bias[1], _FAR)
+        may = v_high > threshold
+        # Who stays silent is at most at the threshold; who must fire is at 0.
+        high = np.where(may, np.where(v_low <= threshold, threshold, 0), v_high)
+        low = np.where(may, np.minimum(v_low, 0), v_low)
+        yield State(u_low, u_high, v_low, v_high, may, low, high)
