@@ -9,7 +9,6 @@ states at its own first step of each sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
 from spikeproof.ir import chip
 from spikeproof_lava.jobs import Job
+from spikeproof_lava.population import Population
 from spikeproof_lava.processes.models import FrameSourceModel, RecordedLifModel, TableLifModel
 from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
 from spikeproof_lava.tape import TapeSpec
@@ -59,17 +59,6 @@ class Graph:
     steps: int
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a neuron process needs to know besides its neuron: size, clock, recorder, bias."""
-
-    size: int
-    interval: int
-    hops: int
-    tape: TapeSpec | None
-    sample_bias: Path | None
-
-
 def build(job: Job, progress_fd: int | None = None) -> Graph:
     """Build the processes of a job and connect them.
 
@@ -88,10 +77,10 @@ def build(job: Job, progress_fd: int | None = None) -> Graph:
             payloads.connect(synapse.s_in)
             processes.append(synapse)
             current, hops = synapse.a_out, hops + 1
-        place = _place(job, index, hops, progress_fd, host=current is None)
-        if place.tape is not None:
-            tapes[layer.name] = place.tape
-        neurons = make_neurons(layer.neuron, layer.shape, place)
+        population = _population(job, index, hops, progress_fd, host=current is None)
+        if population.tape is not None:
+            tapes[layer.name] = population.tape
+        neurons = make_neurons(layer.neuron, population)
         if current is not None:
             current.connect(neurons.a_in)
         processes.append(neurons)
@@ -99,16 +88,26 @@ def build(job: Job, progress_fd: int | None = None) -> Graph:
     return Graph(tuple(processes), tapes, job.samples * network.timesteps + hops)
 
 
-def _place(job: Job, index: int, hops: int, progress_fd: int | None, *, host: bool) -> Place:
+def _population(
+    job: Job, index: int, hops: int, progress_fd: int | None, *, host: bool
+) -> Population:
     """Give a layer its clock, and a tape if it is the last or all layers are recorded."""
-    network = job.network
+    network, layer = job.network, job.network.layers[index]
     last = index == len(network.layers) - 1
-    size, rows = int(np.prod(network.layers[index].shape)), job.samples * network.timesteps
     tape = None
     if last or job.trace:
-        fd = progress_fd if last else None
-        tape = TapeSpec(job.folder, index, hops, rows, size, network.timesteps, fd)
-    return Place(size, network.timesteps, hops, tape, job.sample_bias if host else None)
+        rows, fd = job.samples * network.timesteps, progress_fd if last else None
+        tape = TapeSpec(job.folder, index, hops, rows, layer.neurons, network.timesteps, fd)
+    return Population(
+        size=layer.neurons,
+        du=layer.neuron.du,
+        bias=np.broadcast_to(layer.neuron.bias, layer.shape).reshape(-1),
+        bias_exponent=layer.neuron.bias_exponent,
+        interval=network.timesteps,
+        offset=hops + 1,
+        tape=tape,
+        sample_bias=job.sample_bias if host else None,
+    )
 
 
 def compile_checked(graph: Graph) -> Any:
@@ -157,31 +156,17 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
     )
 
 
-def make_neurons(neuron: chip.Neuron, shape: chip.Shape, place: Place) -> AbstractProcess:
+def make_neurons(neuron: chip.Neuron, population: Population) -> AbstractProcess:
     """Build the process of a neuron population.
 
     A readout is a membrane under the highest threshold, which the range certificate keeps out of
     reach.
     """
-    common: dict[str, Any] = {
-        "du": neuron.du,
-        "size": place.size,
-        "bias": np.broadcast_to(neuron.bias, shape).reshape(-1),
-        "bias_exponent": neuron.bias_exponent,
-        "interval": place.interval,
-        "offset": place.hops + 1,
-        "tape": place.tape,
-        "sample_bias": place.sample_bias,
-    }
-    if not neuron.stepwise:
-        dv, threshold = fx.DECAY_ONE - neuron.leak_at(0), neuron.threshold_at(0)
-        return RecordedLif(dv=dv, vth=threshold // fx.CURRENT_UNIT, **common)
-    leak, raw = neuron.leaks(place.interval), neuron.thresholds(place.interval)
-    return TableLif(
-        leak=np.repeat(leak[:, None], place.size, axis=1),
-        threshold=np.repeat(raw[:, None], place.size, axis=1),
-        **common,
-    )
+    if neuron.stepwise:
+        steps = population.interval
+        return TableLif(population, leak=neuron.leaks(steps), threshold=neuron.thresholds(steps))
+    dv, threshold = fx.DECAY_ONE - neuron.leak_at(0), neuron.threshold_at(0)
+    return RecordedLif(population, dv=dv, vth=threshold // fx.CURRENT_UNIT)
 
 
 def _source(job: Job) -> Any:
