@@ -71,15 +71,6 @@ class FitRow:
         """Tell whether the need is within the limit."""
         return self.needed <= self.available
 
-    @property
-    def warning(self) -> str | None:
-        """Return a sentence if the network does not fit, else None."""
-        if self.fits:
-            return None
-        return (
-            f"{self.chip}: needs {self.needed:,} {self.resource}, the chip has {self.available:,}"
-        )
-
 
 def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> list[FitRow]:
     """Compare a network with each chip: neurons, stored weights, cores, fan-in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +66,8 @@ def run_many(
         for number, task in enumerate(tasks):
             place = folder / f"job_{number:06d}"
             place.mkdir()
-            jobs.append(_write(place, task))
+            job = write_job(place, task.network, task.x, trace=task.trace, backend=task.backend)
+            jobs.append(job)
         supervise(folder, limit, _follow(jobs, progress))
         return [_collect(job) for job in jobs]
 
@@ -82,10 +82,6 @@ def estimate_seconds(task: Task) -> float:
         + _BUILD_SECONDS * synapses
         + steps * (_STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses)
     )
-
-
-def _write(place: Path, task: Task) -> Job:
-    return write_job(place, task.network, task.x, trace=task.trace, backend=task.backend)
 
 
 def _follow(jobs: list[Job], progress: Progress | None) -> Callable[[Message], None]:

@@ -129,9 +129,8 @@ def _messages(worker: Worker, deadline: float, timeout: float) -> Iterator[Messa
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            if (cause := _cause("")) is not None:  # a process that died of it is waited for
-                raise errors.TargetError(cause[0], where=f"Lava, {worker.stage}", hint=cause[1])
-            raise errors.TargetError(
+            # A process that died of what the system refused is waited for.
+            raise _refused("", f"Lava, {worker.stage}") or errors.TargetError(
                 f"took longer than the limit of {timeout:g} s; last stage: {worker.stage}",
                 where="Lava",
                 hint="Run fewer samples. In Python, run(..., timeout=SECONDS) sets another limit.",
@@ -183,10 +182,8 @@ def _error_of(folder: Path) -> errors.SpikeproofError:
             found["what"], where=found["where"], hint=found["hint"]
         )
         return error
-    cause = _cause(f"{found['what']}\n{found['traceback']}")
-    if cause is not None:
-        return errors.TargetError(cause[0], where="a Lava process", hint=cause[1])
-    return errors.TargetError(
+    refused = _refused(f"{found['what']}\n{found['traceback']}", "a Lava process")
+    return refused or errors.TargetError(
         f"{found['type']}: {found['what']}\n{found['traceback'].rstrip()}",
         where="a Lava process",
         hint="This is a defect, of Lava or of spikeproof: please report it with this text.",
@@ -197,10 +194,7 @@ def _died(worker: Worker) -> errors.TargetError:
     """Describe a worker that ended without a word (killed, out of memory)."""
     worker.log.seek(0)
     tail = worker.log.read().decode(errors="replace")[-_TAIL_CHARACTERS:].strip()
-    cause = _cause(tail)
-    if cause is not None:
-        return errors.TargetError(cause[0], where=f"Lava, {worker.stage}", hint=cause[1])
-    return errors.TargetError(
+    return _refused(tail, f"Lava, {worker.stage}") or errors.TargetError(
         f"the Lava process ended unexpectedly during: {worker.stage}"
         + (f"\n{tail}" if tail else ""),
         where="Lava",
@@ -208,7 +202,7 @@ def _died(worker: Worker) -> errors.TargetError:
     )
 
 
-def _cause(text: str) -> tuple[str, str] | None:
+def _refused(text: str, where: str) -> errors.TargetError | None:
     """Find what the system refused in an error's text; return it in words, with what to do.
 
     Full shared memory shows as the death by SIGBUS of the process that first touched a page, so
@@ -216,12 +210,15 @@ def _cause(text: str) -> tuple[str, str] | None:
     """
     full = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < _NEEDED_SHARED
     if full and ("Errno 28]" in text or "SIGBUS" in text or "Bus error" in text or not text):
-        return (
+        return errors.TargetError(
             f"{SHARED_MEMORY} is full: Lava's processes talk through it",
-            f"Remove what others left in {SHARED_MEMORY}, or make it larger (docker run "
+            where=where,
+            hint=f"Remove what others left in {SHARED_MEMORY}, or make it larger (docker run "
             "--shm-size=1g).",
         )
-    for sign, what, hint in _REFUSALS:
-        if sign in text:
-            return what, hint
-    return None
+    refusals = (
+        errors.TargetError(what, where=where, hint=hint)
+        for sign, what, hint in _REFUSALS
+        if sign in text
+    )
+    return next(refusals, None)

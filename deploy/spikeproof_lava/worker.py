@@ -74,13 +74,13 @@ def _run_recorded(job: Job, status_fd: int) -> None:
 
 def report(folder: Path, status_fd: int, error: BaseException) -> None:
     """Write the first error of a run to a file and tell the supervisor; later ones are echoes."""
-    known = isinstance(error, SpikeproofError)
+    said = {"what": str(error), "where": None, "hint": None}
+    if isinstance(error, SpikeproofError):
+        said = {"what": error.what, "where": error.where, "hint": error.hint}
     content = {
+        **said,
         "type": type(error).__name__,
-        "what": error.what if isinstance(error, SpikeproofError) else str(error),
-        "where": error.where if isinstance(error, SpikeproofError) else None,
-        "hint": error.hint if isinstance(error, SpikeproofError) else None,
-        "known": known,
+        "known": isinstance(error, SpikeproofError),
         "traceback": "".join(traceback.format_exception(error)),
     }
     try:
