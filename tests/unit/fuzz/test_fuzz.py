@@ -31,9 +31,10 @@ from spikeproof.ir.chip import ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
 Patch = Callable[[], Any]
 
 
-def fuzz(*arguments: Any, **options: Any) -> Any:
+def fuzz(*arguments: Any, output: Path | None = None, most: int = 5, **options: Any) -> Any:
     """Run a campaign and return its report as JSON."""
-    return campaign.fuzz(*arguments, **options).json_document
+    writer = None if output is None else campaign.Writer(output, most)
+    return campaign.fuzz(*arguments, writer=writer, **options).json_document
 
 
 class Broken(NumpyEngine):
@@ -148,7 +149,7 @@ def test_a_planted_fault_is_found_shrunk_and_seen_again(
 ) -> None:
     engine = Broken(fault)
     nets = 40
-    report = fuzz(nets, 3, [engine, NumpyEngine()], output=tmp_path, reproductions=1)
+    report = fuzz(nets, 3, [engine, NumpyEngine()], output=tmp_path, most=1)
     broken, sound = report["engines"]
     assert report["verdict"] == "fail" and broken["mismatches"] > 0
     assert sound["mismatches"] == 0 and sound["compared"] == broken["compared"] == nets
@@ -162,7 +163,7 @@ def test_a_planted_fault_is_found_shrunk_and_seen_again(
 
 
 def test_the_text_tells_the_difference_the_command_and_the_network(tmp_path: Path) -> None:
-    report = fuzz(40, 3, [Broken(fires_at_equality)], output=tmp_path, reproductions=1)
+    report = fuzz(40, 3, [Broken(fires_at_equality)], output=tmp_path, most=1)
     entry = report["failures"][0]
     text = (Path(entry["folder"]) / "README.txt").read_text()
     assert "spikeproof run network.spk --self-test --engine broken" in text
@@ -187,7 +188,7 @@ def test_a_wrong_membrane_alone_is_found_though_the_self_test_cannot_see_it(tmp_
                 trace.u[trace.u == 128] = 129
             return result
 
-    report = fuzz(40, 1, [WrongCurrent()], output=tmp_path, reproductions=1)
+    report = fuzz(40, 1, [WrongCurrent()], output=tmp_path, most=1)
     entry = next(f for f in report["failures"] if f["folder"])
     assert entry["divergence"]["state"] == "u"
     text = (Path(entry["folder"]) / "README.txt").read_text()
@@ -204,7 +205,7 @@ def test_a_fault_of_runs_without_traces_is_found(tmp_path: Path) -> None:
                 result.logits[2] += 1
             return result
 
-    report = fuzz(12, 1, [WrongWhenUnwatched()], output=tmp_path, reproductions=1)
+    report = fuzz(12, 1, [WrongWhenUnwatched()], output=tmp_path, most=1)
     assert {f["kind"] for f in report["failures"]} == {"untraced"}
     assert report["failures"][0]["size"]["samples"] == 3
 
@@ -213,9 +214,7 @@ def test_an_interruption_keeps_what_was_found(tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    report = fuzz(
-        80, 3, [Broken(fires_at_equality)], output=tmp_path, reproductions=1, progress=interrupt
-    )
+    report = fuzz(80, 3, [Broken(fires_at_equality)], output=tmp_path, most=1, progress=interrupt)
     assert report["interrupted"] and report["done"] == 40 and report["verdict"] == "fail"
     assert list(tmp_path.glob("seed3-net*-broken/network.spk"))
     clean = fuzz(80, 3, [NumpyEngine()], progress=interrupt)

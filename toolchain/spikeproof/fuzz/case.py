@@ -128,15 +128,11 @@ def _failed(error: Exception) -> Outcome:
 
 
 def _compare(network: ChipNetwork, expected: RunResult, found: RunResult, name: str) -> Outcome:
+    left, right = expected.traces or {}, found.traces or {}
     try:
-        return _compared(network, expected, found, name)
+        layers = compare_traces(left, right)
     except SpikeproofError as error:
         return _failed(error)
-
-
-def _compared(network: ChipNetwork, expected: RunResult, found: RunResult, name: str) -> Outcome:
-    left, right = expected.traces or {}, found.traces or {}
-    layers = compare_traces(left, right)
     values = sum(layer.values for layer in layers) + expected.logits.size
     wrong = sum(layer.mismatches for layer in layers)
     if wrong:

@@ -55,7 +55,7 @@ def run(
     engines, absent = find_engines(engine)
     if replay is not None:
         return _replay(console, replay, engines)
-    from spikeproof.fuzz.campaign import fuzz
+    from spikeproof.fuzz.campaign import Writer, fuzz
 
     def show_failure(entry: FailureRow) -> None:
         place = f"; see {entry.folder}" if entry.folder else ""
@@ -69,7 +69,7 @@ def run(
             engines,
             first=first,
             workers=workers,
-            output=output,
+            writer=Writer(output),
             progress=progress,
             found=show_failure,
         )
@@ -87,11 +87,11 @@ def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, s
         MissingExtraError: a named engine is not installed.
     """
     from spikeproof.engines.reference import ReferenceEngine
-    from spikeproof.engines.registry import engine_names
+    from spikeproof.engines.registry import ENGINES
 
     found: list[Engine] = []
     absent = {}
-    for name in names or [n for n in engine_names() if n != ReferenceEngine.name]:
+    for name in names or [n for n in ENGINES.names() if n != ReferenceEngine.name]:
         if name == ReferenceEngine.name or name in [e.name for e in found]:
             raise InputError(f"{name!r} cannot be compared with itself", where="--engine")
         try:

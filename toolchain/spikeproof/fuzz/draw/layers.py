@@ -7,14 +7,15 @@ engines work in blocks of such sizes and faults hide at their edges.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.fuzz.draw.neurons import draw_neuron
-from spikeproof.fuzz.draw.weights import draw_weights, in_random_form
 from spikeproof.ir import chip
-from spikeproof.ir.limits import ACCUMULATOR_MAX, PIXEL_MAX
+from spikeproof.ir.limits import ACCUMULATOR_MAX, PIXEL_MAX, WEIGHT_LIMITS
 from spikeproof.ir.synapses import shifted_magnitude
 from spikeproof.ir.windows import window_outputs
 
@@ -22,6 +23,7 @@ Rng = np.random.Generator
 Shape = tuple[int, ...]
 _EDGES = (7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 _SIGNS: tuple[chip.Sign, ...] = ("mixed", "mixed", "mixed", "excitatory", "inhibitory")
+_TYPES: tuple[type[np.signedinteger[Any]], ...] = (np.int16, np.int16, np.int16, np.int32, np.int8)
 _READOUT_BIAS_EXPONENT = 2
 _HOST_SHARE, _READOUT_SHARE = 0.35, 0.6
 _MANTISSA_BITS = 12
@@ -152,3 +154,29 @@ def readout_is_safe(synapse: chip.Synapse, payload: int, steps: int) -> bool:
 
 def _pair(rng: Rng, low: int, high: int) -> tuple[int, int]:
     return int(rng.integers(low, high)), int(rng.integers(low, high))
+
+
+def draw_weights(
+    rng: Rng, shape: tuple[int, ...], sign: chip.Sign, limit: int, nasty: bool
+) -> NDArray[Any]:
+    """Draw legal weights of magnitude up to ``limit``; nasty ones hold many zeros and extremes."""
+    low, high = (max(-limit, WEIGHT_LIMITS[sign][0]), min(limit, WEIGHT_LIMITS[sign][1]))
+    weight = rng.integers(low, high + 1, shape)
+    if rng.random() < 0.2:  # pruned
+        weight = weight * (rng.random(shape) < rng.uniform(0.02, 0.5))
+    if nasty:
+        weight = np.where(rng.random(shape) < 0.3, rng.choice([0, low, high], shape), weight)
+    if sign == "mixed":
+        # Toward zero, so that rounding to the even grid cannot leave the range.
+        weight = np.sign(weight) * (np.abs(weight) // 2 * 2)
+    return in_random_form(rng, weight)
+
+
+def in_random_form(rng: Rng, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the same integers in another type that holds them, at times in Fortran's order."""
+    kind = _TYPES[int(rng.integers(len(_TYPES)))]
+    order = rng.random() < 0.1
+    limits = np.iinfo(kind)
+    fits = values.size == 0 or (values.min() >= limits.min and values.max() <= limits.max)
+    typed = values.astype(kind if fits else np.int32)
+    return np.asfortranarray(typed) if order else typed

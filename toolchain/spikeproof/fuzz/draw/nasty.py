@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,6 @@ def reference_traces(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> events.
 def _ordinary(rng: Rng, **wanted: Any) -> Drawn:
     network = random_network(rng, **wanted)
     return network, random_input(rng, network, sample_count(rng, network))
-
-
-def _one_step(rng: Rng) -> Drawn:
-    return _ordinary(rng, steps=1)
 
 
 def _changed(network: chip.ChipNetwork, index: int, **fields: Any) -> chip.ChipNetwork:
@@ -173,10 +170,6 @@ def _floor(rng: Rng) -> Drawn:
     return _changed(network, index, synapse=layer.synapse.changed(exponent=exponent)), x
 
 
-def _host_half(rng: Rng) -> Drawn:
-    return _ordinary(rng, coding="pixels")
-
-
 def _silent(rng: Rng) -> Drawn:
     network, x = _ordinary(rng)
     return network, x * (rng.random(len(x)) < 0.2).astype(np.uint8).reshape(
@@ -197,10 +190,10 @@ KINDS: dict[str, tuple[Callable[[Rng], Drawn], Count]] = {
     "edge of wrap": (edge_of_wrap, events.count_edges),
     "largest sum": (largest_sums, events.count_largest),
     "zero weights": (_zero, events.count_zero_weights),
-    "one step": (_one_step, events.count_single_steps),
+    "one step": (partial(_ordinary, steps=1), events.count_single_steps),
     "extreme decay": (_decays, events.count_extreme_decays),
     "floored sum": (_floor, events.count_floors),
-    "host half": (_host_half, events.count_host_halves),
+    "host half": (partial(_ordinary, coding="pixels"), events.count_host_halves),
     "silent input": (_silent, events.count_silent),
     "full input": (_full, events.count_full),
 }

@@ -1,7 +1,8 @@
 """Cuts that make a failing network smaller: samples, layers, steps, neurons, inputs, windows.
 
-Each cut yields ways to build a candidate, the largest cut first. A candidate need not compute the
-same as before; it only has to be a legal network on which the engine still fails.
+Each cut yields candidates, the largest cut first; one whose making may fail as what makes it. A
+candidate need not compute the same as before; it only has to be a legal network on which the engine
+still fails.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from spikeproof.fuzz.case import Task
 from spikeproof.fuzz.shrink.layers import reads_some, rebuilt, take_channels
 from spikeproof.ir.chip import ChipNetwork, ConvSynapse, HostCurrent, TableLifNeuron
 
-Makers = Iterator[Callable[[], Task]]
-Cut = Callable[[Task], Makers]
+Candidates = Iterator[Task | Callable[[], Task]]
+Cut = Callable[[Task], Candidates]
 Indices = NDArray[np.int64]
 
 
@@ -36,14 +37,14 @@ def without_parts(count: int) -> Iterator[Indices]:
         size //= 2
 
 
-def cut_samples(task: Task) -> Makers:
+def cut_samples(task: Task) -> Candidates:
     """Leave out samples."""
     network, x = task
     for kept in without_parts(len(x)):
-        yield partial(_pair, network, x[kept])
+        yield network, x[kept]
 
 
-def cut_layers(task: Task) -> Makers:
+def cut_layers(task: Task) -> Candidates:
     """Keep one layer, then several: earlier ones are replaced by the spikes they send."""
     network, x = task
     count = len(network.layers)
@@ -63,7 +64,7 @@ def _some_layers(network: ChipNetwork, x: Any, start: int, end: int) -> Task:
     return replace(network, layers=layers, input_shape=shape, coding="spikes"), spikes
 
 
-def cut_steps(task: Task) -> Makers:
+def cut_steps(task: Task) -> Candidates:
     """Leave out steps, in the input and in every table."""
     network, x = task
     for kept in without_parts(network.timesteps):
@@ -81,7 +82,7 @@ def _some_steps(network: ChipNetwork, x: Any, kept: Indices) -> Task:
     return shorter, x[:, kept] if network.coding == "spikes" else x
 
 
-def cut_outputs(task: Task) -> Makers:
+def cut_outputs(task: Task) -> Candidates:
     """Leave out neurons or output channels of a layer, and what the next layer reads of them."""
     network, x = task
     for index in reversed(range(len(network.layers))):
@@ -104,7 +105,7 @@ def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Ta
     return rebuilt(network, layers), x
 
 
-def cut_inputs(task: Task) -> Makers:
+def cut_inputs(task: Task) -> Candidates:
     """Leave out input channels; of a dense first layer any inputs."""
     network, x = task
     conv = isinstance(network.layers[0].synapse, ConvSynapse)
@@ -126,7 +127,7 @@ def _flat_input(network: ChipNetwork, x: Any) -> Task:
     return replace(network, input_shape=shape), x.reshape(*x.shape[:-3], *shape)
 
 
-def cut_image(task: Task) -> Makers:
+def cut_image(task: Task) -> Candidates:
     """Crop rows or columns of the image that a convolution reads."""
     network, x = task
     if isinstance(network.layers[0].synapse, ConvSynapse):
@@ -142,7 +143,7 @@ def _some_pixels(network: ChipNetwork, x: Any, axis: int, kept: Indices) -> Task
     return rebuilt(cropped, list(network.layers)), x.take(kept, x.ndim - 3 + axis)
 
 
-def cut_window(task: Task) -> Makers:
+def cut_window(task: Task) -> Candidates:
     """Simplify convolutions: smaller kernel, stride, padding, dilation, a single group."""
     network, x = task
     for index, layer in enumerate(network.layers):
@@ -169,10 +170,6 @@ def _simpler_windows(conv: ConvSynapse) -> Iterator[ConvSynapse]:
                 yield replace(conv, **changes)
     if conv.groups > 1 and conv.weight.shape[1] == conv.input_shape[0]:
         yield replace(conv, groups=1)
-
-
-def _pair(network: ChipNetwork, x: Any) -> Task:
-    return network, x
 
 
 CUTS: tuple[Cut, ...] = (

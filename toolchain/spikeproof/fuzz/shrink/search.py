@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spikeproof.errors import SpikeproofError
 from spikeproof.fuzz.case import Task
-from spikeproof.fuzz.shrink.cuts import CUTS
+from spikeproof.fuzz.shrink.cuts import CUTS, Cut
 from spikeproof.fuzz.shrink.values import SIMPLER_VALUES
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
@@ -73,13 +73,13 @@ def shrink(
 
 def _apply(
     task: Task,
-    cut: Callable[[Task], Iterator[Callable[[], Task]]],
+    cut: Cut,
     fails: Fails,
     together: int,
     limits: _Limits,
 ) -> Task | None:
     """Return the first legal candidate of one cut that still fails."""
-    legal = (made for make in cut(task) if (made := _make(make)) is not None)
+    legal = (made for found in cut(task) if (made := _legal(found)) is not None)
     while not limits.over():
         group = list(itertools.islice(legal, together))
         if not group:
@@ -91,10 +91,10 @@ def _apply(
     return None
 
 
-def _make(make: Callable[[], Task]) -> Task | None:
-    """Build a candidate; None if it is no legal network."""
+def _legal(found: Task | Callable[[], Task]) -> Task | None:
+    """Return a candidate, made now if need be; None if it is no legal network."""
     try:
-        network, x = make()
+        network, x = found() if callable(found) else found
         check_chip(network)
         check_input(network, x)
     except SpikeproofError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -22,29 +21,28 @@ from spikeproof.ir.chip import (
 )
 from spikeproof.ir.neurons import NO_FILTER
 
-Makers = Iterator[Callable[[], Task]]
 _KEEP_ALL, _ONE = 4096, 4096
 _FEW = 24
 
 
-def zero_input(task: Task) -> Makers:
+def zero_input(task: Task) -> Iterator[Task]:
     """Set inputs to zero, many at a time, then make those that are left small."""
     network, x = task
     for simpler in _with_zeros(x):
-        yield partial(_pair, network, simpler)
+        yield network, simpler
     if x.max(initial=0) > 1:
-        yield partial(_pair, network, np.minimum(x, 1).astype(np.uint8))
-        yield partial(_pair, network, (x // 2).astype(np.uint8))
+        yield network, np.minimum(x, 1).astype(np.uint8)
+        yield network, (x // 2).astype(np.uint8)
 
 
-def zero_weights(task: Task) -> Makers:
+def zero_weights(task: Task) -> Iterator[Task]:
     """Set weights to zero, many at a time, then make those that are left small."""
     network, x = task
     for index, layer in enumerate(network.layers):
         synapse = layer.synapse
         unit = 2 if synapse.sign == "mixed" else 1
         for weight in chain(_with_zeros(synapse.weight), _smaller(synapse.weight, unit)):
-            yield partial(_changed, network, x, index, synapse=synapse.changed(weight=weight))
+            yield _changed(network, x, index, synapse=synapse.changed(weight=weight))
 
 
 def _with_zeros(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -74,14 +72,14 @@ def _put(values: NDArray[Any], places: Any, value: Any) -> NDArray[Any]:
     return copy
 
 
-def plain_synapses(task: Task) -> Makers:
+def plain_synapses(task: Task) -> Iterator[Task]:
     """Bring exponents to 0, host offsets and shifts toward 0, and the array to int16."""
     network, x = task
     for index, layer in enumerate(network.layers):
         for host in _simpler_currents(layer.host) if layer.host else ():
-            yield partial(_changed, network, x, index, host=host)
+            yield _changed(network, x, index, host=host)
         for synapse in () if layer.host else _simpler_synapses(layer.synapse):
-            yield partial(_changed, network, x, index, synapse=synapse)
+            yield _changed(network, x, index, synapse=synapse)
 
 
 def _simpler_currents(host: HostCurrent) -> Iterator[HostCurrent]:
@@ -96,12 +94,12 @@ def _simpler_synapses(synapse: Synapse) -> Iterator[Synapse]:
         yield synapse.changed(weight=np.ascontiguousarray(synapse.weight, np.int16))
 
 
-def plain_neurons(task: Task) -> Makers:
+def plain_neurons(task: Task) -> Iterator[Task]:
     """Remove bias and filter, make leak and threshold constant and simple."""
     network, x = task
     for index, layer in enumerate(network.layers):
         for neuron in _simpler_neurons(layer):
-            yield partial(_changed, network, x, index, neuron=neuron)
+            yield _changed(network, x, index, neuron=neuron)
 
 
 def _simpler_neurons(layer: ChipLayer) -> Iterator[Any]:
@@ -152,10 +150,6 @@ def _changed(network: ChipNetwork, x: Any, index: int, **fields: Any) -> Task:
     layers = list(network.layers)
     layers[index] = replace(layers[index], **fields)
     return replace(network, layers=tuple(layers)), x
-
-
-def _pair(network: ChipNetwork, x: Any) -> Task:
-    return network, x
 
 
 SIMPLER_VALUES = (zero_weights, zero_input, plain_synapses, plain_neurons)
