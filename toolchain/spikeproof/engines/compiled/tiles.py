@@ -131,7 +131,8 @@ def multiply(
     """Multiply 16 rows (32 if ``halves`` has two entries) by the weights of 32 neurons.
 
     rows: bytes from ``row`` on, ``pitch`` apart. weights: int8 tiles from ``tile`` on, ``depth``
-    pairs. sums: int32 from ``at`` on, rows ``width`` apart.
+    pairs. sums: int32 from ``at`` on, rows ``width`` apart. As many operands as the instructions
+    have: a tuple of them would have to be taken apart in LLVM's language.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
