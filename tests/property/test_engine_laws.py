@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.engines.registry import engine_names, get_engine
+from spikeproof.engines.registry import ENGINES as INSTALLED
+from spikeproof.engines.registry import get_engine
 from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw.networks import random_input, random_network
@@ -35,7 +36,7 @@ Images = NDArray[np.uint8]
 Drawn = tuple[ChipNetwork, Images]
 seeds = st.integers(0, 2**32 - 1)
 FILTERS = [HealthCheck.filter_too_much]  # the draws are cheap, and most are made to fit
-ENGINES = [name for name in ("numpy", "fast", "onnx") if name in engine_names()]
+ENGINES = [name for name in ("numpy", "fast", "onnx") if name in INSTALLED.names()]
 
 
 @cache

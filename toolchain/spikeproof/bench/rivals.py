@@ -21,7 +21,7 @@ from spikeproof.bench.timing import Contender, Runner
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.registry import ENGINES, engine_names, refuse
+from spikeproof.engines.registry import ENGINES, refuse
 from spikeproof.errors import (
     InputError,
     MissingExtraError,
@@ -115,7 +115,7 @@ def agreement(net: BenchNet, runs: dict[str, Runner], samples: int = 64) -> dict
 def quick_engines() -> list[str]:
     """Return the engines that start at once, without the reference, which need not be fast."""
     slow = {ReferenceEngine.name, *slow_engines()}
-    return [name for name in engine_names() if name not in slow]
+    return [name for name in ENGINES.names() if name not in slow]
 
 
 def slow_engines() -> list[str]:
@@ -124,7 +124,7 @@ def slow_engines() -> list[str]:
     One that cannot be imported counts as quick: it will be absent for that reason.
     """
     found = []
-    for name in engine_names():
+    for name in ENGINES.names():
         with suppress(ImportError, SpikeproofError):
             if hasattr(ENGINES.get(name), "expected_seconds"):
                 found.append(name)

@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.certify.ranges import LayerRange, certify_ranges
+from spikeproof.certify.ranges import certify_ranges
+from spikeproof.engines.numpy_engine import at_step, layer_drive
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.numerics.affine import apply
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,14 @@ class Overflow:
 
 def possible_overflows(network: ChipNetwork) -> list[Overflow]:
     """Return the layers whose u or v leaves its range for some input, as far as can be proved."""
-    found = (_possible(bounds) for bounds in certify_ranges(network))
-    return [overflow for overflow in found if overflow.u_bound or overflow.v_bound]
+    found = []
+    for bounds in certify_ranges(network):
+        v_bound = max(-bounds.v_low, bounds.v_high)
+        if bounds.u_bound >= fx.WRAP_LIMIT or v_bound > fx.STATE_MAX:
+            u_bound = bounds.u_bound if bounds.u_bound >= fx.WRAP_LIMIT else 0
+            v_bound = v_bound if v_bound > fx.STATE_MAX else 0
+            found.append(Overflow(bounds.name, u_bound, v_bound))
+    return found
 
 
 def count_overflows(network: ChipNetwork, x: NDArray[np.uint8]) -> list[Overflow]:
@@ -92,15 +96,6 @@ def count_overflows(network: ChipNetwork, x: NDArray[np.uint8]) -> list[Overflow
     return counted
 
 
-def _possible(bounds: LayerRange) -> Overflow:
-    v_bound = max(-bounds.v_low, bounds.v_high)
-    return Overflow(
-        bounds.name,
-        bounds.u_bound if bounds.u_bound >= fx.WRAP_LIMIT else 0,
-        v_bound if v_bound > fx.STATE_MAX else 0,
-    )
-
-
 def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tuple[int, int]:
     """Do each step again from the recorded state, without wrap and clip, and count what leaves.
 
@@ -108,27 +103,15 @@ def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tu
     """
     wrapped = saturated = 0
     constant = inputs.ndim == 4
+    arriving, bias = layer_drive(layer, inputs[:, None] if constant else inputs)
     u = v = np.zeros((len(inputs), *layer.shape), np.int64)
     for t in range(trace.v.shape[1]):
-        arriving, mantissa = _drive(layer, inputs if constant else inputs[:, t])
-        raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + arriving
+        raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + at_step(arriving, t)
         wrapped += int(((raw > fx.WRAP_LIMIT) | (raw <= -fx.WRAP_LIMIT)).sum())
         u = trace.u[:, t].astype(np.int64)
         moved = fx.scale_toward_zero(v, layer.neuron.leak_at(t)) + u
-        bias = layer.neuron.bias_units(mantissa)
-        saturated += int((np.abs(moved + bias) > fx.STATE_MAX).sum())
+        saturated += int((np.abs(moved + at_step(bias, t)) > fx.STATE_MAX).sum())
         v = trace.v[:, t].astype(np.int64)
         if trace.s is not None:
             v = np.where(trace.s[:, t] > 0, 0, v)
     return wrapped, saturated
-
-
-def _drive(layer: ChipLayer, inputs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    """Return what arrives in u and what the host adds to the bias, for one step of all samples."""
-    synapse = layer.synapse
-    sums = apply(synapse, inputs.astype(np.float64), synapse.weight.astype(np.float64))
-    total = np.rint(sums).astype(np.int64)
-    none = np.zeros_like(total)
-    if layer.host:
-        return none, layer.host.mantissa(total)
-    return fx.shift_sum(fx.shift_sum(total, synapse.exponent), fx.CURRENT_SHIFT), none

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.base import in_batches
-from spikeproof.engines.trace import Progress
+from spikeproof.engines.trace import Progress, join_traces
 from spikeproof.errors import InputError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
@@ -63,7 +63,7 @@ def run_float(
     size = max(1, _BATCH_VALUES // (64 * int(np.prod(network.input_shape)) * network.timesteps))
     parts = in_batches(images, size, lambda part: _run_batch(network, part, trace), progress)
     logits = np.concatenate([p[0] for p in parts])
-    traces = _join([p[1] for p in parts]) if trace else {}
+    traces = join_traces([p[1] for p in parts]) if trace else {}
     return FloatResult(logits, logits.argmax(axis=1), traces)
 
 
@@ -170,18 +170,3 @@ def _(node: floats.Flatten, x: F64) -> F64:
 
 def _per_channel(values: NDArray[Any]) -> F64:
     return values.astype(np.float64)[:, None, None]
-
-
-def _join(parts: list[dict[str, FloatTrace]]) -> dict[str, FloatTrace]:
-    if len(parts) == 1:
-        return parts[0]
-    joined = {}
-    for name, first in parts[0].items():
-        vs = [p[name].v for p in parts]
-        spikes = [p[name].s for p in parts]
-        joined[name] = FloatTrace(
-            np.concatenate([p[name].current for p in parts]),
-            None if first.v is None else np.concatenate([v for v in vs if v is not None]),
-            None if first.s is None else np.concatenate([s for s in spikes if s is not None]),
-        )
-    return joined

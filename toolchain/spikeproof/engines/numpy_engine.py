@@ -105,13 +105,13 @@ def _run_neurons(
     for t in range(steps):
         if filters:
             fx.scale_exact_floats(u, neuron.u_keep, out=u)
-            u += _at(arriving, t)
+            u += at_step(arriving, t)
             u[...] = fx.wrap_current(u.astype(np.int64))
         else:
-            u[...] = _at(arriving, t)
+            u[...] = at_step(arriving, t)
         fx.scale_exact_floats(v, neuron.leak_at(t), out=v)
         v += u
-        v += _at(bias, t)
+        v += at_step(bias, t)
         np.clip(v, -fx.STATE_MAX, fx.STATE_MAX, out=v)
         if keep:
             us[:, t], vs[:, t] = u, v
@@ -120,7 +120,7 @@ def _run_neurons(
     return LayerTrace(us, vs, spikes if neuron.spiking else None), spikes
 
 
-def _at(values: NDArray[Any], t: int) -> NDArray[Any]:
+def at_step(values: NDArray[Any], t: int) -> NDArray[Any]:
     """Pick step t, or the only step of a constant drive."""
     result: NDArray[Any] = values[:, t if values.shape[1] > 1 else 0]
     return result

@@ -22,11 +22,6 @@ ENGINES: Registry[type[Engine]] = Registry(
 )
 
 
-def engine_names() -> list[str]:
-    """Return the names of all engines installed here."""
-    return ENGINES.names()
-
-
 def get_engine(name: str, workers: int | None = None) -> Engine:
     """Return the engine called ``name``; one with threads of its own gets ``workers`` of them.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir.chip import ChipNetwork
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
@@ -90,16 +91,15 @@ def result_from_logits(
     return RunResult(logits64, logits64.argmax(axis=1), traces)
 
 
-def join_traces(parts: list[dict[str, LayerTrace]]) -> dict[str, LayerTrace]:
-    """Join the traces of consecutive samples."""
+def join_traces(parts: list[dict[str, T]]) -> dict[str, T]:
+    """Join the traces of consecutive samples: dataclasses of arrays, some of them None."""
     if len(parts) == 1:
         return parts[0]
     joined = {}
     for name, first in parts[0].items():
-        spikes = [p[name].s for p in parts]
-        joined[name] = LayerTrace(
-            np.concatenate([p[name].u for p in parts]),
-            np.concatenate([p[name].v for p in parts]),
-            None if first.s is None else np.concatenate([s for s in spikes if s is not None]),
-        )
+        arrays = {
+            key: None if value is None else np.concatenate([vars(p[name])[key] for p in parts])
+            for key, value in vars(first).items()
+        }
+        joined[name] = type(first)(**arrays)
     return joined

@@ -8,6 +8,7 @@ from dataclasses import replace
 from spikeproof.attacks.weak import TRANSFER
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Line, Table, by_columns, lines
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.report.charts import forest, forest_scale
 from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
 from spikeproof.verify.checks.base import Check
@@ -142,7 +143,7 @@ def _figures(check: Check) -> str:
     """Write out all figures; two engines that were compared become one sentence."""
     figures = dict(check.figures)
     told = []
-    if figures.get("engine") and figures.get("reference") == "reference":
+    if figures.get("engine") and figures.get("reference") == ReferenceEngine.name:
         del figures["reference"]
         told.append(f"Compared: {figures.pop('engine')} against the reference simulator")
         if "compared" in figures:

@@ -111,7 +111,7 @@ def exact_outcome(measured: EngineComparisons, engine: str) -> Outcome[BitExact]
             "mismatches": mismatches,
             "samples": measured.samples,
             "engine": engine,
-            "reference": "reference",
+            "reference": ReferenceEngine.name,
         },
         BitExact(layers=row.layers),
         unequal_layers(row, measured.samples),

@@ -7,6 +7,7 @@ from pydantic import Field
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Record, Text
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.verify.bisect import FirstDifference
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.checks.bit_exact import ENGINES
@@ -45,7 +46,7 @@ def divergence_outcome(
     places = [row.layer for row in stages.relations if row.layer is not None]
     places += [x.layer for x in rounding.rounded if x.outside]
     found = [p for p in pairs if p.found]
-    places += [p.layer for p in found if p.source == "reference" and p.layer is not None]
+    places += [p.layer for p in found if p.source == ReferenceEngine.name and p.layer is not None]
     names = list(stages.gaps)
     first = min(places, key=names.index) if places else None
     gap = None if first is None else Departure(layer=first, **dict(stages.gaps[first]))
@@ -135,7 +136,7 @@ def _tables(result: Divergence) -> dict[str, Table]:
 
 def _stage(name: str) -> str:
     """Return the one name of a stage: the reference simulator runs the chip network."""
-    return "chip" if name == "reference" else name
+    return "chip" if name == ReferenceEngine.name else name
 
 
 def _exact(value: object) -> str:
