@@ -344,43 +344,40 @@ def _keep(frame: Frame, at: int, u: Any, v: Any) -> None:
     ln.store(_ints32(frame.v), at, v)
 
 
-class Graded(NamedTuple):
-    """Graded inputs and their sums: each place reads ``length`` values per segment of its window.
+@compiled
+def graded_sums(
+    x: Array,
+    per_sample: int,
+    window: Array,
+    segment: Array,
+    length: int,
+    weight: Array,
+    samples: int,
+    blocks: int,
+    sums: Array,
+    tag: Any,
+) -> None:
+    """Sum graded inputs once: each place reads ``length`` values at each segment of its window.
 
     x: uint8 (samples, per_sample); weight: int16 (blocks, segments x length, L); sums: int32
     (samples, places, blocks x L).
     """
-
-    x: Array
-    per_sample: int
-    window: Array
-    segment: Array
-    length: int
-    weight: Array
-    blocks: int
-    sums: Array
-
-
-@compiled
-def graded_sums(g: Graded, samples: int, tag: Any) -> None:
-    """Sum graded inputs, once for all steps."""
     width = 16 * len(tag)
-    taps = len(g.segment) * g.length
-    empty = ln.zeros(g.sums, tag)
+    taps = len(segment) * length
+    empty = ln.zeros(sums, tag)
     for sample in range(samples):
-        for place in range(len(g.window)):
-            base = sample * g.per_sample + ln.fetch(g.window, place)
-            for block in range(g.blocks):
+        for place in range(len(window)):
+            base = sample * per_sample + ln.fetch(window, place)
+            for block in range(blocks):
                 found = empty
                 row = block * taps * width
-                for k in range(len(g.segment)):
-                    start = base + ln.fetch(g.segment, k)
-                    for j in range(g.length):
-                        value = ln.fetch(g.x, start + j)
-                        found = ln.add_product(found, g.weight, row, value)
+                for k in range(len(segment)):
+                    start = base + ln.fetch(segment, k)
+                    for j in range(length):
+                        value = ln.fetch(x, start + j)
+                        found = ln.add_product(found, weight, row, value)
                         row += width
-                at = ((sample * len(g.window) + place) * g.blocks + block) * width
-                ln.store(g.sums, at, found)
+                ln.store(sums, ((sample * len(window) + place) * blocks + block) * width, found)
 
 
 @compiled

@@ -114,17 +114,18 @@ class Workspace:
             image = self._input.reshape(len(self._input), *_padded_shape(x.shape[1:], border))
             inside = tuple(slice(b, b + n) for b, n in zip(border, x.shape[2:], strict=True))
             image[(slice(len(x)), *inside)] = np.moveaxis(x, 1, -1)
-        graded = kn.Graded(
+        kn.graded_sums(
             self._input.reshape(-1),
             self._input.shape[1],
             table.window,
             table.segment,
             table.length,
             table.weight,
+            len(x),
             step.blocks.count,
             room.sums,
+            tag_of(step.blocks.lanes),
         )
-        kn.graded_sums(graded, len(x), tag_of(step.blocks.lanes))
         if step.host:
             kn.host_bias(
                 room.sums, len(x), step.host.offset, step.host.shift, step.host.exponent, room.bias
