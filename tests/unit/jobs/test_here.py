@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from typing import Any
@@ -101,6 +102,46 @@ def test_ctrl_c_ends_the_second_thread_in_the_middle_of_its_item() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(here.run_here(numbered(*items), None))
     assert not _left()
+
+
+def test_no_item_starts_once_the_run_has_ended() -> None:
+    """Not even where an item swallows what ended it."""
+    started, running = [], threading.Event()
+
+    def stubborn(_: Any, name: str) -> dict[str, Any]:
+        started.append(name)
+        try:
+            running.set()
+            for _ in range(3000):
+                time.sleep(0.01)
+        except BaseException:  # a library that catches everything
+            return {}
+        return {}
+
+    def fail(*_: Any) -> None:
+        assert running.wait(30)
+        raise InputError("no")
+
+    crafts = [Item(f"craft {i}", stubborn, (f"craft {i}",), beside=True) for i in range(3)]
+    with pytest.raises(InputError):
+        list(here.run_here(numbered(Item("target", fail), *crafts), None))
+    assert started == ["craft 0"]
+    assert not _left()
+
+
+def test_the_end_of_the_second_thread_is_never_interrupted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Threads that change places as often as they can: nothing must hit its last lines."""
+    items = numbered(*(Item(f"{i}", lambda *_: {}, beside=True) for i in range(2)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            assert len(list(here.run_here(items, None))) == 2
+    finally:
+        sys.setswitchinterval(before)
+    assert capsys.readouterr().err == ""
 
 
 def _left() -> list[threading.Thread]:

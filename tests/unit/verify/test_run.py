@@ -17,6 +17,8 @@ from spikeproof.errors import BundleError, InputError
 from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.jobs.origin import hash_sources, source_hash
+from spikeproof.jobs.runner import Runner
+from spikeproof.verify import work
 from spikeproof.verify.document import parse_report
 from spikeproof.verify.perturbations import CHUNK, Crafted
 
@@ -482,3 +484,25 @@ def test_source_is_what_the_attacks_see(
     _verify(case, config, tmp_path, spy)
     assert seen and all(n is case.source for n in seen)
     assert any(isinstance(node, Linear) for node in seen[0].nodes)
+
+
+@pytest.mark.parametrize("free", [1, None])
+def test_images_run_beside_other_work_only_where_memory_allows(
+    free: int | None,
+    case: Any,
+    config: Any,
+    tmp_path: Path,
+    perturb: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, do = [], Runner.do
+
+    def watched(runner: Any, items: Any, *args: Any, **options: Any) -> Any:
+        given.extend(items)
+        return do(runner, items, *args, **options)
+
+    monkeypatch.setattr(work, "available_bytes", lambda: free)
+    monkeypatch.setattr(Runner, "do", watched)
+    _verify(case, config, tmp_path, perturb)
+    beside = {item.name.split()[0] for item in given if item.beside}
+    assert beside == (set() if free else {"images", "responses"})

@@ -10,7 +10,7 @@ import ctypes
 from collections import deque
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from spikeproof.engines.fast import usable_cores
@@ -52,9 +52,18 @@ class _Helper:
     def __init__(self, items: deque[Numbered], shared: Any) -> None:
         self._items, self._shared = items, shared
         self._found: SimpleQueue[Done | BaseException | None] = SimpleQueue()
+        self._over, self._ending = False, Lock()
         self._thread = Thread(target=self._work, name="spikeproof items")
 
     def _work(self) -> None:
+        try:
+            self._do_items()
+            with self._ending:
+                self._over = True
+        except _Stopped:
+            return
+
+    def _do_items(self) -> None:
         try:
             while (numbered := _take(self._items)) is not None:
                 self._found.put(execute(make_task(*numbered), self._shared))
@@ -87,9 +96,10 @@ class _Helper:
     def __exit__(self, *_: object) -> None:
         """Leave no thread behind: an item under way is ended at its next line of Python."""
         self._items.clear()
-        if self._thread.is_alive():
-            ident = ctypes.c_ulong(self._thread.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
+        with self._ending:  # never in the lines that end the thread, where nobody would catch it
+            if not self._over:
+                ident = ctypes.c_ulong(self._thread.ident or 0)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
         self._thread.join()
 
 
