@@ -271,7 +271,6 @@ def page(results: dict[str, Result]) -> str:
         "One small fault at a time is put into a file; the tests beside it must notice it.",
         "Those that no test can notice are left out of the share, each for the reason given below.",
         "",
-        "",
         "| File | Noticed | Survived | Equivalent | Share noticed |",
         "|---|---|---|---|---|",
     ]
