@@ -226,3 +226,12 @@ def test_biases_reach_the_shape_of_the_neurons() -> None:
     assert bias_map(np.array([1.0, 2.0]), (2,)).tolist() == [1, 2]
     field = np.arange(4.0).reshape(2, 1, 2)
     assert bias_map(field, (2, 1, 2)).tolist() == field.tolist()
+
+
+def test_other_weights_stand_in_for_those_of_a_synapse() -> None:
+    """An engine multiplies with float copies of the integers; the map is the node's own."""
+    synapse = chip.DenseSynapse(np.array([[1, 2], [3, 4]], np.int16), "excitatory")
+    x = np.array([[10.0, 1.0]])
+    assert apply(synapse, x).tolist() == [[12.0, 34.0]]
+    halves = synapse.weight.astype(np.float64) / 2
+    assert apply(synapse, x, halves).tolist() == [[6.0, 17.0]]
