@@ -1,12 +1,14 @@
-"""A neuron and a synapse of the chip, importable in processes of their own as any package's are."""
+"""What a line in a registry names: importable in processes of their own, as packages are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from spikeproof.attacks.pgd import PGD
 from spikeproof.ir.chip import Ints, Neuron, Sign, Synapse
 
 
@@ -42,3 +44,19 @@ class OneToOne(Synapse):
 
     def matrix(self) -> Any:
         return np.diag(self.weight)
+
+
+@dataclass(frozen=True)
+class MomentumPGD(PGD):
+    """PGD whose direction remembers those before (Dong et al., CVPR 2018)."""
+
+    kind = "mi-pgd"
+
+    def optimiser(self) -> Callable[[Any], Any]:
+        kept = [0.0]
+
+        def direction(gradient: Any) -> Any:
+            kept[0] = kept[0] + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+            return kept[0].sign()
+
+        return direction

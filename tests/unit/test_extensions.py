@@ -6,6 +6,7 @@ A toy is what docs/architecture.md promises: one class or value and its registra
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,22 +83,6 @@ def case(tiny_network: FloatNetwork, tiny_images: Path) -> tuple[FloatNetwork, A
 # --- an attack ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class MomentumPGD(PGD):
-    """PGD whose direction remembers those before (Dong et al., CVPR 2018)."""
-
-    kind = "mi-pgd"
-
-    def optimiser(self) -> Callable[[Any], Any]:
-        kept = [0.0]
-
-        def direction(gradient: Any) -> Any:
-            kept[0] = kept[0] + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
-            return kept[0].sign()
-
-        return direction
-
-
 def test_an_attack_is_one_class_and_its_registration(
     add: Add, case: tuple[FloatNetwork, Any, Any]
 ) -> None:
@@ -105,10 +90,13 @@ def test_an_attack_is_one_class_and_its_registration(
     network, x, y = case
     with pytest.raises(InputError, match=r"unknown setting 'perturbations\.mi-pgd'"):
         load_config(changes=["perturbations.mi-pgd=[12]"])
-    add(ATTACKS, "mi-pgd", MomentumPGD)
+    add(ATTACKS, "mi-pgd", toys.MomentumPGD)
     assert "mi-pgd" in adversarial_kinds()
-    with pytest.raises(InputError, match=r"given, so samples\.mi-pgd and margins\.mi-pgd must be"):
-        load_config(changes=["perturbations.mi-pgd=[12]"])
+    alone = load_config(changes=["perturbations.mi-pgd=[12]"])
+    assert alone.title == "quick, changed: perturbations.mi-pgd=[12]"
+    (item,) = [p for p in perturbations(alone, 10**6) if p.kind == "mi-pgd"]
+    assert item.samples == alone.samples.model_dump()["pgd"]
+    assert pickle.loads(pickle.dumps(alone)) == alone
     own = {"perturbations.mi-pgd": [12], "samples.mi-pgd": 20, "margins.mi-pgd": 0.05}
     config = load_config(values=own)
     item = perturbations(config, len(x))[-1]
@@ -121,15 +109,25 @@ def test_an_attack_is_one_class_and_its_registration(
         type(item)(WEAK.at("pgd", 12), 20), network, x, y, 0, seed=config.seed
     ).images
     assert not np.array_equal(found.images, plain)
-    assert "mi-pgd" in load_config().perturbations.model_dump()
+    assert load_config().perturbations.model_dump()["mi-pgd"] == ()
 
 
+@pytest.mark.parametrize("shipped", [False, True], ids=["from elsewhere", "a line in the table"])
 def test_a_registered_attack_is_verified_with_and_reported(
-    add: Add, tiny_bundle: Path, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+    add: Add,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    tmp_path: Path,
+    shipped: bool,
 ) -> None:
     pytest.importorskip("torch")
-    add(ATTACKS, "mi-pgd", MomentumPGD)
     none: dict[str, Any] = {f"perturbations.{kind}": [] for kind in ATTACKS.shipped}
+    if shipped:
+        monkeypatch.setitem(ATTACKS.shipped, "mi-pgd", "toys:MomentumPGD")
+    else:
+        add(ATTACKS, "mi-pgd", toys.MomentumPGD)
     own = {"perturbations.mi-pgd": [12], "samples.mi-pgd": 20, "margins.mi-pgd": 0.05}
     found = api.verify(
         tiny_bundle,
@@ -149,9 +147,9 @@ def test_training_takes_a_registered_attack(add: Add) -> None:
 
     with pytest.raises(ValueError, match="'natural', 'gaussian', 'fgsm' or 'pgd'"):
         PerturbationConfig(mode="mi-pgd")
-    add(ATTACKS, "mi-pgd", MomentumPGD)
+    add(ATTACKS, "mi-pgd", toys.MomentumPGD)
     attack = PerturbationConfig(mode="mi-pgd", strength=4, steps=3, step=2).attack()
-    assert attack == MomentumPGD(4, steps=3, step=2)
+    assert attack == toys.MomentumPGD(4, steps=3, step=2)
 
 
 # --- a surrogate -------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -35,6 +36,8 @@ Count = Annotated[int, Field(ge=1, le=MOST_IMAGES, strict=True)]
 Grey = Annotated[float, Field(ge=0.001, le=255, strict=True)]
 Levels = Annotated[int, Field(ge=1, le=255, strict=True)]
 Bound = Annotated[float, Field(ge=1e-3, le=1e3, strict=True)]
+AttackKinds = tuple[tuple[str, bool], ...]
+"""Kinds of attacks, each with whether it is bounded."""
 FEWEST_IN_TAIL = 10
 """Bootstrap resamples beyond each end of an interval: fewer make its ends a matter of luck."""
 
@@ -44,16 +47,13 @@ class _Section(BaseModel):
 
 
 class Samples(_Section):
-    """How many images each part uses (at most as many as the data hold)."""
+    """How many images each part uses (at most as many as the data hold).
+
+    :func:`config_model` adds a setting for each strength of every registered attack.
+    """
 
     accuracy: Count
     """Clean accuracy."""
-    gaussian: Count
-    """Each strength of noise."""
-    fgsm: Count
-    """Each strength of FGSM."""
-    pgd: Count
-    """Each strength of PGD."""
     stages: Count
     """V2, V3 and V4."""
     boundary: Count
@@ -61,26 +61,19 @@ class Samples(_Section):
 
 
 class Perturbations(_Section):
-    """Strengths in grey levels (1/255).
+    """Strengths in grey levels (1/255), one setting for every registered attack.
 
-    FGSM and PGD themselves are the same in all suites: :data:`spikeproof.attacks.weak.WEAK`.
+    Attacks themselves are the same in all suites: :data:`spikeproof.attacks.weak.WEAK`.
     """
-
-    gaussian: tuple[Grey, ...]
-    """Standard deviations of the noise."""
-    fgsm: tuple[Levels, ...]
-    """Whole numbers: the images are 8-bit, so a fraction of a level would not be used."""
-    pgd: tuple[Levels, ...]
-    """Whole numbers, as for FGSM."""
 
 
 class Margins(_Section):
-    """Equivalence margins of V7: largest accepted difference of accuracy, as a share."""
+    """Equivalence margins of V7: largest accepted difference of accuracy, as a share.
+
+    :func:`config_model` adds a setting for every registered attack.
+    """
 
     clean: Share
-    gaussian: Share
-    fgsm: Share
-    pgd: Share
 
 
 class MppdLimits(_Section):
@@ -114,8 +107,10 @@ class StageLimits(_Section):
 
 
 class VerifyConfig(_Section):
-    """Everything that decides a verdict."""
+    """Everything that decides a verdict; what is used comes from :func:`config_model`."""
 
+    attacks: ClassVar[AttackKinds] = ()
+    """The attacks that samples, perturbations and margins have settings for."""
     suite: str
     """Name of the suite."""
     version: Count
@@ -145,12 +140,11 @@ class VerifyConfig(_Section):
         for kind, strengths in self.perturbations:
             if len({round(s, 3) for s in strengths}) < len(strengths):
                 raise ValueError(f"perturbations.{kind} names a strength twice: {list(strengths)}")
-            parts = {"samples": self.samples, "margins": self.margins}
-            lacking = [part for part, of in parts.items() if getattr(of, kind) is None]
-            if strengths and lacking:
-                names = " and ".join(f"{part}.{kind}" for part in lacking)
-                raise ValueError(f"perturbations.{kind} is given, so {names} must be, too")
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as values: the model itself is made at run time."""
+        return _restored, (self.attacks, self.model_dump())
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain JSON, with the attack that all suites share."""
@@ -161,7 +155,9 @@ class VerifyConfig(_Section):
         """Return every setting that is not the shipped suite's: ``samples.pgd=1000``."""
         if self.suite not in SUITES:
             return []
-        shipped = type(self).model_validate(_shipped(self.suite)).model_dump(mode="json")
+        shipped = (
+            type(self).model_validate(_shipped(self.suite, self.attacks)).model_dump(mode="json")
+        )
         return _differences(self.model_dump(mode="json"), shipped)
 
     @property
@@ -172,25 +168,30 @@ class VerifyConfig(_Section):
 
 
 def config_model() -> type[VerifyConfig]:
-    """Return the settings' model, with a setting in each part for attacks that do not ship.
+    """Return the settings' model, with a setting in each part for every registered attack."""
+    return _model(tuple((kind, attack.bounded) for kind, attack in ATTACKS.all().items()))
 
-    Such an attack is not run unless its strengths are given; then its number of images and its
-    margin are needed, too.
-    """
-    kinds = [kind for kind in ATTACKS.names() if kind not in ATTACKS.shipped]
-    if not kinds:
-        return VerifyConfig
-    samples: Any = dict.fromkeys(kinds, (Count | None, None))
-    strengths: Any = dict.fromkeys(kinds, (tuple[Levels, ...], ()))
-    margins: Any = dict.fromkeys(kinds, (Share | None, None))
-    extended: type[VerifyConfig] = create_model(
+
+@cache
+def _model(attacks: AttackKinds) -> type[VerifyConfig]:
+    # A bounded attack moves 8-bit images by whole levels: a fraction of one would not be used.
+    forms: Any = {True: tuple[Levels, ...], False: tuple[Grey, ...]}
+    strengths: Any = {kind: (forms[bounded], ...) for kind, bounded in attacks}
+    samples: Any = {kind: (Count, ...) for kind, _ in attacks}
+    margins: Any = {kind: (Share, ...) for kind, _ in attacks}
+    model: type[VerifyConfig] = create_model(
         "VerifyConfig",
         __base__=VerifyConfig,
         samples=(create_model("Samples", __base__=Samples, **samples), ...),
         perturbations=(create_model("Perturbations", __base__=Perturbations, **strengths), ...),
         margins=(create_model("Margins", __base__=Margins, **margins), ...),
     )
-    return extended
+    model.attacks = attacks
+    return model
+
+
+def _restored(attacks: AttackKinds, values: dict[str, Any]) -> VerifyConfig:
+    return _model(attacks).model_validate(values)
 
 
 def _differences(found: dict[str, Any], shipped: dict[str, Any], prefix: str = "") -> list[str]:
@@ -203,8 +204,14 @@ def _differences(found: dict[str, Any], shipped: dict[str, Any], prefix: str = "
     return changes
 
 
-def _shipped(suite: str) -> dict[str, Any]:
-    return read_toml(Path(str(files("spikeproof.verify").joinpath("suites", f"{suite}.toml"))))
+def _shipped(suite: str, attacks: AttackKinds) -> dict[str, Any]:
+    """Read a suite; an attack it does not name is not run, and is sized as PGD when asked for."""
+    found = read_toml(Path(str(files("spikeproof.verify").joinpath("suites", f"{suite}.toml"))))
+    for kind, _ in attacks:
+        found["perturbations"].setdefault(kind, [])
+        for part in ("samples", "margins"):
+            found[part].setdefault(kind, found[part]["pgd"])
+    return found
 
 
 def load_config(
@@ -224,7 +231,8 @@ def load_config(
     """
     if suite not in SUITES:
         raise InputError(f"no suite {suite!r}; suites: {', '.join(SUITES)}", where="--suite")
-    settings, where = _shipped(suite), f"suite {suite}"
+    model = config_model()
+    settings, where = _shipped(suite, model.attacks), f"suite {suite}"
     if overrides is not None:
         settings, where = (
             _merge(settings, _own(read_toml(overrides), str(overrides))),
@@ -236,7 +244,6 @@ def load_config(
         settings, where = _merge(settings, own), f"{where}, --set {change}"
     for key, value in (values or {}).items():
         settings = _merge(settings, _own(_nested(key.split("."), value), "settings"))
-    model = config_model()
     try:
         return model.model_validate(settings)
     except ValidationError as error:
