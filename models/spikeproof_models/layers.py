@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spikeproof.convert.fold import as_affine
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
+from spikeproof.ir.windows import Shape
 from spikeproof_models.neuron_choices import GainForm
 from spikeproof_models.neurons import LifLayer
 
@@ -103,13 +105,25 @@ class Pool(nn.Module):
 
 
 @singledispatch
-def build_layer(node: Any, timesteps: int, gain_form: GainForm) -> nn.Module:
-    """Return the module that computes a node.
+def build_layer(node: Any, timesteps: int, gain_form: GainForm, shape: Shape) -> nn.Module:
+    """Return the module that computes a node on inputs of ``shape``.
+
+    A node without a module of its own is the affine map it is converted as, and is not trained.
 
     Raises:
-        GraphError: there is no module for this kind of node.
+        GraphError: there is neither for this kind of node.
     """
-    raise GraphError(f"no torch module for {type(node).__name__}", where=getattr(node, "name", ""))
+    name = getattr(node, "name", "")
+    if as_affine.dispatch(type(node)) is as_affine.dispatch(object):
+        raise GraphError(
+            f"no torch module for {type(node).__name__}, nor an affine map", where=name
+        )
+    affine = as_affine(node, shape)
+    if affine is None:
+        return nn.Identity()
+    bias = None if affine.bias is None else affine.bias.astype(np.float32)
+    single = replace(affine, weight=affine.weight.astype(np.float32), bias=bias)
+    return build_layer(single, timesteps, gain_form, shape).requires_grad_(False)
 
 
 _PLAIN: dict[type, type[nn.Module]] = {
@@ -127,7 +141,7 @@ build_layer.register(floats.Readout, lambda *_: nn.Identity())
 
 
 @build_layer.register
-def _(node: floats.Lif, timesteps: int, gain_form: GainForm) -> nn.Module:
+def _(node: floats.Lif, timesteps: int, gain_form: GainForm, shape: Shape) -> nn.Module:
     return LifLayer(node, timesteps, gain_form)
 
 

@@ -14,6 +14,7 @@ from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
+from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof_models.layers import build_layer, export_node
 from spikeproof_models.neuron_choices import GainForm
 from spikeproof_models.neurons import DEFAULT, LifLayer
@@ -53,9 +54,11 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         check_float(network)
         self.network = network
-        self.layers = nn.ModuleList(
-            build_layer(node, network.timesteps, gain_form) for node in network.nodes
-        )
+        self.layers = nn.ModuleList()
+        shape: Shape = tuple(network.input_shape)
+        for node in network.nodes:
+            self.layers.append(build_layer(node, network.timesteps, gain_form, shape))
+            shape = output_shape(node, shape)
         for layer in self.layers:
             if isinstance(layer, LifLayer):
                 layer.estimator = estimator
