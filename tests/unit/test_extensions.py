@@ -6,9 +6,12 @@ A toy is what docs/architecture.md promises: one class or value and its registra
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,11 @@ from spikeproof.engines.floats import apply_node, run_float
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.registry import ENGINES, get_engine
 from spikeproof.engines.self_test import make_bundle
-from spikeproof.errors import InputError
+from spikeproof.errors import BundleError, InputError, UnsupportedError
 from spikeproof.formats.netx.form import FormProblem, netx_form
 from spikeproof.formats.onnx.graph import onnx_problems
 from spikeproof.fuzz.case import check_engine, run_reference
-from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
+from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import sha256
 from spikeproof.io.formats import EXPORTERS, FRONTENDS, Exported, Exporter, TrainedFrontend
@@ -50,9 +53,11 @@ from spikeproof.ir.chip import (
     Synapse,
 )
 from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
+from spikeproof.ir.registry import NEURONS, SYNAPSES
 from spikeproof.registry import Registry
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.config import load_config
+from spikeproof.verify.interval import bound_network
 from spikeproof.verify.perturbations import craft_chunk, perturbations
 
 Add = Callable[[Registry[Any], str, Any], None]
@@ -338,6 +343,24 @@ def toy_network(kind: str, coding: Any) -> ChipNetwork:
     return ChipNetwork("toy", (2, 4, 4), 5, layers, coding)
 
 
+def register_toys(add: Add) -> None:
+    """Name the toy neuron and the toy synapse for one test."""
+    add(NEURONS, "TiringNeuron", toys.TiringNeuron)
+    add(SYNAPSES, "OneToOne", toys.OneToOne)
+
+
+def toy_package(folder: Path) -> str:
+    """Write what an installed package of the toys leaves; return the folder it is in."""
+    told = folder / "packages" / "toys-1.dist-info"
+    told.mkdir(parents=True)
+    told.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    told.joinpath("entry_points.txt").write_text(
+        "[spikeproof.neurons]\nTiringNeuron = toys:TiringNeuron\n"
+        "[spikeproof.synapses]\nOneToOne = toys:OneToOne\n"
+    )
+    return str(told.parent)
+
+
 LAVA = pytest.param("lava", marks=pytest.mark.lava)
 
 
@@ -345,8 +368,15 @@ LAVA = pytest.param("lava", marks=pytest.mark.lava)
 @pytest.mark.parametrize("kind", ["TiringNeuron", "OneToOne"])
 @pytest.mark.parametrize("engine", ["numpy", "fast", "torch", "onnx", LAVA])
 def test_a_chip_neuron_and_a_synapse_are_one_class_each(
-    engine: str, kind: str, coding: str, tmp_path: Path
+    add: Add,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    kind: str,
+    coding: str,
+    tmp_path: Path,
 ) -> None:
+    register_toys(add)
+    monkeypatch.syspath_prepend(toy_package(tmp_path))  # for engines in processes of their own
     for needed in {"onnx": ["onnx", "onnxruntime"], "torch": ["torch"], "lava": ["lava"]}.get(
         engine, []
     ):
@@ -387,6 +417,54 @@ def test_a_chip_neuron_and_a_synapse_are_bounded_and_counted(kind: str, coding: 
             netx_form(network)
 
 
+@pytest.mark.parametrize("kind", ["TiringNeuron", "OneToOne"])
+def test_another_package_adds_a_neuron_and_a_synapse_by_an_entry_point(
+    kind: str, add: Add, tmp_path: Path
+) -> None:
+    """In a fresh process, in which nothing else imports the class."""
+    network = toy_network(kind, "spikes")
+    x = np.random.default_rng(4).integers(0, 2, (4, *network.sample_shape)).astype(np.uint8)
+    with pytest.raises(BundleError, match=f"unknown node type '{kind}'"):
+        bundle_bytes(make_bundle(network, {}, x))
+    register_toys(add)
+    save_bundle(tmp_path / "a.spk", make_bundle(network, {}, x))
+    args = [sys.executable, "-m", "spikeproof", "run", str(tmp_path / "a.spk"), "--self-test"]
+    env = {**os.environ, "PYTHONPATH": str(Path(toys.__file__).parent)}
+    found = subprocess.run(args, env=env, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 2 and f"unknown node type '{kind}'" in found.stderr
+    env["PYTHONPATH"] += os.pathsep + toy_package(tmp_path)
+    found = subprocess.run(args, env=env, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("kind", ["TiringNeuron", "OneToOne"])
+def test_the_second_judge_refuses_by_name_what_it_has_no_rules_for(kind: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"{kind} is a (neuron|synapse) whose rules"):
+        bound_network(toy_network(kind, "spikes"))
+
+
+def test_a_verification_says_which_neuron_it_cannot_judge(
+    add: Add,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    register_toys(add)
+    bundle = load_bundle(tiny_bundle)
+    first, *others = bundle.network.layers
+    toy = toys.TiringNeuron(30_000, 100, first.neuron.bias, first.neuron.bias_exponent, 4095)
+    network = replace(bundle.network, layers=(replace(first, neuron=toy), *others))
+    with np.load(tiny_images) as arrays:
+        changed = make_bundle(network, bundle.record, arrays["x"][:2])
+    save_bundle(tmp_path / "toy.spk", changed)
+    args = ["verify", str(tmp_path / "toy.spk"), "--against", str(tiny_checkpoint)]
+    args += ["--data", str(tiny_images), "--calibration", str(tiny_images)]
+    assert command([*args, "--set", "engine=fast", "-o", str(tmp_path / "run")]) == 2
+    assert "TiringNeuron is a neuron whose rules" in capsys.readouterr().err
+
+
 # --- an affine layer ---------------------------------------------------------------------------
 
 
@@ -400,9 +478,9 @@ class Brighten:
 
 
 def test_an_affine_layer_is_one_class_and_its_functions(
-    tiny_network: FloatNetwork, tiny_images: Path
+    tiny_network: FloatNetwork, tiny_images: Path, tmp_path: Path
 ) -> None:
-    """Twice: how it is applied, and which affine map it is."""
+    """How it is applied, and which affine map it is; attacks take their gradients through that."""
 
     def scaled(node: Brighten) -> InputScale:
         mean = np.array([-node.shift / node.factor], np.float32)
@@ -421,3 +499,23 @@ def test_an_affine_layer_is_one_class_and_its_functions(
     bundles = [api.convert(Checkpoint(n), x) for n in (ours, same)]
     results = [api.run(bundle, x).logits for bundle in bundles]
     np.testing.assert_array_equal(*results)
+    pytest.importorskip("torch")
+    data = tmp_path / "right.npz"  # labelled as the network answers, so an attack can mislead it
+    np.savez(data, x=x, y=run_float(ours, x).predictions)
+    none: dict[str, Any] = {f"perturbations.{kind}": [] for kind in ATTACKS.shipped}
+    rows = [
+        api.verify(
+            bundle,
+            Checkpoint(network),
+            data,
+            calibration=data,
+            settings={**none, "perturbations.fgsm": [12], "samples.fgsm": 40, "engine": "fast"},
+            output=tmp_path / type(network.nodes[0]).__name__,
+        )
+        .report.result(Accuracy)
+        .rows
+        for bundle, network in zip(bundles, (ours, same), strict=True)
+    ]
+    assert [[row.perturbation for row in found] for found in rows] == 2 * [["clean", "fgsm"]]
+    (_, ours_hit), (clean, same_hit) = ([r.float_accuracy for r in found] for found in rows)
+    assert ours_hit == pytest.approx(same_hit, abs=0.05) and ours_hit < clean

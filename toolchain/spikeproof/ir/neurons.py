@@ -1,7 +1,8 @@
 """Neuron populations: each answers for its own leak, threshold and limits at every step.
 
-A new kind is a frozen dataclass that inherits from :class:`Neuron`; defining it registers it with
-the serial form. Engines, certificate, formats and report ask the methods below and know no kind.
+A new kind is a frozen dataclass that inherits from :class:`Neuron`, under its own name in
+:mod:`spikeproof.ir.registry`. Engines, certificate, formats and report ask the methods below and
+know no kind.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ class Neuron(ABC):
     ``bias << bias_exponent``. du: 12-bit decay of u, 4095 = no synaptic filter.
     """
 
-    kinds: ClassVar[dict[str, type[Neuron]]] = {}
     spiking: ClassVar[bool] = True
     stepwise: ClassVar[bool] = False
     """Whether leak or threshold differ from step to step."""
@@ -49,9 +49,6 @@ class Neuron(ABC):
     bias: Ints
     bias_exponent: int
     du: int
-
-    def __init_subclass__(cls) -> None:
-        Neuron.kinds[cls.__name__] = cls
 
     @abstractmethod
     def leak_at(self, t: int) -> int:

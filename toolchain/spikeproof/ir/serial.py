@@ -21,6 +21,7 @@ import numpy as np
 from spikeproof.errors import BundleError
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, Ints, Neuron, Shape, Synapse
 from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
+from spikeproof.ir.registry import NEURONS, SYNAPSES
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 Json = dict[str, Any]
@@ -71,7 +72,11 @@ _FIXED: dict[str, type[Any]] = {
 
 
 def network_to_parts(network: FloatNetwork | ChipNetwork) -> tuple[Json, Tensors]:
-    """Split a network into a JSON document and the arrays it refers to."""
+    """Split a network into a JSON document and the arrays it refers to.
+
+    Raises:
+        BundleError: a kind of neuron or synapse is not registered.
+    """
     tensors: Tensors = {}
     document = _encode(network, network.name, tensors)
     return typing.cast(Json, document), tensors
@@ -101,6 +106,8 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
         return {"tensor": path}
     if isinstance(value, ChipLayer):
         value = _ChipLayer.of(value)
+    if isinstance(value, Neuron | Synapse):
+        _type_of(type(value).__name__, path)  # who writes what nobody can read is told at once
     if dataclasses.is_dataclass(value):
         base = getattr(value, "name", None)
         root = path if base is None or isinstance(value, FloatNetwork | ChipNetwork) else base
@@ -121,13 +128,7 @@ def _decode(value: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
         return value
     if set(value) == {"tensor"}:
         return _take_tensor(value["tensor"], tensors, unused, where)
-    types = {**_FIXED, **Synapse.kinds, **Neuron.kinds}
-    node_type = types.get(str(value.get("type")))
-    if node_type is None:
-        raise BundleError(
-            f"unknown node type {value.get('type')!r}; known: {', '.join(sorted(types))}",
-            where=where,
-        )
+    node_type = _type_of(str(value.get("type")), where)
     built = _build(node_type, value, tensors, unused, str(value.get("name", where)))
     return built.read() if isinstance(built, _ChipLayer) else built
 
@@ -149,6 +150,21 @@ def _build(
                 where=where,
             )
     return node_type(**decoded)
+
+
+def _type_of(name: str, where: str) -> type[Any]:
+    """Return the class that a name in a document stands for; nothing unregistered is imported."""
+    if name in _FIXED:
+        return _FIXED[name]
+    for registry in (SYNAPSES, NEURONS):
+        if name in registry:
+            return registry.get(name)
+    known = sorted({*_FIXED, *SYNAPSES.names(), *NEURONS.names()})
+    raise BundleError(
+        f"unknown node type {name!r}; known: {', '.join(known)}",
+        where=where,
+        hint="If it is a neuron or synapse of another package, install that package here.",
+    )
 
 
 def _take_tensor(name: Any, tensors: Tensors, unused: set[str], where: str) -> Any:

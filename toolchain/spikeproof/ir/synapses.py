@@ -1,7 +1,8 @@
 """What weighs payloads: each synapse knows its shapes, its sums and its limits.
 
-A new kind is a frozen dataclass that inherits from :class:`Synapse`; defining it registers it
-with the serial form. Engines that have no way of their own for it multiply with its matrix.
+A new kind is a frozen dataclass that inherits from :class:`Synapse`, under its own name in
+:mod:`spikeproof.ir.registry`. Engines that have no way of their own for it multiply with its
+matrix.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,9 @@ class Synapse(ABC):
     inhibitory = -255..0. ``exponent`` shifts the finished sum (floor when negative).
     """
 
-    kinds: ClassVar[dict[str, type[Synapse]]] = {}
     weight: Ints
     sign: Sign
     exponent: int
-
-    def __init_subclass__(cls) -> None:
-        Synapse.kinds[cls.__name__] = cls
 
     @abstractmethod
     def output_shape(self, shape: Shape) -> Shape:

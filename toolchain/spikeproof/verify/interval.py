@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.errors import UnsupportedError
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
     ConvSynapse,
+    DenseSynapse,
     HostCurrent,
+    LifNeuron,
     ReadoutNeuron,
     Synapse,
     TableLifNeuron,
@@ -99,6 +102,8 @@ def extreme_sums(synapse: Synapse, inputs: Ints) -> tuple[Ints, Ints]:
     """Return the least and the largest sum of weight times payload per neuron."""
     weight = synapse.weight.astype(np.int64)
     negative, positive = np.where(weight < 0, weight, 0), np.where(weight > 0, weight, 0)
+    if type(synapse) not in (DenseSynapse, ConvSynapse):
+        raise _unknown("synapse", synapse)
     if not isinstance(synapse, ConvSynapse):
         flat = inputs.reshape(-1)
         return negative @ flat, positive @ flat
@@ -142,12 +147,25 @@ def _shifted(total: Ints, exponent: int) -> Ints:
 
 def constants(neuron: Any, t: int) -> tuple[int, int, int | None]:
     """Return what u and v keep of themselves, over 4096, and the threshold (None: never fires)."""
-    if isinstance(neuron, ReadoutNeuron):
+    kind = type(neuron)
+    if kind is ReadoutNeuron:
         return 0, 4096, None
+    if kind not in (LifNeuron, TableLifNeuron):
+        raise _unknown("neuron", neuron)
     kept = 4096 - (neuron.du + 1)
-    if isinstance(neuron, TableLifNeuron):
+    if kind is TableLifNeuron:
         return kept, int(neuron.leak[t]), int(neuron.threshold[t])
     return kept, 4096 - neuron.dv, 64 * neuron.threshold
+
+
+def _unknown(what: str, found: object) -> UnsupportedError:
+    """Refuse a kind by name: asking it for its own rules would be no second judgement of them."""
+    return UnsupportedError(
+        f"{type(found).__name__} is a {what} whose rules are not written down a second time",
+        where="verify",
+        hint="It can be run (`spikeproof run`), but not verified: spikeproof/verify/interval.py "
+        "says by rules of its own what each kind can reach, and has none for this one.",
+    )
 
 
 def toward_zero(x: Ints, numerator: int) -> Ints:
