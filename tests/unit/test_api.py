@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import doctest
 import functools
+import inspect
+import pydoc
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import spikeproof
 from spikeproof import api
-from spikeproof.errors import BundleError, InputError, UnsupportedError
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.registry import ENGINES
+from spikeproof.errors import BundleError, InputError, RangeError, UnsupportedError
+from spikeproof.formats.netx.frontend import NETX
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
+from spikeproof.io.formats import FRONTENDS, ChipFrontend
+from spikeproof.io.kinds import is_kind
+from spikeproof.ir.chip import ChipNetwork
 
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
 NEEDS = {"verify": "torch", "export": "onnx"}
@@ -93,6 +103,17 @@ def test_functions_of_the_name_of_a_package_are_both() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", ["convert", "verify"])
+def test_a_package_that_is_called_looks_like_its_function(name: str) -> None:
+    package, function = getattr(spikeproof, name), getattr(api, name)
+    assert inspect.signature(package) == inspect.signature(function)
+    assert package.__doc__ == function.__doc__
+    assert repr(package) == f"<function spikeproof.{name}, also the package of this name>"
+    shown = pydoc.render_doc(package, renderer=pydoc.plaintext)
+    assert f"spikeproof.{name} - {function.__doc__.splitlines()[0]}" in shown
+    assert "force: replace" in shown
+
+
 def test_an_unknown_name_is_an_attribute_error_as_ever() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'konvert'"):
         spikeproof.konvert  # noqa: B018
@@ -160,3 +181,225 @@ def test_bad_input_gets_one_clear_error(
         api.load(tmp_path / "missing.ckpt")
     with pytest.raises(UnsupportedError):
         api.export(bundle, tmp_path / "net.net")
+
+
+@pytest.fixture
+def bundle(tiny_checkpoint: Path, tiny_images: Path) -> Bundle:
+    """The small network, converted."""
+    return api.convert(tiny_checkpoint, tiny_images)
+
+
+@pytest.fixture
+def xy(tiny_images: Path) -> tuple[Any, Any]:
+    """Images and labels for the small network."""
+    with np.load(tiny_images) as arrays:
+        return arrays["x"], arrays["y"]
+
+
+WRONG: list[tuple[str, Callable[[Any, Any, Any], object]]] = [
+    *(
+        (rf"run: limit is {shown}, expected a whole number of 1 or more", call)
+        for shown, call in [
+            ("-1", lambda b, x, y: api.run(b, x, limit=-1)),
+            ("0", lambda b, x, y: api.run(b, x, limit=0)),
+            (r"2\.5", lambda b, x, y: api.run(b, x, limit=2.5)),
+            ("'3'", lambda b, x, y: api.run(b, x, limit="3")),
+            ("True", lambda b, x, y: api.run(b, x, limit=True)),
+        ]
+    ),
+    ("verify: limit is -1", lambda b, x, y: api.verify(b, "n", (x, y), limit=-1)),
+    (
+        "run: bundle is of type ChipNetwork, expected a path or a Bundle",
+        lambda b, x, y: api.run(b.network, x),
+    ),
+    ("run: data is a tuple of 1, expected", lambda b, x, y: api.run(b, (x,))),
+    ("run: data is a tuple of 3, expected", lambda b, x, y: api.run(b, (x, y, y))),
+    ("run: data is of type dict, expected", lambda b, x, y: api.run(b, {"x": x})),
+    ("array: x: is no array", lambda b, x, y: api.run(b, [x[0], x[0, :, :2]])),
+    ("array: y: is no array", lambda b, x, y: api.run(b, (x, [[1], [2, 3]]))),
+    ("run: engine is None, expected a name", lambda b, x, y: api.run(b, x, engine=None)),
+    (
+        "run: engine is of type list, expected a name",
+        lambda b, x, y: api.run(b, x, engine=["fast"]),
+    ),
+    ("trace is 'yes', expected True or False", lambda b, x, y: api.run(b, x, trace="yes")),
+    ("run: 2 problems", lambda b, x, y: api.run(b, x, engine=None, limit=0)),
+    ("verify: settings is of type list", lambda b, x, y: api.verify(b, "n", settings=["a=1"])),
+    ("verify: settings is of type dict", lambda b, x, y: api.verify(b, "n", settings={1: 2})),
+    ("verify: suite is None", lambda b, x, y: api.verify(b, "n", suite=None)),
+    ("verify: against is None", lambda b, x, y: api.verify(b, None)),
+    ("verify: calibration is 3", lambda b, x, y: api.verify(b, "n", calibration=3)),
+    ("verify: output is ''", lambda b, x, y: api.verify(b, "n", output="")),
+    ("load: model is of type Bundle", lambda b, x, y: api.load(b)),
+    ("convert: model is of type Bundle", lambda b, x, y: api.convert(b)),
+    ("convert: calibration is 3", lambda b, x, y: api.convert("n", 3)),
+    ("convert: output is 3", lambda b, x, y: api.convert("n", output=3)),
+    ("convert: force is 1", lambda b, x, y: api.convert("n", force=1)),
+    ("export: path is None", lambda b, x, y: api.export(b, None)),
+    (r"export: path is 'a\\x00b'", lambda b, x, y: api.export(b, "a\0b")),
+    ("export: format is 3", lambda b, x, y: api.export(b, "n", format=3)),
+    ("export: traces is None", lambda b, x, y: api.export(b, "n", traces=None)),
+    ("inspect: model is 3", lambda b, x, y: api.inspect(3)),
+    (
+        "inspect: input_shape is a tuple of 2",
+        lambda b, x, y: api.inspect("fmnist-lif-natural", input_shape=(1, 28)),
+    ),
+    ("timestep: Unexpected keyword", lambda b, x, y: NETX.load(Path("x.net"), timestep=4)),
+    ("timesteps: .*found 'four'", lambda b, x, y: NETX.load(Path("x.net"), timesteps="four")),
+]
+
+
+def test_what_is_of_no_use_is_named_at_the_border(bundle: Bundle, xy: tuple[Any, Any]) -> None:
+    for told, call in WRONG:
+        with pytest.raises(InputError, match=told):
+            call(bundle, *xy)
+
+
+def test_a_number_of_numpy_is_a_limit(bundle: Bundle, xy: tuple[Any, Any]) -> None:
+    assert len(api.run(bundle, xy, limit=np.int64(3)).predictions) == 3  # type: ignore[arg-type]
+
+
+def test_no_file_of_another_kind_is_replaced_unless_told_so(
+    bundle: Bundle, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt: exists and is no bundle; force=True repl"):
+        api.convert(tiny_checkpoint, tiny_images, output=notes)
+    with pytest.raises(InputError, match="is no ONNX model"):
+        api.export(bundle, notes, format="onnx")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "report.html").write_text("mine")
+    with pytest.raises(InputError, match=r"report\.html: exists and is no report page"):
+        api.verify(bundle, tiny_checkpoint, tiny_images, output=tmp_path / "run")
+    assert notes.read_text() == (tmp_path / "run" / "report.html").read_text() == "mine"
+    with pytest.raises(InputError, match="was given as input and is never overwritten"):
+        api.convert(tiny_checkpoint, tiny_images, output=tiny_checkpoint, force=True)
+    with pytest.raises(InputError, match=f"export: {tmp_path}: is a folder"):
+        api.export(bundle, tmp_path, format="onnx", force=True)
+    for force in (True, False):  # the second time a bundle is replaced by a bundle
+        api.convert(tiny_checkpoint, tiny_images, output=notes, force=force)
+        assert is_kind(notes, "bundle")
+
+
+def test_an_export_makes_its_folder_and_gives_traces(bundle: Bundle, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    plain = api.export(bundle, tmp_path / "new" / "deep" / "plain.onnx")
+    traced = api.export(bundle, plain, traces=True)
+    names = {output.name for output in onnx.load(traced).graph.output}
+    assert {"l1/u", "l1/v", "l1/s"} <= names, names
+    with pytest.raises(InputError, match=r"traces are not for a \.net file"):
+        api.export(bundle, tmp_path / "net.net", traces=True)
+
+
+class Picky(NumpyEngine):
+    """Refuses every network, and would run it."""
+
+    name = "picky"
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        return ["I do not like it"]
+
+    def run(self, network: ChipNetwork, x: Any, **options: Any) -> Any:
+        return NumpyEngine().run(network, x, **options)
+
+
+@pytest.fixture
+def picky() -> Iterator[str]:
+    """An engine of that name."""
+    ENGINES.add("picky", Picky)
+    yield "picky"
+    ENGINES.remove("picky")
+
+
+def test_what_an_engine_refuses_is_neither_run_nor_verified(
+    bundle: Bundle, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path, picky: str
+) -> None:
+    with pytest.raises(UnsupportedError, match="I do not like it"):
+        api.run(bundle, tiny_images, engine=picky)
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedError, match="I do not like it"):
+        api.verify(
+            bundle, tiny_checkpoint, tiny_images, settings={"engine": picky}, output=tmp_path / "r"
+        )
+    assert not (tmp_path / "r").exists()
+
+
+def test_labels_must_be_classes_of_the_network(bundle: Bundle, xy: tuple[Any, Any]) -> None:
+    x, y = xy
+    with pytest.raises(InputError, match="1 of 24 labels are no class of this network"):
+        api.run(bundle, (x, np.where(np.arange(24) == 3, 77, y)))
+
+
+def test_a_conversion_that_could_overflow_is_not_handed_out(
+    tiny_checkpoint: Path, tiny_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(_: Bundle) -> None:
+        raise RangeError("too large")
+
+    monkeypatch.setattr(api, "check_bundle_ranges", overflowing)
+    with pytest.raises(RangeError):
+        api.convert(tiny_checkpoint, tiny_images)
+
+
+def test_what_a_verification_is_told_gets_to_it(
+    bundle: Bundle,
+    tiny_checkpoint: Path,
+    xy: tuple[Any, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    from spikeproof.verify import run as room
+
+    real, told = room.verify, []
+
+    def noted(*args: Any) -> Any:
+        told.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(room, "verify", noted)
+    few = {f"perturbations.{kind}": [] for kind in ("gaussian", "fgsm", "pgd")}
+    found = api.verify(
+        bundle,
+        tiny_checkpoint,
+        xy,
+        calibration=xy[0],
+        limit=10,
+        suite="full",
+        settings={**few, "engine": "fast"},
+        output=tmp_path / "run",
+    )
+    ((_, samples, config, folder),) = told
+    assert (config.suite, config.engine, folder) == ("full", "fast", tmp_path / "run")
+    assert len(samples.x) == len(samples.y) == samples.record.samples == 10
+    np.testing.assert_array_equal(samples.calibration, xy[0])
+    assert found.page == tmp_path / "run" / "report.html"
+    assert found.page.stat().st_size > 0 and is_kind(found.page, "report page")
+    assert found.report.network.name in found.page.read_text(encoding="utf-8")
+
+
+def test_what_a_file_leaves_open_gets_to_its_frontend(bundle: Bundle, tmp_path: Path) -> None:
+    told: list[object] = []
+
+    def load(path: Path, data: Path | None, **options: Any) -> Bundle:
+        told.append((path.name, data, options))
+        return bundle
+
+    def look(path: Path, shape: Any) -> Any:
+        raise InputError(f"looked at with {shape}")
+
+    path = tmp_path / "net.toy"
+    path.write_text("toy")
+    FRONTENDS.add("toy", ChipFrontend("toys", lambda p: p.suffix == ".toy", load, (), look))
+    try:
+        api.load(path, timesteps=4, skip_input=True)
+        api.convert(path, "some.npz", timesteps=5)
+        with pytest.raises(InputError, match=r"looked at with \(1, 2, 3\)"):
+            api.inspect(path, input_shape=(1, 2, 3))
+    finally:
+        FRONTENDS.remove("toy")
+    assert told == [
+        ("net.toy", None, {"timesteps": 4, "skip_input": True}),
+        ("net.toy", Path("some.npz"), {"timesteps": 5}),
+    ]

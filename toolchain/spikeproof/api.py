@@ -33,6 +33,20 @@ from spikeproof.describe import describe_file
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import InputError
+from spikeproof.io.arguments import (
+    BUNDLE,
+    COUNT,
+    DATA,
+    FLAG,
+    NAME,
+    NETWORK,
+    NETWORK_OR_BUNDLE,
+    PATH,
+    SETTINGS,
+    SHAPE,
+    check_arguments,
+    check_places,
+)
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import make_folder
@@ -148,6 +162,7 @@ def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
         InputError: missing, unreadable, or neither a file nor a shipped network.
         BundleError: damaged, altered, or of another kind. RangeError: some input could overflow.
     """
+    check_arguments("load", model=(model, NETWORK_OR_BUNDLE))
     path = resolve_model(str(model))
     frontend = find_frontend(path)
     if isinstance(frontend, ChipFrontend):
@@ -162,6 +177,7 @@ def convert(
     calibration: Data | None = None,
     *,
     output: Place | None = None,
+    force: bool = False,
     **options: Any,
 ) -> Bundle:
     """Turn a trained network into chip integers.
@@ -176,7 +192,9 @@ def convert(
         calibration: images it was trained on, uint8 (N, C, H, W) or floats in 0..1; None: the
             shipped ones, if it was trained on their set. Of a ``.net`` file: samples for the
             self-test; None: random ones.
-        output: a file to write the bundle to.
+        output: a file to write the bundle to; its folder is made if missing, and a bundle that is
+            there is replaced.
+        force: replace a file of another kind, too.
         options: as ``spikeproof convert`` has them: ``weight_bits``, ``profile``, ``search`` and so
             on (see ConvertOptions); of a ``.net`` file as for :func:`load`.
 
@@ -186,8 +204,17 @@ def convert(
     Raises:
         UnsupportedError: something cannot be mapped; every obstacle is listed.
         RangeError: no scale keeps a layer inside the chip's ranges.
-        InputError: unusable file, images or options.
+        InputError: unusable file, images or options, or a file of another kind at ``output``.
     """
+    check_arguments(
+        "convert",
+        model=(model, NETWORK),
+        calibration=(calibration, DATA.optional),
+        output=(output, PATH.optional),
+        force=(force, FLAG),
+    )
+    if output is not None:
+        check_places("convert", {Path(output): "bundle"}, [model, calibration], force)
     frontend = None if isinstance(model, Checkpoint) else find_frontend(resolve_model(str(model)))
     if isinstance(frontend, ChipFrontend):
         if calibration is not None and not isinstance(calibration, str | PathLike):
@@ -224,7 +251,7 @@ def run(
         data: images uint8 (N, C, H, W) or floats in 0..1, or spikes (N, T, C, H, W) for a network
             that takes spikes; None: the shipped test images, if it was calibrated on their set.
         engine: "fast", "reference", "numpy", "lava", "onnx", "torch", or another installed target.
-        limit: use only the first samples.
+        limit: use only the first samples, 1 or more.
         trace: keep u, v and s of every layer.
 
     Returns:
@@ -234,6 +261,14 @@ def run(
         InputError: unusable samples, or no such engine. UnsupportedError: it cannot run this
             network. MissingExtraError, TargetError: it is not installed, or failed.
     """
+    check_arguments(
+        "run",
+        bundle=(bundle, BUNDLE),
+        data=(data, DATA.optional),
+        engine=(engine, NAME),
+        limit=(limit, COUNT.optional),
+        trace=(trace, FLAG),
+    )
     target = get_engine(engine)
     loaded = _bundle(bundle)
     refuse(target, loaded.network)
@@ -258,6 +293,7 @@ def verify(
     limit: int | None = None,
     suite: str = "quick",
     settings: Mapping[str, Any] | None = None,
+    force: bool = False,
 ) -> Verification:
     """Compare a bundle with the trained network it came from; write a report.
 
@@ -277,12 +313,14 @@ def verify(
         against: the trained network, as for :func:`load`.
         data: test images with labels; None: the shipped ones, if it was trained on their set.
         output: folder of the run, made if missing; default ``runs/NAME``. What is done stays done:
-            after an interruption the same call goes on where it was.
+            after an interruption the same call goes on where it was. An earlier report is kept as
+            previous-report.
         calibration: the images that :func:`convert` was given; the shipped ones are found.
-        limit: use only the first images.
+        limit: use only the first images, 1 or more.
         suite: "quick" or "full".
         settings: changes to the suite, as ``spikeproof verify --set`` takes them:
             ``{"samples.pgd": 1000}``.
+        force: replace files of the run's names in ``output`` even if they are of another kind.
 
     Returns:
         Verdict and report.
@@ -291,9 +329,22 @@ def verify(
         InputError: bundle and network do not belong together, unusable images or settings.
         MissingExtraError: torch or the target is not installed. TargetError: the target failed.
     """
+    check_arguments(
+        "verify",
+        bundle=(bundle, BUNDLE),
+        against=(against, NETWORK),
+        data=(data, DATA.optional),
+        output=(output, PATH.optional),
+        calibration=(calibration, DATA.optional),
+        limit=(limit, COUNT.optional),
+        suite=(suite, NAME),
+        settings=(settings, SETTINGS.optional),
+        force=(force, FLAG),
+    )
     from spikeproof.report.html import write_html
     from spikeproof.verify.config import load_config
     from spikeproof.verify.document import REPORT_HTML
+    from spikeproof.verify.files import REPORT_FILES
     from spikeproof.verify.given import Data as Samples
     from spikeproof.verify.prepare import find_calibration, subject_of
     from spikeproof.verify.run import verify as verify_subject
@@ -307,6 +358,8 @@ def verify(
     else:
         fitted = images_of(calibration, loaded.network.input_shape).x
     folder = Path("runs") / loaded.network.name if output is None else Path(output)
+    places = {folder / name: kind for name, kind in REPORT_FILES.items()}
+    check_places("verify", places, [bundle, against, data, calibration], force)
     make_folder(folder)
     samples = Samples(images.x, images.y, images.record, fitted)
     report = verify_subject(subject_of(loaded, checkpoint), samples, config, folder)
@@ -316,9 +369,14 @@ def verify(
 
 
 def export(
-    bundle: Place | Bundle, path: Place, *, format: str | None = None, traces: bool = False
+    bundle: Place | Bundle,
+    path: Place,
+    *,
+    format: str | None = None,
+    traces: bool = False,
+    force: bool = False,
 ) -> Path:
-    """Write a bundle in another format; an existing file is replaced.
+    """Write a bundle in another format; an earlier export is replaced.
 
     >>> import spikeproof, tempfile
     >>> bundle = spikeproof.convert("fmnist-lif-natural", calibration_samples=64)
@@ -328,22 +386,35 @@ def export(
 
     Args:
         bundle: a file or what :func:`convert` returned.
-        path: the file; its suffix names the format.
+        path: the file; its suffix names the format. Its folder is made if missing.
         format: "onnx" (standard operators), "net" (lava-dl's), or another installed exporter.
         traces: of ONNX: also give u, v and spikes of every layer.
+        force: replace a file that is no earlier export, too.
 
     Returns:
         The path of the file, which has been read back and compared where the format allows it.
 
     Raises:
         UnsupportedError: the network does not fit the format; every reason is listed.
-        InputError: no such format. MissingExtraError: what writes it is not installed.
+        InputError: no such format, or a file of another kind at ``path``. MissingExtraError: what
+            writes it is not installed.
     """
+    check_arguments(
+        "export",
+        bundle=(bundle, BUNDLE),
+        path=(path, PATH),
+        format=(format, NAME.optional),
+        traces=(traces, FLAG),
+        force=(force, FLAG),
+    )
     target = Path(path)
     exporter = EXPORTERS.get(exporter_name(format, target))
     if traces and not exporter.traces:
         raise InputError(f"traces are not for a {exporter.kind}", where="export")
-    exporter.write(_bundle(bundle), target, traces, lambda _: nullcontext())
+    check_places("export", {target: exporter.kind}, [bundle], force)
+    loaded = _bundle(bundle)
+    make_folder(target.parent)
+    exporter.write(loaded, target, traces, lambda _: nullcontext())
     return target
 
 
@@ -364,6 +435,9 @@ def inspect(model: Place, *, input_shape: tuple[int, int, int] | None = None) ->
     Raises:
         InputError, BundleError: missing, damaged, or none of ours.
     """
+    check_arguments(
+        "inspect", model=(model, NETWORK_OR_BUNDLE), input_shape=(input_shape, SHAPE.optional)
+    )
     return Description(describe_file(resolve_model(str(model)), input_shape))
 
 

@@ -17,7 +17,8 @@ from typing import Annotated
 import typer
 
 from spikeproof.errors import InputError, list_problems
-from spikeproof.io.kinds import Kind, is_kind
+from spikeproof.io.files import same_file
+from spikeproof.io.kinds import Kind, in_the_way
 
 RUNS = "runs"
 Force = Annotated[
@@ -61,7 +62,7 @@ def check_outputs(
     problems: dict[str, None] = {}
     for i, output in enumerate(outputs):
         before = outputs[:i]
-        found = _problem(output, read, [o for o in before if _same(o.path, output.path)], force)
+        found = _problem(output, read, [o for o in before if same_file(o.path, output.path)], force)
         if found is not None:
             problems[found] = None
     if problems:
@@ -81,23 +82,14 @@ def check_folder(folder: Path, option: str = "-o") -> None:
 
 def _problem(output: Output, read: list[Path], twice: list[Output], force: bool) -> str | None:
     path, where = output.path, f"{output.option} {output.path}"
-    if any(_same(path, other) for other in read):
+    if any(same_file(path, other) for other in read):
         return f"{where}: is an input of this command and is never overwritten"
     if twice:
         return f"{where}: is the place of the {twice[0].kind}, too ({twice[0].option})"
     if (missing := _missing_folder(output, path)) is not None:
         return missing
-    if path.is_dir():
-        return f"{where}: is a folder"
-    if os.path.lexists(path) and path.exists():
-        if not path.is_file():
-            return f"{where}: is a pipe or a device, not a file"
-        if not force and not is_kind(path, output.kind):
-            return f"{where}: exists and is no {output.kind}; {_FORCE}"
-    return None
-
-
-_FORCE = "--force replaces it"
+    found = in_the_way(path, output.kind, force=force, told="--force")
+    return None if found is None else f"{where}: {found}"
 
 
 def _missing_folder(output: Output, named: Path) -> str | None:
@@ -121,14 +113,6 @@ def _missing_folder(output: Output, named: Path) -> str | None:
 
 def _below_runs(folder: Path) -> bool:
     return not folder.is_absolute() and folder.parts[:1] == (RUNS,) and ".." not in folder.parts
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one file, now or once it is written; links are followed."""
-    try:
-        return one.samefile(other)
-    except OSError:
-        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _with_members(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikeproof.engines.memory import check_fits
 from spikeproof.errors import InputError
+from spikeproof.io.arguments import COUNT, check_arguments
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checked import as_labels, as_uint8
 from spikeproof.io.checkpoint import Checkpoint
@@ -44,7 +45,13 @@ class Images:
     record: DataRecord
 
     def first(self, count: int | None) -> Images:
-        """Return the first ``count`` images only; None: all."""
+        """Return the first ``count`` images only; None: all.
+
+        Raises:
+            InputError: the count is no whole number, or below 1.
+        """
+        check_arguments("samples", limit=(count, COUNT.optional))
+        count = None if count is None else int(count)  # NumPy's are no numbers of a document
         y = None if self.y is None else self.y[:count]
         return Images(self.x[:count], y, self.path, self.record.used(count))
 
@@ -98,9 +105,17 @@ def images_of(data: Data, input_shape: tuple[int, ...], steps: int | None = None
     x, y = data if isinstance(data, tuple) else (data, None)
     expected = tuple(input_shape) if steps is None else (steps, *input_shape)
     place = Path("array")
-    found = as_uint8(np.asarray(x), expected, place, spikes=steps is not None)
-    labels = as_labels(None if y is None else np.asarray(y), len(found), place)
+    found = as_uint8(_array(x, "x"), expected, place, spikes=steps is not None)
+    labels = as_labels(None if y is None else _array(y, "y"), len(found), place)
     return Images(found, labels, place, describe(found, labels))
+
+
+def _array(given: Any, name: str) -> NDArray[Any]:
+    """Return what NumPy makes of it; rows of unequal length and tensors on a GPU are no array."""
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"is no array: {error}", where=f"array: {name}") from error
 
 
 def shipped_test_images(bundle: Bundle) -> Images:

@@ -245,6 +245,14 @@ def _started(process: int) -> int:
     return int(text.rpartition(b")")[2].split()[19])
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one file, now or once it is written; links are followed."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents.
 

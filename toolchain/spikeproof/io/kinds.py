@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,30 @@ _TEXT_LIMIT = 64 << 20
 def is_kind(path: Path, kind: Kind) -> bool:
     """Tell whether a file is of a kind; an empty file is of every kind, for it holds nothing."""
     return _holds(path, lambda found: found.stat().st_size == 0 or _test(kind)(found))
+
+
+def in_the_way(path: Path, kind: Kind, *, force: bool, told: str) -> str | None:
+    """Say what stands where a file of a kind is to be written; None: nothing, or one of its kind.
+
+    Args:
+        path: the place.
+        kind: what will be written there.
+        force: accept a file of another kind.
+        told: how the user says so, for the message.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    if not stat.S_ISREG(mode):
+        return "is a pipe or a device, not a file"
+    if not force and not is_kind(path, kind):
+        return f"exists and is no {kind}; {told} replaces it"
+    return None
 
 
 def kind_of(path: Path) -> Kind | None:

@@ -15,7 +15,7 @@ import typer
 from spikeproof.certify.policy import write_bundle
 from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.commands.convert import show_table
-from spikeproof.cli.commands.verify import REPORT_FILES, verify_into
+from spikeproof.cli.commands.verify import verify_into
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
@@ -29,6 +29,7 @@ from spikeproof.io.formats import load_trained
 from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
 from spikeproof.verify.config import load_config
+from spikeproof.verify.files import REPORT_FILES
 
 PREFERRED = "lif-adversarial"
 SUITE, ENGINE = "quick", "lava"

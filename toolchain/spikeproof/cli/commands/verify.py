@@ -28,22 +28,15 @@ from spikeproof.convert.images import Images, load_images
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
 from spikeproof.io.formats import load_trained
-from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
+from spikeproof.verify.files import REPORT_FILES
 
 if TYPE_CHECKING:
     from spikeproof.verify.document import Report
     from spikeproof.verify.given import Subject
     from spikeproof.verify.run import How
 
-REPORT_FILES: dict[str, Kind] = {
-    "report.json": "report",
-    "report.html": "report page",
-    "journal.jsonl": "journal",
-    "previous-report.json": "report",
-    "previous-report.html": "report page",
-}
 FROM_SUITE = frozenset({"suite", "version"})
 
 

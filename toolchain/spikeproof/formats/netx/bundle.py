@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from spikeproof import __version__
 from spikeproof.certify.policy import check_foreign_ranges
@@ -28,6 +29,8 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class NetxOptions:
     """What a ``.net`` file leaves open (see :func:`spikeproof.formats.netx.read.load_netx`)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     timesteps: int | None = None
     pixel_range: tuple[float, float] | None = None

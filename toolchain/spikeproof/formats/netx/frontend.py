@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from spikeproof.errors import InputError, list_problems
 from spikeproof.formats.netx.file import FORMAT, is_netx, read_raw
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.formats import ChipFrontend, Described
@@ -24,10 +26,28 @@ COLUMNS = (
 
 
 def load(path: Path, data: Path | None = None, **options: Any) -> Bundle:
-    """Read a file as a bundle (see netx_bundle); options as in NetxOptions."""
+    """Read a file as a bundle (see netx_bundle); options as in NetxOptions.
+
+    Raises:
+        InputError: an option is unknown or of another type; all such are listed.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
     from spikeproof.formats.netx.bundle import NetxOptions, netx_bundle
 
-    return netx_bundle(path, NetxOptions(**options), data)
+    try:
+        chosen = TypeAdapter(NetxOptions).validate_python(options)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
+            for item in error.errors()
+        ]
+        raise InputError(
+            list_problems(problems),
+            where=str(path),
+            hint=f"A .net file leaves open: {', '.join(f.name for f in fields(NetxOptions))}.",
+        ) from error
+    return netx_bundle(path, chosen, data)
 
 
 def inspect(path: Path, input_shape: tuple[int, int, int] | None) -> Described:

@@ -1,0 +1,124 @@
+"""What a public function was given: looked at once, at its border, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from reprlib import repr as short_repr
+
+import numpy as np
+
+from spikeproof.errors import InputError, list_problems
+from spikeproof.io.bundle import Bundle
+from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.files import same_file
+from spikeproof.io.kinds import Kind, in_the_way
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What an argument may be: in words, and how it is told."""
+
+    words: str
+    fits: Callable[[object], bool]
+
+    @property
+    def optional(self) -> Takes:
+        """The same, or None."""
+        return Takes(f"{self.words}, or None", lambda found: found is None or self.fits(found))
+
+
+def _is_path(found: object) -> bool:
+    if isinstance(found, str):
+        return found != "" and "\0" not in found
+    return isinstance(found, PathLike)
+
+
+def _is_data(found: object) -> bool:
+    if isinstance(found, tuple):
+        return len(found) == 2
+    return _is_path(found) or isinstance(found, list) or hasattr(found, "__array__")
+
+
+def _are_settings(found: object) -> bool:
+    return isinstance(found, Mapping) and all(isinstance(key, str) for key in found)
+
+
+def _is_shape(found: object) -> bool:
+    return (
+        isinstance(found, tuple | list) and len(found) == 3 and all(map(_is_whole_from_one, found))
+    )
+
+
+def _is_whole_from_one(found: object) -> bool:
+    if isinstance(found, bool) or not isinstance(found, int | np.integer):
+        return False
+    return int(found) >= 1
+
+
+PATH = Takes("a path", _is_path)
+NETWORK_OR_BUNDLE = Takes("a path or the name of a shipped network", _is_path)
+BUNDLE = Takes("a path or a Bundle", lambda found: isinstance(found, Bundle) or _is_path(found))
+NETWORK = Takes(
+    "a path, the name of a shipped network, or a Checkpoint",
+    lambda found: isinstance(found, Checkpoint) or _is_path(found),
+)
+DATA = Takes("a path, an array x, or a pair (x, y)", _is_data)
+NAME = Takes("a name", lambda found: isinstance(found, str))
+FLAG = Takes("True or False", lambda found: isinstance(found, bool))
+COUNT = Takes("a whole number of 1 or more", _is_whole_from_one)
+SHAPE = Takes("(C, H, W), each 1 or more", _is_shape)
+SETTINGS = Takes('a dict such as {"samples.pgd": 1000}', _are_settings)
+
+
+def check_arguments(function: str, **given: tuple[object, Takes]) -> None:
+    """Check what a function was given, by the name of each argument.
+
+    Raises:
+        InputError: something is of another type or out of range; all such are named, with what
+            was found and what is expected.
+    """
+    problems = [
+        f"{name} is {_seen(found)}, expected {takes.words}"
+        for name, (found, takes) in given.items()
+        if not takes.fits(found)
+    ]
+    if problems:
+        raise InputError(list_problems(problems), where=function)
+
+
+def check_places(
+    function: str, places: Mapping[Path, Kind], given: Iterable[object], force: bool
+) -> None:
+    """Refuse to write over what was given, and over files of another kind, as the commands do.
+
+    Args:
+        function: that writes.
+        places: what will be written where.
+        given: its inputs; those that are paths are never written over.
+        force: accept files of another kind.
+
+    Raises:
+        InputError: something is in the way; everything that is gets a line.
+    """
+    inputs = [Path(place) for place in given if isinstance(place, str | PathLike)]
+    problems = []
+    for path, kind in places.items():
+        if any(same_file(path, other) for other in inputs):
+            found: str | None = "was given as input and is never overwritten"
+        else:
+            found = in_the_way(path, kind, force=force, told="force=True")
+        problems += [] if found is None else [f"{path}: {found}"]
+    if problems:
+        raise InputError(list_problems(problems), where=function, hint="Choose another place.")
+
+
+def _seen(found: object) -> str:
+    """Show what is short; of the rest the type says enough."""
+    if found is None or isinstance(found, str | int | float | np.number):
+        return short_repr(found)
+    if isinstance(found, tuple):
+        return f"a tuple of {len(found)}"
+    return f"of type {type(found).__name__}"
