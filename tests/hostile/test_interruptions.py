@@ -208,6 +208,33 @@ def test_ctrl_c_while_the_command_line_is_imported_ends_with_one_line(module: st
     assert json.loads(done.stdout)["error"]["exit_code"] == 2
 
 
+TWICE = """
+import atexit, os, signal, sys
+from spikeproof.cli import app, show
+
+def interrupt(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+def seen(*streams, real=app._was_seen):
+    interrupt()
+    return real(*streams)
+
+show.show_file, app._was_seen = interrupt, seen
+atexit.register(interrupt)
+sys.argv = ["spikeproof", "inspect", "x.ckpt"]
+from spikeproof.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_again_while_it_ends_changes_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "interrupted" in done.stderr
+
+
 @pytest.mark.parametrize("sent", STOPPING)
 def test_ctrl_c_and_its_like_during_convert(
     sent: signal.Signals, tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path

@@ -17,6 +17,7 @@ from spikeproof.attacks import (
     project_to_grid,
 )
 from spikeproof.attacks.base import Attack
+from spikeproof.attacks.gradient import GradientAttack
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof_models.builders import NeuronSpec, small_conv
@@ -309,3 +310,71 @@ def test_wrong_arguments_are_refused(network, case):
         perturb_images(FGSM(EPS), network, x, y[:3], seed=0)
     with pytest.raises(InputError, match="needs a generator"):
         PGD(EPS).perturb(linear_model, torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+
+
+class OtherLoss(GradientAttack):
+    """Away from the other class; above every cross-entropy, so that the two cannot be mixed."""
+
+    def loss(self, logits, y):
+        return 10 - super().loss(logits, y)
+
+
+class OtherStart(GradientAttack):
+    """Every restart begins further out than the one before; the last gets furthest."""
+
+    def start(self, x, generator):
+        self.__dict__["begun"] = self.__dict__.get("begun", 0) + 1
+        return x + 0.01 * self.__dict__["begun"]
+
+
+class OtherGradient(GradientAttack):
+    """Down, so that the start is the worst point."""
+
+    def gradient(self, model, x, y):
+        found, loss, wrong = super().gradient(model, x, y)
+        return -found, loss, wrong
+
+
+class OtherOptimiser(GradientAttack):
+    """Every step is longer than the one before: 1 + 2 + 3, anew in every restart."""
+
+    def optimiser(self):
+        taken = []
+
+        def direction(gradient):
+            taken.append(gradient)
+            return len(taken) * gradient.sign()
+
+        return direction
+
+
+class OtherStep(GradientAttack):
+    """A step of its own."""
+
+    def step_size(self):
+        return 0.02
+
+
+class OtherProjection(GradientAttack):
+    """Half the way back, after each of the three steps and once at the end."""
+
+    def project(self, found, x):
+        return x + 0.5 * (found - x)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        (GradientAttack, 0.3 + 3 * 0.005),
+        (OtherLoss, 0.3 - 3 * 0.005),
+        (OtherStart, 0.3 + 0.02 + 3 * 0.005),
+        (OtherGradient, 0.3),
+        (OtherOptimiser, 0.3 + 6 * 0.005),
+        (OtherStep, 0.3 + 3 * 0.02),
+        (OtherProjection, 0.3 + 0.005 * (1 / 2 + 1 / 4 + 1 / 8) / 2),
+    ],
+)
+def test_each_part_of_the_walk_can_be_replaced(variant, expected):
+    x, y = torch.full((1, 1, 2, 2), 0.3), torch.tensor([0])
+    found = variant(25.5, steps=3, step=1.275, restarts=2).perturb(linear_model, x, y)
+    torch.testing.assert_close(found, torch.full_like(x, expected), rtol=0, atol=1e-6)

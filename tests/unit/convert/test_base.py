@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from spikeproof.convert.base import Condition, Pass, PassError, apply_pass
-from spikeproof.convert.conversion import Relation
+from spikeproof.convert.conversion import Relation, sequence
 from spikeproof.errors import InputError, UnsupportedError
+from spikeproof.ir.floats import FloatNetwork
 
 EVEN = Condition[int]("an even number", lambda n: [f"{n} is odd"] if n % 2 else [])
 
@@ -39,3 +40,19 @@ def test_an_unexpected_failure_is_wrapped_and_named() -> None:
     step: Pass[int, int] = Pass("divide", Relation("exact"), lambda n: n // 0)
     with pytest.raises(PassError, match=r"pass 'divide'.*ZeroDivisionError"):
         apply_pass(step, 1)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_stage_promises_what_the_weakest_of_its_passes_does(
+    swapped: bool, tiny_network: FloatNetwork
+) -> None:
+    strong, weak = Relation("exact"), Relation("bounded", 0.5, "v")
+    fold, gain = (weak, strong) if swapped else (strong, weak)
+    networks = dict.fromkeys(("folded", "quantised", "chip"), tiny_network)
+    promised = {"fold": fold, "gain": gain, "quantise": Relation("behavioural")}
+    first, folded, quantised, chip = sequence(tiny_network, networks, promised)
+    assert (first.relation, folded.relation) == (None, weak)
+    assert quantised.relation == promised["quantise"]
+    assert chip.relation is None, "nothing is declared of its pass"
+    del promised["gain"]
+    assert sequence(tiny_network, networks, promised)[1].relation is None

@@ -59,6 +59,20 @@ def test_batches_change_nothing(
     assert list(tmp_path.glob(".t.npz*")) == []
 
 
+def test_the_engine_is_made_once_for_all_batches(
+    network: ChipNetwork, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def counted(name: str, threads: int | None) -> Any:
+        made.append(name)
+        return get_engine(name, threads)
+
+    monkeypatch.setattr(module, "get_engine", counted)
+    assert evaluate(Subject(network, "numpy", None, trace=False), samples, Pool(), batch=5).batches
+    assert made == ["numpy"]
+
+
 def test_processes_change_no_byte_of_the_trace(
     network: ChipNetwork, samples: Samples, tmp_path: Path
 ) -> None:

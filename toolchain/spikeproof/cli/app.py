@@ -57,16 +57,21 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a narrow encoding lacks is spelled out
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], ends=True))
 
 
-def run(args: list[str]) -> int:
-    """Run the command line and return the exit code; errors are reported, not raised."""
+def run(args: list[str], *, ends: bool = False) -> int:
+    """Run the command line and return the exit code; errors are reported, not raised.
+
+    Args:
+        args: without the name of the program.
+        ends: the process ends with it, so that a second Ctrl-C changes nothing.
+    """
     ARGUMENTS.set(tuple(args))
     with watched() as (out, err):
         try:
             with _ended_like_ctrl_c():
-                code = _guarded(args)
+                code = _guarded(args, ends)
         except BrokenPipeError as error:
             code = INTERNAL
             if out.error is None:
@@ -106,7 +111,7 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _guarded(args: list[str]) -> int:
+def _guarded(args: list[str], ends: bool) -> int:
     """Run the command; all errors but a closed pipe become messages and codes."""
     try:
         code = _quick(args)
@@ -118,6 +123,8 @@ def _guarded(args: list[str]) -> int:
         _report_error(args, str(error), type(error).__name__, error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
+        if ends:  # what libraries do at the exit would be torn, with a traceback for each
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         return report_interruption(args)
     except BrokenPipeError:
         raise
