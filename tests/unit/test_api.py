@@ -17,6 +17,7 @@ import pytest
 
 import spikeproof
 from spikeproof import api
+from spikeproof.convert.images import images_of
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import BundleError, InputError, RangeError, UnsupportedError
@@ -255,8 +256,14 @@ def test_what_is_of_no_use_is_named_at_the_border(bundle: Bundle, xy: tuple[Any,
             call(bundle, *xy)
 
 
-def test_a_number_of_numpy_is_a_limit(bundle: Bundle, xy: tuple[Any, Any]) -> None:
+def test_a_limit_is_a_whole_number_of_one_or_more(bundle: Bundle, xy: tuple[Any, Any]) -> None:
     assert len(api.run(bundle, xy, limit=np.int64(3)).predictions) == 3  # type: ignore[arg-type]
+    images = images_of(xy, (1, 8, 8))
+    assert images.first(np.int64(3)).record.model_dump_json()  # type: ignore[arg-type]
+    assert len(images.first(None).x) == len(images.first(100).x) == 24
+    for count in (-1, 0, 2.5):
+        with pytest.raises(InputError, match="expected a whole number of 1 or more, or None"):
+            images.first(count)  # type: ignore[arg-type]
 
 
 def test_no_file_of_another_kind_is_replaced_unless_told_so(
