@@ -71,7 +71,7 @@ def wide_config() -> VerifyConfig:
     return load_config(
         "quick",
         engine="fast",
-        lava_samples=4,
+        lava_samples=20,
         samples={
             "accuracy": 320,
             "gaussian": 320,

@@ -295,7 +295,7 @@ def test_kill_during_convert_leaves_no_bundle_and_a_second_run_works(
 # --- verification goes on where it was ---------------------------------------------------------
 
 SETTINGS = """
-lava_samples = 2
+lava_samples = 20
 
 [samples]
 accuracy = 24

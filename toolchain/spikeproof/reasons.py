@@ -33,8 +33,8 @@ class Request(BaseModel):
     """How many images a comparison asks for, and how many there are.
 
     part: the suite's name of the comparison, ``gaussian``. needed: images that decide it. given:
-    images used at most, after ``--limit``. held: images in the file. asked: how many the suite
-    uses of them for this part.
+    different images used at most, after ``--limit``. held: images in the file. asked: how many
+    the suite uses of them for this part. repeated: images left out, as they repeat an earlier one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +44,7 @@ class Request(BaseModel):
     given: int
     held: int
     asked: int
+    repeated: int = 0
 
 
 def request_text(requests: Sequence[Request]) -> str:
@@ -61,15 +62,19 @@ def request_text(requests: Sequence[Request]) -> str:
     options = " ".join(f"--set samples.{part}={count}" for part, count in wider.items())
     if not beyond:
         return f"Use more of the {given:,} images at hand: verify {options}."
-    if most <= held:
+    repeated = requests[0].repeated
+    if most <= held and not repeated:
         return (
             f"Use at least {most:,} of the {held:,} images in the file: verify --limit {most}"
             f"{f' {options}' if options else ''} (there were {given:,} because of --limit)."
         )
     there = f"there were {given:,}"
-    if given < held:
+    if repeated:
+        there += f" different ones, and {repeated:,} that repeat one of them"
+    elif given < held:
         there += f" of {held:,} because of --limit"
-    return f"Give at least {most:,} images (verify --data; {there})" + (
+    kind = "different images" if repeated else "images"
+    return f"Give at least {most:,} {kind} (verify --data; {there})" + (
         f" and use them: verify {options}." if options else "."
     )
 

@@ -164,3 +164,16 @@ def test_all_images_a_check_asks_for_are_asked_for_once() -> None:
     assert told.advice == (asked, "Give others.")
     (brief,) = explain([_check("V7", "inconclusive", reasons)], most=1)
     assert brief.advice == (asked,)
+
+
+@pytest.mark.parametrize("lost", [("fail", None), ("inconclusive", "fail")])
+def test_no_images_are_asked_for_where_none_would_help(lost: tuple[str, str | None]) -> None:
+    """A layer that has failed, or is going to, is not mended by more images."""
+    request = Request(part="gaussian", needed=1926, given=1000, held=1000, asked=400)
+    asks = _reason(8, "inconclusive", 1926, request_text([request]))
+    asks = asks.model_copy(update={"would": "pass", "request": request})
+    verdict, would = lost
+    bad = _reason(49, verdict, 900).model_copy(update={"would": would})
+    assert explain([_check("V5", "inconclusive", [asks])])[0].advice == (asks.try_,)
+    (told,) = explain([_check("V5", verdict, [asks, bad])])
+    assert told.advice == ("Convert anew.",)

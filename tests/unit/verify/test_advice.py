@@ -113,3 +113,12 @@ def test_requests_for_one_option_become_the_larger_one() -> None:
         "Give at least 445 images (verify --data; there were 100) and use them: verify "
         "--set samples.pgd=80."
     )
+
+
+def test_repeated_images_are_not_blamed_on_a_limit() -> None:
+    """The file holds 797, all black: one is left, and no --limit changes that."""
+    supply = Supply(1, 797, {"fgsm": 1000}, repeated=796)
+    told = more_images(Needed(299, "pass"), supply, "fgsm")
+    assert "--limit" not in told
+    assert "at least 299 different images" in told
+    assert "there were 1 different ones, and 796 that repeat one of them" in told

@@ -460,3 +460,16 @@ def test_v5_gives_the_median_the_same_figure_everywhere(config: Any) -> None:
 def test_v13_counts_forced_states_and_compared_states_apart() -> None:
     summary = _v13()["summary"]
     assert "force 3 more states onto it; 0 of the 9 states compared in these runs" in summary
+
+
+@pytest.mark.parametrize(
+    ("available", "verdict"), [(3, "pass"), (19, "inconclusive"), (20, "inconclusive")]
+)
+def test_few_images_on_the_target_are_too_few_where_there_are_more(
+    available: int, verdict: str
+) -> None:
+    measured = _engine(0, 10, "pass").model_copy(update={"samples": 3})
+    told = bit_exact.exact_outcome(measured, "lava", available)
+    assert str(told.verdict) == verdict
+    assert [r.limit for r in told.reasons] == ([available] if verdict == "inconclusive" else [])
+    assert all(f"--lava-samples {available}" in r.try_ for r in told.reasons)

@@ -92,9 +92,12 @@ def _each_kind_first(reasons: Sequence[Reason]) -> list[Reason]:
 def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
     """Return each piece of advice once, and all images that are asked for in one.
 
-    ``shown``: how many of the reasons are listed; images are asked for all of them at once.
+    No images are asked for where something has failed, or more of them would show a failure: no
+    number of images mends that. ``shown``: how many of the reasons are listed; images are asked
+    for all of them at once.
     """
-    requests = [r.request for r in reasons if r.request is not None]
+    lost = any(r.verdict == "fail" or r.would == "fail" for r in reasons)
+    requests = [r.request for r in reasons if r.request is not None and not lost]
     merged = [request_text(requests)] if requests else []
     rest = []
     for reason in reasons[:shown]:

@@ -59,11 +59,13 @@ class Supply:
         given: images used at most, after ``--limit``.
         held: images in the file.
         asked: how many each part of the suite uses if there are as many, ``{"gaussian": 400}``.
+        repeated: images that were left out because they repeat an earlier one.
     """
 
     given: int
     held: int
     asked: Mapping[str, int]
+    repeated: int = 0
 
 
 def image_request(needed: Needed | None, supply: Supply, part: str) -> Request | None:
@@ -79,6 +81,7 @@ def image_request(needed: Needed | None, supply: Supply, part: str) -> Request |
         given=supply.given,
         held=supply.held,
         asked=supply.asked[part],
+        repeated=supply.repeated,
     )
 
 

@@ -63,14 +63,15 @@ class How:
     """How a verification is run; the report does not depend on it, but for its command.
 
     progress: called with (rough milliseconds done, in all). note: called with a line on what
-    became of an earlier journal. command: the command line, for the report. engine: the target,
-    instead of the one the settings name. perturb: crafts perturbed images, see
-    :mod:`spikeproof.verify.perturbations`. workers: processes on this machine; 1 is this one.
-    cluster: address of a Dask scheduler, instead.
+    became of an earlier journal. warn: called with what is odd about the images. command: the
+    command line, for the report. engine: the target, instead of the one the settings name.
+    perturb: crafts perturbed images, see :mod:`spikeproof.verify.perturbations`. workers:
+    processes on this machine; 1 is this one. cluster: address of a Dask scheduler, instead.
     """
 
     progress: Progress | None = None
     note: Callable[[str], None] | None = None
+    warn: Callable[[list[str]], object] | None = None
     command: str = ""
     engine: Engine | None = None
     perturb: Perturb = perturb_with_torch
@@ -109,8 +110,8 @@ def verify(
     given, answers = check_data(source, data.x, data.y)
     images, labels = distinct(given, answers)
     odd = [*pixel_warnings(given), *repeat_warnings(len(given), len(images))]
-    if how.note and odd:
-        how.note("\n".join(odd))
+    if how.warn and odd:
+        how.warn(odd)
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
     if data.calibration is not None:
@@ -144,6 +145,7 @@ def verify(
                 hashes=hashes,
                 audit=journal.audit(runner.used),
                 expected=expected,
+                repeated=len(given) - len(images),
                 **vars(measured),
             )
             checks = judge(found)

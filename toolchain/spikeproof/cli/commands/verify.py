@@ -6,6 +6,7 @@ Work that is done stays done: after an interruption the same command goes on whe
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,6 +148,7 @@ def verify_into(
             how,
             progress=progress,
             note=console.note,
+            warn=partial(warn, console),
             command=console.command_without("--workers", "--cluster"),
         )
         data = Data(images.x, images.y, images.record, fitted)

@@ -81,6 +81,7 @@ class Findings:
     hashes: dict[str, str]
     audit: Audit
     expected: Expectation
+    repeated: int = 0
 
     def of(self, job: Job[MeasuredT]) -> MeasuredT:
         """Return what a job measured."""
@@ -93,7 +94,8 @@ class Findings:
         """How many images there are, and how many each part uses."""
         used = len(self.material.x)
         held = max(used, self.expected.data.held)
-        return Supply(used, held, self.material.config.samples.model_dump())
+        asked = self.material.config.samples.model_dump()
+        return Supply(used, held, asked, self.repeated)
 
 
 @dataclass(frozen=True)

@@ -91,21 +91,29 @@ def _measure(material: Material) -> EngineComparisons:
     return compare_engines(material.stages.chip, x, material.engines())
 
 
+FEWEST = 20
+"""Images on which the target must agree, where there are so many."""
 ENGINES = Job("exact", _measure, EngineComparisons, 4000)
 
 
 # --- judge ---------------------------------------------------------------------------------------
 
 
-def exact_outcome(measured: EngineComparisons, engine: str) -> Outcome[BitExact]:
-    """Judge the target, named ``engine``."""
+def exact_outcome(
+    measured: EngineComparisons, engine: str, available: int = 0
+) -> Outcome[BitExact]:
+    """Judge the target, named ``engine``; ``available``: images that could have been compared."""
     row = next(r for r in measured.engines if r.name == engine)
     compared, mismatches = sum(layer.values for layer in row.layers), row.mismatches
+    shown = "1 image" if measured.samples == 1 else f"{measured.samples:,} images"
+    verdict, reasons = row.verdict, unequal_layers(row, measured.samples)
+    fewest = min(FEWEST, available)
+    if verdict is Verdict.PASS and measured.samples < fewest:
+        verdict, reasons = Verdict.INCONCLUSIVE, [_too_few(measured.samples, fewest)]
     where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
     return Outcome(
-        row.verdict,
-        f"On {measured.samples} images {engine} agrees with the reference simulator {where} of u, "
-        "v and s.",
+        verdict,
+        f"On {shown} {engine} agrees with the reference simulator {where} of u, v and s.",
         {
             "compared": compared,
             "mismatches": mismatches,
@@ -114,7 +122,20 @@ def exact_outcome(measured: EngineComparisons, engine: str) -> Outcome[BitExact]
             "reference": ReferenceEngine.name,
         },
         BitExact(layers=row.layers),
-        unequal_layers(row, measured.samples),
+        reasons,
+    )
+
+
+def _too_few(samples: int, fewest: int) -> Reason:
+    return Reason(
+        verdict="inconclusive",
+        criterion="images compared value by value",
+        value=samples,
+        relation="at least",
+        limit=fewest,
+        images=samples,
+        images_needed=fewest,
+        try_=f"Compare more of the images at hand: verify --lava-samples {fewest}.",
     )
 
 
@@ -159,7 +180,7 @@ def unequal_layers(row: EngineComparison, samples: int) -> list[Reason]:
 
 def _judge(found: Findings) -> Outcome[BitExact]:
     measured = found.of(ENGINES)
-    return exact_outcome(measured, measured.engines[-1].name)
+    return exact_outcome(measured, measured.engines[-1].name, len(found.material.x))
 
 
 # --- show ----------------------------------------------------------------------------------------

@@ -269,12 +269,10 @@ def _rank_criterion(ranks: Ranks, limit: float, samples: int, alpha: float) -> C
         interval=ranks.interval,
         images=samples,
     )
-    if ranks.rho is None:
-        told = told.model_copy(update={"try_": _ALIKE})
-        return Criterion("spearman", False, 1.0, told)
-    if ranks.interval is None:
-        told = told.model_copy(update={"images_needed": MIN_RANKED})
-        return Criterion("spearman", False, 1.0, told)
+    if ranks.rho is None or ranks.interval is None:
+        few = samples < MIN_RANKED
+        why = {"images_needed": MIN_RANKED} if few else {"try_": _ALIKE}
+        return Criterion("spearman", False, 1.0, told.model_copy(update=why))
     rho = ranks.rho
 
     def at(images: int) -> tuple[bool, float]:
