@@ -18,6 +18,7 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.document.values import dump
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
+from spikeproof.numerics import intervals
 from spikeproof.verify.checks import divergence, overflow, steps
 from spikeproof.verify.checks.bit_exact import EngineComparisons
 from spikeproof.verify.checks.overflow import judge_certificate
@@ -42,6 +43,18 @@ def mutated(module: ModuleType, old: str, new: str) -> ModuleType:
     copy.__file__ = module.__file__
     code = compile(source.replace(old, new), f"{module.__file__} with {new!r}", "exec")
     exec(code, copy.__dict__)
+    return copy
+
+
+def mutated_certificate(old: str, new: str) -> ModuleType:
+    """Return the certificate with one piece replaced, in it or in the intervals it reads."""
+    if old in inspect.getsource(ranges):
+        return mutated(ranges, old, new)
+    unsound, copy = mutated(intervals, old, new), ModuleType(ranges.__name__)
+    exec(compile(inspect.getsource(ranges), str(ranges.__file__), "exec"), copy.__dict__)
+    for name in set(vars(copy)) & set(vars(unsound)):
+        if getattr(vars(unsound)[name], "__module__", "") == intervals.__name__:
+            setattr(copy, name, vars(unsound)[name])
     return copy
 
 

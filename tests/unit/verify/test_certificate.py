@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seeding import judged, make, mutated
+from seeding import judged, make, mutated_certificate
 
 from spikeproof.certify import ranges
 from spikeproof.convert.pipeline import ConvertOptions
@@ -101,7 +101,9 @@ NETWORKS = {
     "padded": PADDED,
 }
 
-KEEP_NOTHING = "v_high = np.minimum(fx.scale_toward_zero(v_high, leak)"
+KEEP_NOTHING = "v_high = np.minimum(fx.scale_toward_zero(high, leak)"
+U_KEEPS = "fx.scale_toward_zero(u_high, neuron.u_keep)"
+WIDEST = "np.minimum(v_low, state.v_low), np.maximum(v_high, state.v_high)"
 MUTANTS = [
     ("reach of the least sum", "inhibited", "l1", "-low.min()", "-low.max()"),
     (
@@ -125,7 +127,7 @@ MUTANTS = [
         "np.where(v_low <= threshold, threshold, 0)",
         "np.where(v_low < threshold, threshold, 0)",
     ),
-    ("nobody fires", "plain", "out", "fires = fires | may", "fires = fires & may"),
+    ("nobody fires", "plain", "out", "fires | state.may_fire", "fires & state.may_fire"),
     (
         "a reset lifts what inhibits",
         "plain",
@@ -157,27 +159,27 @@ MUTANTS = [
         "neuron.leak_at(t)",
         "neuron.leak_at(max(t - 1, 0))",
     ),
-    ("u keeps nothing", "filtered", "l1", "keep = neuron.u_keep", "keep = 0"),
+    ("u keeps nothing", "filtered", "l1", U_KEEPS, "fx.scale_toward_zero(u_high, 0)"),
     (
         "a hidden + 1 forgotten",
         "filtered",
         "l1",
-        "keep = neuron.u_keep",
-        "keep = neuron.u_keep - 1",
+        U_KEEPS,
+        U_KEEPS.replace("u_keep", "u_keep - 1"),
     ),
     (
         "only the last step counts",
         "fading",
         "l1",
-        "topmost = v_high if t == 0 else np.maximum(topmost, v_high)",
-        "topmost = v_high",
+        WIDEST,
+        "np.minimum(v_low, state.v_low), state.v_high",
     ),
     (
         "only the last step counts from below",
         "fading",
         "l1",
-        "lowest = v_low if t == 0 else np.minimum(lowest, v_low)",
-        "lowest = v_low",
+        WIDEST,
+        "state.v_low, np.maximum(v_high, state.v_high)",
     ),
     (
         "spikes weigh nothing when they inhibit",
@@ -191,17 +193,17 @@ MUTANTS = [
         "offset forgotten",
         "host",
         "l1",
-        "layer.host.mantissa(high)",
-        "layer.host.mantissa(high - layer.host.offset)",
+        "layer.host.mantissa(sums[1])",
+        "layer.host.mantissa(sums[1] - layer.host.offset)",
     ),
     (
         "rounded down",
         "host",
         "l1",
-        "layer.host.mantissa(high)",
-        "((high + layer.host.offset) >> layer.host.shift)",
+        "layer.host.mantissa(sums[1])",
+        "((sums[1] + layer.host.offset) >> layer.host.shift)",
     ),
-    ("headroom of the best quantity", "plain", "l1", "headroom = min(", "headroom = max("),
+    ("headroom of the best quantity", "plain", "l1", "headroom_bits=min(", "headroom_bits=max("),
     ("average bound", "plain", "l1", "int(v_high.max())", "int(v_high.min())"),
     ("average bound from below", "plain", "l1", "int(v_low.min())", "int(v_low.max())"),
 ]
@@ -217,7 +219,7 @@ def _v9(rows: Any) -> dict[str, Any]:
 def test_unsound_certificate_fails_and_names_layer_and_neuron(
     name: str, network: str, layer: str, old: str, new: str
 ) -> None:
-    unsound = mutated(ranges, old, new)
+    unsound = mutated_certificate(old, new)
     found = _v9(judge_certificate(NETWORKS[network], {}, unsound.certify_ranges))
     assert found["verdict"] == "fail"
     reason = next(r for r in found["reasons"] if r["layer"] == layer)
@@ -240,8 +242,8 @@ def test_sound_certificate_holds_and_is_nearly_reached(network: str) -> None:
 
 def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -> None:
     """Even if the second bound had the same mistake, an input shows it."""
-    wrong = mutated(
-        ranges, "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
+    wrong = mutated_certificate(
+        "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
     )
     rows = judge_certificate(PLAIN, {}, wrong.certify_ranges)
     assert any("an input drives v of neuron" in text for text in rows[0].unsound)
@@ -284,5 +286,5 @@ def test_planted_mutant_fails_the_verification_of_a_conversion(case: Any) -> Non
         ("-low.min()", "-low.max()"),
         ("np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"),
     ):
-        certify = mutated(ranges, old, new).certify_ranges
+        certify = mutated_certificate(old, new).certify_ranges
         assert judged(made, certify=certify)["V9"]["verdict"] == "fail"
