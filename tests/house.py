@@ -56,6 +56,26 @@ def uses() -> set[tuple[str, str]]:
     return found
 
 
+def circles(graph: Any) -> list[list[str]]:
+    """Return each set of modules of which every one needs all others, directly or not."""
+    modules = sorted(graph.modules)
+    needs = {module: graph.find_modules_directly_imported_by(module) for module in modules}
+    reach = {module: _reached(needs, module) for module in modules}
+    joined = {frozenset(b for b in reach[a] if a in reach[b]) for a in modules if a in reach[a]}
+    return sorted(sorted(circle) for circle in joined)
+
+
+def _reached(needs: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    ahead = list(needs[start])
+    while ahead:
+        module = ahead.pop()
+        if module not in found:
+            found.add(module)
+            ahead += needs[module]
+    return found
+
+
 def _room(module: str) -> str | None:
     """Return the room of a module; None for the package itself and its start file."""
     package, *rest = module.split(".")

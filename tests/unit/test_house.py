@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import grimp
 import house
 
 
@@ -25,6 +26,15 @@ def test_a_new_import_changes_the_picture() -> None:
     rooms, pairs = house.floors(), house.uses()
     assert house.draw(rooms, pairs | {("numerics", "verify")}).count('"back"') == 1
     assert house.draw(rooms, pairs - {("cli", "verify")}) != house.draw(rooms, pairs)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count; those for type checkers only do not."""
+    graph = grimp.build_graph(*house.PACKAGES, cache_dir=None, exclude_type_checking_imports=True)
+    assert house.circles(graph) == []
+    lower, upper = "spikeproof.io.container", "spikeproof.io.kinds"
+    graph.add_import(importer=lower, imported=upper)
+    assert {lower, upper} <= {module for circle in house.circles(graph) for module in circle}
 
 
 def test_the_table_of_layers_names_every_room_from_top_to_bottom() -> None:

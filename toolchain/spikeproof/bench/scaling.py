@@ -21,7 +21,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.trace import Progress
 from spikeproof.errors import TargetError
 from spikeproof.io.files import write_atomic
-from spikeproof.io.kinds import GENERATOR
+from spikeproof.io.marks import GENERATOR
 from spikeproof.ir import chip
 
 _SAMPLES = 16

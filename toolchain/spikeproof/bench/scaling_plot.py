@@ -7,7 +7,7 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from spikeproof.bench.document import Point, Scaling, Series
-from spikeproof.io.kinds import DRAWING_MARK
+from spikeproof.io.marks import DRAWING_MARK
 from spikeproof.report.svg import Plot, coordinate, element, figure, group, padded, path, text
 
 _WIDTH, _HEIGHT = 320, 240

@@ -18,6 +18,7 @@ from safetensors.numpy import save as save_tensors
 from spikeproof.errors import BundleError
 from spikeproof.io.files import canonical_json, read_bytes, sha256, write_atomic
 from spikeproof.io.foreign import foreign_kind
+from spikeproof.io.marks import kind_of
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 Json = dict[str, Any]
@@ -144,8 +145,6 @@ def _parse(data: bytes) -> Json:
 
 def _describe(data: bytes, where: str) -> tuple[str, str]:
     """Say what a file without a readable header is, and the way to go if there is one."""
-    from spikeproof.io.kinds import kind_of  # which reads headers with this module
-
     if data[8:].startswith(_BEGINNING):
         return "a damaged or truncated spikeproof file", _AGAIN
     if not data:

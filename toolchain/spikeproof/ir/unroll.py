@@ -6,11 +6,14 @@ condition its weights and is several times slower. Source: docs/semantics.md, La
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from spikeproof.ir.synapses import ConvSynapse
+if TYPE_CHECKING:
+    from spikeproof.ir.synapses import ConvSynapse
 
 
 def unroll(conv: ConvSynapse) -> csr_matrix:

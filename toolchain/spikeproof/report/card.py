@@ -7,7 +7,7 @@ from typing import Any
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact
-from spikeproof.io.kinds import CARD_END, CARD_MARK
+from spikeproof.io.marks import CARD_END, CARD_MARK
 from spikeproof.report.summary import key_figures, kinds, warnings
 from spikeproof.report.tables import accuracy_notes, attack_name
 from spikeproof.report.why import HELP, Explained, explain

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Line
 from spikeproof.io.files import write_atomic
-from spikeproof.io.kinds import PAGE_MARK
+from spikeproof.io.marks import PAGE_MARK
 from spikeproof.report import (
     charts,
     charts_membrane,

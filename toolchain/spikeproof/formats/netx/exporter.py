@@ -8,7 +8,7 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.files import read_start
 from spikeproof.io.foreign import HDF5
 from spikeproof.io.formats import Exported, Exporter, Stage
-from spikeproof.io.kinds import GENERATOR
+from spikeproof.io.marks import GENERATOR
 
 
 def is_ours(path: Path) -> bool:

@@ -21,7 +21,7 @@ from spikeproof.formats.netx.host import host_entries
 from spikeproof.formats.netx.pixels import RAW_PIXELS, PixelRange
 from spikeproof.formats.netx.rules import PIXEL_BITS, SILENT_THRESHOLD
 from spikeproof.io.files import write_atomic
-from spikeproof.io.kinds import GENERATOR
+from spikeproof.io.marks import GENERATOR
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
