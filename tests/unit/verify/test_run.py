@@ -423,7 +423,7 @@ def test_repeated_images_show_nothing_new(
     tiled = replace(case, x=np.tile(case.x[:20], (16, 1, 1, 1)), y=np.tile(case.y[:20], 16))
     notes: list[str] = []
     found = _verify(
-        tiled, config, tmp_path / "t", perturb, note=notes.append, calibration=case.x[:32]
+        tiled, config, tmp_path / "t", perturb, warn=notes.extend, calibration=case.x[:32]
     )
     alone = replace(case, x=case.x[:20], y=case.y[:20])
     once = _verify(alone, config, tmp_path / "o", perturb, calibration=case.x[:32])
