@@ -50,6 +50,14 @@ def test_a_page_without_its_markers_is_an_error(figures: dict) -> None:
         figures["with_table"]("nothing here", "x", "bench")
 
 
+def test_a_document_from_before_it_named_its_writer_is_read(tmp_path: Path) -> None:
+    old = json.loads((ROOT / "docs" / "scaling.json").read_text(encoding="utf-8"))
+    del old["generator"]
+    path = tmp_path / "scaling.json"
+    path.write_text(json.dumps(old))
+    assert load_document(path, Scaling) == load_document(ROOT / "docs" / "scaling.json", Scaling)
+
+
 def test_another_document_is_an_error_with_the_command_that_makes_one(tmp_path: Path) -> None:
     old = json.loads((ROOT / "docs" / "scaling.json").read_text(encoding="utf-8"))
     path = tmp_path / "scaling.json"

@@ -297,6 +297,21 @@ def test_a_users_file_that_mentions_spikeproof_is_not_one_of_ours(
         check_outputs([Output(path, kind)], [])
 
 
+def test_a_page_from_before_there_was_a_mark_is_ours_beside_its_report(
+    tmp_path: Path, root: Path
+) -> None:
+    page, report = tmp_path / "report.html", tmp_path / "report.json"
+    page.write_text("\n<!doctype html>\n<html><head><title>Pass: net, verification report</title>")
+    assert not is_kind(page, "report page")
+    report.write_text('{"generator": "mine"}')
+    with pytest.raises(InputError, match="exists and is no report page"):
+        check_outputs([Output(page, "report page")], [])
+    report.write_bytes((root / "tests/unit/report/real/report-0.1.json").read_bytes())
+    check_outputs([Output(page, "report page"), Output(report, "report")], [])
+    page.write_text("# my notes\n")
+    assert not is_kind(page, "report page")
+
+
 def test_what_export_and_report_wrote_is_replaced_and_notes_added_to_a_card_are_kept(
     place: Place, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from spikeproof.document.values import Figure, Json, Record, Text, explain
 from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes
+from spikeproof.io.marks import GENERATOR
 
 SCHEMA = 1
 Axis = Literal["timesteps", "neurons", "synapses"]
@@ -140,7 +141,8 @@ class Scaling(Record):
     """The document of ``spikeproof bench --scaling``."""
 
     schema_version: int = Field(validation_alias="schema", serialization_alias="schema")
-    generator: Text
+    generator: Text = GENERATOR
+    """Not in the first documents of this schema."""
     samples_per_call: int
     series: list[Series]
 

@@ -55,7 +55,14 @@ def _is_trace(path: Path) -> bool:
 
 
 def _is_page(path: Path) -> bool:
-    return _PAGE.match(_start(path, _HEAD).decode("utf-8", "replace")) is not None
+    head = _start(path, _HEAD).decode("utf-8", "replace")
+    return _PAGE.match(head) is not None or _is_old_page(path, head)
+
+
+def _is_old_page(path: Path, head: str) -> bool:
+    """Tell a page from before there was a mark by the report that was written beside it."""
+    is_html = head.lstrip().startswith("<!doctype html>")
+    return is_html and path.suffix == ".html" and _is_report(path.with_suffix(".json"))
 
 
 def _is_card(path: Path) -> bool:
