@@ -18,6 +18,7 @@ from spikeproof.convert import compensate, fold, gain, host, quantise, search
 
 GAIN = [1.0, 1.3, 0.8, 1.1]
 ROUNDING, FOLDING, STATES = "folded to integers", "trained to folded", "quantised to chip"
+PARAMETERS = "folded to quantised"
 PLAIN = {"search": False, "compensate": False}
 COMPENSATED = {"search": False, "compensate": True}
 GRADED = {**PLAIN, "input_coding": "graded"}
@@ -57,6 +58,16 @@ class Numbers:
     base: str
     layer: str
     change: Callable[[Made], Made]
+
+
+@dataclass(frozen=True, eq=False)
+class Declared:
+    """A wrong relation in the record of right numbers: its stage, and words of V2's reason."""
+
+    name: str
+    stage: str
+    change: Callable[[Made], Made]
+    told: str
 
 
 def weights(layer: str, change: Callable[[Any], Any]) -> Callable[[Made], Made]:
@@ -133,10 +144,15 @@ def floored_host_weights(made: Made) -> Made:
     return made.with_weights("l1", lambda _: np.floor(exact_host_weights(made, "l1")))
 
 
-def declared_bound(made: Made) -> Made:
-    """Let the record excuse every difference of a membrane."""
-    relations = {**made.record["relations"], "lower": {"kind": "bounded", "bound": 1e30}}
-    return replace(made, record={**made.record, "relations": relations})
+def declared(name: str, **fields: Any) -> Callable[[Made], Made]:
+    """Let the record declare something else of one pass."""
+
+    def edit(made: Made) -> Made:
+        relations = made.record["relations"]
+        relations = {**relations, name: {**relations[name], **fields}}
+        return replace(made, record={**made.record, "relations": relations})
+
+    return edit
 
 
 def with_field(name: str, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -334,6 +350,51 @@ NUMBERS = [
     ),
 ]
 
+DECLARED = [
+    Declared(
+        "declared: a bound that excuses every difference",
+        STATES,
+        declared("lower", bound=1e30),
+        "bound on a membrane that the bundle declares; what its numbers give is less",
+    ),
+    Declared(
+        "declared: a bound that the membranes exceed",
+        STATES,
+        declared("lower", bound=0.001),
+        "largest difference of a membrane, beside the bound that the bundle declares",
+    ),
+    Declared(
+        "declared: a bound in an unknown unit",
+        STATES,
+        declared("lower", unit="bananas"),
+        "in the unit “bananas”; it is judged in “v-units at equal spikes”",
+    ),
+    Declared(
+        "declared: a bound without its unit",
+        STATES,
+        declared("lower", unit=""),
+        "in the unit “”; it is judged in “v-units at equal spikes”",
+    ),
+    Declared(
+        "declared: a bound on rounded parameters, in a unit of its own",
+        PARAMETERS,
+        declared("quantise", kind="bounded", bound=1.0, unit="steps"),
+        "in the unit “steps”, and no bound in any unit is known for it",
+    ),
+    Declared(
+        "declared: a bound on rounded parameters, in the unit of their states",
+        PARAMETERS,
+        declared("quantise", kind="bounded", bound=1e30, unit="v-units at equal spikes"),
+        "no bound in any unit is known for it",
+    ),
+    Declared(
+        "declared: an exact pass with a unit",
+        FOLDING,
+        declared("fold", unit="v-units at equal spikes"),
+        "no bound in any unit is known for it",
+    ),
+]
+
 KEEP_COMPENSATED = (
     search,
     "winner = min(range(len(pool)), key=lambda i: scores[i])",
@@ -500,6 +561,15 @@ images; without them none passes. Unsound range analyses, which V9 must fail, ar
 """
 
 
+DECLARED_HEAD = """
+The record of right numbers may declare a wrong relation. Each of these makes V2 fail at the step
+that it is declared of, and at no other.
+
+| declared | step of V2 |
+|---|---|
+"""
+
+
 def page() -> str:
     """Return the table of the corpus."""
     rows = []
@@ -508,7 +578,8 @@ def page() -> str:
         if isinstance(bug, Code):
             place = f"`{bug.module.__name__}`"
         rows.append(f"| {bug.name} | {place} | {bug.layer} |\n")
-    return HEAD.format(count=len(BUGS)) + "".join(rows)
+    wrong = [f"| {bug.name.removeprefix('declared: ')} | {bug.stage} |\n" for bug in DECLARED]
+    return "".join([HEAD.format(count=len(BUGS)), *rows, DECLARED_HEAD, *wrong])
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def record_of(conversion: Conversion, options: ConvertOptions) -> Json:
     return {
         "units": dict(conversion.units),
         "relations": {k: asdict(r) for k, r in conversion.relations.items()},
-        "table": [dict(row) for row in conversion.table],
+        "table": [dump(row) for row in conversion.table],
         "options": options.model_dump(mode="json"),
     }
 

@@ -12,6 +12,7 @@ from seeding import float_network
 
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.document.values import dump
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.io.bundle import Bundle
@@ -58,7 +59,7 @@ def build_case(gain: list[float] | None = None) -> Case:
         "checkpoint": {"name": "tiny", "hash": SOURCE_HASH},
         "units": conversion.units,
         "relations": {k: asdict(r) for k, r in conversion.relations.items()},
-        "table": conversion.table,
+        "table": [dump(row) for row in conversion.table],
         "options": ConvertOptions().model_dump(mode="json"),
         "calibration": {"hash": images_hash(x[:32].shape, [x[:32]]), "samples": 32},
     }

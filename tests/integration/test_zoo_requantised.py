@@ -17,7 +17,7 @@ from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
 from spikeproof.verify.checks.steps import rounding_reasons
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.stages import rebuild_stages
+from spikeproof.verify.stages import conversion_table, rebuild_stages
 
 pytestmark = pytest.mark.slow
 SETTINGS: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ def test_shipped_network_passes_with_its_calibration_images_and_never_fails_with
     row = _rounding(made, calibrated=False)
     assert row.verdict == ("inconclusive" if compensated else "pass"), rounding_reasons(row)
     assert {r.layer for r in rounding_reasons(row)} == compensated
-    claims = {row["layer"]: row for row in made.record["table"]}
+    claims = {row.layer: row for row in conversion_table(made.record)}
     assert ranges_outcome(judge_certificate(made.network, claims)).verdict == "pass"
 
 

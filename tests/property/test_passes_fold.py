@@ -164,5 +164,5 @@ def test_a_conversion_is_refused_or_stays_inside_its_certificate(
     traces = ReferenceEngine().run(done.chip, x, trace=True).traces
     assert traces is not None
     for row in done.table:
-        v = traces[row["layer"]].v
-        assert row["v_low"] <= v.min() and v.max() <= row["v_high"]
+        v = traces[row.layer].v
+        assert row.v_low <= v.min() and v.max() <= row.v_high

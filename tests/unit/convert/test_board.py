@@ -64,7 +64,7 @@ def test_auto_takes_the_first_layer_to_the_host_where_that_flips_less(
     make_network: Any, images: Images
 ) -> None:
     done = convert_network(make_network(), images, ConvertOptions(profile="loihi"))
-    rates = done.table[0]["coding_flip_rates"]
+    rates = done.table[0].coding_flip_rates
     hosted = done.chip.layers[0].host is not None
     assert hosted == (rates["bias"] < rates["graded"])
 

@@ -174,4 +174,4 @@ def test_the_host_current_uses_its_sixteen_bits(
     done = convert_network(make_network(), images, ConvertOptions(input_coding="bias"))
     assert done.chip.layers[0].host
     assert 16384 <= np.abs(done.chip.layers[0].synapse.weight).max() <= 32767
-    assert 3000 < done.table[0]["host_bound"] <= 4095
+    assert 3000 < done.table[0].host_bound <= 4095

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from seeding import judged, make, mutated_certificate
+from seeding import Made, judged, make, mutated_certificate
 
 from spikeproof.certify import ranges
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.document.values import dump
+from spikeproof.io.record import TableRow, read_table
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
@@ -220,7 +222,7 @@ def test_unsound_certificate_fails_and_names_layer_and_neuron(
     name: str, network: str, layer: str, old: str, new: str
 ) -> None:
     unsound = mutated_certificate(old, new)
-    found = _v9(judge_certificate(NETWORKS[network], {}, unsound.certify_ranges))
+    found = _v9(judge_certificate(NETWORKS[network], None, unsound.certify_ranges))
     assert found["verdict"] == "fail"
     reason = next(r for r in found["reasons"] if r["layer"] == layer)
     assert len(reason["neuron"]) >= 1
@@ -230,7 +232,7 @@ def test_unsound_certificate_fails_and_names_layer_and_neuron(
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_sound_certificate_holds_and_is_nearly_reached(network: str) -> None:
-    rows = judge_certificate(NETWORKS[network], {})
+    rows = judge_certificate(NETWORKS[network], None)
     assert _v9(rows)["verdict"] == "pass"
     for row in rows:
         assert not row.unsound
@@ -245,8 +247,21 @@ def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -
     wrong = mutated_certificate(
         "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
     )
-    rows = judge_certificate(PLAIN, {}, wrong.certify_ranges)
+    rows = judge_certificate(PLAIN, None, wrong.certify_ranges)
     assert any("an input drives v of neuron" in text for text in rows[0].unsound)
+
+
+def _claimed(true: ranges.LayerRange) -> TableRow:
+    told = {
+        "layer": true.name,
+        "v_high": true.v_high,
+        "v_low": true.v_low,
+        "sum_bound": true.sum_bound,
+        "headroom_bits": round(true.headroom_bits, 3),
+        "host_bound": 0,
+    }
+    (row,) = read_table([told], None)
+    return row
 
 
 @pytest.mark.parametrize(
@@ -254,16 +269,10 @@ def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -
     [("v_high", 100), ("v_low", -1), ("sum_bound", 10), ("headroom_bits", 23.0)],
 )
 def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
-    true = ranges.certify_ranges(PLAIN)[0]
-    honest = {
-        "v_high": true.v_high,
-        "v_low": true.v_low,
-        "sum_bound": true.sum_bound,
-        "headroom_bits": round(true.headroom_bits, 3),
-        "host_bound": 0,
-    }
-    assert _v9(judge_certificate(PLAIN, {"l1": honest}))["verdict"] == "pass"
-    found = _v9(judge_certificate(PLAIN, {"l1": {**honest, key: value}}))
+    rows = {row.name: _claimed(row) for row in ranges.certify_ranges(PLAIN)}
+    assert _v9(judge_certificate(PLAIN, rows))["verdict"] == "pass"
+    lying = {**rows, "l1": rows["l1"].model_copy(update={key: value})}
+    found = _v9(judge_certificate(PLAIN, lying))
     assert found["verdict"] == "fail"
     assert (
         "wrong figure in the bundle's record (not an overflow)" in found["reasons"][0]["criterion"]
@@ -274,7 +283,7 @@ def test_record_that_claims_too_much_fails(key: str, value: float) -> None:
 
 
 def test_certificate_that_leaves_a_layer_out_fails() -> None:
-    rows = judge_certificate(PLAIN, {}, lambda network: ranges.certify_ranges(network)[:1])
+    rows = judge_certificate(PLAIN, None, lambda network: ranges.certify_ranges(network)[:1])
     found = _v9(rows)
     assert found["verdict"] == "fail"
     assert "no certificate for out" in found["reasons"][0]["criterion"]
@@ -288,3 +297,49 @@ def test_planted_mutant_fails_the_verification_of_a_conversion(case: Any) -> Non
     ):
         certify = mutated_certificate(old, new).certify_ranges
         assert judged(made, certify=certify)["V9"]["verdict"] == "fail"
+
+
+def _edited(made: Made, layer: str, edit: Any) -> Made:
+    table = [edit(dict(row)) if row["layer"] == layer else row for row in made.record["table"]]
+    return replace(made, record={**made.record, "table": [row for row in table if row]})
+
+
+RANGES = ("sum_bound", "host_bound", "v_low", "v_high", "headroom_bits")
+SCALES = ("scale", "clipped_share")
+
+
+@pytest.mark.parametrize("claim", [*RANGES, *SCALES])
+def test_claim_that_is_missing_or_renamed_is_inconclusive_and_named(case: Any, claim: str) -> None:
+    made = make(case.source, case.x, ConvertOptions(search=False, compensate=False))
+    check = "V9" if claim in RANGES else "V2"
+    for edit in (
+        lambda row: {k: v for k, v in row.items() if k != claim},
+        lambda row: {f"{k}_x" if k == claim else k: v for k, v in row.items()},
+        lambda row: {**row, claim: None},
+    ):
+        found = judged(_edited(made, "l2", edit))
+        assert {k for k, v in found.items() if v["verdict"] == "inconclusive"} == {check}
+        (reason,) = found[check]["reasons"]
+        assert (reason["verdict"], reason["layer"]) == ("inconclusive", "l2")
+        assert reason["criterion"].endswith(f"so that they cannot be judged: {claim}")
+
+
+def test_all_claims_or_whole_rows_that_are_missing_are_named(case: Any) -> None:
+    made = make(case.source, case.x, ConvertOptions(search=False, compensate=False))
+    for edit in (lambda row: {"layer": row["layer"]}, lambda row: {}):
+        found = judged(_edited(made, "out", edit))
+        assert (found["V2"]["verdict"], found["V9"]["verdict"]) == ("inconclusive",) * 2
+        assert found["V2"]["reasons"][0]["criterion"].endswith(": scale, clipped_share")
+        assert found["V9"]["reasons"][0]["criterion"].endswith(": " + ", ".join(RANGES))
+        assert found["V9"]["reasons"][0]["layer"] == "out" and "lacks" in found["V9"]["summary"]
+    nothing = judged(replace(made, record={**made.record, "table": []}))
+    assert {r["layer"] for r in nothing["V9"]["reasons"]} == {"l1", "l2", "out"}
+
+
+def test_a_wrong_claim_beside_a_missing_one_fails(case: Any) -> None:
+    made = make(case.source, case.x, ConvertOptions(search=False, compensate=False))
+
+    def edit(row: Any) -> Any:
+        return {**{k: v for k, v in row.items() if k != "v_low"}, "headroom_bits": 20}
+
+    assert judged(_edited(made, "l2", edit))["V9"]["verdict"] == "fail"

@@ -16,6 +16,7 @@ from seeded_bugs import (
     BASES,
     BUGS,
     CODE,
+    DECLARED,
     FOLDING,
     GAIN,
     NUMBERS,
@@ -23,8 +24,9 @@ from seeded_bugs import (
     ROUNDING,
     STATES,
     Code,
+    Declared,
     Numbers,
-    declared_bound,
+    declared,
     flipped,
     in_record,
     page,
@@ -32,6 +34,7 @@ from seeded_bugs import (
 from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
 
 from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.reasons import Reason
 
 ANYWHERE = [b for b in NUMBERS if b.base == "plain" and not b.name.startswith("geometry")]
 
@@ -203,11 +206,28 @@ def test_the_page_lists_the_corpus(root: Path) -> None:
     assert (root / "docs" / "seeded-bugs.md").read_text(encoding="utf-8") == page()
 
 
-def test_declared_bound_excuses_nothing(bases: dict[str, Any]) -> None:
-    found = judged(declared_bound(_base(bases, "plain")))
-    assert found["V2"]["verdict"] == "fail"
-    assert {stage for stage, _ in named(found["V2"])} == {STATES}
-    assert "declares" in found["V2"]["reasons"][0]["criterion"]
+@pytest.mark.parametrize("bug", DECLARED, ids=lambda bug: bug.name)
+def test_wrong_declaration_fails_v2_and_names_the_stage(
+    bug: Declared, bases: dict[str, Any]
+) -> None:
+    found = judged(bug.change(_base(bases, "plain")))["V2"]
+    assert found["verdict"] == "fail"
+    assert {stage for stage, _ in named(found)} == {bug.stage}
+    assert bug.told in Reason.model_validate(found["reasons"][0]).sentence
+
+
+def test_bound_that_is_exceeded_names_the_layer_and_both_numbers(bases: dict[str, Any]) -> None:
+    made = _base(bases, "plain")
+    rows = judged(made)["V2"]["data"]["stages"]
+    states = next(r for r in rows if f"{r['from']} to {r['to']}" == STATES)
+    largest = {layer["layer"]: layer["largest"] for layer in states["layers"]}
+    first, *_, last = sorted(largest, key=lambda name: largest[name])
+    between = (largest[first] + largest[last]) / 2
+    reason = judged(declared("lower", bound=between)(made))["V2"]["reasons"][0]
+    assert (reason["value"], reason["limit"]) == (max(largest.values()), between)
+    assert reason["layer"] == next(n for n in largest if largest[n] > between) != first
+    enough = declared("lower", bound=largest[last])(made)
+    assert judged(enough)["V2"]["verdict"] == "pass"
 
 
 def test_wrong_folding_at_verification_fails_the_folding(

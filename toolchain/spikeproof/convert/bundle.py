@@ -11,6 +11,7 @@ from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.cost import profile_cost
 from spikeproof.convert.images import Images
 from spikeproof.convert.pipeline import ConvertOptions, Progress, convert_network
+from spikeproof.document.values import dump
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.io.bundle import STIMULUS_SAMPLES, Bundle
 from spikeproof.io.checkpoint import Checkpoint
@@ -73,7 +74,7 @@ def conversion_record(
         "options": options.model_dump(mode="json"),
         "units": conversion.units,
         "relations": {name: asdict(r) for name, r in conversion.relations.items()},
-        "table": conversion.table,
+        "table": [dump(row) for row in conversion.table],
         "spikeproof": __version__,
     }
 

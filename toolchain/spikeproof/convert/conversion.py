@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 
@@ -30,18 +31,24 @@ class Relation:
 
 @dataclass(frozen=True)
 class Link:
-    """A link of the pipeline: the stage it leads to, the passes on the way, what they promise."""
+    """A link of the pipeline: the stage it leads to, the passes on the way, what they promise.
+
+    unit: of the bound, where one is promised.
+    """
 
     stage: str
     passes: tuple[str, ...]
     kind: RelationKind
+    unit: str = ""
 
 
 FIRST = "trained"
+STATE_UNIT = "v-units at equal spikes"
+"""Of the bound on rounded states."""
 PIPELINE = (
     Link("folded", ("fold", "gain"), "exact"),
     Link("quantised", ("quantise",), "behavioural"),
-    Link("chip", ("lower",), "bounded"),
+    Link("chip", ("lower",), "bounded", STATE_UNIT),
 )
 """Every conversion. folded: only Conv2d/Linear, Lif, Readout (batch norm, input scale, pooling and
 flatten folded away). quantised: the folded network with the chip's rounded parameters, still with
@@ -139,9 +146,8 @@ class Conversion(StageSequence):
 
     units: per layer, chip v-units per unit of float membrane (after division by the gain for
     DLIF: v_chip[t] ~ units * v_float[t] / gain[t]; readout: v_chip[T-1] ~ units * T * logit).
-    table: one JSON row per layer for inspect and report (scale, bits, clipped share,
-    threshold, decay, ranges, headroom).
+    table: one row per layer (scale, bits, clipped share, threshold, decay, ranges, headroom).
     """
 
     units: dict[str, float]
-    table: list[dict[str, Any]]
+    table: list[TableRow]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spikeproof.certify.ranges import certify_ranges
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
-from spikeproof.convert.conversion import Conversion, Relation, sequence
+from spikeproof.convert.conversion import STATE_UNIT, Conversion, Relation, sequence
 from spikeproof.convert.fold import ALTERNATING, CONSISTENT, FOLD
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import preflight
@@ -22,6 +22,7 @@ from spikeproof.convert.score import Inputs, run_layer
 from spikeproof.convert.search import Chosen, Setting, choose
 from spikeproof.convert.table import rounding_bound, table_row
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
+from spikeproof.io.record import TableRow
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import LARGEST, SMALLEST
 from spikeproof.ir.chip import ChipNetwork
@@ -81,7 +82,7 @@ class Quantised:
     chip: ChipNetwork
     floats: FloatNetwork
     units: dict[str, float]
-    table: list[dict[str, Any]]
+    table: list[TableRow]
     rounding: float
 
 
@@ -119,7 +120,7 @@ def convert_network(
     )
     done = apply_pass(quantise, folded)
     lower: Pass[Quantised, ChipNetwork] = Pass(
-        "lower", Relation("bounded", done.rounding, "v-units at equal spikes"), lambda q: q.chip
+        "lower", Relation("bounded", done.rounding, STATE_UNIT), lambda q: q.chip
     )
     networks: dict[str, FloatNetwork | ChipNetwork] = {
         "folded": folded,
@@ -158,7 +159,7 @@ def quantise_network(
     highest = np.full(folded.input_shape, PIXEL_MAX, np.int64)
     nodes: list[FloatNode] = []
     chosen: list[Chosen] = []
-    table: list[dict[str, Any]] = []
+    table: list[TableRow] = []
     bound = 0.0
     for i, layer in enumerate(layers):
         best, rates = _choose_coding(layer, inputs, highest, options)

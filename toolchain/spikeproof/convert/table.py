@@ -1,8 +1,6 @@
-"""Describe a converted layer: one JSON row for inspect and report, and its rounding bound."""
+"""Describe a converted layer: its row of the table, and its rounding bound."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +8,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.quantise import FloatLayer
 from spikeproof.convert.search import Chosen
+from spikeproof.io.record import TableRow
 from spikeproof.ir.floats import Lif
 from spikeproof.numerics.affine import apply
 
@@ -18,38 +17,33 @@ HOST_WEIGHT_BITS = 16
 
 def table_row(
     layer: FloatLayer, best: Chosen, weight_bits: int, rates: dict[str, float]
-) -> dict[str, Any]:
-    """Return the row of the conversion table; plain JSON values only.
-
-    threshold and dv are the integers, or a list with one entry per step for a DLIF table (dv
-    then holds 4096 - leak), or None for a readout. flip_rate_calibration of a readout is the
-    share of calibration images whose argmax changes. coding_flip_rates: each input coding tried.
-    """
+) -> TableRow:
+    """Return the row of the conversion table; ``rates``: the flip rate of each coding tried."""
     built, found = best.candidate.layer, best.range
     host = built.host is not None
     threshold, dv = built.neuron.figures(layer.timesteps)
-    return {
-        "layer": built.name,
-        "kind": ("host " if host else "") + ("conv" if len(built.shape) == 3 else "dense"),
-        "neuron": built.neuron.title,
-        "inputs": int(np.prod(layer.input_shape)),
-        "neurons": built.neurons,
-        "synapses": _synapses(layer),
-        "weight_bits": HOST_WEIGHT_BITS if host else weight_bits,
-        "scale": best.candidate.scale,
-        "clipped_share": best.candidate.clipped_share,
-        "threshold": threshold,
-        "dv": dv,
-        "bias_exponent": built.neuron.bias_exponent,
-        "flip_rate_calibration": best.score.rate,
-        "coding": best.coding,
-        "coding_flip_rates": rates,
-        "sum_bound": found.sum_bound,
-        "host_bound": found.host_bound,
-        "v_low": found.v_low,
-        "v_high": found.v_high,
-        "headroom_bits": round(found.headroom_bits, 3),
-    }
+    return TableRow(
+        layer=built.name,
+        kind=("host " if host else "") + ("conv" if len(built.shape) == 3 else "dense"),
+        neuron=built.neuron.title,
+        inputs=int(np.prod(layer.input_shape)),
+        neurons=built.neurons,
+        synapses=_synapses(layer),
+        weight_bits=HOST_WEIGHT_BITS if host else weight_bits,
+        scale=best.candidate.scale,
+        clipped_share=best.candidate.clipped_share,
+        threshold=threshold,
+        dv=dv,
+        bias_exponent=built.neuron.bias_exponent,
+        flip_rate_calibration=best.score.rate,
+        coding=best.coding,
+        coding_flip_rates={**rates},
+        sum_bound=found.sum_bound,
+        host_bound=found.host_bound,
+        v_low=found.v_low,
+        v_high=found.v_high,
+        headroom_bits=round(found.headroom_bits, 3),
+    )
 
 
 def _synapses(layer: FloatLayer) -> int:

@@ -6,6 +6,7 @@ where it expects a number. Fields that a newer release adds pass through.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -18,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from spikeproof.document.values import Json, Record, explain
+from spikeproof import __version__
+from spikeproof.document.values import Count, Json, Number, Record, explain, fit
+from spikeproof.document.values import Text as Label
 from spikeproof.errors import BundleError
 from spikeproof.io.known import DataRecord
 
@@ -58,8 +61,39 @@ class DeclaredRelation(Record):
     unit: Text = ""
 
 
-class TableRow(_Record):
-    """What conversion did to one layer, as shown by inspect and report; more columns may follow."""
+class TableRow(Record):
+    """What conversion did to one layer: written by ``convert``, judged by ``verify``, and shown.
+
+    Every column is written; None stands for what a layer has not, and for a column that an older
+    version did not write. ``threshold`` and ``dv`` are integers, or lists with one entry per step
+    for a DLIF table (``dv`` then holds 4096 - leak). ``flip_rate_calibration`` of a readout is the
+    share of calibration images whose argmax changes. ``coding_flip_rates``: each coding tried.
+    """
+
+    layer: Label
+    kind: Label
+    neuron: Label
+    inputs: Count
+    neurons: Count
+    synapses: Count
+    weight_bits: Count
+    scale: Number
+    clipped_share: Number
+    threshold: Number | list[Number] | None
+    dv: Number | list[Number] | None
+    bias_exponent: Count
+    flip_rate_calibration: Number
+    coding: Label
+    coding_flip_rates: dict[Label, Number]
+    sum_bound: Number
+    host_bound: Number
+    v_low: Number
+    v_high: Number
+    headroom_bits: Number
+
+
+class FrontendRow(_Record):
+    """One layer as the frontend of a file of chip integers describes it, in its own columns."""
 
     __pydantic_extra__: dict[str, Cell | dict[Text, Cell]] = Field(init=False)
 
@@ -137,7 +171,8 @@ class BundleRecord(_Record):
     netx: NetxOrigin | None = None
     units: dict[Text, Positive] = {}
     relations: dict[Text, DeclaredRelation] = {}
-    table: list[TableRow] = []
+    table: list[FrontendRow] = []
+    """Of a conversion every row is a :class:`TableRow`."""
     options: dict[Text, Any] = {}
     spikeproof: Text | None = None
     calibration: CalibrationRecord | None = None
@@ -147,6 +182,12 @@ class BundleRecord(_Record):
     def _one_origin(self) -> BundleRecord:
         if self.checkpoint is not None and self.netx is not None:
             raise ValueError("names a checkpoint and a .net file; a bundle comes from one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_a_conversion(self) -> BundleRecord:
+        if self.checkpoint is not None:
+            read_table([row.model_dump(exclude_unset=True) for row in self.table], self.spikeproof)
         return self
 
     @property
@@ -167,6 +208,26 @@ def _netx_options(options: dict[str, Any]) -> NetxOptionsRecord:
     except ValidationError as error:  # told with its place; a validator may only raise ValueError
         found = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"options.{'.'.join(map(str, found['loc']))}: {found['msg']}") from error
+
+
+def read_table(rows: Sequence[Json], version: str | None) -> list[TableRow]:
+    """Give the rows of a conversion's table their type; ``version``: of the one who wrote them.
+
+    A column that is missing is None, and whoever needs it says so. Columns that are none of this
+    version's are left out of a table that another version wrote.
+
+    Raises:
+        ValueError: a value that cannot be, or in a table of this version a column that it has not.
+    """
+    found = []
+    for i, row in enumerate(rows):
+        known = fit(row, TableRow)
+        try:
+            others = row if version == __version__ else {}
+            found.append(TableRow.model_validate({**known, **others}))
+        except ValidationError as error:
+            raise ValueError(f"table.{i}.{explain(error)}") from error
+    return found
 
 
 class EpochRecord(_Record):

@@ -7,12 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, field_serializer
+from pydantic import Field, ValidationError, field_serializer
 
 from spikeproof.document.values import Anything, Count, Json, Number, Record, Text, dump, fit
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
 from spikeproof.io.known import DataRecord
+from spikeproof.io.record import TableRow
 from spikeproof.verify.checks.base import Check
 from spikeproof.verify.checks.registry import known
 from spikeproof.verify.operations import LayerOperations
@@ -25,33 +26,6 @@ _MAX_PROBLEMS = 8
 _HINT = "Run `spikeproof verify` again to write a fresh report."
 
 DataT = TypeVar("DataT", bound=Record)
-
-
-class ConversionRow(Record):
-    """One layer of the conversion table, as the bundle's record holds it.
-
-    ``threshold`` and ``dv`` may be lists over time; columns of other versions pass through.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    layer: Text
-    kind: Text = ""
-    neuron: Text = ""
-    inputs: Anything = None
-    neurons: Anything = None
-    synapses: Count = None
-    weight_bits: Number = None
-    scale: Anything = None
-    clipped_share: Number = None
-    threshold: Anything = None
-    dv: Anything = None
-    bias_exponent: Count = None
-    flip_rate_calibration: Number = None
-    sum_bound: Number = None
-    v_low: Number = None
-    v_high: Number = None
-    headroom_bits: Number = None
 
 
 class FitRow(Record):
@@ -71,7 +45,7 @@ class Network(Record):
     name: Text
     input_shape: list[int]
     timesteps: int
-    layers: list[ConversionRow] = Field(default_factory=list)
+    layers: list[TableRow] = Field(default_factory=list)
     chip_fit: list[FitRow] = Field(default_factory=list)
     operations: list[LayerOperations] = Field(default_factory=list)
     operations_samples: Count = None

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.convert.conversion import KINDS, PIPELINE, Stage
+from spikeproof.convert.conversion import KINDS, PIPELINE, Relation, Stage
 from spikeproof.ir.chip import ChipNetwork, TableLifNeuron
 from spikeproof.ir.floats import Lif
 from spikeproof.verify.config import StageLimits
@@ -41,18 +41,39 @@ def _check(
     first, second = runs.whole[before.name], runs.whole[after.name]
     if isinstance(after.network, ChipNetwork):  # compared layer by layer, on equal input spikes
         second = runs.local[before.name]
-    promised = next(link.kind for link in PIPELINE if link.stage == after.name)
+    promised = next(link for link in PIPELINE if link.stage == after.name)
     declared = after.relation
-    if declared is None or KINDS.index(declared.kind) > KINDS.index(promised):
+    if declared is None or KINDS.index(declared.kind) > KINDS.index(promised.kind):
         return compare_bounded(first, second, [])  # less than this version's passes promise
+    bounded = declared.kind == "bounded"
+    if declared.unit != (promised.unit if bounded else "") or (bounded and not promised.unit):
+        return _unknown_unit(_measure(first, second), declared, promised.unit if bounded else "")
     if declared.kind == "exact":
         return compare_exact(first, second, limits)
     if declared.kind == "behavioural":
         return _measure(first, second)
-    allowed = state_bounds(stages)
-    row = compare_bounded(first, second, allowed)
-    if declared.bound > max(allowed) * (1 + 1e-6):
-        return row.model_copy(update={"declared_bound": declared.bound, "verdict": Verdict.FAIL})
+    return judge_bound(compare_bounded(first, second, state_bounds(stages)), declared.bound)
+
+
+def _unknown_unit(row: Step, declared: Relation, expected: str) -> Step:
+    """Fail a step whose declared bound cannot be compared with anything that is known of it."""
+    found = {"relation": declared.kind, "verdict": Verdict.FAIL, "declared_bound": declared.bound}
+    units = {"declared_unit": declared.unit, "expected_unit": expected}
+    return row.model_copy(update=found | units)
+
+
+def judge_bound(row: Step, declared: float) -> Step:
+    """Judge the bound that the bundle declares, in v-units, beside the one its numbers give.
+
+    A wider one is no bound of these numbers; one that a measured difference exceeds is none either.
+    """
+    bounds = [x for x in row.layers if isinstance(x, BoundedLayer)]
+    update = {"declared_bound": declared, "verdict": Verdict.FAIL}
+    if declared > max(x.bound for x in bounds) * (1 + 1e-6):
+        return row.model_copy(update=update)
+    exceeding = [x for x in bounds if x.largest > declared + _SLACK]
+    if row.verdict is Verdict.PASS and exceeding:
+        return row.model_copy(update={**update, "bound": declared, "layer": exceeding[0].layer})
     return row
 
 

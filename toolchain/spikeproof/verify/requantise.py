@@ -59,6 +59,8 @@ class Findings:
     undecided: str = ""
     doubts: list[str] = field(default_factory=list)
     """What a declared option excuses, so that right numbers show little."""
+    unclaimed: list[str] = field(default_factory=list)
+    """Columns of the conversion's table that say nothing of this layer."""
     error_ratio: float | None = None
     clipped_share: float | None = None
     clipped_most: float | None = None
@@ -69,7 +71,7 @@ class Findings:
         """Return fail if a number is wrong, inconclusive if one could not be judged."""
         if self.outside:
             return Verdict.FAIL
-        doubtful = self.undecided or self.doubts or not self.values
+        doubtful = self.undecided or self.doubts or self.unclaimed or not self.values
         return Verdict.INCONCLUSIVE if doubtful else Verdict.PASS
 
     def compare(
@@ -120,6 +122,7 @@ class Findings:
             largest=self.largest,
             undecided=self.undecided,
             doubts=list(self.doubts),
+            unclaimed=list(self.unclaimed),
             error_ratio=self.error_ratio,
             clipped_share=self.clipped_share,
             violations=list(self.violations),

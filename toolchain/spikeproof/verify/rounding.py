@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.floats import run_float
+from spikeproof.io.record import TableRow
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.requantise import (
@@ -23,7 +23,6 @@ from spikeproof.verify.scales import judge_scale
 from spikeproof.verify.stages import Stages
 from spikeproof.verify.step import Step
 
-Json = dict[str, Any]
 Images = NDArray[np.uint8]
 _CHUNK = 16
 
@@ -52,19 +51,23 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Ste
         found = requantise(layer, built, scale, stages.options, inputs, fitted=fitted)
         if found.values > 0 and found.rounding:
             judge_scale(layer, built, scale, sent[index], stages.options, found)
-        _compare_claims(found, layer, scale, stages.claims.get(built.name, {}))
+        _compare_claims(found, layer, scale, stages.claims.get(built.name))
         findings.append(found)
     declared = stages.options.model_dump(exclude_defaults=True)
     return rounding_step(findings, [f"{name} {value}" for name, value in declared.items()])
 
 
-def _compare_claims(found: Findings, layer: Exact, scale: float, claims: Json) -> None:
+def _compare_claims(found: Findings, layer: Exact, scale: float, row: TableRow | None) -> None:
     """Compare what the bundle's record says of scale and clipping with what is so."""
-    stated = claims.get("scale")
-    if isinstance(stated, int | float):
+    claims = {
+        "scale": None if row is None else row.scale,
+        "clipped_share": None if row is None else row.clipped_share,
+    }
+    found.unclaimed = [name for name, stated in claims.items() if stated is None]
+    if (stated := claims["scale"]) is not None:
         found.compare("scale in the record", stated, scale * (1 - 1e-9), scale * (1 + 1e-9))
-    stated, share = claims.get("clipped_share"), found.clipped_share
-    if isinstance(stated, int | float) and share is not None:
+    stated, share = claims["clipped_share"], found.clipped_share
+    if stated is not None and share is not None:
         slack = 2.5 / max(1, layer.linear.weight.size) + (0.002 if share else 0.0)
         low, high = share - slack, share + slack
         if found.clipped_most is not None:  # then the share is an estimate, on other images

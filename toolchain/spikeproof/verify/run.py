@@ -51,7 +51,7 @@ from spikeproof.verify.plausible import (
     Expectation,
     pixel_warnings,
 )
-from spikeproof.verify.stages import rebuild_stages
+from spikeproof.verify.stages import conversion_table, rebuild_stages
 from spikeproof.verify.work import measure, total_cost
 
 PREVIOUS = "previous-"
@@ -233,7 +233,7 @@ def _network(subject: Subject, audit: Audit) -> Network:
         name=network.name,
         input_shape=list(network.input_shape),
         timesteps=network.timesteps,
-        layers=list(subject.bundle.record.get("table", [])),
+        layers=conversion_table(subject.bundle.record),
         chip_fit=list(subject.chip_fit),
         operations=audit.operations,
         operations_samples=audit.samples,

@@ -20,6 +20,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
+from spikeproof.io.record import TableRow, read_table
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 
@@ -37,7 +38,7 @@ class Stages(StageSequence):
 
     units: dict[str, float]
     options: ConvertOptions
-    claims: dict[str, Json]
+    claims: dict[str, TableRow]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +72,27 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
         nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
     quantised = replace(folded, nodes=tuple(nodes))
     relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
-    table = record.get("table")
-    rows = [x for x in table if isinstance(x, dict)] if isinstance(table, list) else []
-    claims = {str(row.get("layer")): row for row in rows}
+    claims = {row.layer: row for row in conversion_table(record)}
     networks: dict[str, FloatNetwork | ChipNetwork] = {
         "folded": folded,
         "quantised": quantised,
         "chip": network,
     }
     return Stages(sequence(source, networks, relations), units, _options(record), claims)
+
+
+def conversion_table(record: Json) -> list[TableRow]:
+    """Return the rows of the table in a bundle's record.
+
+    Raises:
+        InputError: they are none of a conversion's.
+    """
+    try:
+        return read_table(record.get("table", []), record.get("spikeproof"))
+    except ValueError as error:
+        raise InputError(
+            str(error), where="table in the bundle's record", hint="Convert the checkpoint again."
+        ) from error
 
 
 def _options(record: Json) -> ConvertOptions:

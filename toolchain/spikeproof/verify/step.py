@@ -55,6 +55,8 @@ class RoundedLayer(Record):
     clipped_share: Number
     violations: list[Violation]
     verdict: Verdict
+    unclaimed: list[Text] = Field(default_factory=list)
+    """Columns of the conversion's table that say nothing of this layer."""
 
 
 class Step(Record):
@@ -76,7 +78,11 @@ class Step(Record):
     unexcused_spikes: Count = None
     """Spikes that differ though their membranes are clear of the threshold."""
     declared_bound: Number = None
-    """The bundle's, where it is too wide."""
+    """The bundle's, where it is too wide, exceeded, or in another unit."""
+    declared_unit: Text | None = None
+    """The bundle's, where it is not the one that the step is judged in."""
+    expected_unit: Text | None = None
+    """That one; empty where no bound on the step is known."""
     layer: Text | None = None
     """The first in which the relation is broken."""
     layers: list[BoundedLayer | RoundedLayer] = Field(default_factory=list)

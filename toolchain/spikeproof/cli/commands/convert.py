@@ -209,7 +209,7 @@ def show_table(
 ) -> None:
     """Print the conversion table."""
     names = [_UNITS.get(name, (name.replace("_", " "), 1.0))[0] for name in columns]
-    console.table(names, [[_in_unit(name, row.get(name)) for name in columns] for row in rows])
+    console.table(names, [[_in_unit(name, row[name]) for name in columns] for row in rows])
 
 
 def _in_unit(column: str, value: Any) -> Any:

@@ -7,8 +7,9 @@ outside of what the bundle's record claims, and no extremal input may leave eith
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +17,8 @@ from pydantic import Field
 from spikeproof.certify.ranges import LayerRange, certify_ranges
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
-from spikeproof.document.values import Json, Number, Record, Text
+from spikeproof.document.values import Number, Record, Text
+from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
@@ -64,6 +66,8 @@ class RangeLayer(Record):
     """A sentence for each figure of the certificate that is too small; empty: it holds."""
     overclaimed: list[Text] = Field(default_factory=list)
     """The same of the bundle's record, which no analysis relies on."""
+    unclaimed: list[Text] = Field(default_factory=list)
+    """The columns of the conversion's table that say nothing of this layer."""
     neuron: list[int] | None = None
     """The one that goes furthest."""
 
@@ -88,13 +92,16 @@ class Ranges(Record):
 
 
 def judge_certificate(
-    network: ChipNetwork, claims: dict[str, Json], certify: Certify = certify_ranges
+    network: ChipNetwork,
+    claims: Mapping[str, TableRow] | None,
+    certify: Certify = certify_ranges,
 ) -> list[RangeLayer]:
     """Certify a network and judge the certificate, layer by layer.
 
     Args:
         network: the chip network.
-        claims: what the bundle's record says of each layer's range, by name; may lack any of it.
+        claims: the rows of the conversion's table by layer, whose ranges are judged as well; what
+            they lack is listed. None: integers that no conversion made, of which nothing is said.
         certify: the analysis under judgement.
 
     Returns:
@@ -114,6 +121,8 @@ def judge_certificate(
         if found is not None:
             unsound += _left(found, reached, "the certificate")
         unsound += _left(_as_range(bound), reached, "the second bound")
+        row = None if claims is None else claims.get(layer.name)
+        claim = NO_CLAIM if row is None else _claim(row)
         certificate = {"name": layer.name} if found is None else asdict(found)
         rows.append(
             RangeLayer(
@@ -121,7 +130,8 @@ def judge_certificate(
                 independent=_figures(bound),
                 reached=reached,
                 unsound=unsound,
-                overclaimed=_overclaimed(claims.get(layer.name, {}), bound, reached),
+                overclaimed=_overclaimed(claim, bound, reached),
+                unclaimed=[] if claims is None else _unclaimed(claim),
                 neuron=_where(bound, found),
             )
         )
@@ -156,51 +166,85 @@ def _as_range(bound: Bounds) -> LayerRange:
     )
 
 
-_MAGNITUDES = {"sum_bound": "the synaptic sum", "u_bound": "u", "host_bound": "a host mantissa"}
+class _Promise(NamedTuple):
+    """What is said of a layer's range, by the certificate or by the bundle's record.
+
+    None: nothing. The field's names are those of the report and of the conversion's table.
+    """
+
+    sum_bound: float | None
+    host_bound: float | None
+    v_low: float | None
+    v_high: float | None
+    headroom_bits: float | None
+    u_bound: float | None = None
+    """The record says nothing of u."""
+
+
+def _claim(row: TableRow) -> _Promise:
+    return _Promise(row.sum_bound, row.host_bound, row.v_low, row.v_high, row.headroom_bits)
+
+
+NO_CLAIM = _Promise(None, None, None, None, None)
+
+
+def _unclaimed(claim: _Promise) -> list[str]:
+    """List the columns of the conversion's table that say nothing."""
+    return [key for key, value in claim._asdict().items() if value is None and key != "u_bound"]
 
 
 def _unsound(found: LayerRange, bound: Bounds) -> list[str]:
     """List where the certificate promises more than the plain analysis finds."""
     wanted = _figures(bound)
-    problems = _too_tight(asdict(found), wanted, "the certificate")
+    promise = _Promise(
+        found.sum_bound,
+        found.host_bound,
+        found.v_low,
+        found.v_high,
+        found.headroom_bits,
+        found.u_bound,
+    )
+    problems = _too_tight(promise, wanted, "the certificate")
     if found.ok and not wanted.ok:
         problems.append("the certificate says that everything fits, and it does not")
     return problems
 
 
-def _overclaimed(claim: Json, bound: Bounds, reached: Reached) -> list[str]:
+def _overclaimed(claim: _Promise, bound: Bounds, reached: Reached) -> list[str]:
     """List where the bundle's record promises more than is so."""
-    known = {k: v for k, v in claim.items() if isinstance(v, int | float)}
-    if not known:
-        return []
-    problems = _too_tight(known, _figures(bound), "the bundle's record")
-    for key, value, outside in (
-        ("v_low", reached.v_low, "below"),
-        ("v_high", reached.v_high, "above"),
-    ):
-        beyond = key in known and (value < known[key] if outside == "below" else value > known[key])
-        if beyond:
-            problems.append(
-                f"an input drives v to {value}, {outside} the {known[key]} of the bundle's record"
-            )
+    problems = _too_tight(claim, _figures(bound), "the bundle's record")
+    if claim.v_low is not None and reached.v_low < claim.v_low:
+        problems.append(
+            f"an input drives v to {reached.v_low}, below the {claim.v_low} of the bundle's record"
+        )
+    if claim.v_high is not None and reached.v_high > claim.v_high:
+        problems.append(
+            f"an input drives v to {reached.v_high}, above the {claim.v_high} of the bundle's "
+            "record"
+        )
     return problems
 
 
-def _too_tight(given: Json, wanted: SecondBound, whose: str) -> list[str]:
+def _too_tight(given: _Promise, wanted: SecondBound, whose: str) -> list[str]:
+    magnitudes = (
+        ("the synaptic sum", given.sum_bound, wanted.sum_bound),
+        ("u", given.u_bound, wanted.u_bound),
+        ("a host mantissa", given.host_bound, wanted.host_bound),
+    )
     problems = [
-        f"{whose} bounds {what} by {given[key]}, but {getattr(wanted, key)} is possible"
-        for key, what in _MAGNITUDES.items()
-        if key in given and not given[key] >= getattr(wanted, key)
+        f"{whose} bounds {what} by {stated}, but {possible} is possible"
+        for what, stated, possible in magnitudes
+        if stated is not None and not stated >= possible
     ]
-    if "v_low" in given and not given["v_low"] <= wanted.v_low:
+    if given.v_low is not None and not given.v_low <= wanted.v_low:
         problems.append(
-            f"{whose} bounds v from below by {given['v_low']}, but {wanted.v_low} is possible"
+            f"{whose} bounds v from below by {given.v_low}, but {wanted.v_low} is possible"
         )
-    if "v_high" in given and not given["v_high"] >= wanted.v_high:
+    if given.v_high is not None and not given.v_high >= wanted.v_high:
         problems.append(
-            f"{whose} bounds v from above by {given['v_high']}, but {wanted.v_high} is possible"
+            f"{whose} bounds v from above by {given.v_high}, but {wanted.v_high} is possible"
         )
-    bits = given.get("headroom_bits")
+    bits = given.headroom_bits
     if bits is not None and not bits <= wanted.headroom_bits + _BITS:
         problems.append(
             f"{whose} gives {bits:.3f} bits of headroom, there are {wanted.headroom_bits:.3f}"
@@ -252,7 +296,10 @@ def ranges_outcome(layers: list[RangeLayer]) -> Outcome[Ranges]:
     overclaimed = [x for x in layers if x.overclaimed]
     overflows = [x for x in layers if x.overflows]
     wrong = unsound or overclaimed or overflows
+    silent = [x for x in layers if x.unclaimed]
     verdict = Verdict.PASS if layers and not wrong else Verdict.FAIL
+    if verdict is Verdict.PASS and silent:
+        verdict = Verdict.INCONCLUSIVE
     tightest = min(layers, key=lambda x: x.found_headroom)
     bits = tightest.found_headroom
     proved = "No input can" if not overflows else "Some input might"
@@ -270,6 +317,11 @@ def ranges_outcome(layers: list[RangeLayer]) -> Outcome[Ranges]:
             f" But what the bundle's record says of {', '.join(x.name for x in overclaimed)} "
             "is wrong."
         )
+    elif silent:
+        summary += (
+            f" But the bundle's record lacks figures of {', '.join(x.name for x in silent)}, so it "
+            "cannot be judged."
+        )
     runs = sum(x.reached.inputs for x in layers if x.reached is not None)
     judged = [
         x.model_copy(update={"ok": x not in unsound + overclaimed + overflows}) for x in layers
@@ -283,6 +335,7 @@ def ranges_outcome(layers: list[RangeLayer]) -> Outcome[Ranges]:
             *(_overflow(x) for x in overflows),
             *(_unsound_reason(x, text) for x in unsound for text in x.unsound),
             *(_overclaimed_reason(x, text) for x in overclaimed for text in x.overclaimed),
+            *(_unclaimed_reason(x) for x in silent),
         ],
     )
 
@@ -305,6 +358,16 @@ def _overclaimed_reason(layer: RangeLayer, finding: str) -> Reason:
         criterion=f"wrong figure in the bundle's record (not an overflow): {finding}",
         try_="The record was changed, or written by another version: convert the checkpoint again. "
         "If that fails too, it is a defect of the conversion.",
+    )
+
+
+def _unclaimed_reason(layer: RangeLayer) -> Reason:
+    return Reason(
+        verdict="inconclusive",
+        layer=layer.name,
+        criterion="figures that the bundle's record lacks, so that they cannot be judged: "
+        + ", ".join(layer.unclaimed),
+        try_="The record was changed, or written by another version: convert the checkpoint again.",
     )
 
 

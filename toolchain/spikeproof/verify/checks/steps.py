@@ -51,7 +51,10 @@ def steps_outcome(
         samples: images the steps ran on.
     """
     steps = [
-        r.model_copy(update={"verdict": clean}) if r.relation == "behavioural" else r for r in rows
+        r.model_copy(update={"verdict": clean})
+        if r.relation == "behavioural" and r.declared_unit is None
+        else r
+        for r in rows
     ]
     reasons = []
     for step in steps:
@@ -99,6 +102,8 @@ def _broken_step(row: Step, samples: int) -> Reason:
         "images": samples,
         "layer": row.layer,
     }
+    if row.declared_unit is not None:
+        return Reason(criterion=_wrong_unit(row), try_=_CONVERT_AGAIN, **told)
     if row.relation == "behavioural":
         return Reason(
             criterion="equal accuracy on clean images, which V7 judges",
@@ -122,6 +127,15 @@ def _broken_step(row: Step, samples: int) -> Reason:
             unit="%",
             try_="Give images whose membranes are not exactly on the threshold (--data), or "
             "verify --set stages.excused=SHARE.",
+            **told,
+        )
+    if row.declared_bound is not None and row.declared_bound <= row.bound:
+        return Reason(
+            criterion="largest difference of a membrane, beside the bound that the bundle declares",
+            value=row.max_difference,
+            limit=row.declared_bound,
+            unit=row.unit,
+            try_=_CONVERT_AGAIN,
             **told,
         )
     if row.declared_bound is not None:
@@ -150,6 +164,13 @@ def _broken_step(row: Step, samples: int) -> Reason:
         try_=_CONVERT_AGAIN,
         **told,
     )
+
+
+def _wrong_unit(row: Step) -> str:
+    declared = f"the bundle declares this step {row.relation} in the unit “{row.declared_unit}”"
+    if row.expected_unit:
+        return f"{declared}; it is judged in “{row.expected_unit}”"
+    return f"{declared}, and no bound in any unit is known for it"
 
 
 def rounding_reasons(row: Step) -> list[Reason]:
@@ -199,6 +220,18 @@ def rounding_reasons(row: Step) -> list[Reason]:
             for doubt in layer.doubts
             if not layer.outside
         ]
+        if layer.unclaimed and not layer.outside:
+            reasons.append(
+                Reason(
+                    verdict="inconclusive",
+                    stage=stage,
+                    layer=layer.layer,
+                    criterion="figures that the bundle's record lacks, so that they cannot be "
+                    f"judged: {', '.join(layer.unclaimed)}",
+                    try_="The record was changed, or written by another version: convert the "
+                    "checkpoint again.",
+                )
+            )
         if not layer.values and not layer.outside:
             reasons.append(
                 Reason(
