@@ -17,7 +17,6 @@ class TiringNeuron(Neuron):
     """A neuron whose threshold rises by ``tiring`` v-units in every step."""
 
     title: ClassVar[str] = "tiring"
-    stepwise: ClassVar[bool] = True
     threshold: int
     tiring: int
     bias: Ints

@@ -166,7 +166,7 @@ def test_a_bundle_needs_no_conversion_wherever_it_would_go(
 def test_an_empty_name_is_called_empty(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, ""]) == 2
     error = capsys.readouterr().err
-    assert "the name of the network is empty" in error and "->" in error
+    assert ": is empty" in error and "->" in error
 
 
 def test_errors_of_inspect_say_what_to_do(

@@ -33,8 +33,6 @@ from spikeproof.ir.floats import (
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import Affine, compose, padding_problem
 
-AFFINE_NODES = (InputScale, Conv2d, Linear, BatchNorm2d, AvgPool2d, Flatten)
-
 
 @singledispatch
 def as_affine(node: Any, shape: Shape) -> Affine | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikeproof.convert.fold import AFFINE_NODES, as_affine, product_problems
+from spikeproof.convert.fold import as_affine, product_problems
 from spikeproof.convert.gain import gain_problems
 from spikeproof.errors import GraphError, UnsupportedError, list_problems
 from spikeproof.ir.check_float import check_float
@@ -50,7 +50,7 @@ def mapping_problems(network: FloatNetwork) -> list[str]:
             problems += _end_problems(node, bool(segment))
             segment, starts = [], shape
             continue
-        if not isinstance(node, AFFINE_NODES) or shape is None or starts is None:
+        if shape is None or starts is None:
             continue
         try:
             found, segment = _extend(segment, as_affine(node, shape), node.name, starts)

@@ -40,8 +40,8 @@ class Neuron(ABC):
     """
 
     spiking: ClassVar[bool] = True
-    stepwise: ClassVar[bool] = False
-    """Whether leak or threshold differ from step to step."""
+    stepwise: ClassVar[bool] = True
+    """Whether leak or threshold may differ from step to step."""
     title: ClassVar[str] = "neuron"
     """What tables call it."""
     v_limit: ClassVar[int] = fx.STATE_MAX
@@ -107,6 +107,7 @@ class LifNeuron(Neuron):
     """
 
     title: ClassVar[str] = "LIF"
+    stepwise: ClassVar[bool] = False
     threshold: int
     dv: int
     bias: Ints
@@ -142,7 +143,6 @@ class TableLifNeuron(Neuron):
     """
 
     title: ClassVar[str] = "DLIF table"
-    stepwise: ClassVar[bool] = True
     leak: Ints
     threshold: Ints
     bias: Ints
@@ -179,6 +179,7 @@ class ReadoutNeuron(Neuron):
 
     title: ClassVar[str] = "readout"
     spiking: ClassVar[bool] = False
+    stepwise: ClassVar[bool] = False
     v_limit: ClassVar[int] = fx.SUM_MAX << fx.CURRENT_SHIFT
     du = NO_FILTER  # no field: u has no memory
     bias: Ints
