@@ -114,6 +114,17 @@ def test_traces_give_every_layer_and_the_default_name_is_that_of_the_bundle(
     assert "0 differ" in capsys.readouterr().out
 
 
+def test_a_name_that_no_format_has_is_no_onnx(
+    tiny_bundle: Path, tmp_path: Path, capsys: Text
+) -> None:
+    path = tmp_path / "net.foo"
+    assert run(["export", str(tiny_bundle), "-o", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "no format ends in .foo" in error and "*.onnx or *.net" in error
+    assert not path.exists()
+    assert run(["export", str(tiny_bundle), "-o", str(path), "--format", "onnx", "-q"]) == 0
+
+
 def test_the_name_decides_the_format_and_may_not_contradict_the_option(
     tiny_bundle: Path, tmp_path: Path, capsys: Text
 ) -> None:

@@ -96,6 +96,19 @@ def test_a_shim_that_does_not_work_is_passed_over(monkeypatch: pytest.MonkeyPatc
     assert install.commands("onnx")[0][:3] == [sys.executable, "-m", "uv"]
 
 
+def test_a_command_that_is_printed_works_where_the_reader_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shim of pyenv works or not by the folder it is called from."""
+    shim = tmp_path / "uv"
+    shim.write_text("#!/bin/sh\ntest ! -e here\n")
+    shim.chmod(0o755)
+    assert install._works([str(shim)])
+    (tmp_path / "here").touch()
+    monkeypatch.chdir(tmp_path)
+    assert not install._works([str(shim)])
+
+
 def test_without_pip_and_uv_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "is_installed", lambda _: False)
     monkeypatch.setattr(install, "_works", lambda _: False)

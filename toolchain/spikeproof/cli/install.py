@@ -156,9 +156,14 @@ def _uvs() -> Iterator[list[str]]:
 
 
 def _works(candidate: list[str]) -> bool:
+    """Tell whether it starts where we call it, and where who copies the command stands."""
+    return all(_starts(candidate, folder) for folder in (_NEUTRAL, None))
+
+
+def _starts(candidate: list[str], folder: str | None) -> bool:
     try:
         done = subprocess.run(
-            [*candidate, "--version"], cwd=_NEUTRAL, capture_output=True, check=False
+            [*candidate, "--version"], cwd=folder, capture_output=True, check=False
         )
     except OSError:
         return False

@@ -139,7 +139,7 @@ def exporter_name(given: str | None, output: Path | None, default: str = "onnx")
     """Return the name of a format, which the suffix of the output tells where nothing else does.
 
     Raises:
-        InputError: the two contradict each other, or there is no such format.
+        InputError: the two contradict each other, or there is no such format, or no such suffix.
     """
     suffixes = {exporter.suffix: name for name, exporter in EXPORTERS.all().items()}
     named = suffixes.get(output.suffix.lower()) if output else None
@@ -151,5 +151,11 @@ def exporter_name(given: str | None, output: Path | None, default: str = "onnx")
             where="export",
             hint=f"Leave --format out, or call the file "
             f"{output.with_suffix(EXPORTERS.get(given).suffix)}.",
+        )
+    if output and output.suffix and not (given or named or output.exists()):
+        raise InputError(
+            f"{output.name}: no format ends in {output.suffix}",
+            where="export",
+            hint=f"Call the file *{' or *'.join(suffixes)}, or give --format.",
         )
     return given or named or default
