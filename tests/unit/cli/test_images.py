@@ -191,7 +191,7 @@ def test_verify_takes_the_forms_of_data_that_run_takes(
     said = "".join(capsys.readouterr())
     if form == "npy":  # pixels alone: read, but there is nothing to judge accuracy by
         assert code == 2
-        assert "found no labels for 24 images" in said and "x.npy and y.npy" in said
+        assert "x.npy: found no labels for 24 images" in said and "x.npy and y.npy" in said
     else:
         assert code == 3, "the labels are random"
         assert (tmp_path / "run" / "report.json").is_file()

@@ -177,3 +177,15 @@ def test_no_images_are_asked_for_where_none_would_help(lost: tuple[str, str | No
     assert explain([_check("V5", "inconclusive", [asks])])[0].advice == (asks.try_,)
     (told,) = explain([_check("V5", verdict, [asks, bad])])
     assert told.advice == ("Convert anew.",)
+
+
+@pytest.mark.parametrize(("needed", "first"), [(9_000, "images"), (175_999, "Other data")])
+def test_images_out_of_reach_are_asked_for_last(needed: int, first: str) -> None:
+    """Noise as data: 175,999 images of it would decide, but other data would do."""
+    request = Request(part="accuracy", needed=needed, given=1000, held=1000, asked=1000)
+    told = f"{request_text([request])}{ALTERNATIVE}Other data."
+    asks = _reason(8, "inconclusive", needed, told).model_copy(
+        update={"would": "pass", "request": request}
+    )
+    (explained,) = explain([_check("V7", "inconclusive", [asks])])
+    assert len(explained.advice) == 2 and first in explained.advice[0]

@@ -12,6 +12,7 @@ from spikeproof.reasons import ALTERNATIVE, HELP_PAGE, Reason, request_text, wor
 from spikeproof.verify.checks.base import Check
 
 MOST_LINES = 3
+_FAR = 10
 HELP = f"Usual causes of every check: “{HELP_PAGE}” in the documentation."
 
 
@@ -93,8 +94,8 @@ def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
     """Return each piece of advice once, and all images that are asked for in one.
 
     No images are asked for where something has failed, or more of them would show a failure: no
-    number of images mends that. ``shown``: how many of the reasons are listed; images are asked
-    for all of them at once.
+    number of images mends that; what takes ten times those at hand stands last. ``shown``: how many
+    of the reasons are listed; images are asked for all of them at once.
     """
     lost = any(r.verdict == "fail" or r.would == "fail" for r in reasons)
     requests = [r.request for r in reasons if r.request is not None and not lost]
@@ -106,7 +107,9 @@ def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
             if reason.request is None
             else reason.model_copy(update={"try_": reason.try_.partition(ALTERNATIVE)[2]})
         )
-    return tuple(dict.fromkeys([*merged, *_without_requests(rest)]))
+    others = _without_requests(rest)
+    far = any(r.needed > _FAR * r.given for r in requests)
+    return tuple(dict.fromkeys([*others, *merged] if far else [*merged, *others]))
 
 
 def _without_requests(reasons: Sequence[Reason]) -> list[str]:

@@ -145,18 +145,19 @@ def check_origin(bundle: Bundle) -> None:
 
 
 def check_data(
-    source: FloatNetwork, x: NDArray[Any], y: NDArray[Any] | None
+    source: FloatNetwork, x: NDArray[Any], y: NDArray[Any] | None, file: str | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Check images and labels.
+    """Check images and labels; ``file``: where they come from, for messages.
 
     Raises:
         InputError: not uint8 images of the network's shape, no label for each, or labels that
             are none of the network's classes.
     """
+    where = file or source.name
     if x.dtype != np.uint8:
         raise InputError(
             f"images have type {x.dtype}, expected uint8",
-            where=source.name,
+            where=where,
             hint="Verification compares both networks on the same 8-bit pixels. "
             + (_GRID if x.dtype.kind == "f" else type_hint(x)),
         )
@@ -165,10 +166,10 @@ def check_data(
         found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
         raise InputError(
             f"found {found} for {len(x)} images, expected integers ({len(x)},)",
-            where=source.name,
+            where=where,
             hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
         )
-    _check_classes(source, y)
+    _check_classes(source, y, where)
     return np.ascontiguousarray(x), y.astype(np.int64)
 
 
@@ -192,7 +193,7 @@ def repeat_warnings(given: int, kept: int) -> list[str]:
     ]
 
 
-def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
+def _check_classes(source: FloatNetwork, y: NDArray[Any], where: str) -> None:
     shape: tuple[int, ...] = source.input_shape
     for node in source.nodes:
         shape = output_shape(node, shape)
@@ -202,7 +203,7 @@ def _check_classes(source: FloatNetwork, y: NDArray[Any]) -> None:
         raise InputError(
             f"{len(wrong):,} labels are none of the {classes} classes 0..{classes - 1}; the first "
             f"is {int(y[wrong[0]])} of image {int(wrong[0])}",
-            where=source.name,
+            where=where,
             hint="Give the labels this network was trained for.",
         )
 

@@ -107,7 +107,7 @@ def verify(
     how = how or How()
     bundle, source = subject.bundle, subject.source
     hashes = check_identity(bundle, subject.source_hash)
-    given, answers = check_data(source, data.x, data.y)
+    given, answers = check_data(source, data.x, data.y, data.record.file if data.record else None)
     images, labels = distinct(given, answers)
     odd = [*pixel_warnings(given), *repeat_warnings(len(given), len(images))]
     if how.warn and odd:
