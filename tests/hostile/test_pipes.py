@@ -19,7 +19,7 @@ COMMANDS = {
     "verify": ["verify", "{pipe}", "--against", "{checkpoint}"],
     "verify against": ["verify", "{bundle}", "--against", "{pipe}"],
     "verify config": ["verify", "{bundle}", "--against", "{checkpoint}", "--config", "{pipe}"],
-    "export": ["export", "{pipe}", "-o", "{out}"],
+    "export": ["export", "{pipe}", "-o", "{out}", "--format", "onnx"],
     "report": ["report", "{pipe}"],
     "train": ["train", "{pipe}"],
     "fuzz replay": ["fuzz", "--replay", "{pipe}", "--engine", "numpy"],
