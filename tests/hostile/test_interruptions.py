@@ -164,11 +164,15 @@ def interrupt(
         cwd=mark.parent,
     )
     deadline = time.monotonic() + 120
-    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert mark.exists(), process.communicate(timeout=5)
-    process.send_signal(sent)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert mark.exists(), process.communicate(timeout=5)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     return process.returncode, out, err
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -54,6 +55,29 @@ def double(x: int) -> int:
 def call_in_new_process_state(place: Path) -> int:
     """Return double(2) of a kernel that has not been loaded yet."""
     return int(compiled_in(place, double)(2))
+
+
+def test_kernels_are_loaded_and_compiled_where_ctrl_c_cannot_reach(tmp_path: Path) -> None:
+    """It would leave the lock on LLVM taken, and whoever waits for a kernel waiting for ever."""
+    from llvmlite.binding import ffi
+
+    used: set[str] = set()
+
+    def notice() -> None:
+        used.add(threading.current_thread().name)
+
+    def nothing() -> None:
+        pass
+
+    for found in ("compiled", "loaded"):
+        kernel = compiled_in(tmp_path, double)
+        ffi.register_lock_callback(notice, nothing)
+        try:
+            assert kernel(2) == 4
+        finally:
+            ffi.unregister_lock_callback(notice, nothing)
+        assert used == {"spikeproof kernels_0"}, found
+        used.clear()
 
 
 def truncated(data: bytes) -> bytes:

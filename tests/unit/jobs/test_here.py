@@ -104,6 +104,36 @@ def test_ctrl_c_ends_the_second_thread_in_the_middle_of_its_item() -> None:
     assert not _left()
 
 
+def test_a_second_thread_whose_end_is_lost_in_a_callback_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C can report no exception of a callback to the Python that called it."""
+    monkeypatch.setattr(here, "_TELL_AGAIN_SECONDS", 0.1)
+    started, ignored = threading.Event(), []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+
+    class Swallows:
+        def __del__(self) -> None:
+            started.set()
+            while True:
+                time.sleep(0.001)
+
+    def craft(*_: Any) -> None:
+        Swallows()
+        while True:
+            time.sleep(0.001)
+
+    def fail(*_: Any) -> None:
+        assert started.wait(30)
+        raise InputError("no")
+
+    items = [Item("target", fail), *(Item(f"{i}", craft, beside=True) for i in range(2))]
+    with pytest.raises(InputError):
+        list(here.run_here(numbered(*items), None))
+    assert not _left()
+    assert len(ignored) == 1, "the first word was lost"
+
+
 def test_no_item_starts_once_the_run_has_ended() -> None:
     """Not even where an item swallows what ended it."""
     started, running = [], threading.Event()

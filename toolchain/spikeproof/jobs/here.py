@@ -17,6 +17,7 @@ from spikeproof.engines.fast import usable_cores
 from spikeproof.jobs.items import Done, Item, execute, make_task
 
 Numbered = tuple[int, Item]
+_TELL_AGAIN_SECONDS = 1.0
 
 
 def run_here(items: Sequence[Numbered], shared: Any) -> Iterator[Done]:
@@ -61,7 +62,7 @@ class _Helper:
             with self._ending:
                 self._over = True
         except _Stopped:
-            return
+            self._over = True
 
     def _do_items(self) -> None:
         try:
@@ -94,13 +95,17 @@ class _Helper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave no thread behind: an item under way is ended at its next line of Python."""
+        """Leave no thread behind: an item under way is ended at its next line of Python.
+
+        It is told again until it ends: what is raised in a callback of C is lost.
+        """
         self._items.clear()
-        with self._ending:  # never in the lines that end the thread, where nobody would catch it
-            if not self._over:
-                ident = ctypes.c_ulong(self._thread.ident or 0)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
-        self._thread.join()
+        while self._thread.is_alive():
+            with self._ending:  # never in the lines that end the thread: nobody would catch it
+                if not self._over:
+                    ident = ctypes.c_ulong(self._thread.ident or 0)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
+            self._thread.join(_TELL_AGAIN_SECONDS)
 
 
 def _result(found: Done | BaseException) -> Done:

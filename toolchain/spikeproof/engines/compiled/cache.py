@@ -15,8 +15,11 @@ import os
 import pickle
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from spikeproof.io.files import atomic_file, remove_temporary
 
 _log = logging.getLogger(__name__)
 _PREFIX, _SUFFIX = "kernels-", ".kernel"
+_LOADER = "spikeproof kernels"
 _SEAL = sha256().digest_size
 _UNUSED_SECONDS = 90 * 24 * 3600.0
 """Kernels of other sources that nobody has used for so long are removed."""
@@ -178,7 +182,29 @@ def compiled_in(place: Path | None, function: Callable[..., Any]) -> Any:
     dispatcher = njit(nogil=True)(function)
     if place is not None:
         dispatcher._cache = KernelCache(function, place)
+    dispatcher.compile = _never_interrupted(dispatcher.compile)
     return dispatcher
+
+
+def _never_interrupted(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Load or compile on a thread of its own, which Ctrl-C never reaches.
+
+    Where it ends a thread between two lines of llvmlite, the lock on LLVM stays taken, and every
+    thread that needs a kernel waits for ever. Waiting for this thread leaves nothing half-done.
+    """
+
+    def call(signature: Any) -> Any:
+        if threading.current_thread().name.startswith(_LOADER):
+            return load(signature)  # a kernel that another one uses
+        return _loader(os.getpid()).submit(load, signature).result()
+
+    return call
+
+
+@lru_cache(maxsize=1)
+def _loader(process: int) -> ThreadPoolExecutor:
+    """Return the thread that loads; a new one in another process, which inherits none."""
+    return ThreadPoolExecutor(1, _LOADER)
 
 
 def inner(function: Callable[..., Any]) -> Any:
