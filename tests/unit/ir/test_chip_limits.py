@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -84,6 +84,39 @@ def test_registers_of_neurons_are_legal_up_to_their_limits(
         check_chip(with_neuron(value, base, field))
     for value in (low - 1, high + 1):
         refuse(with_neuron(value, base, field), label)
+
+
+@dataclass(frozen=True, eq=False)
+class Drifting(LifNeuron):
+    """A kind of somebody else's whose leak and threshold grow with the step."""
+
+    faster: Any = 0
+    harder: Any = 0
+
+    def leak_at(self, t: int) -> int:
+        return super().leak_at(t) + t * self.faster
+
+    def threshold_at(self, t: int) -> int:
+        return super().threshold_at(t) + t * self.harder
+
+
+@pytest.mark.parametrize(
+    ("field", "high", "label"),
+    [
+        ("faster", 16_383, "leak over the steps spans"),
+        ("harder", 8_388_607, "threshold over the steps spans"),
+    ],
+)
+def test_leak_and_threshold_of_any_kind_stay_in_range_over_all_steps(
+    field: str, high: int, label: str
+) -> None:
+    def drifting(step: Any) -> ChipNetwork:
+        return network(layer(neuron=Drifting(0, 4096, NONE, **{field: step})))
+
+    check_chip(drifting(high // (STEPS - 1)))
+    refuse(drifting(high // (STEPS - 1) + 1), label)
+    refuse(drifting(-1), label)
+    refuse(drifting(0.5), "has type float64, expected integers")
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,17 @@ from spikeproof.ir.windows import Shape
 
 def check_chip(network: chip.ChipNetwork) -> None:
     """Raise GraphError with all problems of a chip network: shapes and every bit width."""
-    problems = frame_problems(network.name, network.input_shape, network.timesteps)
-    problems += name_problems([layer.name for layer in network.layers])
+    frame = frame_problems(network.name, network.input_shape, network.timesteps)
+    problems = frame + name_problems([layer.name for layer in network.layers])
     foreign = [f"{layer.name}: {p}" for layer in network.layers for p in _foreign_parts(layer)]
     raise_problems([*problems, *foreign] if foreign else [], network.name)
     shape: Shape | None = tuple(network.input_shape)
     for index, layer in enumerate(network.layers):
         found = layer.host.problems(layer.synapse) if layer.host else layer.synapse.problems()
         found = found or _sum_problems(layer, network.payload(index))
-        found += layer.neuron.problems(network.timesteps, tuple(layer.shape))
+        own = layer.neuron.problems(network.timesteps, tuple(layer.shape))
+        # What its registers are told of is not told again; steps are walked if they can be.
+        found += own or ([] if frame else layer.neuron.step_problems(network.timesteps))
         found += _place_problems(network, layer, index)
         found += [] if shape is None else layer.synapse.input_problems(shape)
         problems += [f"{layer.name}: {p}" for p in found]

@@ -97,6 +97,13 @@ class Neuron(ABC):
         problems += broadcast_problems("bias", self.bias.shape, shape)
         return problems + range_problems("du", self.du, 0, NO_FILTER)
 
+    def step_problems(self, timesteps: int) -> list[str]:
+        """List what no target holds of the leak and the threshold over all steps, of any kind."""
+        leaks = np.array([self.leak_at(t) for t in range(timesteps)])
+        thresholds = np.array([self.threshold_at(t) for t in range(timesteps)])
+        problems = integer_problems("leak over the steps", leaks, 0, LEAK_MAX)
+        return problems + integer_problems("threshold over the steps", thresholds, 0, fx.STATE_MAX)
+
 
 @dataclass(frozen=True, eq=False)
 class LifNeuron(Neuron):
