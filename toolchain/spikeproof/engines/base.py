@@ -30,6 +30,8 @@ class BaseEngine:
     little."""
     threaded: ClassVar[bool] = False
     """Whether it takes ``workers`` and shares one network between them; others get processes."""
+    compiles: ClassVar[bool] = False
+    """Whether its first run compiles the fast engine's kernels, so that the wait is announced."""
 
     def problems(self, network: ChipNetwork) -> list[str]:
         """Return no problems: every legal network runs."""

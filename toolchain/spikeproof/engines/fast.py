@@ -39,6 +39,7 @@ class FastEngine(BaseEngine):
 
     name = "fast"
     threaded = True
+    compiles = True
 
     def __init__(self, workers: int | None = None) -> None:
         """Choose the number of threads."""

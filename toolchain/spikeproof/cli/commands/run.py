@@ -67,7 +67,6 @@ def run(
 ) -> int:
     """Load the bundle and the engine, then run the data or the bundle's own test."""
     from spikeproof.cli.workflow import prepare_fast
-    from spikeproof.engines.fast import FastEngine
     from spikeproof.engines.registry import get_engine, refuse
 
     if data is None and not self_test:
@@ -80,7 +79,7 @@ def run(
     loaded = _load(bundle, console)
     refuse(chosen, loaded.network)
     if data is None:
-        if isinstance(chosen, FastEngine):
+        if getattr(chosen, "compiles", False):
             prepare_fast(console, loaded.network)
         return _self_test(console, loaded, chosen)
     options = _Options(engine, data, trace, limit, batch, workers, cluster, journal)
@@ -157,7 +156,6 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
     from spikeproof.certify.policy import overflow_warnings
     from spikeproof.cli.workflow import announce_time, prepare_fast, show_data, warn
-    from spikeproof.engines.fast import FastEngine
     from spikeproof.jobs.evaluate import Subject
     from spikeproof.verify.plausible import (
         chance_warnings,
@@ -177,7 +175,7 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     if not samples.spikes and len(samples) <= _LOOKED_AT:
         warnings += pixel_warnings(samples.read(0, len(samples)))
     announce_time(console, engine, bundle.network, len(samples))
-    if isinstance(engine, FastEngine) and options.cluster is None:
+    if getattr(engine, "compiles", False) and options.cluster is None:
         prepare_fast(console, bundle.network)
     # A cluster's workers have one core each.
     threads = options.workers if options.cluster is None else 1
