@@ -72,15 +72,23 @@ def dump(record: BaseModel) -> Json:
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def explain(error: ValidationError, most: int = 8) -> str:
-    """Say what is wrong with a record: each field by its path, and how many more than ``most``."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
-        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-        for e in found[:most]
-    ]
-    told = [problem.removeprefix(": ") for problem in told]
+def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:
+    """Say what is wrong with a record: each field by its path, and how many more than ``most``.
+
+    ``prefix``: where the record stands in its document, ``V5.data.``.
+    """
+    found = error.errors(include_url=False, include_context=False)
+    told = [_told(prefix + ".".join(map(str, e["loc"])), e) for e in found[:most]]
     return list_problems(told + [f"{len(found) - most} more"] * (len(found) > most))
+
+
+def _told(path: str, error: Any) -> str:
+    """Say one problem; a value of our own types' tells itself, of a missing one there is none."""
+    told = f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    if error["type"] in ("missing", "value_error"):
+        return told
+    value = ascii(error["input"])
+    return f"{told} (found {value if len(value) <= 60 else value[:57] + '...'})"
 
 
 def key_of(name: str, field: FieldInfo) -> str:

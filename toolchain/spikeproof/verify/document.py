@@ -9,7 +9,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_serializer
 
-from spikeproof.document.values import Anything, Count, Json, Number, Record, Text, dump, fit
+from spikeproof.document.values import (
+    Anything,
+    Count,
+    Json,
+    Number,
+    Record,
+    Text,
+    dump,
+    explain,
+    fit,
+)
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
 from spikeproof.io.known import DataRecord
@@ -22,7 +32,6 @@ SCHEMA = 2
 """1: version 0.1 and what came up to the second house plan; every version differed a little."""
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 _LIMIT_BYTES = 64 << 20
-_MAX_PROBLEMS = 8
 _HINT = "Run `spikeproof verify` again to write a fresh report."
 
 DataT = TypeVar("DataT", bound=Record)
@@ -140,7 +149,7 @@ def parse_report(value: object, *, where: str = "report") -> Report:
     try:
         report = Report.model_validate(value)
     except ValidationError as error:
-        raise InputError(_explain(error, ""), where=where, hint=_HINT) from error
+        raise InputError(explain(error), where=where, hint=_HINT) from error
     seen: set[str] = set()
     for check in report.checks:
         if check.id in seen:
@@ -208,24 +217,8 @@ def _typed(checks: list[Check], where: str) -> list[Check]:
                 data: Any = kind.result.model_validate(check.data)
                 check = check.model_copy(update={"data": data})
             except ValidationError as error:
-                problems.append(_explain(error, f"{check.id}.data."))
+                problems.append(explain(error, f"{check.id}.data."))
         typed.append(check)
     if problems:
         raise InputError(list_problems(problems), where=where, hint=_HINT)
     return typed
-
-
-def _explain(error: ValidationError, prefix: str) -> str:
-    found = error.errors(include_url=False, include_context=False)
-    lines = [
-        f"{prefix}{'.'.join(map(str, e['loc']))}: {e['msg']} (found {_short(e['input'])})"
-        for e in found[:_MAX_PROBLEMS]
-    ]
-    if len(found) > _MAX_PROBLEMS:
-        lines.append(f"... and {len(found) - _MAX_PROBLEMS} more")
-    return list_problems(lines)
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."
