@@ -18,8 +18,9 @@ from spikeproof.io.files import canonical_json
 from spikeproof.ir.floats import Linear
 from spikeproof.jobs.origin import hash_sources, source_hash
 from spikeproof.jobs.runner import Runner
+from spikeproof.report.html import render_html
 from spikeproof.verify import work
-from spikeproof.verify.document import parse_report
+from spikeproof.verify.document import load_report, parse_report
 from spikeproof.verify.perturbations import CHUNK, Crafted
 
 
@@ -54,6 +55,7 @@ def test_report_has_the_form_the_renderer_reads(
     case: Any, config: Any, tmp_path: Path, perturb: Any
 ) -> None:
     parsed = parse_report(_verify(case, config, tmp_path, perturb, command="spikeproof verify x"))
+    assert render_html(parsed) == render_html(load_report(tmp_path / "report.json"))
     assert parsed.provenance.command == "spikeproof verify x"
     assert parsed.network.layers[0].layer == "l1"
     assert parsed.provenance.data_samples == 320

@@ -32,6 +32,7 @@ from spikeproof.verify.document import (
     Network,
     Provenance,
     Report,
+    load_report,
 )
 from spikeproof.verify.gates import overall, sentence
 from spikeproof.verify.given import (
@@ -168,7 +169,8 @@ def verify(
     write_atomic(run_dir / REPORT_JSON, canonical_json(report.json_document()))
     for name in (REPORT_HTML, REPORT_JSON):
         (run_dir / f"{PREVIOUS}{name}").unlink(missing_ok=True)
-    return report
+    # As any reader gets it: the page is the one that `spikeproof report` draws, in the same order.
+    return load_report(run_dir / REPORT_JSON)
 
 
 def _open_journal(
