@@ -23,6 +23,7 @@ from spikeproof.verify.checks.base import Check, Outcome
 from spikeproof.verify.checks.bit_exact import BitExact
 from spikeproof.verify.gates import MASKING, sentence
 from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.responses import Responded
 from spikeproof.verify.verdict import Verdict
 
 ITEM = Perturbation(WEAK.at("pgd", 8), 1000)
@@ -62,8 +63,8 @@ def test_three_verdicts() -> None:
 
 def test_rows_start_with_clean_and_use_their_own_margin(config: Any) -> None:
     merged = {
-        "clean": {"float": [0, 1, 2, 0], "chip": [0, 1, 1, 0]},
-        "gaussian 16/255": {"float": [0, 1], "chip": [0, 1]},
+        "clean": Responded(trained=[0, 1, 2, 0], chip=[0, 1, 1, 0]),
+        "gaussian 16/255": Responded(trained=[0, 1], chip=[0, 1]),
     }
     planned = [Perturbation(WEAK.at("gaussian", 16), 2)]
     rows = accuracy_rows(merged, planned, np.array([0, 1, 2, 1]), config)
@@ -77,8 +78,8 @@ def test_mcnemar_is_corrected_for_the_number_of_rows(config: Any) -> None:
     truth = np.zeros(40, int)
     worse = [1] * 6 + [0] * 34  # six images lost: p = 2 / 2**6 alone, twice that with two rows
     merged = {
-        "clean": {"float": [0] * 40, "chip": worse},
-        "gaussian 16/255": {"float": [0] * 40, "chip": [0] * 40},
+        "clean": Responded(trained=[0] * 40, chip=worse),
+        "gaussian 16/255": Responded(trained=[0] * 40, chip=[0] * 40),
     }
     row = accuracy_rows(merged, [Perturbation(WEAK.at("gaussian", 16), 40)], truth, config)[0]
     assert row.mcnemar_p == pytest.approx(2 / 64)
@@ -89,8 +90,8 @@ def test_clean_row_has_as_many_images_as_were_asked_for(config: Any) -> None:
     """Perturbations that use more images need more clean runs, which are not the clean row."""
     samples = config.samples.model_copy(update={"accuracy": 10})
     merged = {
-        "clean": {"float": [0] * 30, "chip": [0] * 10 + [1] * 20},
-        "fgsm 8/255": {"float": [0] * 30, "chip": [0] * 30},
+        "clean": Responded(trained=[0] * 30, chip=[0] * 10 + [1] * 20),
+        "fgsm 8/255": Responded(trained=[0] * 30, chip=[0] * 30),
     }
     rows = accuracy_rows(
         merged,
@@ -107,7 +108,7 @@ def test_an_attack_that_helps_makes_the_check_inconclusive(config: Any) -> None:
     clean = np.r_[np.ones(60, int), np.zeros(340, int)].tolist()
     attacked = np.r_[np.ones(20, int), np.zeros(380, int)].tolist()
     merged = {
-        name: {"float": answers, "chip": answers}
+        name: Responded(trained=answers, chip=answers)
         for name, answers in (("clean", clean), ("fgsm 8/255", attacked))
     }
     rows = accuracy_rows(merged, [Perturbation(WEAK.at("fgsm", 8), 400)], truth, config)
@@ -129,8 +130,8 @@ def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> 
     """Clean on 1 000 images beside noise on the first 400 made noise look like a help."""
     wrong_late = [0] * 20 + [1] * 20
     merged = {
-        "clean": {"float": wrong_late, "chip": wrong_late},
-        "gaussian 16/255": {"float": [0] * 20, "chip": [0] * 19 + [1]},
+        "clean": Responded(trained=wrong_late, chip=wrong_late),
+        "gaussian 16/255": Responded(trained=[0] * 20, chip=[0] * 19 + [1]),
     }
     clean, noise = accuracy_rows(
         merged, [Perturbation(WEAK.at("gaussian", 16), 20)], np.zeros(40, int), config
@@ -144,11 +145,11 @@ def test_every_row_carries_the_clean_accuracy_on_its_own_images(config: Any) -> 
 def _attacked(config: Any, right: dict[str, int], chip_right: int = 50, compared: int = 100) -> Any:
     """Return V7 for 100 images of which an attack leaves so many right, by estimator."""
     merged = {
-        "clean": {"float": [0] * 100, "chip": [0] * 100},
-        "pgd-20 8/255": {
-            "float": [0] * 50 + [1] * 50,
-            "chip": [0] * chip_right + [1] * (100 - chip_right),
-        },
+        "clean": Responded(trained=[0] * 100, chip=[0] * 100),
+        "pgd-20 8/255": Responded(
+            trained=[0] * 50 + [1] * 50,
+            chip=[0] * chip_right + [1] * (100 - chip_right),
+        ),
     }
     shares = {name: [True] * n + [False] * (compared - n) for name, n in right.items()}
     planned = [Perturbation(WEAK.at("pgd", 8), 100)]

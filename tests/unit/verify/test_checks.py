@@ -41,6 +41,7 @@ from spikeproof.verify.compare import LayerComparison
 from spikeproof.verify.config import load_config
 from spikeproof.verify.extremes import Reached
 from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.responses import Responded, Responses
 from spikeproof.verify.step import Step
 from spikeproof.verify.verdict import Verdict
 
@@ -136,11 +137,12 @@ def _v5(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json
         }
     )
     strict = config.model_copy(update={"mppd": limits})
-    merged = {"gaussian 4/255": {"layers": {"l2": layer}}}
+    part = Responded.model_validate({"float": [], "chip": [], "layers": {"l2": layer}})
+    merged = {"gaussian 4/255": part}
     return _response(merged, strict, _supply(len(in_float), available))
 
 
-def _response(merged: Json, config: Any, supply: Supply) -> Json:
+def _response(merged: Responses, config: Any, supply: Supply) -> Json:
     kinds = dict.fromkeys(merged, "gaussian")
     judged = judge_perturbations(merged, kinds, config, supply)
     return dump(response.CHECK.check(response.response_outcome(*judged)))
@@ -152,10 +154,10 @@ def _energies(samples: int, seed: int = 0) -> Any:
 
 def _v7(in_float: Any, in_chip: Any, config: Any, available: int = 1000) -> Json:
     """Judge clean images and attacked ones; 1: classified right."""
-    clean_float, clean_chip, attacked = (np.asarray(x) for x in (*in_float, in_chip))
+    clean_float, clean_chip, attacked = (np.asarray(x).tolist() for x in (*in_float, in_chip))
     merged = {
-        "clean": {"float": clean_float, "chip": clean_chip},
-        "pgd-20 8/255": {"float": attacked, "chip": attacked},
+        "clean": Responded(trained=clean_float, chip=clean_chip),
+        "pgd-20 8/255": Responded(trained=attacked, chip=attacked),
     }
     planned = [Perturbation(ATTACK.at("pgd", 8), len(attacked))]
     labels = np.ones(len(clean_float), np.int64)

@@ -11,6 +11,7 @@ import pytest
 from spikeproof.attacks.weak import WEAK as ATTACK
 from spikeproof.verify.examples import choose_examples, joint_counts, thumbnail
 from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.responses import Responded
 
 NOISE = Perturbation(ATTACK.at("gaussian", 8), 5)
 WEAK, STRONG = Perturbation(ATTACK.at("fgsm", 2), 5), Perturbation(ATTACK.at("fgsm", 8), 4)
@@ -18,7 +19,7 @@ LABELS = np.array([0, 1, 2, 0, 1])
 
 
 def _both(predicted: list[int], chip: list[int] | None = None) -> Any:
-    return {"float": predicted, "chip": chip or predicted}
+    return Responded(trained=predicted, chip=chip or predicted)
 
 
 def _merged() -> Any:

@@ -19,7 +19,7 @@ from spikeproof.verify.mppd import (
     float_epsilon,
     float_responses,
 )
-from spikeproof.verify.responses import measure_batch, merge_batches
+from spikeproof.verify.responses import Responded, Responses, measure_batch, merge_batches
 
 
 def test_float_filter_by_hand() -> None:
@@ -57,9 +57,9 @@ def test_first_layer_differs_by_rounding_alone(kind: str, request: Any, perturb:
     item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
     images = perturb(item, case.source, case.x, case.y, seed=0, compare=False).images
     found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
-    layer = found["g"]["layers"]["l1"]
-    assert layer["chip"]["sample"] == pytest.approx(layer["float"]["sample"], rel=0.03)
-    assert layer["chip"]["step"] == pytest.approx(layer["float"]["step"], rel=0.02)
+    layer = found["g"].layers["l1"]
+    assert layer.chip.sample == pytest.approx(layer.trained.sample, rel=0.03)
+    assert layer.chip.step == pytest.approx(layer.trained.step, rel=0.02)
 
 
 def test_responses_predict_as_the_networks_do(case: Any) -> None:
@@ -68,11 +68,11 @@ def test_responses_predict_as_the_networks_do(case: Any) -> None:
     assert set(drives) == {"l1", "l2"}
 
 
-def _merged(in_float: Any, in_chip: Any) -> dict[str, Any]:
+def _merged(in_float: Any, in_chip: Any) -> Responses:
     sides = {"float": np.asarray(in_float, float), "chip": np.asarray(in_chip, float)}
     layer: dict[str, Any] = {k: {"sample": v.tolist(), "step": [v.sum()]} for k, v in sides.items()}
     layer["direction"] = [None, *np.linspace(0.9, 1.0, len(sides["float"]) - 1).tolist()]
-    return {"g": {"layers": {"l1": layer}}}
+    return {"g": Responded.model_validate({"float": [], "chip": [], "layers": {"l1": layer}})}
 
 
 def _strict(config: Any) -> Any:
@@ -152,7 +152,7 @@ def test_measured_direction_of_a_good_conversion_is_nearly_one(case: Any, pertur
     item = type("P", (), {"kind": "gaussian", "strength": 16.0})()
     images = perturb(item, case.source, case.x, case.y, seed=0, compare=False).images
     found = measure_batch(case.source, case.bundle.network, case.x, {"g": images})
-    cosines = np.array(found["g"]["layers"]["l1"]["direction"])
+    cosines = np.array(found["g"].layers["l1"].direction)
     assert cosines.shape == (len(case.x),)
     assert cosines.min() > 0.99 and cosines.max() <= 1 + 1e-9
 
@@ -204,7 +204,7 @@ def test_batches_merge_to_the_whole(case: Any, perturb: Any) -> None:
     whole, parts = measure(slice(None)), [measure(slice(0, 20)), measure(slice(20, 320))]
     merged = merge_batches(parts)
     assert merged["clean"] == whole["clean"]
-    for side in ("float", "chip"):
-        joined, full = (m["g"]["layers"]["l2"][side] for m in (merged, whole))
-        assert joined["sample"] == pytest.approx(full["sample"])
-        assert joined["step"] == pytest.approx(full["step"])
+    for side in ("trained", "chip"):
+        joined, full = (getattr(m["g"].layers["l2"], side) for m in (merged, whole))
+        assert joined.sample == pytest.approx(full.sample)
+        assert joined.step == pytest.approx(full.step)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.base import Clean
-from spikeproof.document.values import Count, Json, Number, Record, Text
+from spikeproof.document.values import Count, Number, Record, Text
 from spikeproof.verify.perturbations import Perturbation
-from spikeproof.verify.responses import CLEAN
+from spikeproof.verify.responses import CLEAN, Responses
 
 Images = NDArray[np.uint8]
 Prediction = tuple[int, int, int, int]
@@ -49,18 +49,18 @@ class Example(Record):
     views: list[View]
 
 
-def joint_counts(merged: Json, labels: NDArray[Any], shown: int) -> list[Prediction]:
+def joint_counts(merged: Responses, labels: NDArray[Any], shown: int) -> list[Prediction]:
     """Return which classes both networks give to clean images of which class, and how many.
 
     Only combinations that occur, in order; all confusion matrices follow from it.
     """
     part = merged[CLEAN]
-    triples = zip(labels[:shown].tolist(), part["float"], part["chip"], strict=False)
+    triples = zip(labels[:shown].tolist(), part.trained, part.chip, strict=False)
     return [(*triple, count) for triple, count in sorted(Counter(triples).items())]
 
 
 def choose_examples(
-    merged: Json, planned: list[Perturbation], x: Images, labels: NDArray[Any], fetch: Fetch
+    merged: Responses, planned: list[Perturbation], x: Images, labels: NDArray[Any], fetch: Fetch
 ) -> list[Example]:
     """Return one image per kind of outcome that occurs, clean and under the strongest of each kind.
 
@@ -76,12 +76,14 @@ def choose_examples(
     return found
 
 
-def _first_of_each(merged: Json, shown: list[Perturbation], labels: NDArray[Any]) -> dict[str, int]:
+def _first_of_each(
+    merged: Responses, shown: list[Perturbation], labels: NDArray[Any]
+) -> dict[str, int]:
     parts = [merged[CLEAN], *(merged[p.name] for p in shown)]
-    count = min(len(part["float"]) for part in parts)
+    count = min(len(part.trained) for part in parts)
     truth = labels[:count]
-    trained = np.array([part["float"][:count] for part in parts])
-    chip = np.array([part["chip"][:count] for part in parts])
+    trained = np.array([part.trained[:count] for part in parts])
+    chip = np.array([part.chip[:count] for part in parts])
     clean_right = (trained[0] == truth) & (chip[0] == truth)
     cases = {
         KINDS[0]: ((trained == truth) & (chip == truth)).all(axis=0),
@@ -91,13 +93,13 @@ def _first_of_each(merged: Json, shown: list[Perturbation], labels: NDArray[Any]
     return {kind: int(np.argmax(hits)) for kind, hits in cases.items() if hits.any()}
 
 
-def _view(merged: Json, item: Perturbation, name: str, index: int, image: Images) -> View:
+def _view(merged: Responses, item: Perturbation, name: str, index: int, image: Images) -> View:
     small = thumbnail(image)
     return View(
         perturbation=item.attack.name,
         strength=item.strength,
-        trained=merged[name]["float"][index],
-        chip=merged[name]["chip"][index],
+        trained=merged[name].trained[index],
+        chip=merged[name].chip[index],
         shape=list(small.shape),
         pixels=base64.b64encode(small.tobytes()).decode("ascii"),
     )

@@ -1,17 +1,20 @@
 """Run both networks on clean and perturbed images, one batch of images at a time.
 
-A batch's clean runs are shared by all perturbations. The result is plain JSON and small: what
-each network predicts, and per spiking layer the perturbation energy of every sample in both
-networks and the cosine between the two perturbations.
+A batch's clean runs are shared by all perturbations. The result is small: what each network
+predicts, and per spiking layer the perturbation energy of every sample in both networks and the
+cosine between the two perturbations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from spikeproof.document.values import Record
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.verify.mppd import (
@@ -24,8 +27,42 @@ from spikeproof.verify.mppd import (
     float_responses,
 )
 
-Json = dict[str, Any]
 CLEAN = "clean"
+
+
+class Energies(Record):
+    """Perturbation energy: of each sample the mean of steps and neurons, of each step the sum."""
+
+    sample: list[float]
+    step: list[float]
+
+
+class LayerResponse(Record):
+    """How one layer of both networks reacts to a perturbation."""
+
+    trained: Energies = Field(validation_alias="float", serialization_alias="float")
+    chip: Energies
+    direction: list[float | None]
+    """Of each sample the cosine of the two perturbations; None (or NaN): there is none."""
+
+
+class Responded(Record):
+    """Which classes both networks give, and how their layers react; clean images have no layers."""
+
+    trained: list[int] = Field(validation_alias="float", serialization_alias="float")
+    chip: list[int]
+    layers: dict[str, LayerResponse] = Field(default_factory=dict)
+
+    def right(self, truth: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+        """Tell of the first images, as many as ``truth`` has, which each network gets right."""
+        return {
+            name: np.asarray(said[: len(truth)]) == truth
+            for name, said in (("float", self.trained), ("chip", self.chip))
+        }
+
+
+Responses = dict[str, Responded]
+"""By name of the perturbation, and CLEAN."""
 
 
 def measure_batch(
@@ -33,16 +70,14 @@ def measure_batch(
     network: ChipNetwork,
     clean: NDArray[np.uint8],
     perturbed: dict[str, NDArray[np.uint8]],
-) -> Json:
-    """Measure one batch: clean images (N, C, H, W), and by name perturbed ones of the first.
-
-    Returns {"clean": {"float": [class], "chip": [class]}, NAME: {"float", "chip", "layers":
-    {LAYER: {"float": {"sample": [N], "step": [T]}, "chip": same, "direction": [N]}}}};
-    "sample" is the mean energy over steps and neurons, "step" the sum over the batch,
-    "direction" the cosine, NaN where there is none.
-    """
+) -> Responses:
+    """Measure one batch: clean images (N, C, H, W), and by name perturbed ones of the first."""
     base_float, base_chip = float_responses(source, clean), chip_responses(network, clean)
-    result: Json = {CLEAN: _predictions(base_float.predictions, base_chip.predictions)}
+    result = {
+        CLEAN: Responded(
+            trained=base_float.predictions.tolist(), chip=base_chip.predictions.tolist()
+        )
+    }
     for name, images in perturbed.items():
         count = len(images)
         if not count:
@@ -50,48 +85,44 @@ def measure_batch(
         seen_float, seen_chip = float_responses(source, images), chip_responses(network, images)
         in_float = float_epsilons(source, base_float.first(count), seen_float)
         in_chip = chip_epsilons(network, base_chip.first(count), seen_chip)
-        result[name] = {
-            **_predictions(seen_float.predictions, seen_chip.predictions),
-            "layers": _layers(in_float, in_chip),
-        }
+        result[name] = Responded(
+            trained=seen_float.predictions.tolist(),
+            chip=seen_chip.predictions.tolist(),
+            layers=_layers(in_float, in_chip),
+        )
     return result
 
 
-def _predictions(in_float: NDArray[np.int64], in_chip: NDArray[np.int64]) -> Json:
-    return {"float": in_float.tolist(), "chip": in_chip.tolist()}
-
-
-def _layers(in_float: Epsilons, in_chip: Epsilons) -> Json:
+def _layers(in_float: Epsilons, in_chip: Epsilons) -> dict[str, LayerResponse]:
     return {
-        name: {
-            "float": _summary(in_float[name]),
-            "chip": _summary(in_chip[name]),
-            "direction": direction(in_float[name], in_chip[name]).tolist(),
-        }
+        name: LayerResponse(
+            trained=_energies(in_float[name]),
+            chip=_energies(in_chip[name]),
+            direction=direction(in_float[name], in_chip[name]).tolist(),
+        )
         for name in in_chip
     }
 
 
-def _summary(epsilon: NDArray[np.float64]) -> Json:
+def _energies(epsilon: NDArray[np.float64]) -> Energies:
     found = energy(epsilon)
-    return {"sample": found.mean(axis=1).tolist(), "step": found.sum(axis=0).tolist()}
+    return Energies(sample=found.mean(axis=1).tolist(), step=found.sum(axis=0).tolist())
 
 
-def merge_batches(batches: list[Json]) -> Json:
+def merge_batches(batches: Iterable[Responses]) -> Responses:
     """Join the results of consecutive batches into one of the same form."""
-    merged: Json = {}
+    merged: Responses = {}
     for batch in batches:
         for name, part in batch.items():
-            if name not in merged:
-                merged[name] = part
-                continue
-            merged[name] = _merge(merged[name], part)
+            merged[name] = _merge(merged[name], part) if name in merged else part
     return merged
 
 
 def _merge(first: Any, second: Any, key: str = "") -> Any:
+    if isinstance(first, Record):
+        return first.model_copy(update={k: _merge(v, getattr(second, k), k) for k, v in first})
     if isinstance(first, dict):
-        return {k: _merge(first[k], second[k], k) for k in first}
+        return {k: _merge(v, second[k]) for k, v in first.items()}
     if key == "step":
         return [a + b for a, b in zip(first, second, strict=True)]
     return first + second

@@ -30,7 +30,7 @@ from spikeproof.verify.perturbations import (
     load_images,
     store_images,
 )
-from spikeproof.verify.responses import CLEAN, measure_batch, merge_batches
+from spikeproof.verify.responses import CLEAN, Responded, Responses, measure_batch, merge_batches
 
 Images = NDArray[np.uint8]
 _MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
@@ -60,7 +60,7 @@ class Measured:
     """
 
     items: dict[str, Record]
-    responses: Json
+    responses: Responses
     estimators: Json
     examples: list[Example]
 
@@ -88,7 +88,10 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
     results = runner.do([*items, *crafts], material, store, whole)
     crafted = list(zip(chunks, results[len(items) :], strict=True))
     shown = _responses(material, crafted, beside=beside)
-    responses = merge_batches(runner.do(shown, material))
+    responses = merge_batches(
+        {name: Responded.model_validate(part) for name, part in result.items()}
+        for result in runner.do(shown, material)
+    )
     return Measured(
         {
             name: job.result.model_validate(result)
@@ -242,4 +245,5 @@ def _load_all(used: list[tuple[_Chunk, Json]]) -> tuple[dict[str, Images]]:
 def _respond(material: Material, start: int, stop: int, perturbed: dict[str, Images]) -> Json:
     """Run both networks on one chunk of clean images and the perturbed ones made from it."""
     stages = material.stages
-    return measure_batch(stages.source, stages.chip, material.x[start:stop], perturbed)
+    found = measure_batch(stages.source, stages.chip, material.x[start:stop], perturbed)
+    return {name: dump(part) for name, part in found.items()}

@@ -39,7 +39,7 @@ from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.plausible import Plausibility, plausibility
-from spikeproof.verify.responses import CLEAN
+from spikeproof.verify.responses import CLEAN, Responses
 from spikeproof.verify.verdict import Verdict, combine
 
 MASKED = 0.05
@@ -117,7 +117,7 @@ class Accuracy(Shown):
 
 
 def accuracy_rows(
-    merged: Json,
+    merged: Responses,
     planned: list[Perturbation],
     labels: NDArray[Any],
     config: VerifyConfig,
@@ -128,18 +128,17 @@ def accuracy_rows(
     ``estimators`` tells by name of the perturbation and of the estimator which images the trained
     network gets right (list of bool).
     """
-    shown = min(config.samples.accuracy, len(merged[CLEAN]["float"]))
+    shown = min(config.samples.accuracy, len(merged[CLEAN].trained))
     clean = Perturbation(Clean(), shown)
     rows = []
     for item in [clean, *planned]:
         part = merged[CLEAN if item is clean else item.name]
         # Perturbations may use more clean runs than the clean row is to have images.
-        count = shown if item is clean else len(part["float"])
+        count = shown if item is clean else len(part.trained)
         truth = labels[:count]
-        right = {k: np.asarray(part[k][:count]) == truth for k in ("float", "chip")}
+        right, before = part.right(truth), merged[CLEAN].right(truth)
         margin = float(getattr(config.margins, item.kind))
         row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
-        before = {k: np.asarray(merged[CLEAN][k][:count]) == truth for k in ("float", "chip")}
         helps = item.attack.adversarial and attack_helps(
             before["float"], right["float"], config.alpha
         )

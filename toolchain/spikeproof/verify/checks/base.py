@@ -16,6 +16,7 @@ from spikeproof.reasons import Reason, worst_first
 from spikeproof.verify.advice import Supply
 from spikeproof.verify.material import Material
 from spikeproof.verify.plausible import Expectation
+from spikeproof.verify.responses import Responses
 from spikeproof.verify.verdict import Verdict, combine
 
 _MAX_FIGURES = 3
@@ -75,7 +76,7 @@ class Findings:
 
     material: Material
     items: Mapping[str, Record]
-    responses: Json
+    responses: Responses
     estimators: Json
     examples: list[Any]
     hashes: dict[str, str]

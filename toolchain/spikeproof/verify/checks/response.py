@@ -34,6 +34,7 @@ from spikeproof.verify.advice import (
 )
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import MppdLimits, VerifyConfig
+from spikeproof.verify.responses import LayerResponse, Responses
 from spikeproof.verify.verdict import Verdict, combine, judge_interval
 
 F64 = NDArray[np.float64]
@@ -141,20 +142,20 @@ class Ranks:
     spread: float
 
 
-def match_layers(layers: Json, config: VerifyConfig) -> list[LayerMatch]:
+def match_layers(layers: dict[str, LayerResponse], config: VerifyConfig) -> list[LayerMatch]:
     """Compare the energies of all layers, as :func:`responses.measure_batch` gives them.
 
     All layers share their resamples: they saw the same images.
     """
-    samples = max((len(data["direction"]) for data in layers.values()), default=0)
+    samples = max((len(data.direction) for data in layers.values()), default=0)
     if not samples:
         return []
     weights = st.bootstrap_weights(samples, config.mppd.resamples, config.seed)
     return [_match_layer(name, data, weights, config) for name, data in layers.items()]
 
 
-def _match_layer(name: str, data: Json, weights: F64, config: VerifyConfig) -> LayerMatch:
-    in_float, in_chip = (np.asarray(data[k]["sample"], np.float64) for k in ("float", "chip"))
+def _match_layer(name: str, data: LayerResponse, weights: F64, config: VerifyConfig) -> LayerMatch:
+    in_float, in_chip = (np.asarray(d.sample, np.float64) for d in (data.trained, data.chip))
     samples, limits = len(in_float), config.mppd
     relative = relative_difference(np.sqrt(in_float), np.sqrt(in_chip))
     ratios = st.ratio_of_sums(in_chip, in_float, weights)
@@ -168,7 +169,7 @@ def _match_layer(name: str, data: Json, weights: F64, config: VerifyConfig) -> L
         median_rel_diff=_median(relative),
         p99_rel_diff=_quantile(relative, 0.99),
         spearman=ranks.rho,
-        direction=_median_direction(data["direction"]),
+        direction=_median_direction(data.direction),
         ratio=ratio,
         ratio_ci=interval,
         would_pass=WouldPass(
@@ -178,8 +179,8 @@ def _match_layer(name: str, data: Json, weights: F64, config: VerifyConfig) -> L
         ),
         scatter=_scatter(in_float, in_chip),
         energy=Cloud(
-            trained=[e / samples for e in data["float"]["step"]],
-            chip=[e / samples for e in data["chip"]["step"]],
+            trained=[e / samples for e in data.trained.step],
+            chip=[e / samples for e in data.chip.step],
         ),
         verdict=Verdict.INFO,
     )
@@ -332,13 +333,13 @@ def _verdict(established: bool, adjusted: float, alpha: float) -> Verdict:
 
 
 def judge_perturbations(
-    merged: Json, kinds: dict[str, str], config: VerifyConfig, supply: Supply
+    merged: Responses, kinds: dict[str, str], config: VerifyConfig, supply: Supply
 ) -> tuple[Response, list[Reason]]:
     """Judge all perturbations and layers; give a reason for every criterion that did not pass.
 
     ``kinds`` gives the kind of each perturbation by name.
     """
-    found = {name: match_layers(merged[name]["layers"], config) for name in kinds}
+    found = {name: match_layers(merged[name].layers, config) for name in kinds}
     flat = [match for name in kinds for match in found[name]]
     judged = iter(judge_matches(flat, config.alpha))
     family = sum(len(match.criteria) for match in flat)
