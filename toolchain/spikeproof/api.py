@@ -438,7 +438,7 @@ def inspect(model: Place, *, input_shape: tuple[int, int, int] | None = None) ->
     check_arguments(
         "inspect", model=(model, NETWORK_OR_BUNDLE), input_shape=(input_shape, SHAPE.optional)
     )
-    return Description(describe_file(resolve_model(str(model)), input_shape))
+    return Description(describe_file(resolve_model(str(model)), input_shape).json_document())
 
 
 def _bundle(given: Place | Bundle) -> Bundle:

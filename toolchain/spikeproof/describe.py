@@ -1,10 +1,13 @@
-"""Say what is in a file as one plain document: what ``inspect`` shows and prints as JSON."""
+"""Say what is in a file as one typed document: what ``inspect`` shows and prints as JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict
+
+from spikeproof.document.values import Json, Record, dump
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.formats import FRONTENDS, ChipFrontend, find_frontend
 
@@ -12,21 +15,102 @@ if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.checkpoint import Checkpoint
     from spikeproof.io.formats import Frontend
-    from spikeproof.ir.chip import ChipNetwork
+    from spikeproof.ir.chip import ChipLayer, ChipNetwork
     from spikeproof.ir.floats import FloatNetwork
 
-Row = dict[str, Any]
+
+class Described(Record):
+    """What every file says of itself; ``kind`` is "checkpoint", "bundle" or another."""
+
+    kind: str
+    path: str
+
+    def json_document(self) -> Json:
+        """Return it as plain JSON, as ``inspect --json`` prints it."""
+        return {"schema": 1, **dump(self)}
 
 
-def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -> Row:
+class TomlFile(Described):
+    """A recipe, with its settings in full, or the settings of a command."""
+
+    recipe: Json
+    settings: Json | None = None
+
+
+class NetworkFile(Described):
+    """What every file of a network says; ``timesteps`` is None where the file does not."""
+
+    name: str
+    input_shape: list[int]
+    timesteps: int | None
+
+
+class NodeRow(Record):
+    """One node of a trained network."""
+
+    layer: str
+    kind: str
+    output: list[int]
+    neurons: int | None
+    parameters: int
+    smallest: float | None
+    largest: float | None
+    details: str
+
+
+class TrainedFile(NetworkFile):
+    """A trained network, and how it was trained."""
+
+    layers: list[NodeRow]
+    training: Json
+
+
+class LayerRow(Record):
+    """One layer of a bundle, beside what its conversion's table says of it, if it has one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    layer: str
+    kind: str
+    neuron: str
+    shape: list[int]
+    neurons: int
+    weights: int
+    weight_range: list[int]
+    numbers: Json
+    """The neuron's scalars and tables over time; the bias is per neuron and left out."""
+    scale: Any = None
+    v_low: Any = None
+    v_high: Any = None
+    headroom_bits: Any = None
+
+
+class BundleFile(NetworkFile):
+    """A bundle, its record, and which chips it fits."""
+
+    layers: list[LayerRow]
+    chip_fit: list[Json]
+    content_hash: str
+    self_test_samples: int
+    record: Json
+    warnings: list[str]
+
+
+class ChipFile(NetworkFile):
+    """A file of chip integers as it would be read; its rows have the frontend's columns."""
+
+    coding: str
+    layers: list[Json]
+    chip_fit: list[Json]
+    warnings: list[str]
+
+
+def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -> Described:
     """Find out what a file is and describe it; needs neither the option parser nor torch.
 
     Args:
         path: a checkpoint, bundle, recipe, settings of a command, or a file of any frontend.
         input_shape: (C, H, W) of a ``.net`` that does not say; no other file takes one.
-
-    Returns:
-        "kind" says which of them it is; "name", "layers" and so on, as that kind has them.
 
     Raises:
         InputError, BundleError: it is none of these, or damaged.
@@ -63,7 +147,7 @@ def _name(frontend: Frontend) -> str:
 # --- TOML --------------------------------------------------------------------------------------
 
 
-def _describe_toml(path: Path) -> Row:
+def _describe_toml(path: Path) -> TomlFile:
     """Check a TOML file as what its keys say it is: a recipe, or settings of a command."""
     from spikeproof.convert.pipeline import ConvertOptions
     from spikeproof.io.options import merged_options
@@ -73,19 +157,19 @@ def _describe_toml(path: Path) -> Row:
     content = read_toml(path)
     kind = _toml_kind(content, path)
     _check_plain(content, path)
-    found = {"schema": 1, "kind": kind, "path": str(path), "recipe": content}
     if kind == "recipe":
         from spikeproof_models.recipe import load_recipe
 
-        return {**found, "settings": load_recipe(path).model_dump(mode="json")}
+        settings = load_recipe(path).model_dump(mode="json")
+        return TomlFile(kind=kind, path=str(path), recipe=content, settings=settings)
     if kind == "settings of verify":
         load_config(overrides=path)
     else:
         merged_options(ConvertOptions, path, {})
-    return found
+    return TomlFile(kind=kind, path=str(path), recipe=content)
 
 
-def _toml_kind(content: Row, path: Path) -> str:
+def _toml_kind(content: Json, path: Path) -> str:
     """Tell by most of its keys what a TOML file is; its model says what is wrong with the others.
 
     Raises:
@@ -115,7 +199,7 @@ def _toml_kind(content: Row, path: Path) -> str:
     )
 
 
-def _check_plain(recipe: Row, path: Path) -> None:
+def _check_plain(recipe: Json, path: Path) -> None:
     """Raise InputError for what TOML can say and a recipe cannot: nan, inf, dates, times."""
     from spikeproof.io.files import canonical_json
 
@@ -132,19 +216,20 @@ def _check_plain(recipe: Row, path: Path) -> None:
 # --- trained networks --------------------------------------------------------------------------
 
 
-def describe_checkpoint(checkpoint: Checkpoint, path: Path, kind: str = "checkpoint") -> Row:
+def describe_checkpoint(
+    checkpoint: Checkpoint, path: Path, kind: str = "checkpoint"
+) -> TrainedFile:
     """Describe a trained network: one row per node, and how it was trained."""
-    return {
+    return TrainedFile(
         **_head(kind, path, checkpoint.network),
-        "layers": checkpoint_rows(checkpoint),
-        "training": checkpoint.training,
-    }
+        layers=checkpoint_rows(checkpoint),
+        training=checkpoint.training,
+    )
 
 
-def _head(kind: str, path: Path, network: FloatNetwork | ChipNetwork) -> Row:
+def _head(kind: str, path: Path, network: FloatNetwork | ChipNetwork) -> Json:
     """Return what every description of a network begins with."""
     return {
-        "schema": 1,
         "kind": kind,
         "path": str(path),
         "name": network.name,
@@ -153,7 +238,7 @@ def _head(kind: str, path: Path, network: FloatNetwork | ChipNetwork) -> Row:
     }
 
 
-def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
+def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
     """Return one row per node of a trained network."""
     import numpy as np
 
@@ -165,16 +250,16 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[Row]:
         shape = output_shape(node, shape)
         arrays = [v for v in vars(node).values() if isinstance(v, np.ndarray) and v.size]
         rows.append(
-            {
-                "layer": node.name,
-                "kind": type(node).__name__,
-                "output": list(shape),
-                "neurons": int(np.prod(shape)) if isinstance(node, Lif | Readout) else None,
-                "parameters": sum(a.size for a in arrays),
-                "smallest": min((float(a.min()) for a in arrays), default=None),
-                "largest": max((float(a.max()) for a in arrays), default=None),
-                "details": _details(node),
-            }
+            NodeRow(
+                layer=node.name,
+                kind=type(node).__name__,
+                output=list(shape),
+                neurons=int(np.prod(shape)) if isinstance(node, Lif | Readout) else None,
+                parameters=sum(a.size for a in arrays),
+                smallest=min((float(a.min()) for a in arrays), default=None),
+                largest=max((float(a.max()) for a in arrays), default=None),
+                details=_details(node),
+            )
         )
     return rows
 
@@ -194,45 +279,44 @@ def _details(node: Any) -> str:
 # --- chip networks -----------------------------------------------------------------------------
 
 
-def describe_bundle(bundle: Bundle, path: Path) -> Row:
+def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
     """Describe a bundle: one row per layer, its record, and which chips it fits."""
     from spikeproof.certify.policy import overflow_warnings
     from spikeproof.convert.board import chip_fit_rows
 
     network = bundle.network
     table = {row.get("layer"): row for row in bundle.record.get("table", [])}
-    return {
+    return BundleFile(
         **_head("bundle", path, network),
-        "layers": [_chip_row(layer, table.get(layer.name, {})) for layer in network.layers],
-        "chip_fit": chip_fit_rows(network),
-        "content_hash": bundle.content_hash,
-        "self_test_samples": len(bundle.stimulus),
-        "record": bundle.record,
-        "warnings": overflow_warnings(bundle),
-    }
+        layers=[_chip_row(layer, table.get(layer.name, {})) for layer in network.layers],
+        chip_fit=chip_fit_rows(network),
+        content_hash=bundle.content_hash,
+        self_test_samples=len(bundle.stimulus),
+        record=bundle.record,
+        warnings=overflow_warnings(bundle),
+    )
 
 
 def _describe_chip(
     frontend: ChipFrontend, path: Path, input_shape: tuple[int, int, int] | None
-) -> Row:
+) -> ChipFile:
     """Describe a file of chip integers as it would be read."""
     from spikeproof.convert.board import chip_fit_rows
 
     found = frontend.inspect(path, input_shape)
     network = found.network
-    return {
-        **_head(_name(frontend), path, network),
-        "coding": network.coding,
-        "timesteps": found.timesteps,  # None where the file does not say it
-        "layers": found.layers,
-        "chip_fit": chip_fit_rows(network),
-        "warnings": found.warnings,
-    }
+    return ChipFile(
+        **{**_head(_name(frontend), path, network), "timesteps": found.timesteps},
+        coding=network.coding,
+        layers=found.layers,
+        chip_fit=chip_fit_rows(network),
+        warnings=found.warnings,
+    )
 
 
-def _chip_row(layer: Any, converted: Row) -> Row:
-    weight = layer.synapse.weight
-    row = {
+def _chip_row(layer: ChipLayer, converted: Json) -> LayerRow:
+    weight, neuron = layer.synapse.weight, vars(layer.neuron)
+    own = {
         "layer": layer.name,
         "kind": layer.kind,
         "neuron": type(layer.neuron).__name__,
@@ -240,13 +324,8 @@ def _chip_row(layer: Any, converted: Row) -> Row:
         "neurons": layer.neurons,
         "weights": int(weight.size),
         "weight_range": [int(weight.min()), int(weight.max())],
-        "numbers": _numbers(layer.neuron),
+        "numbers": {
+            k: v if isinstance(v, int) else v.tolist() for k, v in neuron.items() if k != "bias"
+        },
     }
-    return {**{k: v for k, v in converted.items() if k != "layer"}, **row}
-
-
-def _numbers(neuron: Any) -> Row:
-    """Return the neuron's scalars and tables over time (the bias is per neuron and left out)."""
-    return {
-        k: v if isinstance(v, int) else v.tolist() for k, v in vars(neuron).items() if k != "bias"
-    }
+    return LayerRow(**{**converted, **own})

@@ -8,7 +8,15 @@ from typing import Any
 from spikeproof.cli.board import show_cost, show_limits
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import warn
-from spikeproof.describe import describe_file
+from spikeproof.describe import (
+    BundleFile,
+    ChipFile,
+    LayerRow,
+    NodeRow,
+    TomlFile,
+    TrainedFile,
+    describe_file,
+)
 from spikeproof.io.formats import FRONTENDS, ChipFrontend
 from spikeproof.io.zoo import resolve_model
 from spikeproof.text import network_line
@@ -20,24 +28,23 @@ def show_file(console: Console, model: str, input_shape: tuple[int, int, int] | 
     """Find out what the file is and show it; only a ``.net`` needs an input shape, or takes one."""
     path = resolve_model(model)
     found = describe_file(path, input_shape)
-    frontend = FRONTENDS.get(found["kind"]) if found["kind"] in FRONTENDS else None
-    if isinstance(frontend, ChipFrontend):
-        _show_chip(console, frontend, path, found)
-    elif frontend is not None:
+    if isinstance(found, ChipFile):
+        _show_chip(console, path, found)
+    elif isinstance(found, TrainedFile):
         _show_trained(console, path, found)
-    elif found["kind"] == "bundle":
+    elif isinstance(found, BundleFile):
         _show_bundle(console, path, found)
-    else:
+    elif isinstance(found, TomlFile):
         _show_toml(console, path, found)
-    console.document(found)
+    console.document(found.json_document())
     return 0
 
 
-def _show_toml(console: Console, path: Path, found: Row) -> None:
+def _show_toml(console: Console, path: Path, found: TomlFile) -> None:
     """Show a recipe with its defaults, or the settings of a command."""
-    given, title = _flat(found["recipe"]), f"{found['kind']} {path.name}"
-    if "settings" in found:
-        every = _flat(found["settings"])
+    given, title = _flat(found.recipe), f"{found.kind} {path.name}"
+    if found.settings is not None:
+        every = _flat(found.settings)
         rows = [(k, str(v), "" if k in given else "default") for k, v in every.items()]
         console.table(["setting", "value", ""], rows, title)
     else:
@@ -51,72 +58,71 @@ def _flat(settings: Row) -> Row:
     return top | {f"{s}.{k}": v for s, part in sections.items() for k, v in part.items()}
 
 
-def _show_trained(console: Console, path: Path, found: Row) -> None:
-    rows = found["layers"]
+def _show_trained(console: Console, path: Path, found: TrainedFile) -> None:
+    rows = found.layers
     _say_title(console, path, found)
-    console.table(
-        ["layer", "kind", "output", "neurons", "parameters", "smallest", "largest", "details"],
-        [tuple(row.values()) for row in rows],
-    )
+    console.table(list(NodeRow.model_fields), [tuple(dict(row).values()) for row in rows])
     console.say(
-        f"{sum(r['neurons'] or 0 for r in rows):,} neurons, "
-        f"{sum(r['parameters'] for r in rows):,} parameters"
+        f"{sum(r.neurons or 0 for r in rows):,} neurons, "
+        f"{sum(r.parameters for r in rows):,} parameters"
     )
-    recipe = found["training"].get("recipe")
+    recipe = found.training.get("recipe")
     if isinstance(recipe, dict):
         console.detail(f"trained from recipe {recipe.get('name')}, seed {recipe.get('seed')}")
 
 
-def _show_bundle(console: Console, path: Path, found: Row) -> None:
-    rows, record = found["layers"], found["record"]
+def _show_bundle(console: Console, path: Path, found: BundleFile) -> None:
+    rows, record = found.layers, found.record
     _say_title(console, path, found)
     console.table(
         ["layer", "kind", "neuron", "shape", "neurons", "weights", "scale", "range", "headroom"],
         [
             (
-                r["layer"],
-                r["kind"],
-                r["neuron"],
-                r["shape"],
-                r["neurons"],
-                r["weights"],
-                r.get("scale"),
+                r.layer,
+                r.kind,
+                r.neuron,
+                r.shape,
+                r.neurons,
+                r.weights,
+                r.scale,
                 _range(r),
-                r.get("headroom_bits"),
+                r.headroom_bits,
             )
             for r in rows
         ],
     )
     if record.get("profile_cost") is not None:
         show_cost(console, record["profile_cost"])
-    show_limits(console, found["chip_fit"])
+    show_limits(console, found.chip_fit)
     console.say(
-        f"{sum(r['neurons'] for r in rows):,} neurons, {sum(r['weights'] for r in rows):,} weights"
+        f"{sum(r.neurons for r in rows):,} neurons, {sum(r.weights for r in rows):,} weights"
     )
-    samples = found["self_test_samples"]
-    console.say(f"content {found['content_hash'][:16]}, self-test on {samples} samples")
-    warn(console, found["warnings"])
+    samples = found.self_test_samples
+    console.say(f"content {found.content_hash[:16]}, self-test on {samples} samples")
+    warn(console, found.warnings)
 
 
-def _show_chip(console: Console, frontend: ChipFrontend, path: Path, found: Row) -> None:
+def _show_chip(console: Console, path: Path, found: ChipFile) -> None:
     """Show a file of chip integers as it would be read."""
-    shape = "×".join(map(str, found["input_shape"]))
-    steps = found["timesteps"]
+    frontend = FRONTENDS.get(found.kind)
+    assert isinstance(frontend, ChipFrontend)
+    shape, steps = "×".join(map(str, found.input_shape)), found.timesteps
     told = "timesteps not in the file" if steps is None else f"{steps} timesteps"
-    console.say(f"{frontend.title} {path}: input {shape} ({found['coding']}), {told}")
+    console.say(f"{frontend.title} {path}: input {shape} ({found.coding}), {told}")
     console.table(
         [name.replace("_", " ") for name in frontend.columns],
-        [[row[name] for name in frontend.columns] for row in found["layers"]],
+        [[row[name] for name in frontend.columns] for row in found.layers],
     )
-    show_limits(console, found["chip_fit"])
-    warn(console, found["warnings"])
+    show_limits(console, found.chip_fit)
+    warn(console, found.warnings)
 
 
-def _range(row: Row) -> str:
-    low, high = row.get("v_low"), row.get("v_high")
+def _range(row: LayerRow) -> str:
+    low, high = row.v_low, row.v_high
     return "–" if low is None or high is None else f"{low:,} .. {high:,}"
 
 
-def _say_title(console: Console, path: Path, found: Row) -> None:
-    line = network_line(found["name"], tuple(found["input_shape"]), found["timesteps"])
-    console.say(f"{found['kind']} {path}: {line}")
+def _say_title(console: Console, path: Path, found: TrainedFile | BundleFile) -> None:
+    assert found.timesteps is not None
+    line = network_line(found.name, tuple(found.input_shape), found.timesteps)
+    console.say(f"{found.kind} {path}: {line}")
