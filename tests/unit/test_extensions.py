@@ -5,9 +5,12 @@ A toy is what docs/architecture.md promises: one class or value and its registra
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -519,3 +522,50 @@ def test_an_affine_layer_is_one_class_and_its_functions(
     assert [[row.perturbation for row in found] for found in rows] == 2 * [["clean", "fgsm"]]
     (_, ours_hit), (clean, same_hit) = ([r.float_accuracy for r in found] for found in rows)
     assert ours_hit == pytest.approx(same_hit, abs=0.05) and ours_hit < clean
+
+
+# --- what the documents promise ----------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+MADE: dict[str, tuple[str, list[Any]]] = {
+    "attack": ("ATTACKS", [toys.MomentumPGD]),
+    "surrogate": ("SURROGATES", [box]),
+    "frontend": ("FRONTENDS", [read_json]),
+    "exporter": ("EXPORTERS", [write_text]),
+    "target": ("ENGINES", [Renamed]),
+    "board": ("BOARDS", [Breadboard]),
+    "neuron of the chip": ("NEURONS", [toys.TiringNeuron]),
+    "synapse of the chip": ("SYNAPSES", [toys.OneToOne]),
+    "affine layer": ("", [Brighten]),
+}
+"""By the kind's name in the table of docs/architecture.md: its registry, and its toy's parts."""
+
+
+def registered(registry: str) -> set[str]:
+    """Return the names under which this file adds toys to a registry."""
+    calls = [
+        node.args
+        for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "add"
+    ]
+    return {ast.unparse(name) for table, name, _ in calls if ast.unparse(table) == registry}
+
+
+def test_the_documents_promise_the_files_that_the_toys_take() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("## To add something")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z ]+) \| (\d.*?) \| .* \| (.*) \|$", section, re.MULTILINE)
+    needed = {}
+    for kind, (registry, parts) in MADE.items():
+        files = len({inspect.getsourcefile(part) for part in parts})
+        lines = len(registered(registry))
+        needed[kind] = f"{files} + {lines} line" if registry else str(files)
+    assert {kind: promised for kind, promised, _ in rows} == needed
+    for kind, _, place in rows:
+        if not (registry := MADE[kind][0]):
+            assert place == "none"
+            continue
+        file, group = re.findall(r"`(.*?)`", place)
+        assert globals()[registry].group == group
+        text = (ROOT / "toolchain" / "spikeproof" / file).read_text(encoding="utf-8")
+        assert f"\n{registry}: " in text
