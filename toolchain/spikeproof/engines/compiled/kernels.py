@@ -344,6 +344,8 @@ def _keep(frame: Frame, at: int, u: Any, v: Any) -> None:
     ln.store(_ints32(frame.v), at, v)
 
 
+# Its ten arguments stay: it runs once a batch and not once a layer and step, so that handing arrays
+# over costs nothing that counts, and a frame would only hide their types from the one who calls.
 @compiled
 def graded_sums(
     x: Array,
