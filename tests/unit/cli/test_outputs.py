@@ -232,8 +232,57 @@ def test_a_folder_of_results_is_made_but_not_its_parents(
     ):
         args = [w.format(**place.inputs) if w != "OUT" else str(out) for w in line.split()]
         assert run(args) == 2
-        assert message in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert shown.count(message) == 1  # not once for each file of the folder
+        assert " problems" not in shown
         assert not (place.root / "nosuch").exists()
+
+
+LINKED = [
+    ("convert {checkpoint} --calibration {data} --no-search --no-compensate -o OUT", "bundle"),
+    ("run {bundle} --data {data} --engine numpy --trace OUT", "trace"),
+    ("export {bundle} -o OUT", "ONNX model"),
+    ("export {mappable} --format net -o OUT", ".net file"),
+    ("report {report} -o OUT", "report page"),
+    ("report {report} -o {report}.html --card OUT", "card"),
+]
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(("line", "kind"), LINKED)
+def test_an_output_that_is_a_symbolic_link_is_written_through(
+    line: str, kind: Kind, there: bool, place: Place, root: Path, tmp_path: Path
+) -> None:
+    if line.startswith("export"):
+        pytest.importorskip("h5py" if "net" in line else "onnx")
+    place.inputs["mappable"] = place.root / "m.spk"
+    if "mappable" in line:
+        words = "convert {checkpoint} --calibration {data} --profile loihi -o {mappable}".split()
+        assert run([w.format(**place.inputs) for w in words]) == 0
+    report = root / "tests/unit/report/real/report.json"
+    place.inputs["report"] = place.root / "report.json"
+    place.inputs["report"].write_bytes(report.read_bytes())
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    link, target = place.root / "link", elsewhere / "target"
+    link.symlink_to(Path("elsewhere", "target"))  # relative to the folder that holds the link
+    if there:
+        target.write_bytes(b"")
+    args = [w.format(**place.inputs) if w != "OUT" else str(link) for w in line.split()]
+    assert run(args) == 0
+    assert link.is_symlink()
+    assert target.stat().st_size
+    assert is_kind(target, kind)
+    assert [p.name for p in elsewhere.iterdir()] == ["target"]
+
+
+def test_a_link_into_a_missing_folder_is_refused_before_any_work(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = place.root / "link"
+    link.symlink_to(place.root / "nosuch" / "x")
+    assert run(["export", str(place.inputs["bundle"]), "-o", str(link)]) == 2
+    assert f"-o {link}: the folder {place.root / 'nosuch'} does not" in capsys.readouterr().err
+    assert link.is_symlink()
 
 
 def test_force_replaces_and_the_same_kind_needs_none(

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from spikeproof.errors import InputError, list_problems
-from spikeproof.io.files import same_file
+from spikeproof.io.files import same_file, through_link
 from spikeproof.io.kinds import Kind, in_the_way
 
 RUNS = "runs"
@@ -75,7 +75,7 @@ def check_folder(folder: Path, option: str = "-o") -> None:
     Raises:
         InputError: it is a file, cannot be written to, or its own folder does not exist.
     """
-    problem = _missing_folder(Output(folder / "x", "bundle", option, folder), folder)
+    problem = _missing_folder(Output(folder / "x", "bundle", option, folder))
     if problem is not None:
         raise InputError(problem, hint=_hint([problem]))
 
@@ -86,24 +86,21 @@ def _problem(output: Output, read: list[Path], twice: list[Output], force: bool)
         return f"{where}: is an input of this command and is never overwritten"
     if twice:
         return f"{where}: is the place of the {twice[0].kind}, too ({twice[0].option})"
-    if (missing := _missing_folder(output, path)) is not None:
+    if (missing := _missing_folder(output)) is not None:
         return missing
     found = in_the_way(path, output.kind, force=force, told="--force")
     return None if found is None else f"{where}: {found}"
 
 
-def _missing_folder(output: Output, named: Path) -> str | None:
-    """Say what is wrong with the folder of an output, if anything is; ``named``: as told."""
-    where = f"{output.option} {named}"
-    folder = output.path.parent if output.folder is None else output.folder
+def _missing_folder(output: Output) -> str | None:
+    """Say what is wrong with the folder of an output, if anything is: once for all of a run."""
+    where = f"{output.option} {output.folder or output.path}"
+    folder = through_link(output.path).parent if output.folder is None else output.folder
     if output.folder is not None and not os.path.lexists(folder):
         folder = folder.parent
     if folder.is_dir():
-        return (
-            None
-            if os.access(folder, os.W_OK | os.X_OK)
-            else (f"{where}: its folder cannot be written to")
-        )
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        return None if writable else f"{where}: the folder {folder} cannot be written to"
     if folder.exists() or os.path.lexists(folder):
         return f"{where}: {folder} is not a folder"
     if _below_runs(folder):

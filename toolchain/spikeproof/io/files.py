@@ -34,6 +34,8 @@ _OWNER = re.compile(
 def write_atomic(path: Path | str, data: bytes | str) -> None:
     """Write ``data`` to a temporary file beside ``path``, flush it to disk, then rename it.
 
+    A symbolic link stays, and the file it leads to is written.
+
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
@@ -47,19 +49,20 @@ def atomic_file(path: Path, size: int) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its place once it is written and flushed.
 
     Args:
-        path: the file to be.
+        path: the file to be, or a symbolic link to it.
         size: bytes that will be written, for the message of an error.
 
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
+    place = through_link(path)
     try:
-        with temporary_beside(path) as partial:
+        with temporary_beside(place) as partial:
             with _create(partial) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(path)
+            partial.replace(place)
     except OSError as error:
         raise InputError(
             f"could not write {size:,} bytes: {error.strerror or error}",
@@ -251,6 +254,14 @@ def same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return os.path.realpath(one) == os.path.realpath(other)
+
+
+def through_link(path: Path) -> Path:
+    """Return the file that is written under a name: where a symbolic link leads, else ``path``.
+
+    Renaming something to a link's name would replace the link itself.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def make_folder(path: Path) -> None:

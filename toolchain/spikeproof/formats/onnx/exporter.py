@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spikeproof.extras import install_command, is_installed
 from spikeproof.io.bundle import Bundle
-from spikeproof.io.files import read_start, temporary_beside, write_atomic
+from spikeproof.io.files import read_start, temporary_beside, through_link, write_atomic
 from spikeproof.io.formats import Exported, Exporter, Stage
 
 # ir_version (field 1, a small number), producer_name (field 2), producer_version (field 3): the
@@ -29,14 +29,14 @@ def write(bundle: Bundle, path: Path, traces: bool, stage: Stage) -> Exported:
     with stage("Writing ONNX"):
         data = model_bytes(build_model(bundle.network, traces=traces, metadata=metadata))
     # Only a file that has been read back and proved takes the place of what is there.
-    compared = None
-    with temporary_beside(path) as unproved:
+    compared, place = None, through_link(path)
+    with temporary_beside(place) as unproved:
         write_atomic(unproved, data)
         check_model(unproved)
         if is_installed("onnxruntime"):
             with stage("Replaying the bundle's stimulus on ONNX Runtime"):
                 compared = replay(unproved, bundle.network, bundle.stimulus)
-        unproved.replace(path)
+        unproved.replace(place)
     if compared is None:
         told = f"not replayed: onnxruntime is not installed ({install_command('onnx')})"
     else:
