@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
+from spikeproof.extras import install_command
 from spikeproof.io.files import read_bytes, sha256
 from spikeproof.io.known import training_set
 
@@ -26,6 +27,8 @@ _TORCHVISION = {
     "mnist": Path("MNIST/raw"),
     "cifar10": Path("cifar-10-batches-bin"),
 }
+_USUAL_SHARE = 10
+"""One of so many images is held out where nobody says; the recipes hold out one of 12."""
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 
 
@@ -138,8 +141,8 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path:
             return folder
     raise InputError(
         "Fashion-MNIST was not found in " + ", ".join(map(str, tried)),
-        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: install torchvision in the "
-        "version that fits your torch, and add --download with --data-dir FOLDER.",
+        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: "
+        f"`{install_command('download')}`, then train with --download --data-dir FOLDER.",
     )
 
 
@@ -206,7 +209,15 @@ def hold_out(images: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSe
         InputError: ``count`` leaves nothing on one side.
     """
     if not 0 < count < len(images):
-        raise InputError(f"cannot hold out {count} of {len(images)} images")
+        most = len(images) - 1
+        share = max(1, len(images) // _USUAL_SHARE)
+        raise InputError(
+            f"data.held_out is {count:,}, and there are {len(images):,} images: none would be "
+            "left to train on, or none to choose the epoch with",
+            hint=f"Set data.held_out to {share:,} (1 to {most:,} work), or give more images."
+            if most
+            else "Give at least 2 images: one to train on, one to hold out.",
+        )
     order = np.random.default_rng(seed).permutation(len(images))
     return images.take(order[:-count]), images.take(order[-count:])
 
@@ -260,8 +271,8 @@ def _download(data_dir: Path) -> None:
     except ImportError as error:
         raise InputError(
             "downloading needs torchvision, which is not installed",
-            hint="Install it in the version that fits your torch, or put the four IDX files into "
-            "the folder yourself.",
+            hint=f"Install: {install_command('download')}. Or put the four IDX files into the "
+            "folder yourself.",
         ) from error
     try:
         torchvision.FashionMNIST(str(data_dir), train=True, download=True)

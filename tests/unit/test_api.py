@@ -162,7 +162,9 @@ def test_bad_input_gets_one_clear_error(
     tiny_checkpoint: Path, tiny_images: Path, tmp_path: Path
 ) -> None:
     bundle = api.convert(tiny_checkpoint, tiny_images)
-    with pytest.raises(InputError, match="unknown key, did you mean 'weight_bits'"):
+    with pytest.raises(
+        InputError, match="unknown setting 'weight_bit'; did you mean 'weight_bits'"
+    ):
         api.convert(tiny_checkpoint, tiny_images, weight_bit=8)
     with pytest.raises(InputError, match="was not trained on the images that ship"):
         api.convert(tiny_checkpoint)

@@ -168,7 +168,10 @@ def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
     if isinstance(frontend, ChipFrontend):
         return frontend.load(path, None, **left_open)
     if left_open:
-        raise InputError(f"{', '.join(left_open)} does not apply to this file", where=str(path))
+        names = ", ".join(left_open)
+        raise InputError(
+            f"{names} does not apply to this file", where=str(path), hint=f"Leave out {names}."
+        )
     return load_safe_bundle(path) if is_kind(path, "bundle") else load_trained(path)
 
 
@@ -218,7 +221,11 @@ def convert(
     frontend = None if isinstance(model, Checkpoint) else find_frontend(resolve_model(str(model)))
     if isinstance(frontend, ChipFrontend):
         if calibration is not None and not isinstance(calibration, str | PathLike):
-            raise InputError("samples for the self-test of a .net must be a file", where="convert")
+            raise InputError(
+                "samples for the self-test of a .net must be a file",
+                where="convert",
+                hint="Save them with numpy.savez(FILE, x=...) and give the path as calibration.",
+            )
         file = None if calibration is None else Path(calibration)
         bundle = frontend.load(Path(str(model)), file, **options)
     else:
@@ -410,7 +417,9 @@ def export(
     target = Path(path)
     exporter = EXPORTERS.get(exporter_name(format, target))
     if traces and not exporter.traces:
-        raise InputError(f"traces are not for a {exporter.kind}", where="export")
+        raise InputError(
+            f"traces are not for a {exporter.kind}", where="export", hint="Leave out traces."
+        )
     check_places("export", {target: exporter.kind}, [bundle], force)
     loaded = _bundle(bundle)
     make_folder(target.parent)

@@ -121,7 +121,11 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
     if isinstance(frontend, ChipFrontend):
         return _describe_chip(frontend, path, input_shape)
     if input_shape is not None:
-        raise InputError("--input-shape is for lava-dl .net files", where=str(path))
+        raise InputError(
+            "an input shape is for lava-dl .net files: this file has its own",
+            where=str(path),
+            hint="Leave out --input-shape.",
+        )
     if frontend is not None:
         return describe_checkpoint(frontend.load(path), path, _name(frontend))
     if path.suffix == ".toml":

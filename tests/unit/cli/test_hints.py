@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from spikeproof.cli.app import run
 from spikeproof.cli.parser import COMMANDS, load_command
 
 OTHERS = {  # options of pip, uv, docker, dask and HDF5's tools, in commands we tell people to run
@@ -159,3 +160,62 @@ def test_every_option_named_in_a_message_exists(root: Path) -> None:
 )
 def test_the_check_itself_tells_them_apart(flag: str, word: str | None, fine: bool) -> None:
     assert (problem(flag, word, options()) is None) is fine
+
+
+WRONG = [
+    ("convert {c} --weight-bits 9", "weight_bits takes a whole number, at least 2, at most 8 "),
+    ("convert {c} --calibration-samples 0", "calibration_samples takes a whole number, at least 1"),
+    ("convert {c} --profile loih", "profile takes 'default' or 'loihi' (default 'default')"),
+    ("convert {c} --input-coding x", "input_coding takes 'auto', 'graded' or 'bias' "),
+    ("convert {c} --scale l1", "--scale l1=64"),
+    ("convert {c} --calibration {x} --scale nosuch=3", "Name a layer and a scale in that range"),
+    ("convert {c} --calibration {x} --scale l1=-3", "Name a layer and a scale in that range"),
+    ("convert {c} --timesteps 3", "Leave out --timesteps"),
+    ("convert {c} --weight-bits x", "spikeproof convert --help"),
+    ("convert {c} --nosuch", "spikeproof convert --help"),
+    ("run {b}", "Add --data X.npz, or --self-test"),
+    ("run {b} --self-test --limit 3", "Leave out the others"),
+    ("run {b} --data {x} --cluster tcp://h:1 --workers 2", "Leave out --workers"),
+    ("run {b} --data {x} --limit 0", "spikeproof run --help"),
+    ("run {b} --data {x} --engine nosuch", "Engines installed here: "),
+    ("verify {b} --against {c} --suite x", "Suites: quick, full."),
+    ("verify {b} --against {c} --alpha 2", "alpha takes a number, at least 0.0001, less than 0.5."),
+    ("verify {b} --against {c} --alpha 0.001", "Change one of the values that are named."),
+    ("verify {b} --against {c} --seed -1", "seed takes a whole number, at least 0, less than"),
+    ("verify {b} --against {c} --engine nosuch", "Engines installed here: "),
+    ("verify {b} --against {c} --set samples.pgdd=2", "Settings in samples: accuracy, stages, "),
+    ("verify {b} --against {c} --set samples.pgd=a", "samples.pgd takes a whole number"),
+    ("verify {b} --against {c} --set nosuch=1", "Settings: suite, version, engine, "),
+    (
+        "verify {b} --against {c} --set perturbations.pgd=[0]",
+        "perturbations.pgd takes a whole number, at least 1, at most 255.",
+    ),
+    ("export {b} --format onx", "spikeproof export --help"),
+    ("export {b} --format net --traces", "Leave it out, or add --format onnx"),
+    ("fuzz --engine reference", "Name each of these once, or none for all: fast, "),
+    ("fuzz --nets 0", "spikeproof fuzz --help"),
+    ("bench --nets nosuch", "Networks: mlp, "),
+    ("bench --threads 0", "spikeproof bench --help"),
+    ("doctor --upgrade", "Add --install EXTRA"),
+    ("doctor --install nosuch", "Extras: "),
+    ("train {r} --download", "Add --data-dir FOLDER"),
+    ("inspect {b} --input-shape 1 2 3", "Leave out --input-shape"),
+]
+
+
+@pytest.mark.parametrize(("line", "hint"), WRONG)
+def test_an_option_that_is_wrong_is_told_with_what_to_do(
+    line: str,
+    hint: str,
+    root: Path,
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = root / "models/recipes/lif-natural.toml"
+    places = {"b": tiny_bundle, "c": tiny_checkpoint, "x": tiny_images, "r": recipe}
+    assert run([word.format(**places) for word in line.split()]) == 2
+    told = capsys.readouterr().err
+    assert "Value error" not in told
+    assert hint in told.partition("\n  -> ")[2]

@@ -50,7 +50,7 @@ def test_a_recipe_is_checked_where_torch_is_not_installed(tmp_path: Path) -> Non
         f"sys.exit(run(['inspect', {str(path)!r}]))"
     )
     assert done.returncode == 2
-    assert "optimiser.epocs: unknown key, did you mean 'optimiser.epochs'?" in done.stderr
+    assert "unknown setting 'optimiser.epocs'; did you mean 'optimiser.epochs'?" in done.stderr
 
 
 def test_help_and_inspect_load_no_torch_and_inspect_loads_no_parser() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,28 @@ def test_all_brings_lava_in_its_own_way() -> None:
     assert "lava-nc==0.10.0" in first
     assert {"torch", "numba", "onnx", "h5py", "asteval"} <= names(second)
     assert "spikeproof" not in names(second)
+
+
+@pytest.mark.usefixtures("with_pip")
+def test_torchvision_is_asked_for_beside_the_torch_that_is_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(install, "version_of", {"torch": "2.7.1+cpu"}.get)
+    (command,) = install.commands("download")
+    assert names(command) == {"torch", "torchvision", "numpy"}
+    assert "torch==2.7.1" in command
+    assert "torch==2.7.1" not in install.commands("torch")[0]
+    monkeypatch.setattr(install, "version_of", lambda _: None)
+    assert not any(word.startswith("torch==") for word in install.commands("download")[0])
+
+
+def test_every_extra_that_a_message_says_to_install_exists(root: Path) -> None:
+    files = [p for folder in ("toolchain", "models") for p in (root / folder).rglob("*.py")]
+    texts = [p.read_text() for p in (*files, root / "README.md")]
+    told = re.compile(r"install_command\(['\"](\w+)['\"]\)|doctor --install ([a-z]+)")
+    found = {a or b for text in texts for a, b in told.findall(text)}
+    assert "download" in found
+    assert found <= set(install.extras())
 
 
 @pytest.mark.usefixtures("with_pip")

@@ -238,6 +238,7 @@ def test_a_folder_of_results_is_made_but_not_its_parents(
         assert not (place.root / "nosuch").exists()
 
 
+TO_A_NET = "convert {checkpoint} --calibration {data} --profile loihi -o {mappable}"
 LINKED = [
     ("convert {checkpoint} --calibration {data} --no-search --no-compensate -o OUT", "bundle"),
     ("run {bundle} --data {data} --engine numpy --trace OUT", "trace"),
@@ -257,8 +258,7 @@ def test_an_output_that_is_a_symbolic_link_is_written_through(
         pytest.importorskip("h5py" if "net" in line else "onnx")
     place.inputs["mappable"] = place.root / "m.spk"
     if "mappable" in line:
-        words = "convert {checkpoint} --calibration {data} --profile loihi -o {mappable}".split()
-        assert run([w.format(**place.inputs) for w in words]) == 0
+        assert run([word.format(**place.inputs) for word in TO_A_NET.split()]) == 0
     report = root / "tests/unit/report/real/report.json"
     place.inputs["report"] = place.root / "report.json"
     place.inputs["report"].write_bytes(report.read_bytes())

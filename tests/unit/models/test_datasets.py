@@ -54,7 +54,7 @@ def test_missing_files_say_where_it_looked_and_how_to_get_them(tmp_path):
         find_fashion_mnist(tmp_path)
     assert str(tmp_path / "FashionMNIST/raw") in str(error.value)
     assert "apt install dataset-fashion-mnist" in str(error.value)
-    assert "torchvision" in str(error.value)
+    assert "`spikeproof doctor --install download`, then train with --download" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,23 @@ def test_held_out_images_are_disjoint_complete_and_seeded():
     again = hold_out(images, 5, seed=1)[1]
     assert np.array_equal(held.x, again.x)
     assert not np.array_equal(held.x, hold_out(images, 5, seed=2)[1].x)
-    with pytest.raises(InputError, match="cannot hold out 20 of 20"):
-        hold_out(images, 20, seed=1)
+
+
+@pytest.mark.parametrize(("given", "hint"), [(20, "to 2 (1 to 19 work)"), (2, "to 1 (1 to 1 ")])
+def test_too_few_images_to_hold_some_out_name_the_setting_and_what_works(given, hint):
+    images = ImageSet(np.zeros((given, 1, 1, 1), np.uint8), np.zeros(given, np.int64))
+    with pytest.raises(InputError, match=f"data.held_out is {given}, and there are {given} ") as no:
+        hold_out(images, given, seed=1)
+    assert f"Set data.held_out {hint}" in str(no.value)
+    number = int(str(no.value).split("data.held_out to ")[1].split()[0])
+    rest, held = hold_out(images, number, seed=1)
+    assert len(rest) + len(held) == given
+
+
+def test_a_single_image_cannot_be_held_out_and_the_message_says_so():
+    images = ImageSet(np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.int64))
+    with pytest.raises(InputError, match="Give at least 2 images"):
+        hold_out(images, 1, seed=1)
 
 
 def test_the_content_hash_sees_pixels_labels_and_shape():

@@ -315,8 +315,10 @@ def test_all_problems_of_a_recipe_are_listed_with_their_keys(tmp_path):
         load_recipe(path)
     text = str(error.value)
     assert "3 problems" in text
-    assert "sead: unknown key, did you mean 'seed'?" in text
-    assert "optimiser.learning_rat: unknown key, did you mean 'optimiser.learning_rate'?" in text
+    assert "unknown setting 'sead'; did you mean 'seed'?" in text
+    assert (
+        "unknown setting 'optimiser.learning_rat'; did you mean 'optimiser.learning_rate'?" in text
+    )
     assert "optimiser.epochs" in text
 
 

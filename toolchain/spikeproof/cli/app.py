@@ -210,7 +210,8 @@ def _unexpected(args: list[str], error: Exception) -> int:
     if describe is not None:
         context = getattr(error, "ctx", None)
         help_line = f"\n  -> {context.command_path} --help" if context is not None else ""
-        _report_error(args, str(describe()) + help_line, "UsageError", 2)
+        told = str(describe()).replace("Value error, ", "")  # of pydantic, in the parser
+        _report_error(args, told + help_line, "UsageError", 2)
         return 2
     if isinstance(error, MemoryError):
         text = "out of memory\n  -> Try a smaller --limit or batch size."

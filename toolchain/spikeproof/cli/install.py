@@ -19,9 +19,10 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from spikeproof.errors import InputError
-from spikeproof.extras import is_installed
+from spikeproof.extras import is_installed, version_of
 
 DISTRIBUTION = "spikeproof"
 UNCAPPED = {"lava-nc": "lava-nc==0.10.0"}
@@ -43,6 +44,8 @@ def requirements(extra: str) -> list[str]:
     """Return what an extra needs here, as requirements that an installer understands.
 
     NumPy's bounds always stand among them: no extra may lift it to a version that makes Lava hang.
+    torchvision, each release of which takes one release of torch, is asked for beside the torch
+    that is installed.
 
     Raises:
         InputError: there is no such extra; the names are listed.
@@ -57,7 +60,11 @@ def requirements(extra: str) -> list[str]:
             hint=f"Extras: {', '.join(names)}.",
         )
     numpy = [r for r in _required("") if Requirement(r).name == "numpy"]
-    return list(dict.fromkeys([*_required(extra), *numpy]))
+    wanted = [*_required(extra), *numpy]
+    torch = version_of("torch")
+    if torch and any(Requirement(r).name == "torchvision" for r in wanted):
+        wanted.append(f"torch=={Version(torch).public}")  # any build of it, also one for CPUs
+    return list(dict.fromkeys(wanted))
 
 
 def _required(extra: str) -> Iterator[str]:

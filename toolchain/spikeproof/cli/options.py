@@ -140,5 +140,9 @@ def _pairs(name: str, given: list[str]) -> dict[str, float]:
         try:
             pairs[layer] = float(value)
         except ValueError:
-            raise InputError(f"found {text!r}, expected LAYER=NUMBER", where=f"--{name}") from None
+            raise InputError(
+                f"found {text!r}, expected LAYER=NUMBER",
+                where=f"--{name}",
+                hint=f"For example --{name} l1=64; `spikeproof inspect CHECKPOINT` names layers.",
+            ) from None
     return pairs

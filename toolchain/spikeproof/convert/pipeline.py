@@ -232,7 +232,8 @@ def _check_inputs(
             )
             problems.append(text)
     if problems:
-        raise InputError(list_problems(problems), where=source.name)
+        hint = "Name a layer and a scale in that range, or leave it out: it is searched then."
+        raise InputError(list_problems(problems), where=source.name, hint=hint)
 
 
 def _chip_problems(done: Quantised) -> list[str]:

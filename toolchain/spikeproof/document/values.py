@@ -72,6 +72,11 @@ def dump(record: BaseModel) -> Json:
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+def message_of(item: Mapping[str, Any]) -> str:
+    """Return what one of a model's errors says, without the prefix of those we raise ourselves."""
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
 def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:
     """Say what is wrong with a record: each field by its path, and how many more than ``most``.
 
@@ -84,7 +89,7 @@ def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:
 
 def _told(path: str, error: Any) -> str:
     """Say one problem; a value of our own types' tells itself, of a missing one there is none."""
-    told = f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    told = f"{path}: {message_of(error)}".removeprefix(": ")
     if error["type"] in ("missing", "value_error"):
         return told
     value = ascii(error["input"])

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import types
+import typing
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from spikeproof.document.values import message_of
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.toml import read_toml
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
+_ENDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_MOST_HINTS = 3
 
 
 def merged_options(model: type[ModelT], config: Path | None, given: dict[str, Any]) -> ModelT:
@@ -24,26 +38,92 @@ def merged_options(model: type[ModelT], config: Path | None, given: dict[str, An
     try:
         return model.model_validate({**settings, **given})
     except ValidationError as error:
-        problems = [_explain(model, item) for item in error.errors()]
-        raise InputError(
-            list_problems(problems), where=str(config) if config else "options"
-        ) from error
+        raise wrong_settings(model, error, str(config) if config else "options") from error
+
+
+def wrong_settings(model: type[BaseModel], error: ValidationError, where: str) -> InputError:
+    """Return the error that names every wrong setting by its key, and says what each takes."""
+    items = error.errors()
+    hints = [hint for item in items if (hint := _hint(model, item))]
+    told = list(dict.fromkeys(hints))[:_MOST_HINTS] or ["Change one of the values that are named."]
+    problems = [_explain(model, item) for item in items]
+    return InputError(list_problems(problems), where=where, hint=" ".join(told))
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        near = get_close_matches(key, _all_keys(model), n=1)
-        return f"{key}: unknown key" + (f", did you mean {near[0]!r}?" if near else "")
-    if not key or item["type"] == "missing":
-        return f"{key}: {item['msg']}" if key else str(item["msg"])
-    return f"{key}: {item['msg']}, found {item['input']!r}"
+        known = _all_keys(model)
+        near = get_close_matches(key, known, n=1) or get_close_matches(
+            str(item["loc"][-1]), [k.rsplit(".", 1)[-1] for k in known], n=1
+        )
+        return f"unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    problem = f"{key}: {message_of(item)}" if key else message_of(item)
+    whole = item["type"] == "missing" or isinstance(item["input"], dict | BaseModel)
+    return problem if whole else f"{problem} (found {item['input']!r})"
+
+
+def _hint(model: type[BaseModel], item: Any) -> str:
+    """Say what a setting takes, or which settings there are beside an unknown one."""
+    *parents, name = item["loc"] or [""]
+    if item["type"] == "extra_forbidden":
+        section = _at(model, parents)
+        if not _is_model(section):
+            return ""
+        place = f"Settings in {'.'.join(map(str, parents))}" if parents else "Settings"
+        return f"{place}: {', '.join(section.model_fields)}."
+    section = _at(model, [part for part in parents if isinstance(part, str)])
+    names = [part for part in item["loc"] if isinstance(part, str)]
+    if isinstance(name, int):  # one of several values: what the setting takes is what each is
+        section = _at(model, names[:-1])
+    info = section.model_fields.get(names[-1]) if names and _is_model(section) else None
+    takes = "" if info is None else _takes(info)
+    return f"{'.'.join(names)} takes {takes}." if takes else ""
+
+
+def _at(model: Any, names: Sequence[Any]) -> Any:
+    """Return the type of a section by the names that lead to it, None where there is none."""
+    for name in names:
+        info = model.model_fields.get(name) if _is_model(model) else None
+        model = None if info is None else info.annotation
+    return model
+
+
+def _takes(info: FieldInfo) -> str:
+    """Say in words what a field takes: ``a whole number, at least 2, at most 8 (default 8)``."""
+    members = typing.get_args(info.annotation) if _is_union(info.annotation) else [info.annotation]
+    plain = [member for member in members if member is not types.NoneType]
+    if len(plain) == 1 and typing.get_origin(plain[0]) is tuple:
+        return _takes(FieldInfo.from_annotation(typing.get_args(plain[0])[0]))
+    words: list[str] = []
+    for member in plain:
+        literal = typing.get_origin(member) is typing.Literal
+        words += map(repr, typing.get_args(member)) if literal else [_KINDS.get(member, "")]
+    if not words or not all(words):
+        return ""
+    ends = [
+        f", {word} {getattr(limit, end):,}"
+        for limit in info.metadata
+        for end, word in _ENDS.items()
+        if getattr(limit, end, None) is not None
+    ]
+    default = "" if info.is_required() or info.default is None else f" (default {info.default!r})"
+    *first, last = words
+    return (", ".join(first) + " or " if first else "") + last + "".join(ends) + default
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, info in model.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += _all_keys(info.annotation, f"{prefix}{name}.")
+        if _is_model(info.annotation):
+            keys += _all_keys(typing.cast(Any, info.annotation), f"{prefix}{name}.")
     return keys

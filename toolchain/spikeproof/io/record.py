@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from spikeproof import __version__
-from spikeproof.document.values import Count, Json, Number, Record, explain, fit
+from spikeproof.document.values import Count, Json, Number, Record, explain, fit, message_of
 from spikeproof.document.values import Text as Label
 from spikeproof.errors import BundleError
 from spikeproof.io.known import DataRecord
@@ -207,7 +207,8 @@ def _netx_options(options: dict[str, Any]) -> NetxOptionsRecord:
         return NetxOptionsRecord.model_validate(options)
     except ValidationError as error:  # told with its place; a validator may only raise ValueError
         found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"options.{'.'.join(map(str, found['loc']))}: {found['msg']}") from error
+        key = ".".join(map(str, found["loc"]))
+        raise ValueError(f"options.{key}: {message_of(found)}") from error
 
 
 def read_table(rows: Sequence[Json], version: str | None) -> list[TableRow]:

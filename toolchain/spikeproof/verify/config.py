@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +23,8 @@ from pydantic import (
 
 from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.weak import WEAK
-from spikeproof.errors import InputError, list_problems
+from spikeproof.errors import InputError
+from spikeproof.io.options import wrong_settings
 from spikeproof.io.toml import parse_toml, read_toml
 
 SUITES = ("quick", "full")
@@ -230,7 +230,9 @@ def load_config(
         InputError: no such suite, a file that is not TOML, unknown or wrong settings (all listed).
     """
     if suite not in SUITES:
-        raise InputError(f"no suite {suite!r}; suites: {', '.join(SUITES)}", where="--suite")
+        raise InputError(
+            f"no suite {suite!r}", where="--suite", hint=f"Suites: {', '.join(SUITES)}."
+        )
     model = config_model()
     settings, where = _shipped(suite, model.attacks), f"suite {suite}"
     if overrides is not None:
@@ -247,8 +249,7 @@ def load_config(
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        problems = [_explain(model, item) for item in error.errors()]
-        raise InputError(list_problems(problems), where=where) from error
+        raise wrong_settings(model, error, where) from error
 
 
 def _own(settings: dict[str, Any], where: str) -> dict[str, Any]:
@@ -302,24 +303,3 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _explain(model: type[VerifyConfig], item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{path}: {item['msg']} (found {item['input']!r})" if path else str(item["msg"])
-    known = _known_keys(model)
-    near = get_close_matches(path, known, n=1) or get_close_matches(
-        str(item["loc"][-1]), [k.rsplit(".", 1)[-1] for k in known], n=1
-    )
-    return f"unknown setting {path!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys += _known_keys(kind, f"{prefix}{name}.")
-    return keys

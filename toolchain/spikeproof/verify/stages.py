@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from spikeproof.convert.conversion import Relation, StageSequence, sequence
 from spikeproof.convert.pipeline import ConvertOptions, float_layers, fold_network
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, dequantise
+from spikeproof.document.values import explain
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.trace import LayerTrace, RunResult
@@ -104,9 +105,8 @@ def _options(record: Json) -> ConvertOptions:
     try:
         return ConvertOptions.model_validate(record.get("options", {}))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise InputError(
-            list_problems(problems),
+            explain(error),
             where="options in the bundle's record",
             hint="Convert the checkpoint again with this version.",
         ) from error

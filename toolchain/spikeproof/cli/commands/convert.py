@@ -180,7 +180,9 @@ def _refuse_other(path: Path) -> None:
 def _refuse_options(names: list[str], what: str) -> None:
     if names:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise InputError(f"{flags} does not apply to {what}", where="convert")
+        raise InputError(
+            f"{flags} does not apply to {what}", where="convert", hint=f"Leave out {flags}."
+        )
 
 
 def _show_result(

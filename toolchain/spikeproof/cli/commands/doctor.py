@@ -47,7 +47,11 @@ def run(
 ) -> int:
     """Look at everything, print one line each, and fail only if the core itself cannot work."""
     if install is None and (upgrade or dry_run):
-        raise InputError("--upgrade and --dry-run go with --install EXTRA", where="doctor")
+        raise InputError(
+            "--upgrade and --dry-run go with --install EXTRA",
+            where="doctor",
+            hint="Add --install EXTRA, or leave them out.",
+        )
     if install is not None:
         return _install(console, install, upgrade=upgrade, dry_run=dry_run)
     findings = [

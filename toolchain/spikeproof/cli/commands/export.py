@@ -50,7 +50,11 @@ def run(
     exporter = EXPORTERS.get(form)
     if traces and not exporter.traces:
         able = " or ".join(name for name, e in EXPORTERS.all().items() if e.traces)
-        raise InputError(f"--traces is for --format {able}", where="export")
+        raise InputError(
+            f"--traces is for --format {able}",
+            where="export",
+            hint=f"Leave it out, or add --format {able}.",
+        )
     path = output or Path(f"{bundle.stem}{exporter.suffix}")
     check_outputs([Output(path, exporter.kind)], [bundle], force=force)
     loaded = load_bundle_to_run(bundle, console)

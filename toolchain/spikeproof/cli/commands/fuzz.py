@@ -93,7 +93,12 @@ def find_engines(names: Sequence[str] | None) -> tuple[list[Engine], dict[str, s
     absent = {}
     for name in names or [n for n in ENGINES.names() if n != ReferenceEngine.name]:
         if name == ReferenceEngine.name or name in [e.name for e in found]:
-            raise InputError(f"{name!r} cannot be compared with itself", where="--engine")
+            others = ", ".join(n for n in ENGINES.names() if n != ReferenceEngine.name)
+            raise InputError(
+                f"{name!r} cannot be compared with itself",
+                where="--engine",
+                hint=f"Name each of these once, or none for all: {others}.",
+            )
         try:
             found.append(load_engine(name))
         except (MissingExtraError, ImportError) as error:

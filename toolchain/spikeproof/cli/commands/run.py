@@ -70,10 +70,18 @@ def run(
     from spikeproof.engines.registry import get_engine, refuse
 
     if data is None and not self_test:
-        raise InputError("needs --data X.npz or --self-test", where="run")
+        raise InputError(
+            "needs images or spikes to run",
+            where="run",
+            hint="Add --data X.npz, or --self-test for the bundle's own samples.",
+        )
     others = (data, trace, limit, batch, workers, cluster, journal)
     if self_test and any(option is not None for option in others):
-        raise InputError("--self-test takes no option but --engine", where="run")
+        raise InputError(
+            "--self-test takes no option but --engine",
+            where="run",
+            hint="Leave out the others, or leave out --self-test to run --data.",
+        )
     chosen = get_engine(engine)  # a wrong name is found before anything is read
     _check_outputs(bundle, data, trace, journal, force=force)
     loaded = _load(bundle, console)
@@ -252,7 +260,11 @@ def _evaluate(
     # An engine with threads of its own shares the network between them; others get processes.
     processes = 1 if subject.threaded or options.cluster else options.workers or 1
     if options.cluster is not None and options.workers is not None:
-        raise InputError("takes no --workers: the cluster has its own", where="--cluster")
+        raise InputError(
+            "takes no --workers: the cluster has its own",
+            where="--cluster",
+            hint="Leave out --workers, or leave out --cluster to work on this machine.",
+        )
     warn_of_cluster(console, options.cluster)
     with contextlib.ExitStack() as stack:
         journal = None

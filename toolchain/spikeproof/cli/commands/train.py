@@ -88,5 +88,9 @@ def _fetch(recipe: Path, data_dir: Path | None) -> None:
             hint="Put its files into a folder and name that with --data-dir.",
         )
     if data_dir is None:
-        raise InputError("--download needs --data-dir FOLDER", where="train")
+        raise InputError(
+            "--download does not say where to",
+            where="train",
+            hint="Add --data-dir FOLDER, a folder of yours; the files go into it.",
+        )
     load_fashion_mnist("train", data_dir, download=True)

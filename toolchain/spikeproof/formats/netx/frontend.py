@@ -33,13 +33,14 @@ def load(path: Path, data: Path | None = None, **options: Any) -> Bundle:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    from spikeproof.document.values import message_of
     from spikeproof.formats.netx.bundle import NetxOptions, netx_bundle
 
     try:
         chosen = TypeAdapter(NetxOptions).validate_python(options)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
+            f"{'.'.join(map(str, item['loc']))}: {message_of(item)}, found {item['input']!r}"
             for item in error.errors()
         ]
         raise InputError(

@@ -79,7 +79,11 @@ def load_netx(
             leave 24 bits. MissingExtraError: h5py is not installed.
     """
     if not (np.isfinite(pixel_range).all() and max(map(abs, pixel_range)) <= 1e6):
-        raise InputError(f"is {pixel_range}, expected two finite numbers", where="pixel range")
+        raise InputError(
+            f"is {pixel_range}, expected two finite numbers, at most 1,000,000 either way",
+            where="pixel range",
+            hint="Name what pixel 0 and pixel 255 stand for, such as --pixel-range 0 1.",
+        )
     if pixel_range[0] == pixel_range[1]:
         raise InputError(
             f"is {pixel_range}: black and white are the same value",
