@@ -18,7 +18,8 @@ class SpikeproofError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.what, self.where, self.hint = what, where, hint
-        place = f"{where}: " if where else ""
+        shown = (where or "").replace("\n", "\\n")  # a file's name may not begin a line of its own
+        place = f"{shown}: " if where else ""
         super().__init__(f"{place}{what}" + (f"\n  -> {hint}" if hint else ""))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -53,6 +53,14 @@ def spell_out(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return text as :func:`spell_out` does, with line breaks and tabs spelled out, too.
+
+    For names and for what is one line by its meaning: a name must not begin a line of its own.
+    """
+    return spell_out(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escape(code: int) -> str:
     """Write a character as Python would, so that it can be read back."""
     return (

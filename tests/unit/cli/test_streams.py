@@ -145,6 +145,40 @@ def test_no_name_steers_the_terminal(text: str, shown: str) -> None:
     assert spell_out(text) == shown
 
 
+def test_no_name_begins_a_line_of_its_own(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "net\nPASS: all is well\x1b[2J.spk"
+    odd.write_bytes(tiny_bundle.read_bytes())
+    missing, blocked = tmp_path / "no\nPASS: x.spk", tmp_path / "o\nPASS: x"
+    blocked.write_text("mine")
+    for args, code in (
+        (["inspect", str(odd)], 0),
+        (["run", str(odd), "--self-test", "--engine", "numpy"], 0),
+        (["run", str(missing), "--self-test"], 2),
+        (["export", str(odd), "-o", str(blocked)], 2),
+    ):
+        assert run(args) == code
+        shown = "".join(capsys.readouterr())
+        assert not [line for line in shown.splitlines() if line.startswith("PASS")]
+        assert "\x1b" not in shown
+    assert r"o\nPASS: x: exists and is no ONNX model" in shown
+
+
+def test_tables_keep_names_in_their_cell_and_their_own_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Console().table(["name", "n"], [("a\nb\tc", 1), ("d", 2)], "\ntitle")
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "title",
+        "name     n",
+        "-------  -",
+        r"a\nb\tc  1",
+        "d        2",
+    ]
+
+
 def test_a_terminal_of_few_characters_shows_the_rest_spelled_out(tmp_path: Path) -> None:
     path = tmp_path / "gr\u00f6\u00dfe.ckpt"
     path.write_bytes(b"nothing")

@@ -21,7 +21,7 @@ from spikeproof.cli.console import ARGUMENTS, wrapped
 from spikeproof.cli.streams import Watched, watched
 from spikeproof.errors import SpikeproofError
 from spikeproof.io.child import guard_children
-from spikeproof.text import spell_out
+from spikeproof.text import one_line, spell_out
 
 INTERNAL = 4
 INTERRUPTED = 2
@@ -158,7 +158,7 @@ def _system_problem(args: list[str], error: OSError) -> int:
     if cause is None:
         return _unexpected(args, error)
     what, hint = cause
-    place = "" if error.filename is None else f"{error.filename}: "
+    place = "" if error.filename is None else f"{one_line(str(error.filename))}: "
     _report_error(args, f"{place}{what}\n  -> {hint}", type(error).__name__, 2)
     return 2
 

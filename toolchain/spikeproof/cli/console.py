@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from spikeproof.text import spell_out
+from spikeproof.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -90,6 +90,11 @@ class Console:
         """Print a line of the result; ``-q`` keeps it."""
         self._line(self.results, text, style)
 
+    def say_lines(self, text: str) -> None:
+        """Print several lines of the result, laid out by us; ``-q`` keeps them."""
+        for line in text.split("\n"):
+            self.say(line)
+
     def warn(self, text: str) -> None:
         """Print a remark that ``-q`` keeps, because who ignores it is misled."""
         self._line(sys.stderr, f"warning: {text}", "yellow")
@@ -102,7 +107,7 @@ class Console:
     def paragraph(self, text: str) -> None:
         """Print a result in lines that fit, the later ones indented; ``-q`` suppresses it."""
         if not self.quiet:
-            self.say(wrapped(text))
+            self.say_lines(wrapped(text))
 
     def detail(self, text: str) -> None:
         """Print a remark that only ``-v`` shows."""
@@ -114,11 +119,11 @@ class Console:
         self._line(sys.stderr, text, None)
 
     def _line(self, stream: IO[str], text: str, style: str | None) -> None:
-        terminal = self._terminal(stream)
+        terminal, line = self._terminal(stream), one_line(text)
         if terminal is None:
-            print(spell_out(text), file=stream, flush=True)
+            print(line, file=stream, flush=True)
         else:
-            terminal.print(spell_out(text), style=style, markup=False, soft_wrap=True)
+            terminal.print(line, style=style, markup=False, soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
@@ -127,12 +132,12 @@ class Console:
         if self.quiet:
             return
         numeric = [bool(rows) and all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
-        cells = [[spell_out(show(value)) for value in row] for row in rows]
+        cells = [[one_line(show(value)) for value in row] for row in rows]
         if title:
-            self.say(title)
+            self.say_lines(title)
         terminal = self._terminal(self.results)
         if terminal is None:
-            self.say(_plain_table(columns, cells, numeric))
+            self.say_lines(_plain_table(columns, cells, numeric))
             return
         from rich import box
         from rich.table import Table

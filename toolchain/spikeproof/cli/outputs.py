@@ -19,6 +19,7 @@ import typer
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import same_file, through_link
 from spikeproof.io.kinds import Kind, in_the_way
+from spikeproof.text import one_line
 
 RUNS = "runs"
 Force = Annotated[
@@ -81,7 +82,7 @@ def check_folder(folder: Path, option: str = "-o") -> None:
 
 
 def _problem(output: Output, read: list[Path], twice: list[Output], force: bool) -> str | None:
-    path, where = output.path, f"{output.option} {output.path}"
+    path, where = output.path, one_line(f"{output.option} {output.path}")
     if any(same_file(path, other) for other in read):
         return f"{where}: is an input of this command and is never overwritten"
     if twice:
@@ -94,7 +95,7 @@ def _problem(output: Output, read: list[Path], twice: list[Output], force: bool)
 
 def _missing_folder(output: Output) -> str | None:
     """Say what is wrong with the folder of an output, if anything is: once for all of a run."""
-    where = f"{output.option} {output.folder or output.path}"
+    where = one_line(f"{output.option} {output.folder or output.path}")
     folder = through_link(output.path).parent if output.folder is None else output.folder
     if output.folder is not None and not os.path.lexists(folder):
         folder = folder.parent

@@ -133,8 +133,9 @@ def verify(
         Pool(how.workers, how.cluster, inner_threads=1) as pool,
         _open_journal(run_dir, base, hashes, config) as journal,
     ):
-        if how.note and journal.notes:
-            how.note("\n".join(journal.notes))
+        if how.note:
+            for line in journal.notes:
+                how.note(line)
         runner = Runner(pool, journal, total_cost(material), how.progress)
         # One thread, as in a worker: the last bit of a sum depends on it. A library that is loaded
         # later would not know.

@@ -133,7 +133,7 @@ def _show(console: Console, report: FuzzReport) -> int:
     console.table(["nasty on purpose", "networks", "times it happened"], kinds)
     for row in report.engines:
         for reason, count in row.reasons.items():
-            console.note(f"{row.name}: skipped {count} networks: {reason}")
+            console.note(f"{row.name}: skipped {count} networks: {' '.join(reason.split())}")
     for name, reason in report.absent.items():
         console.note(f"{name}: not compared: {reason}")
     console.document(report.json_document)
@@ -171,7 +171,7 @@ def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
             }
         )
         text = found.text if found else outcome.skipped or f"{outcome.values:,} values, all equal"
-        console.say(f"{engine.name}: {text}")
+        console.say_lines(f"{engine.name}: {text}")
         if found is not None and found.divergence:
             console.note(str(found.divergence.replay))
     failed = any(row["mismatch"] for row in rows)
