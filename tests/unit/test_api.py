@@ -412,3 +412,50 @@ def test_what_a_file_leaves_open_gets_to_its_frontend(bundle: Bundle, tmp_path: 
         ("net.toy", None, {"timesteps": 4, "skip_input": True}),
         ("net.toy", Path("some.npz"), {"timesteps": 5}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda b, c: spikeproof.run(b, engine="nosuch"), "engine: no engine 'nosuch'"),
+        (lambda b, c: spikeproof.verify(b, c, suite="slow"), "suite: no suite 'slow'"),
+        (
+            lambda b, c: spikeproof.verify(b, c, settings={"suite": "x"}),
+            "a suite with suite (quick",
+        ),
+        (lambda b, c: spikeproof.export(b, "x.onnx", format="nosuch"), "format: no format"),
+        (lambda b, c: spikeproof.inspect(c, input_shape=(1, 8, 8)), "Leave out input_shape."),
+        (lambda b, c: spikeproof.convert(c), "Give calibration FILE: npz with "),
+        (lambda b, c: spikeproof.verify(b, c), "Give data FILE: npz with "),
+    ],
+)
+def test_errors_of_the_functions_name_arguments_and_not_options(
+    call: Any, told: str, tiny_bundle: Path, tiny_checkpoint: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        call(tiny_bundle, tiny_checkpoint)
+    assert told in str(error.value)
+    assert "--" not in str(error.value)
+
+
+def test_commands_that_an_error_quotes_stay_as_they_are_typed() -> None:
+    from spikeproof.io.arguments import speaks_python
+
+    @speaks_python
+    def fails() -> None:
+        raise InputError("no --data", where="--set", hint="See `spikeproof run --data X`, --limit.")
+
+    with pytest.raises(InputError) as error:
+        fails()
+    assert str(error.value) == "settings: no data\n  -> See `spikeproof run --data X`, limit."
+
+
+def test_a_dict_for_images_is_told_what_is_expected(tiny_bundle: Path) -> None:
+    x = np.zeros((2, 1, 8, 8), np.uint8)
+    given: Any = {"x": x}
+    with pytest.raises(InputError, match=r"data is of type dict.*a pair") as error:
+        spikeproof.run(tiny_bundle, given)
+    assert '(d["x"], d["y"])' in str(error.value)
+    for odd in ([given], (given, None)):
+        with pytest.raises(InputError, match=r"objects of Python \(dict\), not numbers"):
+            spikeproof.run(tiny_bundle, odd)

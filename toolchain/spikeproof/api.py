@@ -46,6 +46,7 @@ from spikeproof.io.arguments import (
     SHAPE,
     check_arguments,
     check_places,
+    speaks_python,
 )
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
@@ -142,6 +143,7 @@ class Description:
         return f"<Description of {self.kind} {line}, {len(self.layers)} layers>"
 
 
+@speaks_python
 def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
     """Read a trained network or a bundle.
 
@@ -175,6 +177,7 @@ def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
     return load_safe_bundle(path) if is_kind(path, "bundle") else load_trained(path)
 
 
+@speaks_python
 def convert(
     model: Place | Checkpoint,
     calibration: Data | None = None,
@@ -237,6 +240,7 @@ def convert(
     return bundle if output is None else write_bundle(Path(output), bundle)
 
 
+@speaks_python
 def run(
     bundle: Place | Bundle,
     data: Data | None = None,
@@ -290,6 +294,7 @@ def run(
     return Run(target.name, found.predictions, found.logits, samples.y, found.traces)
 
 
+@speaks_python
 def verify(
     bundle: Place | Bundle,
     against: Place | Checkpoint,
@@ -375,6 +380,7 @@ def verify(
     return Verification(report.verdict, report.sentence, report, page)
 
 
+@speaks_python
 def export(
     bundle: Place | Bundle,
     path: Place,
@@ -427,6 +433,7 @@ def export(
     return target
 
 
+@speaks_python
 def inspect(model: Place, *, input_shape: tuple[int, int, int] | None = None) -> Description:
     """Describe what is in a file, layer by layer.
 
@@ -461,5 +468,6 @@ def _checkpoint(given: Place | Checkpoint) -> Checkpoint:
 def _images(given: Data | None, purpose: Purpose, checkpoint: Checkpoint) -> Images:
     """Return images that were given, or the shipped ones that belong to the network."""
     if given is None:
-        return load_images(None, purpose, checkpoint, None)
+        option = "--calibration" if purpose == "calibration" else "--data"
+        return load_images(None, purpose, checkpoint, option)
     return images_of(given, tuple(checkpoint.network.input_shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class SpikeproofError(Exception):
@@ -17,10 +17,17 @@ class SpikeproofError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self._say(what, where, hint)
+
+    def _say(self, what: str, where: str | None, hint: str | None) -> None:
         self.what, self.where, self.hint = what, where, hint
         shown = (where or "").replace("\n", "\\n")  # a file's name may not begin a line of its own
         place = f"{shown}: " if where else ""
         super().__init__(f"{place}{what}" + (f"\n  -> {hint}" if hint else ""))
+
+    def reword(self, say: Callable[[str], str]) -> None:
+        """Put what it says into other words: for who calls from elsewhere."""
+        self._say(say(self.what), self.where and say(self.where), self.hint and say(self.hint))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the trip between processes (keyword arguments are lost by default)."""

@@ -289,3 +289,17 @@ def test_the_example_in_the_docs_runs_without_spikeproof(
         expected = ReferenceEngine().run(load_bundle(tiny_bundle).network, data["x"])
     np.testing.assert_array_equal(names["logits"], expected.logits)
     assert "predictions" in capsys.readouterr().out
+
+
+def test_the_help_names_every_exporter_that_is_registered() -> None:
+    from dataclasses import replace
+
+    from spikeproof.cli.commands.export import format_help
+    from spikeproof.io.formats import EXPORTERS
+
+    assert format_help().startswith("onnx: standard operators, runs anywhere; net: Lava's netx. ")
+    EXPORTERS.add("toy", replace(EXPORTERS.get("net"), kind="toy file", suffix=".toy"))
+    try:
+        assert "; toy: toy file. " in format_help()
+    finally:
+        EXPORTERS.remove("toy")

@@ -113,9 +113,17 @@ def images_of(data: Data, input_shape: tuple[int, ...], steps: int | None = None
 def _array(given: Any, name: str) -> NDArray[Any]:
     """Return what NumPy makes of it; rows of unequal length and tensors on a GPU are no array."""
     try:
-        return np.asarray(given)
+        found = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"is no array: {error}", where=f"array: {name}") from error
+    if found.dtype == object:
+        held = type(found.flat[0]).__name__ if found.size else "nothing"
+        raise InputError(
+            f"holds objects of Python ({held}), not numbers",
+            where=f"array: {name}",
+            hint="Give an array of numbers x, or a pair (x, y).",
+        )
+    return found
 
 
 def shipped_test_images(bundle: Bundle) -> Images:

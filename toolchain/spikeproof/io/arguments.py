@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as short_repr
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from spikeproof.errors import InputError, list_problems
+from spikeproof.errors import InputError, SpikeproofError, list_problems
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import same_file
 from spikeproof.io.kinds import Kind, in_the_way
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,38 @@ SHAPE = Takes("(C, H, W), each 1 or more", _is_shape)
 SETTINGS = Takes('a dict such as {"samples.pgd": 1000}', _are_settings)
 
 
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+_CALLED = {"set": "settings"}
+"""Options whose argument of a public function has another name."""
+
+
+def speaks_python(function: Callable[P, T]) -> Callable[P, T]:
+    """Make the errors of a public function name arguments where they would name options.
+
+    Commands that are quoted whole stay as they are typed.
+    """
+
+    @wraps(function)
+    def called(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*given, **named)
+        except SpikeproofError as error:
+            error.reword(_in_python)
+            raise
+
+    return called
+
+
+def _in_python(text: str) -> str:
+    """Write ``--input-shape`` as ``input_shape``, except between backticks."""
+
+    def name(found: re.Match[str]) -> str:
+        return _CALLED.get(found[1], found[1].replace("-", "_"))
+
+    parts = text.split("`")
+    return "`".join(p if i % 2 else _OPTION.sub(name, p) for i, p in enumerate(parts))
+
+
 def check_arguments(function: str, **given: tuple[object, Takes]) -> None:
     """Check what a function was given, by the name of each argument.
 
@@ -86,7 +124,13 @@ def check_arguments(function: str, **given: tuple[object, Takes]) -> None:
         if not takes.fits(found)
     ]
     if problems:
-        raise InputError(list_problems(problems), where=function)
+        dicts = any(
+            t.words.startswith(DATA.words) and isinstance(x, Mapping) for x, t in given.values()
+        )
+        hint = (
+            'Take the arrays out of the dict: (d["x"], d["y"]), or d["x"] alone.' if dicts else None
+        )
+        raise InputError(list_problems(problems), where=function, hint=hint)
 
 
 def check_places(

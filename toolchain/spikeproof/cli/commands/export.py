@@ -13,15 +13,21 @@ from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.errors import InputError
 from spikeproof.io.formats import EXPORTERS, exporter_name
 
-_FORMAT_HELP = (
-    "onnx: standard operators, runs anywhere; net: Lava's netx. Default: what the name after -o "
-    "ends in, else onnx."
-)
+_SHIPPED = {"onnx": "standard operators, runs anywhere", "net": "Lava's netx"}
+
+
+def format_help() -> str:
+    """Say of every registered format what it is; of another package's, its kind of file."""
+    told = [f"{name}: {_SHIPPED.get(name) or e.kind}" for name, e in EXPORTERS.all().items()]
+    default = "Default: what the name after -o ends in, else onnx."
+    return f"{'; '.join(told)}. {default}"
+
+
 if TYPE_CHECKING:
     Name = str
 else:  # the parser offers what is installed
     Name = Literal[tuple(EXPORTERS.names())]
-Format = Annotated[Name | None, typer.Option("--format", help=_FORMAT_HELP)]
+Format = Annotated[Name | None, typer.Option("--format", help=format_help())]
 
 
 def build() -> Command:
