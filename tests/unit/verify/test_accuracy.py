@@ -208,3 +208,16 @@ def test_a_chip_ahead_under_attack_is_explained_as_transfer(config: Any) -> None
     ahead, behind = (_attacked(config, {}, chip_right=n)["summary"] for n in (55, 45))
     assert TRANSFER in ahead and "Here: pgd-20 8/255." in ahead
     assert "transfer" not in behind
+
+
+def test_few_weight_bits_are_named_as_the_likely_cause(config: Any) -> None:
+    rows, supply = [_row(20, 2, total=600)], _supply(600)
+    fewer = _row(0, 0, total=50).model_copy(update={"part": "pgd"})
+    assert rows[0].tost == "inconclusive"
+    (few,) = accuracy_reasons(rows, config, supply, weight_bits=2)
+    assert few.try_.startswith("The conversion used 2 bits per weight, which is the likely cause")
+    assert "convert --weight-bits 8" in few.try_ and "point to a failure" in few.try_
+    (many,) = accuracy_reasons(rows, config, supply, weight_bits=8)
+    assert "bits per weight" not in many.try_
+    (images,) = accuracy_reasons([fewer], config, _supply(50), weight_bits=2)
+    assert images.request is not None and "bits per weight" not in images.try_

@@ -221,9 +221,26 @@ def accuracy_row(
     )
 
 
-def accuracy_reasons(rows: list[AccuracyRow], config: VerifyConfig, supply: Supply) -> list[Reason]:
-    """Give a reason for every row that is not equal, or not shown to be, or masked."""
+_FEW_BITS = 4
+"""Bits per weight at which rounding alone may cost accuracy."""
+
+
+def accuracy_reasons(
+    rows: list[AccuracyRow], config: VerifyConfig, supply: Supply, weight_bits: int = 8
+) -> list[Reason]:
+    """Give a reason for every row that is not equal, or not shown to be, or masked.
+
+    ``weight_bits``: those of the conversion, which are the likely cause where they are few.
+    """
     unequal = [_unequal(r, config, supply) for r in rows if r.tost is not Verdict.PASS]
+    if weight_bits <= _FEW_BITS:
+        few = (
+            f"The conversion used {weight_bits} bits per weight, which is the likely cause: "
+            "convert with more (convert --weight-bits 8). "
+        )
+        unequal = [  # where more images are all that is missing, that is what to try
+            r if r.request else r.model_copy(update={"try_": few + (r.try_ or "")}) for r in unequal
+        ]
     return unequal + [_masked(row) for row in rows if row.attack_helps]
 
 
@@ -377,12 +394,14 @@ def _judge(found: Findings) -> Outcome[Accuracy]:
     truth = labels[: rows[0].samples]
     right = round(rows[0].float_accuracy * len(truth))
     believable, doubts = plausibility(right, truth, found.expected, config.alpha, found.supply)
+    bits = found.material.stages.options.weight_bits
+    reasons = accuracy_reasons(rows, config, found.supply, bits)
     shown = Shown(
         predictions=joint_counts(found.responses, labels, len(truth)),
         examples=found.examples,
         plausibility=believable,
     )
-    return accuracy_outcome(rows, doubts + accuracy_reasons(rows, config, found.supply), shown)
+    return accuracy_outcome(rows, doubts + reasons, shown)
 
 
 # --- show ----------------------------------------------------------------------------------------
