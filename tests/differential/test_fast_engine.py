@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import edges
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,11 +21,9 @@ from spikeproof.ir.chip import (
     DenseSynapse,
     HostCurrent,
     LifNeuron,
-    Neuron,
     ReadoutNeuron,
-    TableLifNeuron,
 )
-from spikeproof.ir.limits import ACCUMULATOR_MAX, LEAK_MAX
+from spikeproof.ir.limits import ACCUMULATOR_MAX
 
 
 def assert_same(a: RunResult, b: RunResult) -> int:
@@ -129,23 +128,10 @@ def test_sums_beyond_single_precision_stay_exact() -> None:
     both(replace(network, layers=(replace(layer, synapse=replace(synapse, exponent=0)),)), x // 16)
 
 
-def at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:
-    synapse = DenseSynapse(
-        np.array([weights, [-w - 2 for w in weights]], np.int16), "mixed", exponent
-    )
-    layer = ChipLayer("l1", synapse, neuron, (2,))
-    return ChipNetwork("edge", (1, 1, len(weights)), steps, (layer,), "spikes")
-
-
 @pytest.mark.parametrize("du", [0, 1, 2047, 4094])
 def test_one_wrap_keeps_a_filtered_current_within_24_bits(du: int) -> None:
     """The largest legal sums, for many steps: beyond them engines of 32 and 64 bits part."""
-    neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32), 0, du)
-    network = at_the_limit(neuron, [-256] * 1024, 0, 300)
-    rng = np.random.default_rng(0)
-    x = (rng.random((3, 300, 1, 1, 1024)) < rng.uniform(0.3, 1.05, (3, 300, 1, 1, 1))).astype(
-        np.uint8
-    )
+    network, x = edges.filtered(du)
     both(network, x)
     traces = ReferenceEngine().run(network, x, trace=True).traces or {}
     u = traces["l1"].u.astype(np.int64)
@@ -154,10 +140,7 @@ def test_one_wrap_keeps_a_filtered_current_within_24_bits(du: int) -> None:
 
 
 def test_the_largest_legal_sums_leave_room_for_v_and_bias_in_32_bits() -> None:
-    bias = np.array([4095, -4095], np.int32)
-    full = np.full(4, 8388607, np.int32)
-    neuron = TableLifNeuron(np.full(4, LEAK_MAX, np.int32), full, bias, 7)
-    network = at_the_limit(neuron, [-256] * 1008, 7, 4)
+    network = edges.largest(7)
     x = np.ones((1, 4, 1, 1, 1008), np.uint8)
     both(network, x)
     traces = ReferenceEngine().run(network, x, trace=True).traces or {}

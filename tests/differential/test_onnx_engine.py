@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import edges
 import numpy as np
 import pytest
 
@@ -20,11 +21,9 @@ from spikeproof.ir.chip import (
     DenseSynapse,
     HostCurrent,
     LifNeuron,
-    Neuron,
     ReadoutNeuron,
-    TableLifNeuron,
 )
-from spikeproof.ir.limits import ACCUMULATOR_MAX, LEAK_MAX
+from spikeproof.ir.limits import ACCUMULATOR_MAX
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
@@ -87,22 +86,9 @@ def test_the_shipped_networks_on_real_images(name: str) -> None:
     assert all(t.s is None or 0 < t.s.mean() < 1 for t in traces.values())
 
 
-def at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:
-    synapse = DenseSynapse(
-        np.array([weights, [-w - 2 for w in weights]], np.int16), "mixed", exponent
-    )
-    layer = ChipLayer("l1", synapse, neuron, (2,))
-    return ChipNetwork("edge", (1, 1, len(weights)), steps, (layer,), "spikes")
-
-
 @pytest.mark.parametrize("du", [0, 1, 2047, 4094])
 def test_a_filtered_current_wraps_like_the_reference(du: int) -> None:
-    neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32), 0, du)
-    network = at_the_limit(neuron, [-256] * 1024, 0, 300)
-    rng = np.random.default_rng(0)
-    x = (rng.random((3, 300, 1, 1, 1024)) < rng.uniform(0.3, 1.05, (3, 300, 1, 1, 1))).astype(
-        np.uint8
-    )
+    network, x = edges.filtered(du)
     _, traces = compare(network, x)
     u = traces["l1"].u.astype(np.int64)
     assert u.min() < -(1 << 22) and u.max() > 1 << 22, "it did wrap"
@@ -110,10 +96,7 @@ def test_a_filtered_current_wraps_like_the_reference(du: int) -> None:
 
 @pytest.mark.parametrize("exponent", [7, 0, -3])
 def test_the_largest_legal_sums_fit_32_bits_with_v_and_bias_on_top(exponent: int) -> None:
-    bias = np.array([4095, -4095], np.int32)
-    full = np.full(4, 8388607, np.int32)
-    neuron = TableLifNeuron(np.full(4, LEAK_MAX, np.int32), full, bias, 7)
-    network = at_the_limit(neuron, [-256] * 1008, exponent, 4)
+    network = edges.largest(exponent)
     _, traces = compare(network, np.ones((2, 4, 1, 1, 1008), np.uint8))
     if exponent == 7:
         assert traces["l1"].u.min() == -64 * ACCUMULATOR_MAX + (1 << 24)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,8 +14,6 @@ from spikeproof.errors import list_problems
 from spikeproof.text import clean_text
 
 Json = dict[str, Any]
-Judged = Literal["pass", "fail", "inconclusive", "info"]
-"""The word for a verdict; ``info`` is a measurement that is not judged."""
 
 
 def clean_tree(value: object) -> object:

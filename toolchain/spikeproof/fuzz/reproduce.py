@@ -15,7 +15,7 @@ from spikeproof import __version__
 from spikeproof.certify.ranges import check_ranges
 from spikeproof.engines.self_test import make_bundle, self_test
 from spikeproof.engines.trace import BatchEngine, Engine
-from spikeproof.errors import InputError, RangeError
+from spikeproof.errors import RangeError
 from spikeproof.fuzz.case import (
     Mismatch,
     Outcome,
@@ -27,7 +27,7 @@ from spikeproof.fuzz.draw.networks import Case
 from spikeproof.fuzz.shrink.search import Shrunk, shrink, size_of
 from spikeproof.fuzz.text import describe_task
 from spikeproof.io.bundle import load_bundle, save_bundle
-from spikeproof.io.files import write_atomic
+from spikeproof.io.files import make_folder, write_atomic
 
 Json = dict[str, Any]
 _TOGETHER = 20
@@ -51,14 +51,7 @@ def write_reproduction(output: Path, failure: Failure, seconds: float) -> Iterat
     """
     name = f"seed{failure.seed}-net{failure.case.index}-{failure.engine.name}"
     folder = output / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot be made: {error.strerror or error}",
-            where=str(folder),
-            hint="Choose another place with -o.",
-        ) from error
+    make_folder(folder)
     task = (failure.case.network, failure.case.x)
     yield _write(folder, failure, Shrunk(task, 0, complete=False), failure.mismatch)
     shrunk = shrink_failure(failure, seconds)
