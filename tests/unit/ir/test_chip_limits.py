@@ -87,36 +87,37 @@ def test_registers_of_neurons_are_legal_up_to_their_limits(
 
 
 @dataclass(frozen=True, eq=False)
-class Drifting(LifNeuron):
-    """A kind of somebody else's whose leak and threshold grow with the step."""
+class LateNeuron(LifNeuron):
+    """A kind of somebody else's that has another leak and threshold in its last step."""
 
-    faster: Any = 0
-    harder: Any = 0
+    leak: Any = 0
+    height: Any = 0
 
     def leak_at(self, t: int) -> int:
-        return super().leak_at(t) + t * self.faster
+        return self.leak if t == STEPS - 1 else super().leak_at(t)
 
     def threshold_at(self, t: int) -> int:
-        return super().threshold_at(t) + t * self.harder
+        return self.height if t == STEPS - 1 else super().threshold_at(t)
 
 
 @pytest.mark.parametrize(
     ("field", "high", "label"),
     [
-        ("faster", 16_383, "leak over the steps spans"),
-        ("harder", 8_388_607, "threshold over the steps spans"),
+        ("leak", 16_383, "leak over the steps spans"),
+        ("height", 8_388_607, "threshold over the steps spans"),
     ],
 )
 def test_leak_and_threshold_of_any_kind_stay_in_range_over_all_steps(
     field: str, high: int, label: str
 ) -> None:
-    def drifting(step: Any) -> ChipNetwork:
-        return network(layer(neuron=Drifting(0, 4096, NONE, **{field: step})))
+    def late(last: Any) -> ChipNetwork:
+        return network(layer(neuron=LateNeuron(5, 41, NONE, **{field: last})))
 
-    check_chip(drifting(high // (STEPS - 1)))
-    refuse(drifting(high // (STEPS - 1) + 1), label)
-    refuse(drifting(-1), label)
-    refuse(drifting(0.5), "has type float64, expected integers")
+    for value in (0, high):
+        check_chip(late(value))
+    for value in (-1, high + 1):
+        refuse(late(value), label)
+    refuse(late(0.5), "has type float64, expected integers")
 
 
 @pytest.mark.parametrize(
