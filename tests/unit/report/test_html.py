@@ -188,7 +188,7 @@ def test_a_missing_check_leaves_a_page(make_report: Make, gone: str) -> None:
 def test_empty_data_leaves_a_page(make_report: Make) -> None:
     raw = make_report()
     for check in raw["checks"]:
-        check["data"], check["figures"], check["summary"] = {}, {}, ""
+        check["data"], check["summary"] = {}, ""
     raw["network"]["layers"], raw["timing"] = [], {}
     raw["provenance"] = {}
     text = render_html(raw)
@@ -253,8 +253,8 @@ def test_engines_that_were_compared_are_one_sentence(make_report: Make) -> None:
     """'engine lava, reference reference' says nothing to a reader."""
     raw = make_report()
     exact = next(c for c in raw["checks"] if c["id"] == "V1")
-    exact["figures"] = {"compared": 1234, "mismatches": 0, "engine": "lava"}
-    exact["figures"]["reference"] = "reference"
+    exact["figures"] |= {"compared": 1234, "mismatches": 0, "engine": "lava"}
+    assert exact["figures"]["reference"] == "reference"
     page = render_html(raw)
     assert "Compared: lava against the reference simulator, values 1,234, mismatches 0" in page
     assert "reference reference" not in page

@@ -92,7 +92,6 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 FREE = {
     "criteria",
-    "figures",
     "attack",
     "estimators",
     "engines",
@@ -124,6 +123,30 @@ def test_no_key_can_be_renamed_unnoticed(make_report: Make, verdict: str) -> Non
         node["renamed"] = node.pop(path[-1])
         with pytest.raises(InputError, match=r"renamed|found"):
             parse_report(changed)
+
+
+@pytest.mark.parametrize("gone", ["engine", "compared", "samples"])
+def test_a_figure_that_is_renamed_or_missing_is_no_dash(make_report: Make, gone: str) -> None:
+    raw = make_report()
+    figures = raw["checks"][0]["figures"]
+    left = figures.pop(gone)
+    with pytest.raises(InputError, match=rf"V1\.figures\.{gone}: Field required"):
+        parse_report(raw)
+    figures["renamed"] = left
+    with pytest.raises(InputError, match=r"V1\.figures\.renamed: .*not permitted"):
+        parse_report(raw)
+
+
+def test_figures_of_schema_1_may_lack_what_was_not_known(make_report: Make) -> None:
+    raw = make_report()
+    raw["schema"] = 1
+    figures = {c["id"]: c["figures"] for c in raw["checks"]}
+    figures["V1"]["older"] = 1
+    for check, key in (("V3", "layer"), ("V7", "masking_suspected"), ("V9", "extremal_inputs")):
+        del figures[check][key]
+    assert "V9" in render_html(raw)
+    exact = parse_report(raw).checks[0]
+    assert "older" not in exact.listed and exact.listed["engine"] == "fast"
 
 
 def test_a_check_of_a_later_version_is_named_with_its_figures(make_report: Make) -> None:
@@ -159,10 +182,12 @@ def test_nan_where_a_figure_may_be_missing_is_none_and_elsewhere_an_error(
     raw = make_report()
     row = next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"][0]
     row["tost_p"] = float("nan")
-    raw["checks"][0]["figures"]["ratio"] = float("inf")
+    bounds = next(c for c in raw["checks"] if c["id"] == "V9")
+    bounds["figures"]["least_headroom_bits"] = float("inf")
     report = parse_report(raw)
     assert report.result(Accuracy).rows[0].tost_p is None
-    assert report.checks[0].figures["ratio"] is None
+    found = report.check("V9")
+    assert found is not None and found.listed["least_headroom_bits"] is None
     row["difference"] = float("nan")
     with pytest.raises(InputError, match=r"V7\.data\.rows\.0\.difference.*expected a number"):
         parse_report(raw)

@@ -20,7 +20,7 @@ from spikeproof.verify.checks.accuracy import (
     accuracy_rows,
 )
 from spikeproof.verify.checks.base import Check, Outcome
-from spikeproof.verify.checks.bit_exact import BitExact
+from spikeproof.verify.checks.bit_exact import BitExact, ExactFigures
 from spikeproof.verify.gates import MASKING, sentence
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import Responded
@@ -190,7 +190,10 @@ def test_masking_is_suspected_by_an_exact_test_of_pairs(
     given = {"0.25 attached": right[0], "0.25 detached": right[1]}
     found = _attacked(config, given, compared=compared)
     assert found["figures"]["masking_suspected"] is suspected
-    exact = Outcome(Verdict.PASS, "", {"samples": 20, "engine": "lava"}, BitExact())
+    figures = ExactFigures(
+        compared=9, mismatches=0, samples=20, engine="lava", reference="reference"
+    )
+    exact = Outcome(Verdict.PASS, "", figures, BitExact())
     accuracy = Check.model_validate({**found, "verdict": "pass", "reasons": []})
     typed = accuracy.model_copy(update={"data": Accuracy.model_validate(found["data"])})
     plain = [typed, bit_exact.CHECK.check(exact)]

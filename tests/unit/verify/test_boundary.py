@@ -13,6 +13,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir import chip
 from spikeproof.verify.checks.threshold import (
+    BoundaryFigures,
     BoundaryLayer,
     Quantiles,
     audit_layer,
@@ -83,7 +84,7 @@ def test_engine_off_by_one_fails_only_by_ties(kind: str, request: Any) -> None:
     assert _check(network, FastEngine()).verdict == "pass"
     wrong = _check(network, OffByOne())
     assert wrong.verdict == "fail"
-    assert wrong.figures["forced_mismatches"] > 0
+    assert isinstance(wrong.figures, BoundaryFigures) and wrong.figures.forced_mismatches > 0
 
 
 def test_engine_that_cannot_run_ties_is_inconclusive(case: Any) -> None:

@@ -26,7 +26,7 @@ from spikeproof.verify.checks import (
     threshold,
 )
 from spikeproof.verify.checks.accuracy import accuracy_reasons, accuracy_rows
-from spikeproof.verify.checks.base import Outcome
+from spikeproof.verify.checks.base import Nothing, Outcome
 from spikeproof.verify.checks.bit_exact import EngineComparison, EngineComparisons
 from spikeproof.verify.checks.overflow import RangeLayer, SecondBound
 from spikeproof.verify.checks.response import judge_perturbations
@@ -54,8 +54,18 @@ def _reason(verdict: str) -> Reason:
 
 
 def _judged(verdict: str, reasons: list[str]) -> Json:
-    told = Outcome(Verdict(verdict), "", {}, bit_exact.BitExact(), [_reason(r) for r in reasons])
+    figures = bit_exact.ExactFigures(
+        compared=0, mismatches=0, samples=0, engine="lava", reference="reference"
+    )
+    why = [_reason(r) for r in reasons]
+    told = Outcome(Verdict(verdict), "", figures, bit_exact.BitExact(), why)
     return dump(bit_exact.CHECK.check(told))
+
+
+def test_a_check_gives_figures_and_data_of_the_types_it_declares() -> None:
+    for figures, data in ((Nothing(), bit_exact.BitExact()), (Nothing(), Nothing())):
+        with pytest.raises(ValueError, match="V1 gives Nothing, but declares"):
+            bit_exact.CHECK.check(Outcome(Verdict.PASS, "", figures, data))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
@@ -437,7 +447,8 @@ def _settings(resolved: Json, prefix: str = "") -> list[str]:
 
 def test_identity_is_no_check_that_can_fail() -> None:
     """V15: another checkpoint or altered bytes stop the verification before anything runs."""
-    assert identity.identity_outcome({"bundle_hash": "a"}).verdict is Verdict.PASS
+    hashes = dict.fromkeys(("bundle_hash", "checkpoint_hash", "data_hash"), "a")
+    assert identity.identity_outcome(hashes).verdict is Verdict.PASS
 
 
 def test_v5_says_what_is_shown_and_never_an_impossible_cosine(config: Any) -> None:

@@ -26,6 +26,12 @@ class Brightness(Record):
     mean: float = 0.0
 
 
+class Figures(Record):
+    """What stands beside its sentence."""
+
+    mean: float
+
+
 def _measure(material: Any) -> Brightness:
     return Brightness(mean=float(material.x.mean()))
 
@@ -36,7 +42,7 @@ PIXELS = Job("pixels", _measure, Brightness, 1)
 def _judge(found: Findings) -> Outcome[Brightness]:
     data = found.of(PIXELS)
     reason = Reason(verdict="fail", criterion="mean pixel", value=data.mean, limit=1.0, try_="Dim.")
-    return Outcome(Verdict.FAIL, "Too bright.", {"mean": data.mean}, data, [reason])
+    return Outcome(Verdict.FAIL, "Too bright.", Figures(mean=data.mean), data, [reason])
 
 
 TOY = CheckKind(
@@ -46,6 +52,7 @@ TOY = CheckKind(
     result=Brightness,
     judge=_judge,
     section="brightness",
+    figures=Figures,
     jobs=(PIXELS,),
     facts=lambda check, result, silent: [Fact(f"{result.mean:.1f}", "mean", "V99.data.mean")],
     tables=lambda result: {
@@ -79,7 +86,7 @@ def test_every_check_has_all_that_the_report_asks_for() -> None:
         assert kind.title and kind.section and kind.result.__doc__
         empty = kind.result()
         assert dump(empty) == {}
-        check = kind.check(Outcome(Verdict.PASS, "", {}, empty))
+        check = kind.check(Outcome(Verdict.PASS, "", kind.figures.model_construct(), empty))
         assert registry.facts(check, set()) == []
         assert kind.headline(check, empty) is None
         assert not any(kind.tables(empty).values())

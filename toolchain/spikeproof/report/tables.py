@@ -141,7 +141,7 @@ def check_table(report: Report) -> Table:
 
 def _figures(check: Check) -> str:
     """Write out all figures; two engines that were compared become one sentence."""
-    figures = dict(check.figures)
+    figures = check.listed
     told = []
     if figures.get("engine") and figures.get("reference") == ReferenceEngine.name:
         del figures["reference"]

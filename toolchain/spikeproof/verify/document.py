@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_serializer
 
@@ -200,6 +200,7 @@ def upgrade(old: Json) -> Json:
         kind = known(str(check.get("id"))) if isinstance(check, dict) else None
         if kind is None:
             continue
+        check["figures"] = fit(check.get("figures") or {}, kind.figures)
         data = fit(check.get("data") or {}, kind.result)
         if "limits" in kind.result.model_fields and isinstance(suite, dict):
             data = {"limits": suite.get("mppd"), **data}
@@ -208,16 +209,19 @@ def upgrade(old: Json) -> Json:
 
 
 def _typed(checks: list[Check], where: str) -> list[Check]:
-    """Give the data of every known check its type."""
+    """Give the figures and the data of every known check their types."""
     problems: list[str] = []
     typed = []
     for check in checks:
-        if (kind := known(check.id)) is not None and not isinstance(check.data, kind.result):
+        kind = known(check.id)
+        parts = {} if kind is None else {"figures": kind.figures, "data": kind.result}
+        for name, of in parts.items():
+            if isinstance(value := getattr(check, name), of):
+                continue
             try:
-                data: Any = kind.result.model_validate(check.data)
-                check = check.model_copy(update={"data": data})
+                check = check.model_copy(update={name: of.model_validate(value)})
             except ValidationError as error:
-                problems.append(explain(error, f"{check.id}.data."))
+                problems.append(explain(error, f"{check.id}.{name}."))
         typed.append(check)
     if problems:
         raise InputError(list_problems(problems), where=where, hint=_HINT)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from spikeproof.document.values import Record
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.checks.base import Check
-from spikeproof.verify.checks.bit_exact import BitExact
+from spikeproof.verify.checks.bit_exact import BitExact, ExactFigures
 from spikeproof.verify.verdict import Verdict, combine
 
 ResultT = TypeVar("ResultT", bound=Record)
@@ -36,12 +36,12 @@ def _found(checks: Sequence[Check], accuracy: Accuracy) -> str:
     verdict = overall(checks)
     if verdict is Verdict.PASS:
         most = max(row.samples for row in accuracy.rows)
-        figures = _with_result(checks, BitExact)[0].figures
+        exact = _with_result(checks, BitExact)[0].figures_of(ExactFigures)
         return (
             f"The chip network is as accurate as the trained network on clean images and under "
             f"every perturbation tested (up to {most:,} images each, "
             f"within the margins), and its membranes react to perturbations equally "
-            f"strongly. On {figures['samples']:,} images {figures['engine']} reproduces the "
+            f"strongly. On {exact.samples:,} images {exact.engine} reproduces the "
             f"specification bit for bit, and no input can overflow the chip's registers."
         )
     judged = [c for c in checks if c.verdict is not Verdict.INFO]

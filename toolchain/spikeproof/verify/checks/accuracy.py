@@ -113,6 +113,18 @@ class Accuracy(Shown):
         return any(row.masking_suspected for row in self.rows)
 
 
+class AccuracyFigures(Record):
+    """Rows, those shown to be equal, clean accuracies, and the largest difference (shares)."""
+
+    clean_chip: Figure
+    clean_float: Figure
+    established: int
+    largest_difference: Figure
+    masking_suspected: bool | None
+    """Not known of reports of version 0.1."""
+    rows: int
+
+
 # --- measure -------------------------------------------------------------------------------------
 
 
@@ -347,14 +359,14 @@ def accuracy_outcome(
             "images and labels, so that equality shows nothing."
         )
         + _about_attacks(rows),
-        {
-            "rows": len(rows),
-            "established": sum(row.tost is Verdict.PASS for row in rows),
-            "clean_float": clean.float_accuracy,
-            "clean_chip": clean.chip_accuracy,
-            "largest_difference": worst.difference,
-            "masking_suspected": any(row.masking_suspected for row in rows),
-        },
+        AccuracyFigures(
+            rows=len(rows),
+            established=sum(row.tost is Verdict.PASS for row in rows),
+            clean_float=clean.float_accuracy,
+            clean_chip=clean.chip_accuracy,
+            largest_difference=worst.difference,
+            masking_suspected=any(row.masking_suspected for row in rows),
+        ),
         Accuracy(rows=rows, attack=WEAK.describe(), **dict(shown)),
         reasons,
     )
@@ -437,6 +449,7 @@ CHECK = CheckKind(
     result=Accuracy,
     judge=_judge,
     section="accuracy",
+    figures=AccuracyFigures,
     facts=_facts,
     headline=_headline,
     lead=2,

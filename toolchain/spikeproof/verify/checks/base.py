@@ -10,7 +10,7 @@ from pydantic import Field, InstanceOf, SerializeAsAny, field_serializer
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Table
-from spikeproof.document.values import Anything, Json, Record, Text
+from spikeproof.document.values import Anything, Json, Record, Text, dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason, worst_first
 from spikeproof.verify.advice import Supply
@@ -21,14 +21,15 @@ from spikeproof.verify.verdict import Verdict, combine
 
 _MAX_FIGURES = 3
 ResultT = TypeVar("ResultT", bound=Record)
+FiguresT = TypeVar("FiguresT", bound=Record)
 MeasuredT = TypeVar("MeasuredT", bound=Record)
 
 
 class Check(Record):
     """One check: its verdict, one sentence, flat figures, what it measured, why it did not pass.
 
-    ``data`` is the typed result of the check of this id, or plain JSON of a check not known here.
-    Reports of version 0.1 have no ``reasons``.
+    ``figures`` and ``data`` are the typed records of the check of this id, or plain JSON of a check
+    not known here. Reports of version 0.1 have no ``reasons``.
     """
 
     id: Text
@@ -36,7 +37,7 @@ class Check(Record):
     kind: Literal["proved", "tested", "measured"]
     verdict: Verdict
     summary: Text = ""
-    figures: dict[str, Anything] = Field(default_factory=dict)
+    figures: SerializeAsAny[InstanceOf[Record]] | dict[str, Anything] = Field(default_factory=dict)
     data: SerializeAsAny[InstanceOf[Record]] | dict[str, Anything] = Field(default_factory=dict)
     reasons: list[Reason] = Field(default_factory=list)
 
@@ -44,9 +45,20 @@ class Check(Record):
     def _tell(self, reasons: list[Reason]) -> list[Json]:
         return [r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in reasons]
 
+    def figures_of(self, kind: type[FiguresT]) -> FiguresT:
+        """Return the figures of a check whose figures are of this type."""
+        assert isinstance(self.figures, kind)
+        return self.figures
+
+    @property
+    def listed(self) -> Json:
+        """The figures by name, in the order of the file: the alphabet's."""
+        found = self.figures
+        return dict(sorted((dump(found) if isinstance(found, Record) else found).items()))
+
 
 class Nothing(Record):
-    """A result without data: the figures say all."""
+    """No figures, or no data: the others say all."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +113,11 @@ class Findings:
 
 @dataclass(frozen=True)
 class Outcome(Generic[ResultT]):
-    """What a check found: verdict, one sentence, flat figures, the result, why not a pass."""
+    """What a check found: verdict, one sentence, its figures, the result, why not a pass."""
 
     verdict: Verdict
     summary: str
-    figures: Json
+    figures: Record
     data: ResultT
     reasons: Sequence[Reason] = ()
 
@@ -129,12 +141,13 @@ def no_tables(result: Any) -> dict[str, Table]:
 class CheckKind(Generic[ResultT]):
     """A check: the one place where everything about it is said.
 
-    id, title, kind: as the report prints them. result: the type of its data. judge: verdict and
-    words from what was measured. section: of the page, where its reasons and tables stand; an id
-    of the page's own sections or a new one. jobs: the work it uses. shares: names of work besides
-    that its time is counted under. facts: the counts behind it, given the check, its result and the
-    layers that fire no spikes. headline: its number on the first screen; lead: which from the
-    left. tables: by name.
+    id, title, kind: as the report prints them. result: the type of its data. figures: that of its
+    figures, printed by their fields' names (in alphabetical order, as in the file). judge:
+    verdict and words from what was measured. section: of the page, where its reasons and tables
+    stand; an id of the page's own sections or a new one. jobs: the work it uses. shares: names of
+    work besides that its time is counted under. facts: the counts behind it, given the check, its
+    result and the layers that fire no spikes. headline: its number on the first screen; lead: which
+    from the left. tables: by name.
     """
 
     id: str
@@ -143,6 +156,7 @@ class CheckKind(Generic[ResultT]):
     result: type[ResultT]
     judge: Callable[[Findings], Outcome[ResultT]]
     section: str
+    figures: type[Record] = Nothing
     jobs: tuple[Job[Any], ...] = ()
     shares: tuple[str, ...] = ()
     facts: Callable[[Check, ResultT, set[str]], list[Fact]] = no_facts
@@ -155,13 +169,19 @@ class CheckKind(Generic[ResultT]):
 
         Raises:
             ValueError: the reasons do not give the verdict: none of a check that did not pass, or
-                some that say otherwise. That is a defect of the check.
+                some that say otherwise; or data or figures of another type than the check declares.
+                That is a defect of the check.
         """
+        for given, kind in ((found.data, self.result), (found.figures, self.figures)):
+            if not isinstance(given, kind):
+                raise ValueError(
+                    f"check {self.id} gives {type(given).__name__}, but declares {kind.__name__}"
+                )
         told = worst_first(list(found.reasons))
-        given = str(combine(r.verdict for r in told)) if told else "none"
+        said = str(combine(r.verdict for r in told)) if told else "none"
         verdict = str(found.verdict)
-        if given != {"pass": "none", "info": "none"}.get(verdict, verdict):
-            raise ValueError(f"check {self.id} is {verdict}, but its reasons say {given}")
+        if said != {"pass": "none", "info": "none"}.get(verdict, verdict):
+            raise ValueError(f"check {self.id} is {verdict}, but its reasons say {said}")
         return Check(
             id=self.id,
             title=self.title,
@@ -174,16 +194,13 @@ class CheckKind(Generic[ResultT]):
         )
 
 
-def figure(check: Check, key: str, label: str) -> list[Fact]:
-    """Show one figure of a check, if it has it."""
-    value = check.figures.get(key)
-    return [] if value is None else [Fact(n.anything(value), label, f"{check.id}.figures.{key}")]
-
-
 def plain_figures(check: Check) -> list[Fact]:
     """Show the first numbers among the figures of a check."""
-    numeric = [k for k, v in check.figures.items() if n.finite(v) is not None]
-    return [f for k in numeric[:_MAX_FIGURES] for f in figure(check, k, k.replace("_", " "))]
+    numeric = [(k, v) for k, v in check.listed.items() if n.finite(v) is not None]
+    return [
+        Fact(n.anything(v), k.replace("_", " "), f"{check.id}.figures.{k}")
+        for k, v in numeric[:_MAX_FIGURES]
+    ]
 
 
 def percent(share: float, digits: int = 2) -> str:

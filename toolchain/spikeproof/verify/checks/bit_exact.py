@@ -19,7 +19,7 @@ from spikeproof.verify.bisect import (
     first_divergence,
     layer_views,
 )
-from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome, figure
+from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.compare import (
     LayerComparison,
     compare_traces,
@@ -34,6 +34,16 @@ class BitExact(Record):
     """Values compared in each layer."""
 
     layers: list[LayerComparison] = Field(default_factory=list)
+
+
+class ExactFigures(Record):
+    """Values compared over all layers, how many differ, on how many images, and of which engine."""
+
+    compared: int
+    engine: Text
+    mismatches: int
+    reference: Text
+    samples: int
 
 
 class EngineComparison(Record):
@@ -114,13 +124,13 @@ def exact_outcome(
     return Outcome(
         verdict,
         f"On {shown} {engine} agrees with the reference simulator {where} of u, v and s.",
-        {
-            "compared": compared,
-            "mismatches": mismatches,
-            "samples": measured.samples,
-            "engine": engine,
-            "reference": ReferenceEngine.name,
-        },
+        ExactFigures(
+            compared=compared,
+            mismatches=mismatches,
+            samples=measured.samples,
+            engine=engine,
+            reference=ReferenceEngine.name,
+        ),
         BitExact(layers=row.layers),
         reasons,
     )
@@ -187,20 +197,23 @@ def _judge(found: Findings) -> Outcome[BitExact]:
 
 
 def _facts(check: Check, result: BitExact, silent: set[str]) -> list[Fact]:
+    if not result.layers:
+        return []
+    told, path = check.figures_of(ExactFigures), f"{check.id}.figures"
     return [
-        *figure(check, "mismatches", "values differ"),
-        *figure(check, "compared", "values compared"),
-        *figure(check, "samples", "images"),
+        Fact(n.integer(told.mismatches), "values differ", f"{path}.mismatches"),
+        Fact(n.integer(told.compared), "values compared", f"{path}.compared"),
+        Fact(n.integer(told.samples), "images", f"{path}.samples"),
     ]
 
 
 def _headline(check: Check, result: BitExact) -> Fact | None:
-    if n.finite(check.figures.get("mismatches")) is None:
+    if not result.layers:
         return None
-    compared = n.anything(check.figures.get("compared"))
-    target = n.anything(check.figures.get("engine") or "the target")
-    label = f"of {compared} values differ between {target} and the specification"
-    return Fact(n.anything(check.figures["mismatches"]), label, f"{check.id}.figures.mismatches")
+    told = check.figures_of(ExactFigures)
+    compared = n.integer(told.compared)
+    label = f"of {compared} values differ between {told.engine} and the specification"
+    return Fact(n.integer(told.mismatches), label, f"{check.id}.figures.mismatches")
 
 
 def _tables(result: BitExact) -> dict[str, Table]:
@@ -221,6 +234,7 @@ CHECK = CheckKind(
     result=BitExact,
     judge=_judge,
     section="differences",
+    figures=ExactFigures,
     jobs=(ENGINES,),
     facts=_facts,
     headline=_headline,

@@ -30,6 +30,14 @@ class Divergence(Record):
     departure: Departure | None = None
 
 
+class DivergenceFigures(Record):
+    """Pairs of stages, how many ever differ, and the layer at fault, if any."""
+
+    diverging: int
+    layer: Text | None
+    pairs: int
+
+
 # --- judge ---------------------------------------------------------------------------------------
 
 
@@ -72,7 +80,7 @@ def divergence_outcome(
     return Outcome(
         Verdict.INFO,
         summary,
-        {"pairs": len(pairs), "diverging": len(found), "layer": first},
+        DivergenceFigures(pairs=len(pairs), diverging=len(found), layer=first),
         Divergence(pairs=pairs, departure=gap),
     )
 
@@ -150,6 +158,7 @@ CHECK = CheckKind(
     result=Divergence,
     judge=_judge,
     section="differences",
+    figures=DivergenceFigures,
     jobs=(STAGES, ROUNDING, ENGINES),
     facts=_facts,
     tables=_tables,

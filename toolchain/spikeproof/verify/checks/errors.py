@@ -6,7 +6,7 @@ from pydantic import Field
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, extreme, length, lines
-from spikeproof.document.values import Record
+from spikeproof.document.values import Figure, Record, Text
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome, percent
 from spikeproof.verify.layer_errors import ErrorFigures, LayerError
 from spikeproof.verify.staged import STAGES
@@ -19,6 +19,14 @@ class LayerErrors(Record):
     layers: list[LayerError] = Field(default_factory=list)
 
 
+class WorstLayer(Record):
+    """The layer whose spikes change most often, and the share of its states that do, 0..1."""
+
+    samples: int
+    worst_flip_rate: Figure
+    worst_layer: Text
+
+
 def errors_outcome(layers: list[LayerError], samples: int) -> Outcome[LayerErrors]:
     """Name the layer in which spikes change most often."""
     spiking = layers[:-1] or layers
@@ -29,7 +37,7 @@ def errors_outcome(layers: list[LayerError], samples: int) -> Outcome[LayerError
         f"Spikes change most often in {worst.name}: in {percent(accumulated, 3)} of its states "
         f"when the whole chip network runs, and in {percent(local, 3)} when only this layer is "
         "converted.",
-        {"samples": samples, "worst_layer": worst.name, "worst_flip_rate": accumulated},
+        WorstLayer(samples=samples, worst_layer=worst.name, worst_flip_rate=accumulated),
         LayerErrors(layers=layers),
     )
 
@@ -91,6 +99,7 @@ CHECK = CheckKind(
     result=LayerErrors,
     judge=_judge,
     section="differences",
+    figures=WorstLayer,
     jobs=(STAGES,),
     facts=_facts,
     tables=_tables,

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from spikeproof.document.values import Record, Text
 from spikeproof.verify.checks.base import CheckKind, Findings, Nothing, Outcome
 from spikeproof.verify.verdict import Verdict
+
+
+class Hashes(Record):
+    """What was verified, and on what; the calibration images where they are known."""
+
+    bundle_hash: Text
+    calibration_hash: Text | None = None
+    checkpoint_hash: Text
+    data_hash: Text
 
 
 def identity_outcome(hashes: dict[str, str]) -> Outcome[Nothing]:
@@ -11,7 +21,7 @@ def identity_outcome(hashes: dict[str, str]) -> Outcome[Nothing]:
     return Outcome(
         Verdict.PASS,
         "The bundle has the content its hash says and was made from this checkpoint.",
-        dict(hashes),
+        Hashes.model_validate(hashes),
         Nothing(),
     )
 
@@ -27,4 +37,5 @@ CHECK = CheckKind(
     result=Nothing,
     judge=_judge,
     section="provenance",
+    figures=Hashes,
 )

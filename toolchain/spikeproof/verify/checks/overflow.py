@@ -17,7 +17,7 @@ from pydantic import Field
 from spikeproof.certify.ranges import LayerRange, certify_ranges
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
-from spikeproof.document.values import Number, Record, Text
+from spikeproof.document.values import Count, Number, Record, Text
 from spikeproof.io.record import TableRow
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.reasons import Reason
@@ -86,6 +86,15 @@ class Ranges(Record):
     """The bounds of all layers."""
 
     layers: list[RangeLayer] = Field(default_factory=list)
+
+
+class RangeFigures(Record):
+    """Layers, the least headroom of a register over all of them, runs that tried to reach it."""
+
+    extremal_inputs: Count
+    """Not known of reports of version 0.1."""
+    layers: int
+    least_headroom_bits: Number
 
 
 # --- measure -------------------------------------------------------------------------------------
@@ -329,7 +338,7 @@ def ranges_outcome(layers: list[RangeLayer]) -> Outcome[Ranges]:
     return Outcome(
         verdict,
         summary,
-        {"layers": len(layers), "least_headroom_bits": bits, "extremal_inputs": runs},
+        RangeFigures(layers=len(layers), least_headroom_bits=bits, extremal_inputs=runs),
         Ranges(layers=judged),
         [
             *(_overflow(x) for x in overflows),
@@ -463,6 +472,7 @@ CHECK = CheckKind(
     result=Ranges,
     judge=_judge,
     section="quantisation",
+    figures=RangeFigures,
     jobs=(RANGES,),
     facts=_facts,
     headline=_headline,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from spikeproof.document.values import Record
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import CheckKind, Findings, Nothing, Outcome
 from spikeproof.verify.verdict import Verdict
+
+
+class Recorded(Record):
+    """Items of work asked for, and those whose record is whole."""
+
+    items: int
+    recorded: int
 
 
 def records_outcome(audit: Audit) -> Outcome[Nothing]:
@@ -15,7 +23,7 @@ def records_outcome(audit: Audit) -> Outcome[Nothing]:
         Verdict.PASS if whole else Verdict.FAIL,
         f"{audit.recorded:,} of {audit.asked:,} pieces of work are in the journal, each with the "
         "hash it was recorded under.",
-        {"items": audit.asked, "recorded": audit.recorded},
+        Recorded(items=audit.asked, recorded=audit.recorded),
         Nothing(),
         [] if whole else [_lost(audit)],
     )
@@ -44,4 +52,5 @@ CHECK = CheckKind(
     result=Nothing,
     judge=_judge,
     section="provenance",
+    figures=Recorded,
 )

@@ -107,6 +107,23 @@ class Response(Record):
     limits: MppdLimits | None = None
 
 
+class ResponseFigures(Record):
+    """Comparisons (a perturbation in a layer), those within all limits, and the farthest off.
+
+    Ratios of energies, shares of the median difference, cosines; None where no comparison has one.
+    """
+
+    largest_median_difference: Figure
+    largest_ratio: Number
+    pairs: int
+    passed: int
+    smallest_median_cosine: Number
+    smallest_ratio: Number
+    would_pass_median_difference: Number
+    would_pass_p99_difference: Number
+    would_pass_spearman: Number
+
+
 @dataclass(frozen=True)
 class Criterion:
     """One judged figure: whether it is established, and the p-value of "it holds".
@@ -432,15 +449,18 @@ def response_outcome(data: Response, reasons: list[Reason]) -> Outcome[Response]
     worst = max((x.median_rel_diff for x in rows), default=0.0)
     cosines = [x.direction for x in rows if x.direction is not None]
     turned = f"; the median cosine is {_at_least(min(cosines))}" if cosines else ""
-    figures = {
-        "pairs": len(rows),
-        "passed": passed,
-        "largest_median_difference": worst,
-        "smallest_ratio": min(ratios, default=None),
-        "largest_ratio": max(ratios, default=None),
-        "smallest_median_cosine": min(cosines, default=None),
-        **_would_pass([x.would_pass for x in rows if x.would_pass is not None]),
-    }
+    strictest = _strictest([x.would_pass for x in rows if x.would_pass is not None])
+    figures = ResponseFigures(
+        pairs=len(rows),
+        passed=passed,
+        largest_median_difference=worst,
+        smallest_ratio=min(ratios, default=None),
+        largest_ratio=max(ratios, default=None),
+        smallest_median_cosine=min(cosines, default=None),
+        would_pass_median_difference=strictest.median_difference,
+        would_pass_p99_difference=strictest.p99_difference,
+        would_pass_spearman=strictest.spearman,
+    )
     return Outcome(
         combine(x.verdict for x in rows),
         f"{passed} of {len(rows)} comparisons (each perturbation in each layer) are shown to "
@@ -466,14 +486,14 @@ def _worst_match(reasons: list[Reason]) -> str:
     return f" {lead}: {worst.brief}."
 
 
-def _would_pass(rows: list[WouldPass]) -> Json:
+def _strictest(rows: list[WouldPass]) -> WouldPass:
     """Return the strictest limits under which every layer passes; None: no limit would do."""
-    figures: Json = {}
+    found: dict[str, float | None] = {}
     for key, worst in (("median_difference", max), ("p99_difference", max), ("spearman", min)):
         values = [getattr(row, key) for row in rows]
         known = bool(values) and None not in values
-        figures[f"would_pass_{key}"] = worst(values) if known else None
-    return figures
+        found[key] = worst(values) if known else None
+    return WouldPass.model_validate(found)
 
 
 def _judge(found: Findings) -> Outcome[Response]:
@@ -546,6 +566,7 @@ CHECK = CheckKind(
     result=Response,
     judge=_judge,
     section="membrane",
+    figures=ResponseFigures,
     shares=("images", "responses"),
     facts=_facts,
     headline=_headline,

@@ -24,6 +24,13 @@ class Steps(Record):
     stages: list[Step] = Field(default_factory=list)
 
 
+class StepFigures(Record):
+    """How many steps there are, and how many do what they declare."""
+
+    kept: int
+    stages: int
+
+
 # --- measure -------------------------------------------------------------------------------------
 
 
@@ -89,7 +96,7 @@ def steps_outcome(
     return Outcome(
         combine(step.verdict for step in steps),
         summary,
-        {"stages": len(steps), "kept": len(steps) - len(broken)},
+        StepFigures(stages=len(steps), kept=len(steps) - len(broken)),
         Steps(stages=steps),
         reasons,
     )
@@ -325,6 +332,7 @@ CHECK = CheckKind(
     result=Steps,
     judge=_judge,
     section="differences",
+    figures=StepFigures,
     jobs=(STAGES, ROUNDING, ENGINES),
     facts=_facts,
     tables=_tables,

@@ -98,6 +98,17 @@ class Audit(Record):
     operations: list[LayerOperations]
 
 
+class BoundaryFigures(Record):
+    """States on real images, those at the threshold, and the ties forced in small runs."""
+
+    forced_mismatches: int
+    forced_ties: int
+    on_threshold: int
+    samples: int
+    states: int
+    within_1_lsb: int
+
+
 # --- measure -------------------------------------------------------------------------------------
 
 
@@ -283,14 +294,14 @@ def boundary_outcome(layers: list[BoundaryLayer], ties: Ties, samples: int) -> O
         f"Small runs force {forced:,} more states onto it; {wrong:,} of the {states:,} states "
         "compared in these runs, over all engines, differ from the reference."
         + (f" No ties were forced in {', '.join(absent)}." if absent else ""),
-        {
-            "samples": samples,
-            "states": total,
-            "on_threshold": on,
-            "within_1_lsb": sum(x.within_1_lsb for x in layers),
-            "forced_ties": forced,
-            "forced_mismatches": wrong,
-        },
+        BoundaryFigures(
+            samples=samples,
+            states=total,
+            on_threshold=on,
+            within_1_lsb=sum(x.within_1_lsb for x in layers),
+            forced_ties=forced,
+            forced_mismatches=wrong,
+        ),
         Boundary(
             layers=layers,
             forced_ties=ForcedTies(states=states, mismatches=wrong, layers=ties.layers),
@@ -418,6 +429,7 @@ CHECK = CheckKind(
     result=Boundary,
     judge=_judge,
     section="differences",
+    figures=BoundaryFigures,
     jobs=(AUDIT, TIES),
     facts=_facts,
     tables=_tables,
