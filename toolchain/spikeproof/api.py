@@ -54,8 +54,10 @@ from spikeproof.io.files import make_folder
 from spikeproof.io.formats import (
     EXPORTERS,
     ChipFrontend,
+    TrainedFrontend,
     exporter_name,
     find_frontend,
+    load_source,
     load_trained,
 )
 from spikeproof.io.kinds import is_kind
@@ -144,7 +146,7 @@ class Description:
 
 
 @speaks_python
-def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
+def load(model: Place, *, frontend: str | None = None, **left_open: Any) -> Checkpoint | Bundle:
     """Read a trained network or a bundle.
 
     >>> import spikeproof
@@ -154,8 +156,11 @@ def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
     Args:
         model: a checkpoint, a bundle, a file of any frontend (lava-dl's ``.net``), or the name of
             a shipped network.
-        left_open: for a ``.net`` file, what it does not say: ``timesteps``, ``pixel_range``,
-            ``skip_input``, ``input_shape`` as ``spikeproof convert`` has them.
+        frontend: what reads it, where its content does not tell, as ``convert --from`` takes it:
+            "stable-snn" for a state dict of the reference code of "Robust Stable SNNs".
+        left_open: what the file does not say, as ``spikeproof convert`` has it: of a ``.net``
+            ``timesteps``, ``pixel_range``, ``skip_input``, ``input_shape``; for "stable-snn"
+            ``architecture``, ``timesteps``, ``threshold``, ``leak``, ``mean``, ``std``.
 
     Returns:
         A Checkpoint for a trained network, a Bundle for chip integers.
@@ -164,17 +169,14 @@ def load(model: Place, **left_open: Any) -> Checkpoint | Bundle:
         InputError: missing, unreadable, or neither a file nor a shipped network.
         BundleError: damaged, altered, or of another kind. RangeError: some input could overflow.
     """
-    check_arguments("load", model=(model, NETWORK_OR_BUNDLE))
+    check_arguments("load", model=(model, NETWORK_OR_BUNDLE), frontend=(frontend, NAME.optional))
     path = resolve_model(str(model))
-    frontend = find_frontend(path)
-    if isinstance(frontend, ChipFrontend):
-        return frontend.load(path, None, **left_open)
-    if left_open:
-        names = ", ".join(left_open)
-        raise InputError(
-            f"{names} does not apply to this file", where=str(path), hint=f"Leave out {names}."
-        )
-    return load_safe_bundle(path) if is_kind(path, "bundle") else load_trained(path)
+    reader = find_frontend(path, frontend)
+    if isinstance(reader, ChipFrontend):
+        return reader.load(path, None, **left_open)
+    if reader is None and not left_open and is_kind(path, "bundle"):
+        return load_safe_bundle(path)
+    return load_trained(path, frontend, left_open)
 
 
 @speaks_python
@@ -184,6 +186,7 @@ def convert(
     *,
     output: Place | None = None,
     force: bool = False,
+    frontend: str | None = None,
     **options: Any,
 ) -> Bundle:
     """Turn a trained network into chip integers.
@@ -201,8 +204,9 @@ def convert(
         output: a file to write the bundle to; its folder is made if missing, and a bundle that is
             there is replaced.
         force: replace a file of another kind, too.
+        frontend: what reads the file, as for :func:`load`.
         options: as ``spikeproof convert`` has them: ``weight_bits``, ``profile``, ``search`` and so
-            on (see ConvertOptions); of a ``.net`` file as for :func:`load`.
+            on (see ConvertOptions); and what the file does not say, as for :func:`load`.
 
     Returns:
         The bundle, with the record of how it was made.
@@ -218,11 +222,14 @@ def convert(
         calibration=(calibration, DATA.optional),
         output=(output, PATH.optional),
         force=(force, FLAG),
+        frontend=(frontend, NAME.optional),
     )
     if output is not None:
         check_places("convert", {Path(output): "bundle"}, [model, calibration], force)
-    frontend = None if isinstance(model, Checkpoint) else find_frontend(resolve_model(str(model)))
-    if isinstance(frontend, ChipFrontend):
+    reader = None
+    if not isinstance(model, Checkpoint):
+        reader = find_frontend(resolve_model(str(model)), frontend)
+    if isinstance(reader, ChipFrontend):
         if calibration is not None and not isinstance(calibration, str | PathLike):
             raise InputError(
                 "samples for the self-test of a .net must be a file",
@@ -230,10 +237,12 @@ def convert(
                 hint="Save them with numpy.savez(FILE, x=...) and give the path as calibration.",
             )
         file = None if calibration is None else Path(calibration)
-        bundle = frontend.load(Path(str(model)), file, **options)
+        bundle = reader.load(Path(str(model)), file, **options)
     else:
+        asked = reader.settings if isinstance(reader, TrainedFrontend) else None
+        left_open = {k: options.pop(k) for k in list(options) if asked and k in asked.model_fields}
         chosen = merged_options(ConvertOptions, None, options)
-        checkpoint = _checkpoint(model)
+        checkpoint = _trained(model, frontend, left_open)
         images = _images(calibration, "calibration", checkpoint)
         _, bundle = convert_to_bundle(checkpoint, images, chosen)
         check_bundle_ranges(bundle)
@@ -362,7 +371,8 @@ def verify(
     from spikeproof.verify.run import verify as verify_subject
 
     config = load_config(suite, values=settings)
-    loaded, checkpoint = _bundle(bundle), _checkpoint(against)
+    loaded = _bundle(bundle)
+    checkpoint = _source(against, loaded)
     refuse(get_engine(config.engine), loaded.network)
     images = _images(data, "test", checkpoint).first(limit)
     if calibration is None:
@@ -461,8 +471,18 @@ def _bundle(given: Place | Bundle) -> Bundle:
     return given if isinstance(given, Bundle) else load_safe_bundle(Path(given))
 
 
-def _checkpoint(given: Place | Checkpoint) -> Checkpoint:
-    return given if isinstance(given, Checkpoint) else load_trained(resolve_model(str(given)))
+def _trained(
+    given: Place | Checkpoint, frontend: str | None, left_open: dict[str, Any]
+) -> Checkpoint:
+    if isinstance(given, Checkpoint):
+        return given
+    return load_trained(resolve_model(str(given)), frontend, left_open)
+
+
+def _source(given: Place | Checkpoint, bundle: Bundle) -> Checkpoint:
+    return (
+        given if isinstance(given, Checkpoint) else load_source(resolve_model(str(given)), bundle)
+    )
 
 
 def _images(given: Data | None, purpose: Purpose, checkpoint: Checkpoint) -> Images:

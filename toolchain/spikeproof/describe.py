@@ -9,12 +9,11 @@ from pydantic import ConfigDict
 
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.errors import BundleError, InputError
-from spikeproof.io.formats import FRONTENDS, ChipFrontend, find_frontend
+from spikeproof.io.formats import ChipFrontend, find_frontend, frontend_name, load_trained
 
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.checkpoint import Checkpoint
-    from spikeproof.io.formats import Frontend
     from spikeproof.ir.chip import ChipLayer, ChipNetwork
     from spikeproof.ir.floats import FloatNetwork
 
@@ -127,7 +126,7 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
             hint="Leave out --input-shape.",
         )
     if frontend is not None:
-        return describe_checkpoint(frontend.load(path), path, _name(frontend))
+        return describe_checkpoint(load_trained(path), path, frontend_name(frontend))
     if path.suffix == ".toml":
         return _describe_toml(path)
     kind = sniff_kind(path)
@@ -142,10 +141,6 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
     from spikeproof.io.bundle import load_bundle
 
     return describe_bundle(load_bundle(path), path)
-
-
-def _name(frontend: Frontend) -> str:
-    return next(name for name, known in FRONTENDS.all().items() if known is frontend)
 
 
 # --- TOML --------------------------------------------------------------------------------------
@@ -310,7 +305,7 @@ def _describe_chip(
     found = frontend.inspect(path, input_shape)
     network = found.network
     return ChipFile(
-        **{**_head(_name(frontend), path, network), "timesteps": found.timesteps},
+        **{**_head(frontend_name(frontend), path, network), "timesteps": found.timesteps},
         coding=network.coding,
         layers=found.layers,
         chip_fit=chip_fit_rows(network),

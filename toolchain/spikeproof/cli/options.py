@@ -99,6 +99,24 @@ def _option(name: str, info: FieldInfo) -> Any:
     return Annotated[str | None if kind is typing.Literal else kind | None, option]
 
 
+def settings_of_frontends() -> type[BaseModel]:
+    """Return all that frontends of trained networks ask for, as one model of optional fields.
+
+    Where two ask for the same, the option is the first one's; each checks what it is given itself.
+    """
+    from pydantic import Field, create_model
+
+    from spikeproof.io.formats import FRONTENDS, TrainedFrontend
+
+    fields: dict[str, Any] = {}
+    for name, frontend in FRONTENDS.all().items():
+        model = frontend.settings if isinstance(frontend, TrainedFrontend) else None
+        for key, info in model.model_fields.items() if model else ():
+            told = f"--from {name}: {info.description}"
+            fields.setdefault(key, (info.annotation, Field(default=None, description=told)))
+    return create_model("FrontendSettings", **fields)
+
+
 def _help(info: FieldInfo) -> str:
     default = None if info.is_required() else info.get_default(call_default_factory=True)
     return f"{info.description or ''}{'' if default is None else f' [default: {default}]'}"
@@ -111,6 +129,12 @@ def _plain(annotation: Any) -> Any:
     literal = [m for m in rest if typing.get_origin(m) is typing.Literal]
     if literal:
         return typing.Literal if len(rest) == 1 else str
+    if (
+        len(rest) == 1
+        and typing.get_origin(rest[0]) is tuple
+        and Ellipsis in typing.get_args(rest[0])
+    ):
+        return str  # of any length, X,Y,Z; the model takes it apart
     plain = [m for m in rest if m in (bool, int, float, str)]
     if len(plain) != len(rest) or not plain:
         return None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spikeproof.cli.console import Console, Progress
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.known import DataRecord
+    from spikeproof.io.record import SourceRecord
     from spikeproof.ir.chip import ChipNetwork
 
 LONG_SECONDS = 60.0
@@ -22,6 +23,12 @@ LONG_SECONDS = 60.0
 def show_data(console: Console, record: DataRecord, what: str = "data") -> None:
     """Say which data were found."""
     console.note(f"{what}: {record.text()}")
+
+
+def show_source(console: Console, source: SourceRecord | None) -> None:
+    """Say how a file was read that is no checkpoint of ours; None: it was one."""
+    if source is not None:
+        console.note(f"network: {source.text()}")
 
 
 def warn(console: Console, warnings: list[str]) -> list[str]:

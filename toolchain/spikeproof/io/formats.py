@@ -7,15 +7,20 @@ below or an entry point of its group. Commands, the public functions and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
+from spikeproof.io.files import canonical_json, sha256
+from spikeproof.io.options import wrong_settings
+from spikeproof.io.record import BundleRecord, SourceRecord, check_record
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.registry import Registry
 
@@ -29,13 +34,21 @@ class TrainedFrontend:
 
     Args:
         title: what people call such files.
-        recognises: tells by a file's content, quickly.
-        load: returns the network with the identity of the file's content.
+        recognises: tells by a file's content, quickly. Files that look like any other of their
+            kind are recognised by nobody; ``convert --from NAME`` says what they are.
+        load: called as ``load(path)``, or as ``load(path, settings)`` where there are settings;
+            returns the network with the identity of the file's content.
+        settings: what such a file leaves open, as a model: its fields are options of ``convert``
+            and keyword arguments of the public functions, and those without a default must be
+            given. What was given stands in the bundle's record, where ``verify`` reads it.
+        advice: for whoever gave too few of them: where to find the values.
     """
 
     title: str
     recognises: Callable[[Path], bool]
-    load: Callable[[Path], Checkpoint]
+    load: Callable[..., Checkpoint]
+    settings: type[BaseModel] | None = None
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,9 @@ FRONTENDS: Registry[Frontend] = Registry(
     {
         "checkpoint": "spikeproof.formats.checkpoint:CHECKPOINT",
         "netx": "spikeproof.formats.netx.frontend:NETX",
+        "stable-snn": "spikeproof.formats.stable_snn.frontend:STABLE_SNN",
     },
+    where="--from",
 )
 EXPORTERS: Registry[Exporter] = Registry(
     "format",
@@ -118,21 +133,84 @@ EXPORTERS: Registry[Exporter] = Registry(
 )
 
 
-def find_frontend(path: Path) -> Frontend | None:
-    """Return what reads a file; None: nothing does.
+def find_frontend(path: Path, name: str | None = None) -> Frontend | None:
+    """Return what reads a file, by the name it goes by or else by its content; None: nothing does.
 
     Raises:
-        InputError: missing, a folder, a pipe, or unreadable.
+        InputError: missing, a folder, a pipe, or unreadable; or there is no frontend of that name.
     """
+    if name is not None:
+        return FRONTENDS.get(name)
     return next((f for f in FRONTENDS.all().values() if f.recognises(path)), None)
 
 
-def load_trained(path: Path) -> Checkpoint:
-    """Read a trained network, whatever kind of file it is in (see load_checkpoint)."""
-    frontend = find_frontend(path)
-    if isinstance(frontend, TrainedFrontend):
+def load_trained(
+    path: Path, name: str | None = None, given: Mapping[str, Any] | None = None
+) -> Checkpoint:
+    """Read a trained network, whatever kind of file it is in (see load_checkpoint).
+
+    Args:
+        path: the file.
+        name: of the frontend; None: its content tells.
+        given: what the file leaves open, by the names of the frontend's settings. It is part of
+            the identity of the network, and of its training record.
+
+    Raises:
+        InputError: settings are missing, wrong, or not for such a file; all are listed.
+    """
+    frontend = find_frontend(path, name)
+    if not isinstance(frontend, TrainedFrontend):
+        _refuse_settings(given, "this file", path)
+        return load_checkpoint(path)  # whose error says what the file is instead
+    if frontend.settings is None:
+        _refuse_settings(given, f"a {frontend.title}", path)
         return frontend.load(path)
-    return load_checkpoint(path)  # whose error says what the file is instead
+    try:
+        settings = frontend.settings.model_validate(given or {})
+    except ValidationError as error:
+        found = wrong_settings(frontend.settings, error, str(path))
+        raise InputError(found.what, where=found.where, hint=frontend.advice or found.hint) from error
+    loaded = frontend.load(path, settings)
+    source = SourceRecord(
+        frontend=frontend_name(frontend),
+        hash=loaded.content_hash,
+        settings=settings.model_dump(mode="json", exclude_none=True),
+    ).model_dump(mode="json")
+    training = {**loaded.training, "source": source}
+    return replace(loaded, training=training, content_hash=sha256(canonical_json(source)))
+
+
+def load_source(path: Path, bundle: Bundle) -> Checkpoint:
+    """Read the trained network that a bundle came from.
+
+    What its file leaves open is taken from the bundle's record, as it was given when it was
+    converted; a file that leaves nothing open is read as it is.
+    """
+    source = recorded_source(bundle)
+    frontend = find_frontend(path)
+    says_all = isinstance(frontend, TrainedFrontend) and frontend.settings is None
+    if source is None or says_all:
+        return load_trained(path)
+    return load_trained(path, source.frontend, source.settings)
+
+
+def recorded_source(bundle: Bundle) -> SourceRecord | None:
+    """Return what a bundle records of the foreign file it came from; None: it came from none."""
+    record = check_record(BundleRecord, bundle.record, bundle.network.name)
+    return None if record.checkpoint is None else record.checkpoint.source
+
+
+def frontend_name(frontend: Frontend) -> str:
+    """Return the name under which a frontend is registered."""
+    return next(name for name, known in FRONTENDS.all().items() if known is frontend)
+
+
+def _refuse_settings(given: Mapping[str, Any] | None, what: str, path: Path) -> None:
+    if given:
+        names = ", ".join(given)
+        raise InputError(
+            f"{names} does not apply to {what}", where=str(path), hint=f"Leave out {names}."
+        )
 
 
 def exporter_name(given: str | None, output: Path | None, default: str = "onnx") -> str:

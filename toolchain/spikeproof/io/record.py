@@ -38,11 +38,32 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class SourceRecord(_Record):
+    """The foreign file a trained network was read from, and what was said that it leaves open.
+
+    frontend: that read it. hash: SHA-256 of its bytes. settings: by name, plain JSON.
+    """
+
+    frontend: Text
+    hash: Text
+    settings: dict[Text, Any] = {}
+
+    def text(self) -> str:
+        """Say it in one line."""
+        told = ", ".join(f"{name} {_words(value)}" for name, value in self.settings.items())
+        return f"{self.frontend} file {self.hash[:12]}, read with {told}"
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 class Origin(_Record):
-    """The checkpoint a bundle was converted from."""
+    """The checkpoint a bundle was converted from; ``source``: where that was of another kind."""
 
     name: Text
     hash: Text
+    source: SourceRecord | None = None
 
 
 class NetxOrigin(_Record):
@@ -262,6 +283,8 @@ class TrainingRecord(_Record):
     plans: list[Plan] | None = None
     """How many epochs it was to have, if that changed on the way."""
     torch: Text | None = None
+    source: SourceRecord | None = None
+    """The file of another kind that the network was read from."""
 
     @field_serializer("data")
     def _whole(self, data: DataRecord | None) -> Json | None:

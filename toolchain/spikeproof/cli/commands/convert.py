@@ -1,4 +1,4 @@
-"""Turn a checkpoint, or a lava-dl .net file, into a bundle of chip integers."""
+"""Turn a checkpoint, or a file of another program, into a bundle of chip integers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spikeproof.certify.overflow import count_overflows
 from spikeproof.certify.policy import write_bundle
 from spikeproof.cli.board import show_cost, show_limits
 from spikeproof.cli.console import Console
-from spikeproof.cli.options import Command, command
+from spikeproof.cli.options import Command, command, settings_of_frontends
 from spikeproof.cli.outputs import Force, Output, check_outputs
-from spikeproof.cli.workflow import show_data, warn
+from spikeproof.cli.workflow import show_data, show_source, warn
 from spikeproof.convert.board import chip_fit_rows
 from spikeproof.convert.bundle import convert_to_bundle
 from spikeproof.convert.images import Images, load_images
@@ -46,17 +46,34 @@ _UNITS = {"clipped_share": ("clipped %", 100.0), "flip_rate_calibration": ("flip
 """Head and factor of the columns that are shown in per cent, as the report does."""
 
 
+_SHARED = frozenset({"timesteps", "input_shape"})
+"""What files of several kinds leave open: one option for all of them."""
+
+
 def build() -> Command:
-    """Return the command with its options; the conversion's own come from ConvertOptions."""
-    return command(run, ConvertOptions)
+    """Return the command with its options: ConvertOptions', and what frontends ask for."""
+    return command(run, ConvertOptions, settings_of_frontends(), skip=_SHARED)
 
 
 def run(
     console: Console,
     given: dict[str, Any],
+    settings: dict[str, Any],
     checkpoint: Annotated[
-        str, typer.Argument(help="A checkpoint, a shipped network, or a lava-dl .net file.")
+        str,
+        typer.Argument(
+            help="A checkpoint, a shipped network, a lava-dl .net file, or what --from names."
+        ),
     ],
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="What kind of file it is, where its content does not tell: stable-snn is a state "
+            'dict (.pth) of the reference code of "Robust Stable SNNs".',
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The bundle; default NAME.spk here.")
     ] = None,
@@ -67,7 +84,8 @@ def run(
         ),
     ] = None,
     timesteps: Annotated[
-        int | None, typer.Option(min=1, help="Steps per sample of a .net that does not say.")
+        int | None,
+        typer.Option(min=1, help="Steps per sample, of a .net or --from stable-snn; some say it."),
     ] = None,
     pixel_range: Annotated[
         tuple[float, float] | None,
@@ -78,7 +96,9 @@ def run(
     ] = False,
     input_shape: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(help="Of a .net that does not say: its image.", metavar="C H W"),
+        typer.Option(
+            help="The image, of a .net or --from stable-snn that does not say.", metavar="C H W"
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with these options.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
@@ -87,7 +107,7 @@ def run(
     """Read everything, convert, check the bundle by reading it back, and say what was made."""
     path = resolve_model(checkpoint)
     target = output or Path(f"{path.stem}.spk")
-    frontend = find_frontend(path)
+    frontend = find_frontend(path, from_)
     if frontend is None:
         _refuse_other(path)  # before its outputs: what it is matters more than where it would go
     shipped = None if calibration or isinstance(frontend, ChipFrontend) else zoo_calibration()
@@ -98,15 +118,18 @@ def run(
         "skip_input": skip_input,
         "input_shape": input_shape,
     }
-    left_open = {name: value for name, value in foreign.items() if value}
+    left_open = {name: value for name, value in foreign.items() if value} | settings
     if isinstance(frontend, ChipFrontend):
+        _refuse_options(list(settings), f"a {frontend.title}")
         _refuse_options([*given, *(["config"] if config else [])], "a .net file: it is not trained")
         with console.stage(f"Reading {path.name}"):
             loaded = frontend.load(path, calibration, **left_open)
         return _write_chip(console, path, target, loaded, frontend.columns, dry_run=dry_run)
-    _refuse_options(list(left_open), "a checkpoint, only to a .net file")
+    if frontend is None or frontend.settings is None:
+        _refuse_options(list(left_open), "a checkpoint, only to a file that leaves it open")
     options = merged_options(ConvertOptions, config, given)
-    source = load_trained(path)
+    source = load_trained(path, from_, left_open)
+    show_source(console, source.record.source)
     images = load_images(calibration, "calibration", source, "--calibration")
     show_data(console, images.record, "calibration")
     warnings = warn(console, _calibration_warnings(source, images, options))

@@ -22,13 +22,14 @@ from spikeproof.cli.workflow import (
     load_bundle_to_run,
     prepare_fast,
     show_data,
+    show_source,
     warn,
     warn_of_cluster,
 )
 from spikeproof.convert.images import Images, load_images
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
-from spikeproof.io.formats import load_trained
+from spikeproof.io.formats import load_source
 from spikeproof.io.zoo import resolve_model, zoo_images
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 from spikeproof.verify.files import REPORT_FILES
@@ -100,7 +101,8 @@ def run(
     inputs = [bundle, checkpoint, config, data, calibration, shipped]
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
     loaded = load_bundle_to_run(bundle, console)
-    source = load_trained(checkpoint)
+    source = load_source(checkpoint, loaded)
+    show_source(console, source.record.source)
     check_identity(loaded, source.content_hash)
     images = load_images(data, "test", source, "--data").first(limit)
     if dry_run:

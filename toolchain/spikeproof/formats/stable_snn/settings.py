@@ -1,0 +1,68 @@
+"""What a state dict of the reference code does not say, and whoever imports one has to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from spikeproof.formats.stable_snn.layout import GRAPHS, PLANS
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1)]
+
+TIMESTEPS = "give --timesteps T, as in training (the reference code's own scripts: 8)"
+ADVICE = (
+    "A state dict holds weights alone. The reference code's own scripts use --timesteps 8 "
+    "--threshold 1 --leak 0.99; for CIFAR-10 --mean 0.4914,0.4822,0.4465 --std "
+    "0.2023,0.1994,0.2010, for CIFAR-100 --mean 0.5071,0.4867,0.4408 --std 0.2675,0.2565,0.2761; "
+    "without normalisation give --mean 0,0,0 --std 1,1,1 (one value per channel)."
+)
+
+
+class StableSettings(BaseModel):
+    """What was chosen when the network was built and trained; nothing has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: str = Field(
+        description=f"The name of the network in the reference code: {', '.join(PLANS)}."
+    )
+    timesteps: Size | None = Field(
+        default=None, description="Steps per sample. DLIF neurons say it themselves."
+    )
+    threshold: Positive = Field(description="Threshold of all neurons (its --vth).")
+    leak: Number = Field(
+        ge=0, le=1, description="What is left of a membrane after one step, 0..1 (its --tau)."
+    )
+    mean: tuple[Number, ...] = Field(
+        description="Subtracted from pixels in 0..1, one value per channel."
+    )
+    std: tuple[Positive, ...] = Field(
+        description="Divides pixels after the mean is subtracted, one value per channel."
+    )
+    input_shape: tuple[Size, Size, Size] | None = Field(
+        default=None,
+        description="The image, where it is not the square that the classifier's inputs leave.",
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_a_known_chain(cls, name: str) -> str:
+        if name in PLANS:
+            return name
+        reason = next((why for graph, why in GRAPHS.items() if name.lower().startswith(graph)), "")
+        if reason:
+            raise ValueError(f"{name} cannot be read yet: {reason}")
+        raise ValueError(
+            f"there is no such architecture; those that can be read: {', '.join(PLANS)}"
+        )
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Take ``R,G,B`` of a command line and one number as well as a sequence."""
+        if isinstance(given, str):
+            return given.split(",")
+        return (given,) if isinstance(given, int | float) else given
