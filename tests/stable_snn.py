@@ -56,7 +56,10 @@ def make_state(
                 high, wide, place = high // 2, wide // 2, place + 1
                 continue
             width = next(left)
-            put(f"{block}.{place}.weight", rng.normal(0, (2 / 9 / width) ** 0.5, (width, channels, 3, 3)))
+            put(
+                f"{block}.{place}.weight",
+                rng.normal(0, (2 / 9 / width) ** 0.5, (width, channels, 3, 3)),
+            )
             put(f"{block}.{place}.bias", rng.normal(0, 0.05, width))
             put(f"{block}.{place + 1}.weight", rng.uniform(0.7, 1.3, width))
             put(f"{block}.{place + 1}.bias", rng.normal(0.2, 0.2, width))
@@ -148,7 +151,9 @@ def make_images(count: int, image: tuple[int, int, int] = (3, 32, 32), seed: int
     rng = np.random.default_rng(seed)
     c, h, w = image
     coarse = rng.uniform(0, 1, (count, c, -(-h // 4), -(-w // 4)))
-    fine = np.kron(coarse, np.ones((1, 1, 4, 4)))[:, :, :h, :w] + rng.normal(0, 0.08, (count, *image))
+    fine = np.kron(coarse, np.ones((1, 1, 4, 4)))[:, :, :h, :w] + rng.normal(
+        0, 0.08, (count, *image)
+    )
     return (np.clip(fine, 0, 1) * 255).round().astype(np.uint8)
 
 

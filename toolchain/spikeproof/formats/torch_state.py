@@ -6,6 +6,7 @@ torch is imported when a file is read. Tensors of a GPU are put into main memory
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,9 @@ def read_state(data: bytes, where: str) -> dict[str, Array]:
     import torch
 
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on sparse tensors and old types: refused below
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the reader trips over, it is the file's fault
         raise _unreadable(data, where, error) from error
     found = _named_tensors(state, where)
@@ -97,6 +100,8 @@ def _array(tensor: Any) -> Array:
 
 def _unreadable(data: bytes, where: str, error: Exception) -> InputError:
     """Say what a file is that torch.load does not read as tensors."""
+    if not data:
+        return InputError("is an empty file", where=where, hint="Copy or create it again.")
     what, hint = foreign_kind(data, where) or ("no PyTorch file", "")
     if not what.startswith("a PyTorch file") or "more than tensors" in what:
         return InputError(f"is {what}, expected a state dict", where=where, hint=hint or _ALONE)

@@ -77,6 +77,8 @@ class Provenance(Record):
     """Hash of the program's own source."""
     bundle_hash: Text | None = None
     checkpoint_hash: Text | None = None
+    source: Text | None = None
+    """The file of another kind that the checkpoint was read from, and with which settings."""
     data_hash: Text | None = None
     calibration_hash: Text | None = None
     data_samples: Count = None

@@ -16,6 +16,7 @@ from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.data_hints import type_hint
 from spikeproof.io.files import sha256
 from spikeproof.io.known import DataRecord, images_hash
+from spikeproof.io.record import SourceRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
@@ -32,7 +33,7 @@ class Subject:
     bundle: as read from its file. source: the checkpoint's network. source_hash: content hash of
     the checkpoint, compared with the bundle's record. trained: what the checkpoint records about
     its training data and accuracy. chip_fit: what the network needs of each chip and what there
-    is, for the report.
+    is, for the report. origin: the file of another kind that the checkpoint was read from.
     """
 
     bundle: Bundle
@@ -40,6 +41,7 @@ class Subject:
     source_hash: str
     trained: Trained = NOTHING
     chip_fit: Sequence[FitRow] = ()
+    origin: SourceRecord | None = None
 
 
 @dataclass(frozen=True, eq=False)

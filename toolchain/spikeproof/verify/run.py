@@ -16,6 +16,7 @@ from spikeproof.document.values import Json
 from spikeproof.engines.trace import Engine, Progress
 from spikeproof.io.files import canonical_json, write_atomic
 from spikeproof.io.known import DataRecord, describe, images_hash
+from spikeproof.io.record import SourceRecord
 from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.origin import code_identity, package_versions, source_hash
 from spikeproof.jobs.pool import Pool
@@ -164,7 +165,7 @@ def verify(
         network=_network(subject, found.of(AUDIT)),
         checks=checks,
         report=str(run_dir / REPORT_HTML),
-        provenance=_provenance(hashes, record, config, how.command, told),
+        provenance=_provenance(subject.origin, hashes, record, config, how.command, told),
         timing={**_timing(runner.seconds), RESUMED: runner.taken, FINISHED: _now()},
     )
     write_atomic(run_dir / REPORT_JSON, canonical_json(report.json_document()))
@@ -207,6 +208,7 @@ def _result_warnings(checks: list[Check]) -> list[str]:
 
 
 def _provenance(
+    origin: SourceRecord | None,
     hashes: dict[str, str],
     data: DataRecord,
     config: VerifyConfig,
@@ -214,6 +216,7 @@ def _provenance(
     warnings: list[str],
 ) -> Provenance:
     return Provenance(
+        **({} if origin is None else {"source": origin.text()}),
         spikeproof=__version__,
         python=platform.python_version(),
         numpy=np.__version__,

@@ -254,6 +254,7 @@ def _show_plan(
     preflight(source.network)
     plan = {
         "checkpoint": str(path),
+        **({"source": source.training["source"]} if "source" in source.training else {}),
         "calibration": str(images.path),
         "calibration_data": images.record.used(options.calibration_samples).text(),
         "bundle": str(target),

@@ -139,7 +139,8 @@ class _Sizes:
             for have, want in zip(found, wanted, strict=True)
         )
         if not fits:
-            return f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
+            shown = ["any" if isinstance(size, str) else str(size) for size in wanted]
+            return f"({', '.join(shown)}{',' * (len(shown) == 1)})"
         for have, size in zip(found, expected, strict=True):
             if isinstance(size, str):
                 self.known.setdefault(size, have)

@@ -34,13 +34,10 @@ def build_network(
     """
     architecture = settings.architecture
     found = layout.problems(state, architecture)
-    shape: ImageShape | None = None
-    steps: int | None = None
-    if not found:
-        shape, about_image = _image(state, settings)
-        steps, about_steps = _timesteps(state, settings)
-        found = [*about_image, *about_steps]
-    if shape is None or steps is None:
+    shape, about_image = (None, []) if found else _image(state, settings)
+    steps, about_steps = _timesteps(state, settings)
+    found += [*_norm_problems(state, settings), *about_image, *about_steps]
+    if found or shape is None or steps is None:
         other = layout.better_name(state, architecture)
         raise InputError(
             list_problems(found),
@@ -91,14 +88,23 @@ def _nodes(part: layout.Part, state: State, settings: StableSettings) -> list[fl
     return found
 
 
-def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, list[str]]:
-    """Return the image's shape, from the settings or else the one square that loses no pixel."""
-    channels = int(state["layer1.0.weight"].shape[1])
-    found = [
+def _norm_problems(state: State, settings: StableSettings) -> list[str]:
+    """List what does not match of mean and standard deviation and the input's channels."""
+    kernels = state.get("layer1.0.weight", np.empty(0))
+    if kernels.ndim != 4:  # told already
+        return []
+    channels = kernels.shape[1]
+    return [
         f"--{name} has {len(values)} value(s), the first convolution has {channels} input channels"
         for name, values in (("mean", settings.mean), ("std", settings.std))
         if len(values) != channels
     ]
+
+
+def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, list[str]]:
+    """Return the image's shape, from the settings or else the one square that loses no pixel."""
+    channels = int(state["layer1.0.weight"].shape[1])
+    found = []
     last = [p for p in layout.parts(settings.architecture) if isinstance(p, Conv)][-1]
     width = int(state[f"{last.conv}.weight"].shape[0])
     inputs = int(state["classifier.0.weight"].shape[1])
@@ -129,14 +135,14 @@ def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, l
 def _timesteps(state: State, settings: StableSettings) -> tuple[int | None, list[str]]:
     """Return the number of steps: that of the gains, or of the settings where there are none."""
     given = settings.timesteps
-    gains = [n for n in layout.gain_names(settings.architecture) if n in state]
+    gains = [state[n] for n in layout.gain_names(settings.architecture) if n in state]
     if not gains:
-        return given, [] if given else [
-            f"holds plain LIF neurons and no number of steps: {TIMESTEPS}"
-        ]
-    steps = int(state[gains[0]].shape[0])
+        told = f"holds plain LIF neurons and no number of steps: {TIMESTEPS}"
+        return given, [] if given else [told]
+    if any(gain.ndim != 1 for gain in gains):  # told already
+        return None, []
+    steps = len(gains[0])
     if given not in (None, steps):
-        return None, [
-            f"--timesteps {given} contradicts its DLIF neurons, whose gains have {steps} steps"
-        ]
+        told = f"--timesteps {given} contradicts its DLIF neurons, whose gains have {steps} steps"
+        return None, [told]
     return steps, []

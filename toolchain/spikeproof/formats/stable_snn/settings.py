@@ -56,7 +56,7 @@ class StableSettings(BaseModel):
         if reason:
             raise ValueError(f"{name} cannot be read yet: {reason}")
         raise ValueError(
-            f"there is no such architecture; those that can be read: {', '.join(PLANS)}"
+            f"{name} is no architecture that can be read; those that can: {', '.join(PLANS)}"
         )
 
     @field_validator("mean", "std", mode="before")
