@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spikeproof import api
 from spikeproof.attacks.estimators import Estimator
@@ -43,7 +44,14 @@ from spikeproof.fuzz.case import check_engine, run_reference
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import sha256
-from spikeproof.io.formats import EXPORTERS, FRONTENDS, Exported, Exporter, TrainedFrontend
+from spikeproof.io.formats import (
+    EXPORTERS,
+    FRONTENDS,
+    Exported,
+    Exporter,
+    TrainedFrontend,
+    load_source,
+)
 from spikeproof.io.kinds import is_kind
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -239,6 +247,63 @@ def test_a_frontend_is_one_value_and_its_registration(
     assert "toynet" in capsys.readouterr().out
     assert command(["convert", str(foreign), "--calibration", data, "-o", target, "-q"]) == 0
     assert command(["run", target, "--data", data, "-q"]) == 0
+
+
+class ToySettings(BaseModel):
+    """What a toy leaves open."""
+
+    model_config = ConfigDict(extra="forbid")
+    dt: float = Field(gt=0, description="Length of a step.")
+    black: tuple[float, ...] = Field(default=(0.0,), description="What black is.")
+
+    @field_validator("black", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        return given.split(",") if isinstance(given, str) else given
+
+
+def test_what_a_file_leaves_open_is_one_model_of_its_frontend(
+    add: Add, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(path: Path, settings: ToySettings) -> Checkpoint:
+        found = read_json(path)
+        nodes = [
+            replace(n, leak=settings.dt) if isinstance(n, Lif) else n for n in found.network.nodes
+        ]
+        return replace(found, network=replace(found.network, nodes=tuple(nodes)))
+
+    def command_fails(*words: object) -> str:
+        capsys.readouterr()
+        assert command(["convert", str(foreign), *map(str, words)]) == 2
+        return capsys.readouterr().err
+
+    toy = TrainedFrontend(
+        "toy", lambda path: False, read, settings=ToySettings, advice="See the toy's box."
+    )
+    add(FRONTENDS, "toynet", toy)
+    x = np.random.default_rng(1).integers(0, 256, (40, 1, 1, 6), np.uint8)
+    np.savez(tmp_path / "x.npz", x=x, y=np.zeros(40, int))
+    target, data = tmp_path / "net.spk", tmp_path / "x.npz"
+    more = ["--calibration", data, "-o", target, "-q"]
+    told = command_fails("--from", "toynet", *more)
+    assert "dt: Field required" in told and "See the toy's box." in told
+    assert "dt: Input should be greater than 0" in command_fails(
+        "--from", "toynet", "--dt", 0, *more
+    )
+    assert "leak" in command_fails("--from", "toynet", "--dt", 0.5, "--leak", 1, *more)
+    assert not target.exists()
+    words = ["--from", "toynet", "--dt", 0.5, "--black", "1,2"]
+    assert command(["convert", str(foreign), *map(str, [*words, *more])]) == 0
+    loaded = load_bundle(target)
+    settings = {"dt": 0.5, "black": [1.0, 2.0]}
+    assert loaded.record["checkpoint"]["source"] == {
+        "frontend": "toynet", "hash": sha256(foreign.read_bytes()), "settings": settings,
+    }  # fmt: off
+    same = api.convert(foreign, data, frontend="toynet", dt=0.5, black=(1, 2))
+    assert bundle_bytes(same) == target.read_bytes()
+    hashes = {api.load(foreign, frontend="toynet", dt=dt).content_hash for dt in (0.25, 0.5)}
+    assert len(hashes) == 2 and loaded.record["checkpoint"]["hash"] not in hashes
+    assert load_source(foreign, loaded).content_hash == loaded.record["checkpoint"]["hash"]
 
 
 # --- an exporter -------------------------------------------------------------------------------

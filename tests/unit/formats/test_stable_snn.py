@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch files need torch")
+pytest.importorskip("torch", reason="PyTorch files need torch")
 
 import stable_snn
+import torch
 
 from spikeproof import api
 from spikeproof.cli.app import run
@@ -431,11 +432,11 @@ def test_everything_the_file_does_not_say_is_asked_for_at_once(file: Path) -> No
         api.load(file, frontend="stable-snn", timesteps=4)
     for name in ("architecture", "threshold", "leak", "mean", "std"):
         assert f"* {name}: Field required" in str(caught.value)
-    assert "--threshold 1 --leak 0.99" in str(caught.value)
-    assert "CIFAR-10 --mean 0.4914,0.4822,0.4465" in str(caught.value)
-    with pytest.raises(InputError, match=r"threshhold: unknown key, did you mean 'threshold'"):
+    assert "threshold 1 leak 0.99" in str(caught.value)  # as keywords: no dashes
+    assert "CIFAR-10 mean 0.4914,0.4822,0.4465" in str(caught.value)
+    with pytest.raises(InputError, match=r"unknown setting 'threshhold'; did you mean 'threshold'"):
         load(file, threshhold=2)
-    with pytest.raises(BundleError, match="read by convert --from stable-snn"):
+    with pytest.raises(BundleError, match="the frontend stable-snn reads"):
         api.load(file)
     with pytest.raises(InputError, match=r"no frontend 'stable-sn'; did you mean 'stable-snn'\?"):
         api.load(file, frontend="stable-sn")

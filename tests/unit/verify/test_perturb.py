@@ -124,6 +124,13 @@ def test_rare_images_out_of_order_are_not_hidden_by_the_many_in_order(config: An
     assert row.would_pass.spearman < row.spearman - 0.01
 
 
+def test_few_images_of_which_some_do_not_react_at_all_are_inconclusive(config: Any) -> None:
+    """A draw of these four may hold none that react: the ratio's interval begins at 0."""
+    row = _judged(_merged(np.ones(4), np.array([0.0, 0.0, 0.9, 1.1])), config)
+    assert row.ratio_ci[0] == 0
+    assert row.criteria["ratio"] == "inconclusive"
+
+
 def test_a_failure_is_corrected_for_the_number_of_criteria(config: Any) -> None:
     """p = .02 alone is a failure; among five layers of four criteria each it is none."""
     from spikeproof.verify.checks.response import Criterion, LayerMatch, judge_matches

@@ -26,8 +26,8 @@ _TORCH = (
     "a PyTorch file",
     "It holds tensors without the network around them. Read them with torch.load(..., "
     "weights_only=True); the state dict is what that returns, or an entry of it such as ['model']. "
-    f'{_REBUILD}. What the reference code of "Robust Stable SNNs" wrote is read by convert --from '
-    "stable-snn.",
+    f'{_REBUILD}. What the reference code of "Robust Stable SNNs" wrote, the frontend '
+    "stable-snn reads: convert --from stable-snn.",
 )
 _STATE_DICT = (
     "Where it was trained, write its tensors alone, torch.save(model.state_dict(), ...), and read "

@@ -169,7 +169,9 @@ def load_trained(
         settings = frontend.settings.model_validate(given or {})
     except ValidationError as error:
         found = wrong_settings(frontend.settings, error, str(path))
-        raise InputError(found.what, where=found.where, hint=frontend.advice or found.hint) from error
+        lacks = any(item["type"] == "missing" for item in error.errors())
+        hint = frontend.advice if lacks and frontend.advice else found.hint
+        raise InputError(found.what, where=found.where, hint=hint) from error
     loaded = frontend.load(path, settings)
     source = SourceRecord(
         frontend=frontend_name(frontend),

@@ -42,7 +42,9 @@ def build_network(
         raise InputError(
             list_problems(found),
             where=where,
-            hint=None if other is None else f"Its names are those of --architecture {other}.",
+            hint="Give the state dict of the network that --architecture names."
+            if other is None
+            else f"Its names are those of --architecture {other}.",
         )
     nodes: list[floats.FloatNode] = [*_input_scale(settings)]
     for part in layout.parts(architecture):

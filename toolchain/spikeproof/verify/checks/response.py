@@ -323,10 +323,12 @@ def _ratio_criterion(
         return Criterion("ratio", False, 1.0 if len(usable) else 0.0, told, setting="ratio")
     logs = np.log(usable)
     centre, spread = float(np.median(logs)), float(logs.std())
+    # An end at 0: so few images react that a draw of them may hold none that do.
+    ends = [math.log(end) if end > 0 else -math.inf for end in interval]
 
     def at(images: int) -> tuple[bool, float]:
         narrower = math.sqrt(samples / images)
-        low, high = (math.exp(centre + (math.log(x) - centre) * narrower) for x in interval)
+        low, high = (math.exp(centre + (end - centre) * narrower) for end in ends)
         p_holds = st.outside_p_value(centre, spread * narrower, math.log(floor), math.log(ceiling))
         return judge_interval(low, high, floor, ceiling) is Verdict.PASS, p_holds
 
