@@ -88,11 +88,13 @@ def logits(
     mean: tuple[float, ...] = (0.0, 0.0, 0.0),
     std: tuple[float, ...] = (1.0, 1.0, 1.0),
     settle: bool = False,
+    membranes: dict[str, NDArray[np.float64]] | None = None,
 ) -> NDArray[np.float64]:
     """Run images (N, C, H, W) in 0..1 in float64; logits (N, K), the mean over time.
 
     ``settle``: set the running statistics of every batch norm to those of these very images, as
-    training would have; the state is changed.
+    training would have; the state is changed. ``membranes``: takes v before the reset of every
+    layer of neurons, (N, T, ...).
     """
     import torch
     from torch.nn import functional
@@ -103,13 +105,16 @@ def logits(
         return [functional.avg_pool2d(v, 2) for v in values]
 
     def neurons(currents: list[Any], name: str) -> list[Any]:
-        v, spikes = torch.zeros_like(currents[0]), []
+        v, spikes, before = torch.zeros_like(currents[0]), [], []
         gain = w.get(f"{name}.p", torch.ones(steps, dtype=torch.float64))
         for t in range(steps):
             v = leak * v + gain[t] * currents[t]
+            before.append(v)
             fired = (v >= threshold).double()
             spikes.append(fired)
             v = v * (1 - fired)
+        if membranes is not None:
+            membranes[name] = torch.stack(before, 1).numpy()
         return spikes
 
     def normed(currents: list[Any], name: str) -> list[Any]:
