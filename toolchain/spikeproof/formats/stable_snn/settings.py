@@ -32,9 +32,9 @@ class StableSettings(BaseModel):
     timesteps: Size | None = Field(
         default=None, description="Steps per sample. DLIF neurons say it themselves."
     )
-    threshold: Positive = Field(description="Threshold of all neurons (its --vth).")
+    threshold: Positive = Field(description="Threshold of all neurons (vth there).")
     leak: Number = Field(
-        ge=0, le=1, description="What is left of a membrane after one step, 0..1 (its --tau)."
+        ge=0, le=1, description="What is left of a membrane after one step, 0..1 (tau there)."
     )
     mean: tuple[Number, ...] = Field(
         description="Subtracted from pixels in 0..1, one value per channel."
