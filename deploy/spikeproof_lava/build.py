@@ -25,16 +25,16 @@ from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
 from spikeproof.ir import chip
 from spikeproof_lava.jobs import Job
-from spikeproof_lava.population import Population
-from spikeproof_lava.processes.models import FrameSourceModel, RecordedLifModel, TableLifModel
-from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
+from spikeproof_lava.population import Population, Program
+from spikeproof_lava.processes.models import FrameSourceModel, ProgramLifModel, RecordedLifModel
+from spikeproof_lava.processes.process import FrameSource, ProgramLif, RecordedLif
 from spikeproof_lava.tape import TapeSpec
 
 TAG = "fixed_pt"
 MODELS: dict[type[Any], type[Any]] = {
     FrameSource: FrameSourceModel,
     RecordedLif: RecordedLifModel,
-    TableLif: TableLifModel,
+    ProgramLif: ProgramLifModel,
     Dense: PyDenseModelBitAcc,
     Sparse: PySparseModelBitAcc,
 }
@@ -80,7 +80,7 @@ def build(job: Job, progress_fd: int | None = None) -> Graph:
         population = _population(job, index, hops, progress_fd, host=current is None)
         if population.tape is not None:
             tapes[layer.name] = population.tape
-        neurons = make_neurons(layer.neuron, population)
+        neurons = make_neurons(layer, population)
         if current is not None:
             current.connect(neurons.a_in)
         processes.append(neurons)
@@ -100,7 +100,6 @@ def _population(
         tape = TapeSpec(job.folder, index, hops, rows, layer.neurons, network.timesteps, fd)
     return Population(
         size=layer.neurons,
-        du=layer.neuron.du,
         bias=np.broadcast_to(layer.neuron.bias, layer.shape).reshape(-1),
         bias_exponent=layer.neuron.bias_exponent,
         interval=network.timesteps,
@@ -156,17 +155,32 @@ def make_synapse(layer: chip.ChipLayer, message_bits: int) -> AbstractProcess:
     )
 
 
-def make_neurons(neuron: chip.Neuron, population: Population) -> AbstractProcess:
+def make_neurons(layer: chip.ChipLayer, population: Population) -> AbstractProcess:
     """Build the process of a neuron population.
 
     A readout is a membrane under the highest threshold, which the range certificate keeps out of
     reach.
     """
-    if neuron.stepwise:
-        steps = population.interval
-        return TableLif(population, leak=neuron.leaks(steps), threshold=neuron.thresholds(steps))
-    dv, threshold = fx.DECAY_ONE - neuron.leak_at(0), neuron.threshold_at(0)
-    return RecordedLif(population, dv=dv, vth=threshold // fx.CURRENT_UNIT)
+    neuron = layer.neuron
+    if neuron.program:
+        return ProgramLif(population, _program(layer, population.interval))
+    dv, threshold = fx.DECAY_ONE - int(neuron.leak_at(0)), int(neuron.threshold_at(0))
+    return RecordedLif(population, du=int(neuron.du), dv=dv, vth=threshold // fx.CURRENT_UNIT)
+
+
+def _program(layer: chip.ChipLayer, steps: int) -> Program:
+    neuron = layer.neuron
+
+    def each(values: Any) -> chip.Ints:
+        return np.broadcast_to(values, layer.shape).reshape(-1)
+
+    return Program(
+        leak=np.stack([each(neuron.leak_at(t)) for t in range(steps)]),
+        threshold=np.stack([each(neuron.threshold_at(t)) for t in range(steps)]),
+        du=each(neuron.du),
+        initial=each(neuron.initial),
+        taken=None if neuron.reset is None else each(neuron.reset),
+    )
 
 
 def _source(job: Job) -> Any:

@@ -48,12 +48,13 @@ def problems(network: ChipNetwork) -> list[str]:
     """
     found = []
     for layer in network.layers:
-        if layer.neuron.stepwise:
+        if layer.neuron.program:
             found.append(
-                f"layer {layer.name}: leak and threshold tables (DLIF) need own microcode; train "
-                "with plain LIF neurons, or a gain that is constant over time"
+                f"layer {layer.name}: {layer.neuron.title} neurons need own microcode; train "
+                "with plain LIF neurons (reset to zero, one leak and threshold per layer), or a "
+                "gain that is constant over time"
             )
-        elif (dv := fx.DECAY_ONE - layer.neuron.leak_at(0)) > DECAY_REGISTER_MAX:
+        elif (dv := fx.DECAY_ONE - int(layer.neuron.leak_at(0))) > DECAY_REGISTER_MAX:
             found.append(
                 f"layer {layer.name}: dv is {dv}, the chip's decay register holds "
                 f"0..{DECAY_REGISTER_MAX}; train with a leak of at least 1/4096"
@@ -81,7 +82,7 @@ def _host_problems(layer: ChipLayer) -> list[str]:
             f"the host's current moves in steps of {1 << neuron.bias_exponent}, a spike adds "
             f"multiples of {fx.CURRENT_UNIT}; convert with --profile loihi"
         )
-    if neuron.u_keep:
+    if neuron.filters:
         found.append("its synaptic filter would smear a current that comes as spikes")
     return found
 

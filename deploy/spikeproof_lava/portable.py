@@ -111,13 +111,13 @@ def _carrier(layer: chip.ChipLayer) -> Sparse:
 
 def _lif(layer: chip.ChipLayer, interval: int, offset: int) -> LIFReset:
     size, neuron = layer.neurons, layer.neuron
-    if neuron.stepwise:
+    if neuron.program:
         raise TargetError(f"no standard process for {type(neuron).__name__}", where=layer.name)
     return LIFReset(
         shape=(size,),
         du=np.array([neuron.du]),
-        dv=np.array([fx.DECAY_ONE - neuron.leak_at(0)]),
-        vth=np.array([neuron.threshold_at(0) // fx.CURRENT_UNIT]),
+        dv=np.array([fx.DECAY_ONE - int(neuron.leak_at(0))]),
+        vth=np.array([int(neuron.threshold_at(0)) // fx.CURRENT_UNIT]),
         bias_mant=np.broadcast_to(neuron.bias, layer.shape).reshape(-1).astype(np.int16),
         bias_exp=np.full(size, neuron.bias_exponent, np.int16),
         reset_interval=interval,

@@ -45,13 +45,15 @@ def scale_toward_zero(x: ArrayLike, numerator: ArrayLike) -> IntArray:
     )
 
 
-def scale_exact_floats(x: NDArray[np.float64], numerator: int, out: NDArray[np.float64]) -> None:
+def scale_exact_floats(
+    x: NDArray[np.float64], numerator: ArrayLike, out: NDArray[np.float64]
+) -> None:
     """Do what :func:`scale_toward_zero` does to integers held in float64, into ``out``.
 
     Exact: |x| <= 2^23, which holds for every u and v that keeps anything, times a 14-bit numerator
     over 2^12 needs 37 of float64's 53 bits. With numerator 0 any finite x becomes 0.
     """
-    np.multiply(x, numerator / DECAY_ONE, out=out)
+    np.multiply(x, np.asarray(numerator) / DECAY_ONE, out=out)
     np.trunc(out, out=out)
 
 

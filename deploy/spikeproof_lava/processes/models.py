@@ -4,9 +4,10 @@
 What is Lava's and what is ours: :class:`RecordedLifModel` runs the arithmetic of Lava's
 ``PyLifResetModelBitAcc`` as it is. It only looks at u, v and the spikes at the moment Lava is
 about to reset the voltage, and may write a new bias before a step (which Lava rescales every
-step by itself). :class:`TableLifModel` additionally sets Lava's own decay and threshold before a
-step (the chip has such tables in microcode, Lava has no process for them). So a comparison with
-either is a comparison with Lava: this file computes no state, and does not import our arithmetic.
+step by itself). :class:`ProgramLifModel` additionally sets Lava's own decays and threshold before
+a step (the chip has such programs in microcode, Lava has no process for them). So a comparison
+with either is a comparison with Lava: this file does not import our arithmetic and computes no
+state, but for the subtraction of a soft reset and the state a sample begins with.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from numpy.typing import NDArray
 
-from spikeproof_lava.processes.process import FrameSource, RecordedLif, TableLif
+from spikeproof_lava.processes.process import FrameSource, ProgramLif, RecordedLif
 from spikeproof_lava.tape import Tape
 
 
@@ -89,22 +90,44 @@ class RecordedLifModel(PyLifResetModelBitAcc):
         super().reset_voltage(spike_vector)
 
 
-class TableLifModel(RecordedLifModel):
-    """Lava's LIFReset whose decay and threshold are chosen anew before each step.
+class ProgramLifModel(RecordedLifModel):
+    """Lava's LIFReset whose decays and threshold are chosen anew before each step.
 
     dv = 4096 - leak is negative where a state grows: Lava multiplies v by 4096 - dv in 64 bits,
     and |v| < 2^23 times at most 16383/4096 still fits the 32 bits it continues with.
     """
 
-    implements_process = TableLif
+    implements_process = ProgramLif
 
     leak: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=14)
     threshold: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+    filter: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=12)
+    initial: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+    taken: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._soft = bool(proc_params["soft"])
+        self._index = 0
 
     def run_spk(self) -> None:
         """Take this step's entries (the index restarts with each sample), then run Lava's step."""
-        index = (self.time_step - self.reset_offset) % self.reset_interval
-        self.dv = self.decay_unity - self.leak[index]
-        self.effective_vth = self.threshold[index]
+        self._index = (self.time_step - self.reset_offset) % self.reset_interval
+        self.du = self.filter
+        self.dv = self.decay_unity - self.leak[self._index]
+        self.effective_vth = self.threshold[self._index]
         self.isthrscaled = True  # a table is in v-units: keep Lava from shifting vth over it
         super().run_spk()
+
+    def subthr_dynamics(self, activation_in: NDArray[Any]) -> None:
+        """Begin a sample, where Lava has just put v to 0, with the initial state."""
+        if self._index == 0:
+            self.v[:] = self.initial
+        super().subthr_dynamics(activation_in)
+
+    def reset_voltage(self, spike_vector: NDArray[np.bool_]) -> None:
+        """Take the amount off what fired; Lava itself knows only the reset to 0."""
+        left = self.v - self.taken
+        super().reset_voltage(spike_vector)
+        if self._soft:
+            self.v[spike_vector] = left[spike_vector]

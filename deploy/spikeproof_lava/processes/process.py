@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call"
-"""Process classes: a source, Lava's LIF with a recorder, and the same with tables.
+"""Process classes: a source, Lava's LIF with a recorder, and the same as a neuron program.
 
 Constructors take exact arguments only: Lava's own swallow unknown keywords silently.
 """
@@ -15,7 +15,7 @@ from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIFReset
 
 from spikeproof.ir.chip import Ints
-from spikeproof_lava.population import Population
+from spikeproof_lava.population import Population, Program
 
 
 class FrameSource(AbstractProcess):
@@ -38,14 +38,14 @@ class RecordedLif(LIFReset):
 
     Args:
         neurons: the population.
-        dv, vth: decay 0..4096 and threshold mantissa of all.
+        du, dv, vth: decays 0..4095 and 0..4096 and threshold mantissa of all.
     """
 
-    def __init__(self, neurons: Population, *, dv: int, vth: int) -> None:
+    def __init__(self, neurons: Population, *, du: int, dv: int, vth: int) -> None:
         # One-element arrays: a plain int becomes a float on Var.set and hangs the next Var.get.
         super().__init__(
             shape=(neurons.size,),
-            du=np.array([neurons.du]),
+            du=np.array([du]),
             dv=np.array([dv]),
             vth=np.array([vth]),
             bias_mant=np.asarray(neurons.bias, np.int16),
@@ -58,17 +58,19 @@ class RecordedLif(LIFReset):
         self.proc_params["first_step"] = neurons.offset
 
 
-class TableLif(RecordedLif):
-    """A LIF whose leak and threshold change with the step of the sample.
+class ProgramLif(RecordedLif):
+    """A LIF with numbers of each neuron and step of the sample, any reset and initial state."""
 
-    Args:
-        neurons: the population.
-        leak: (interval,) numerators over 4096, 0..16383.
-        threshold: (interval,) in raw v-units.
-    """
+    def __init__(self, neurons: Population, program: Program) -> None:
+        super().__init__(neurons, du=0, dv=0, vth=0)
+        self.proc_params["soft"] = program.taken is not None
+        taken = np.zeros(neurons.size, np.int32) if program.taken is None else program.taken
+        self.leak = _var(program.leak)
+        self.threshold = _var(program.threshold)
+        self.filter = _var(program.du)
+        self.initial = _var(program.initial)
+        self.taken = _var(taken)
 
-    def __init__(self, neurons: Population, *, leak: Ints, threshold: Ints) -> None:
-        super().__init__(neurons, dv=0, vth=0)
-        tables = np.stack([leak, threshold]).astype(np.int32)[:, :, None].repeat(neurons.size, 2)
-        self.leak = Var(shape=tables[0].shape, init=tables[0])
-        self.threshold = Var(shape=tables[1].shape, init=tables[1])
+
+def _var(values: Ints) -> Var:
+    return Var(shape=values.shape, init=values.astype(np.int32))

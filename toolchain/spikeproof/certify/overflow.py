@@ -104,7 +104,8 @@ def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tu
     wrapped = saturated = 0
     constant = inputs.ndim == 4
     arriving, bias = layer_drive(layer, inputs[:, None] if constant else inputs)
-    u = v = np.zeros((len(inputs), *layer.shape), np.int64)
+    u = np.zeros((len(inputs), *layer.shape), np.int64)
+    v = u + layer.neuron.initial
     for t in range(trace.v.shape[1]):
         raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + at_step(arriving, t)
         wrapped += int(((raw > fx.WRAP_LIMIT) | (raw <= -fx.WRAP_LIMIT)).sum())
@@ -113,5 +114,5 @@ def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tu
         saturated += int((np.abs(moved + at_step(bias, t)) > fx.STATE_MAX).sum())
         v = trace.v[:, t].astype(np.int64)
         if trace.s is not None:
-            v = np.where(trace.s[:, t] > 0, 0, v)
+            v = np.where(trace.s[:, t] > 0, layer.neuron.after_spike(v), v)
     return wrapped, saturated

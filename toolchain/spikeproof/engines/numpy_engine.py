@@ -100,8 +100,10 @@ def _run_neurons(
     kept = full if keep else (0, 0, *layer.shape)
     us, vs, spikes = np.empty(kept, np.int32), np.empty(kept, np.int32), np.empty(full, np.uint8)
     neuron = layer.neuron
-    filters = neuron.u_keep > 0 or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
+    filters = neuron.filters or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
     u, v = np.zeros((samples, *layer.shape)), np.zeros((samples, *layer.shape))
+    v += neuron.initial
+    taken = None if neuron.reset is None else np.broadcast_to(neuron.reset, v.shape)
     for t in range(steps):
         if filters:
             fx.scale_exact_floats(u, neuron.u_keep, out=u)
@@ -116,7 +118,10 @@ def _run_neurons(
         if keep:
             us[:, t], vs[:, t] = u, v
         fired = np.greater(v, neuron.threshold_at(t), out=spikes[:, t].view(np.bool_))
-        v[fired] = 0
+        if taken is None:
+            v[fired] = 0
+        else:
+            v[fired] -= taken[fired]
     return LayerTrace(us, vs, spikes if neuron.spiking else None), spikes
 
 

@@ -60,7 +60,7 @@ def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> list[LayerTr
 
 def _run_layer(layer: ChipLayer, source: Ints) -> LayerTrace:
     u = np.zeros(layer.shape, np.int64)
-    v = np.zeros(layer.shape, np.int64)
+    v = u + layer.neuron.initial
     us, vs, spikes = [], [], []
     for t, payload in enumerate(source):
         u, v = _integrate(layer.neuron, u, v, drive(layer, payload), t)
@@ -68,7 +68,7 @@ def _run_layer(layer: ChipLayer, source: Ints) -> LayerTrace:
         us.append(u)
         vs.append(v)
         spikes.append(s)
-        v = np.where(s, 0, v)  # hard reset; u is left alone
+        v = np.where(s, layer.neuron.after_spike(v), v)  # the reset; u is left alone
     return LayerTrace(
         np.stack(us).astype(np.int32),
         np.stack(vs).astype(np.int32),

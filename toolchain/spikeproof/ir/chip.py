@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir.limits import HOST_WEIGHT_MAX, PIXEL_MAX, integer_problems
-from spikeproof.ir.neurons import LifNeuron, Neuron, ReadoutNeuron, TableLifNeuron
+from spikeproof.ir.neurons import (
+    GeneralLifNeuron,
+    LifNeuron,
+    Neuron,
+    ReadoutNeuron,
+    TableLifNeuron,
+)
 from spikeproof.ir.synapses import ConvSynapse, DenseSynapse, Ints, Sign, Synapse, weight_problems
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "ChipNetwork",
     "ConvSynapse",
     "DenseSynapse",
+    "GeneralLifNeuron",
     "HostCurrent",
     "Ints",
     "LifNeuron",

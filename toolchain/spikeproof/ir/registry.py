@@ -12,6 +12,7 @@ NEURONS: Registry[type[Neuron]] = Registry(
     {
         "LifNeuron": "spikeproof.ir.neurons:LifNeuron",
         "TableLifNeuron": "spikeproof.ir.neurons:TableLifNeuron",
+        "GeneralLifNeuron": "spikeproof.ir.neurons:GeneralLifNeuron",
         "ReadoutNeuron": "spikeproof.ir.neurons:ReadoutNeuron",
     },
 )

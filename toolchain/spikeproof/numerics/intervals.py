@@ -1,7 +1,8 @@
 """How far the sums, u and v of a layer can go for any input: intervals of exact integers.
 
 Every pixel in 0..255 or every spike in 0/1. Truncated decay is monotone, so intervals propagate
-exactly below threshold; a reset puts 0 into the interval and caps its upper end at the threshold.
+exactly below threshold; a spike splits them into who stays silent, at most at the threshold, and
+what the reset leaves of those above it.
 Arrays have the neurons' shape, or any that broadcasts to it, such as one value per channel.
 Source: docs/semantics.md, "What rounding toward zero gives", item 2.
 """
@@ -69,7 +70,8 @@ def states(layer: ChipLayer, drive: Drive, timesteps: int) -> Iterator[State]:
     neuron, zero = layer.neuron, np.zeros((), np.int64)
     bias = [neuron.bias_units(m) for m in drive.mantissa]
     arriving = [fx.shift_sum(a, fx.CURRENT_SHIFT) for a in drive.total]
-    u_low, u_high, low, high = zero, zero, zero, zero
+    u_low, u_high = zero, zero
+    low = high = zero + neuron.initial
     for t in range(timesteps):
         leak, threshold = neuron.leak_at(t), neuron.threshold_at(t)
         u_low = fx.scale_toward_zero(u_low, neuron.u_keep) + arriving[0]
@@ -77,7 +79,12 @@ def states(layer: ChipLayer, drive: Drive, timesteps: int) -> Iterator[State]:
         v_low = np.maximum(fx.scale_toward_zero(low, leak) + u_low + bias[0], -_FAR)
         v_high = np.minimum(fx.scale_toward_zero(high, leak) + u_high + bias[1], _FAR)
         may = v_high > threshold
-        # Who stays silent is at most at the threshold; who must fire is at 0.
-        high = np.where(may, np.where(v_low <= threshold, threshold, 0), v_high)
-        low = np.where(may, np.minimum(v_low, 0), v_low)
+        # Who stays silent is at most at the threshold; who fires is above it before its reset.
+        silent = v_low <= threshold
+        fired_low = neuron.after_spike(np.maximum(v_low, np.asarray(threshold) + 1))
+        fired_high = neuron.after_spike(v_high)
+        high = np.where(
+            may, np.where(silent, np.maximum(threshold, fired_high), fired_high), v_high
+        )
+        low = np.where(may, np.where(silent, np.minimum(v_low, fired_low), fired_low), v_low)
         yield State(u_low, u_high, v_low, v_high, may, low, high)

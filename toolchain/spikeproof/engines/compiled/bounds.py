@@ -8,8 +8,9 @@ from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.numerics.intervals import drive_of, states
 
-ANY, UNCLIPPED, SMALL = 0, 1, 2
-"""Updates a kernel has: the whole rule; v cannot saturate; nor can v x leak leave 32 bits."""
+ANY, UNCLIPPED, SMALL, EACH = 0, 1, 2, 3
+"""Updates a kernel has: the whole rule for neurons that are alike; v cannot saturate; nor can
+v x leak leave 32 bits; the whole rule with the numbers of each neuron."""
 
 
 def update_mode(layer: chip.ChipLayer, steps: int, payload: int, plain_sum: bool) -> int:
@@ -21,6 +22,8 @@ def update_mode(layer: chip.ChipLayer, steps: int, payload: int, plain_sum: bool
         payload: the largest input, 1 or 255.
         plain_sum: whether the sum is only shifted left, and u is never filtered or wrapped.
     """
+    if not layer.neuron.uniform:
+        return EACH
     if not plain_sum:
         return ANY
     rows = layer.synapse.rows

@@ -22,6 +22,7 @@ from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from spikeproof.engines.compiled import lanes as ln
+from spikeproof.engines.compiled.bounds import EACH
 from spikeproof.engines.compiled.cache import compiled, inner
 from spikeproof.engines.compiled.sources import (
     Constant,
@@ -49,6 +50,10 @@ class Frame(NamedTuple):
     u and v: int32 (samples, steps, places, blocks x L), or 0 if not wanted; last: int32 (samples,
     places, blocks x L), or 0: what is left after the last step, v, or how often each fired if
     ``counted``.
+
+    Where neurons are not alike, leak, threshold and filter are addresses of int32, one number per
+    lane at step * leak_step + place * leak_place + neuron (and so on), initial and taken likewise;
+    taken is 0 where a spike puts v to 0.
     """
 
     places: int
@@ -70,6 +75,15 @@ class Frame(NamedTuple):
     v: int
     last: int
     counted: int
+    leak_step: int
+    leak_place: int
+    threshold_step: int
+    threshold_place: int
+    filter_place: int
+    initial: int
+    initial_place: int
+    taken: int
+    taken_place: int
 
 
 class ConstantFrame(NamedTuple):
@@ -270,17 +284,37 @@ def _move_small(
 
 @inner
 def _run(numbers: Array, samples: int, source: Any, tag: Any, mode: Any) -> None:
-    """Run all places of all blocks, two at a time: while one waits for its sums the other moves.
+    """Run all places of all blocks.
 
     A block visits all its places before the next block begins: the part of the weight table that
     it reads stays in the cache.
     """
     frame = Frame(*to_fixed_tuple(numbers[:FRAME], FRAME))
-    units = frame.places * frame.blocks
     for sample in range(samples):
         prepare(source, sample, frame.steps)
-        for first in range(0, units, 2):
-            _run_two(frame, sample, first, min(first + 1, units - 1), source, tag, mode)
+        visit(frame, sample, source, tag, mode)
+
+
+def visit(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
+    """Run all places of all blocks for one sample."""
+    raise NotImplementedError  # numba takes the overload below
+
+
+@overload(visit)
+def _visit(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> Callable[..., None]:
+    return _visit_each if len(mode) == EACH else _visit_pairs
+
+
+def _visit_pairs(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
+    """Go on two at a time: while one waits for its sums the other moves."""
+    units = frame.places * frame.blocks
+    for first in range(0, units, 2):
+        _run_two(frame, sample, first, min(first + 1, units - 1), source, tag, mode)
+
+
+def _visit_each(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
+    for unit in range(frame.places * frame.blocks):
+        _run_each(frame, sample, unit, source, tag)
 
 
 @joined
@@ -335,6 +369,52 @@ def _run_two(
         last = _ints32(frame.last)
         ln.store(last, (sample * places + place0) * wide + lane0, n0 if counted else v0)
         ln.store(last, (sample * places + place1) * wide + lane1, n1 if counted else v1)
+
+
+@joined
+def _run_each(frame: Frame, sample: int, unit: int, source: Any, tag: Any) -> None:
+    """Run all steps of neurons that are not alike."""
+    places, steps = frame.places, frame.steps
+    leaks, thresholds = _ints32(frame.leak), _ints32(frame.threshold)
+    biases, spikes, at = _ints32(frame.bias), _bytes(frame.spikes), _ints64(frame.at)
+    empty = ln.zeros(biases, tag)
+    right, left = ln.fill(frame.right, empty), ln.fill(frame.left, empty)
+    low, high = ln.fill(-STATE_MAX, empty), ln.fill(STATE_MAX, empty)
+    block = unit // places
+    place = unit - block * places
+    lane = block * 16 * len(tag)
+    wide = frame.blocks * 16 * len(tag)
+    to = ln.fetch(at, place) + lane // 8
+    bias = ln.load(biases, sample * frame.bias_sample + place * frame.bias_place + lane, empty)
+    keep = ln.load(_ints32(frame.filter), place * frame.filter_place + lane, empty)
+    u = empty
+    v = ln.load(_ints32(frame.initial), place * frame.initial_place + lane, empty)
+    taken, fired_so_far = empty, empty
+    soft = frame.taken != 0
+    if soft:
+        taken = ln.load(_ints32(frame.taken), place * frame.taken_place + lane, empty)
+    found = locate(source, sample, place, block, tag)
+    for t in range(steps):
+        row = sample * steps + t
+        new = ln.shift_left(
+            ln.shift_right(total(source, found, sample, steps, t, tag), right), left
+        )
+        u = ln.wrap(ln.add(ln.scale_each(u, keep), new)) if frame.full else new
+        leak = ln.load(leaks, t * frame.leak_step + place * frame.leak_place + lane, empty)
+        moved = ln.add(ln.add(ln.scale_each(v, leak), u), bias)
+        v = ln.minimum(ln.maximum(moved, low), high)
+        if frame.u != 0:
+            _keep(frame, (row * places + place) * wide + lane, u, v)
+        limit = t * frame.threshold_step + place * frame.threshold_place + lane
+        fired = ln.exceeds_each(v, ln.load(thresholds, limit, empty))
+        ln.store_bits(spikes, row * frame.stride + to, fired)
+        v = ln.take_off(v, taken, fired) if soft else ln.reset(v, fired)
+        if frame.counted:
+            fired_so_far = ln.count_fired(fired_so_far, fired)
+    if frame.last:
+        last = _ints32(frame.last)
+        left_over = fired_so_far if frame.counted else v
+        ln.store(last, (sample * places + place) * wide + lane, left_over)
 
 
 @joined

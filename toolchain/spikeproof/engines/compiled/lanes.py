@@ -153,23 +153,37 @@ def scale(typingctx: Any, value: Any, numerator: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = args[0]
-
-        def constant(number: int) -> Any:
-            return ir.Constant(v.type, [number] * value.count)
-
         narrow = builder.and_(
             builder.trunc(args[1], ir.IntType(32)), ir.Constant(ir.IntType(32), 0x7FFF)
         )
-        k = _splat(builder, narrow, v.type)
-        # Left 4, right 16 is right 12, and tells the compiler that 16 bits hold the result.
-        high = builder.ashr(builder.shl(v, constant(4)), constant(16))
-        low = builder.and_(v, constant(4095))
-        up = builder.and_(builder.ashr(v, constant(31)), constant(4095))
-        rest = builder.ashr(builder.add(builder.mul(low, k), up), constant(12))
-        return builder.add(builder.mul(high, k), rest)
+        return _scaled(builder, args[0], _splat(builder, narrow, args[0].type))
 
     return value(value, types.int64), generate
+
+
+@intrinsic
+def scale_each(typingctx: Any, value: Any, numerators: Any) -> Any:
+    """Do what :func:`scale` does with a numerator for each lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        narrow = ir.Constant(args[1].type, [0x7FFF] * value.count)
+        return _scaled(builder, args[0], builder.and_(args[1], narrow))
+
+    return value(value, value), generate
+
+
+def _scaled(builder: Any, v: Any, k: Any) -> Any:
+    """Multiply lanes by lanes whose numbers are known to fit 15 bits."""
+
+    def constant(number: int) -> Any:
+        return ir.Constant(v.type, [number] * v.type.count)
+
+    # Left 4, right 16 is right 12, and tells the compiler that 16 bits hold the result.
+    high = builder.ashr(builder.shl(v, constant(4)), constant(16))
+    low = builder.and_(v, constant(4095))
+    up = builder.and_(builder.ashr(v, constant(31)), constant(4095))
+    rest = builder.ashr(builder.add(builder.mul(low, k), up), constant(12))
+    return builder.add(builder.mul(high, k), rest)
 
 
 @intrinsic
@@ -216,6 +230,27 @@ def exceeds(typingctx: Any, value: Any, limit: Any) -> Any:
         return builder.icmp_signed(">", args[0], _splat(builder, low, args[0].type))
 
     return mask(value, types.int64), generate
+
+
+@intrinsic
+def exceeds_each(typingctx: Any, value: Any, limits: Any) -> Any:
+    """Do what :func:`exceeds` does with a limit for each lane."""
+    mask = Lanes(1, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.icmp_signed(">", args[0], args[1])
+
+    return mask(value, value), generate
+
+
+@intrinsic
+def take_off(typingctx: Any, value: Any, taken: Any, fired: Any) -> Any:
+    """Subtract ``taken`` where ``fired`` has a 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(args[2], builder.sub(args[0], args[1]), args[0])
+
+    return value(value, value, fired), generate
 
 
 @intrinsic

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.compiled import tiles
-from spikeproof.engines.compiled.bounds import update_mode
+from spikeproof.engines.compiled.bounds import EACH, update_mode
 from spikeproof.ir import chip
 
 Array = NDArray[Any]
@@ -56,6 +56,24 @@ def block_cost(blocks: Blocks, events: bool) -> int:
     return blocks.count * (blocks.lanes + (_EVENT_OVERHEAD if events else _LOOKUP_OVERHEAD))
 
 
+class Rows(NamedTuple):
+    """One number per lane, int32: of each step and place, or of all where the distance is 0."""
+
+    values: NDArray[np.int32]
+    step: int
+    place: int
+
+
+class Each(NamedTuple):
+    """The numbers of neurons that are not alike. taken: None where a spike puts v to 0."""
+
+    leak: Rows
+    threshold: Rows
+    filter: Rows
+    initial: Rows
+    taken: Rows | None
+
+
 @dataclass(frozen=True, eq=False)
 class Moves:
     """The numbers of a neuron population, see kernels.Frame."""
@@ -66,10 +84,11 @@ class Moves:
     full: bool
     leak: Int64s
     threshold: Int64s
-    bias: NDArray[np.int32]
-    bias_place: int
+    bias: Rows
     mode: int
     """Which update is needed, see bounds.py."""
+    each: Each | None
+    """For the update of that name, which takes its leak, threshold and filter from here."""
 
 
 def neuron_moves(
@@ -79,31 +98,51 @@ def neuron_moves(
     neuron, arriving = layer.neuron, 0
     if not layer.host:
         arriving = layer.synapse.largest_shifted_sum(payload) * fx.CURRENT_UNIT
-    bias, per_place = _bias_rows(layer, blocks)
-    full = neuron.u_keep > 0 or arriving >= fx.WRAP_LIMIT
+    full = neuron.filters or arriving >= fx.WRAP_LIMIT
+    mode = update_mode(layer, steps, payload, plain_sum=exponent >= 0 and not full)
+    each = _each(layer, steps, blocks) if mode == EACH else None
+    none = np.zeros(0, np.int64)
     return Moves(
         right=max(0, -exponent),
         left=max(0, exponent) + fx.CURRENT_SHIFT,
-        filter=neuron.u_keep,
+        filter=0 if each else int(np.ravel(neuron.u_keep)[0]),
         full=full,
-        leak=neuron.leaks(steps),
-        threshold=neuron.thresholds(steps),
-        bias=bias,
-        bias_place=per_place,
-        mode=update_mode(layer, steps, payload, plain_sum=exponent >= 0 and not full),
+        leak=none if each else neuron.leaks(steps).ravel(),
+        threshold=none if each else neuron.thresholds(steps).ravel(),
+        bias=_rows(fx.shift_sum(neuron.bias, neuron.bias_exponent)[None], layer.shape, blocks),
+        mode=mode,
+        each=each,
     )
 
 
-def _bias_rows(layer: chip.ChipLayer, blocks: Blocks) -> tuple[NDArray[np.int32], int]:
-    """Return the bias of each place, or of all if it is the same, and the step between places."""
-    bias = layer.neuron.bias.astype(np.int64)
-    bias = bias.reshape((1,) * (len(layer.shape) - bias.ndim) + bias.shape)
-    if all(n == 1 for n in bias.shape[1:]):  # one number per channel
-        bias = np.broadcast_to(bias, (layer.shape[0], *bias.shape[1:]))
-    else:
-        bias = np.broadcast_to(bias, layer.shape)
-    rows = by_place(fx.shift_sum(bias, layer.neuron.bias_exponent), blocks)
-    return aligned(rows.astype(np.int32)), 0 if len(rows) == 1 else blocks.width
+def _each(layer: chip.ChipLayer, steps: int, blocks: Blocks) -> Each:
+    neuron, shape = layer.neuron, layer.shape
+
+    def once(values: ArrayLike) -> Rows:
+        return _rows(np.asarray(values)[None], shape, blocks)
+
+    return Each(
+        _rows(_without_repeats(neuron.leaks(steps)), shape, blocks),
+        _rows(_without_repeats(neuron.thresholds(steps)), shape, blocks),
+        once(neuron.u_keep),
+        once(neuron.initial),
+        None if neuron.reset is None else once(neuron.reset),
+    )
+
+
+def _without_repeats(table: Int64s) -> Int64s:
+    return table[:1] if (table == table[:1]).all() else table
+
+
+def _rows(table: Array, shape: tuple[int, ...], blocks: Blocks) -> Rows:
+    """Lay out (T or 1, ...) numbers that broadcast to the neurons."""
+    table = table.reshape(len(table), *(1,) * (len(shape) - table.ndim + 1), *table.shape[1:])
+    shared = all(n == 1 for n in table.shape[2:])  # one number per channel is that of each place
+    wanted = (shape[0], *(1,) * (len(shape) - 1)) if shared else shape
+    rows = np.stack([by_place(np.broadcast_to(row, wanted), blocks) for row in table])
+    place = 0 if rows.shape[1] == 1 else blocks.width
+    step = 0 if len(rows) == 1 else rows.shape[1] * blocks.width
+    return Rows(aligned(rows.astype(np.int32)), step, place)
 
 
 def by_place(values: Array, blocks: Blocks) -> Array:

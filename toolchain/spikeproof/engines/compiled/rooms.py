@@ -39,20 +39,20 @@ class Room:
     def frame(self, step: Step, timesteps: int, before: Array, after: Array) -> NDArray[np.int64]:
         """Collect what the kernel of this layer takes, see kernels.Frame."""
         moves, lanes = step.moves, step.places * step.blocks.width
-        host = step.host is not None
+        each, host = moves.each, step.host is not None
         frame = kn.Frame(
             places=step.places,
             blocks=step.blocks.count,
             steps=timesteps,
             right=moves.right,
             left=moves.left,
-            filter=moves.filter,
+            filter=_at(each.filter.values) if each else moves.filter,
             full=int(moves.full),
-            leak=_at(moves.leak),
-            threshold=_at(moves.threshold),
-            bias=_at(self.bias if host else moves.bias),
+            leak=_at(each.leak.values if each else moves.leak),
+            threshold=_at(each.threshold.values if each else moves.threshold),
+            bias=_at(self.bias if host else moves.bias.values),
             bias_sample=lanes if host else 0,
-            bias_place=step.blocks.width if host else moves.bias_place,
+            bias_place=step.blocks.width if host else moves.bias.place,
             spikes=_at(after),
             stride=step.target.stride,
             at=_at(step.target.at),
@@ -60,6 +60,15 @@ class Room:
             v=_at(self.v),
             last=_at(self.last),
             counted=int(step.layer.neuron.spiking and self.last.size > 0),
+            leak_step=each.leak.step if each else 0,
+            leak_place=each.leak.place if each else 0,
+            threshold_step=each.threshold.step if each else 0,
+            threshold_place=each.threshold.place if each else 0,
+            filter_place=each.filter.place if each else 0,
+            initial=_at(each.initial.values) if each else 0,
+            initial_place=each.initial.place if each else 0,
+            taken=_at(each.taken.values) if each and each.taken else 0,
+            taken_place=each.taken.place if each and each.taken else 0,
         )
         return np.array([*frame, *self._source(step, before)], np.int64)
 

@@ -116,14 +116,15 @@ def _update(
     """Update all neurons over T steps, in a handful of kernels per step."""
     neuron = loaded.layer.neuron
     v = loaded.weight.new_zeros(full[1:]).double()
-    u = v.clone() if loaded.filters or loaded.wraps or trace else None
+    u = v.clone() if neuron.filters or loaded.wraps or trace else None
     spikes = v.new_empty(full).bool() if neuron.spiking else None
+    v.add_(loaded.initial)
     us, vs = (v.new_empty(full).int() if trace else None for _ in "uv")
     for t in range(full[0]):
-        _scale(v, neuron.leak_at(t))
+        _scale(v, loaded.leak[t])
         arriving = None if drive is None else drive[t if len(drive) > 1 else 0]
         if u is not None:
-            _scale(u, neuron.u_keep)
+            _scale(u, loaded.u_keep)
             if arriving is not None:
                 u.add_(arriving, alpha=fx.CURRENT_UNIT)
             if loaded.wraps:
@@ -137,15 +138,20 @@ def _update(
         if us is not None and vs is not None:
             us[t], vs[t] = u, v
         if spikes is not None:
-            fired = v > neuron.threshold_at(t)
+            fired = v > loaded.threshold[t]
             spikes[t] = fired
-            v.masked_fill_(fired, 0)
+            if loaded.taken is None:
+                v.masked_fill_(fired, 0)
+            else:
+                v.sub_(fired * loaded.taken)
     return LayerRun(spikes, v, us, vs)
 
 
-def _scale(state: Tensor, numerator: int) -> None:
+def _scale(state: Tensor, numerator: Tensor | int) -> None:
     """Multiply by ``numerator / 4096`` toward zero, as fixedpoint.scale_exact_floats does."""
-    if numerator == 0:
+    if not isinstance(numerator, int):
+        state.mul_(numerator / fx.DECAY_ONE).trunc_()
+    elif numerator == 0:
         state.zero_()
     elif numerator != fx.DECAY_ONE:
         state.mul_(numerator / fx.DECAY_ONE).trunc_()

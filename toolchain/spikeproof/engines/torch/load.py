@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
@@ -30,23 +30,29 @@ class DeviceLayer:
 
     weight: (out, in), or (groups, out/groups, fan-in) for a convolution, in the type in which its
     sums are exact. bias: float64, << its exponent, or None where it is zero. offset: of a host
-    current, float64. filters: u has a memory. wraps: a sum can leave 24 bits.
+    current, float64. wraps: a sum can leave 24 bits. leak, threshold: of each step, float64 where
+    neurons differ; u_keep, initial, taken: likewise; taken is None for a reset to zero.
     """
 
     layer: ChipLayer
     weight: Tensor
     bias: Tensor | None
     offset: Tensor | None
-    filters: bool
     wraps: bool
+    leak: list[Tensor | int]
+    threshold: list[Tensor | int]
+    u_keep: Tensor | int
+    initial: Tensor | int
+    taken: Tensor | int | None
 
 
 def load_layers(network: ChipNetwork, put: Put) -> list[DeviceLayer]:
     """Copy all layers to a device."""
-    return [_load(layer, network.payload(i), put) for i, layer in enumerate(network.layers)]
+    steps = network.timesteps
+    return [_load(layer, network.payload(i), steps, put) for i, layer in enumerate(network.layers)]
 
 
-def _load(layer: ChipLayer, payload: int, put: Put) -> DeviceLayer:
+def _load(layer: ChipLayer, payload: int, steps: int, put: Put) -> DeviceLayer:
     synapse, neuron = layer.synapse, layer.neuron
     worst = synapse.largest_sum(payload)
     weight = synapse.rows.astype(np.float32 if worst < _SINGLE_LIMIT else np.float64)
@@ -58,14 +64,23 @@ def _load(layer: ChipLayer, payload: int, put: Put) -> DeviceLayer:
     else:
         arriving = fx.CURRENT_UNIT * synapse.largest_shifted_sum(payload)
     # |u| <= arriving + |u| (4095 - du) / 4096, so this is what it can add up to.
-    reach = arriving * fx.DECAY_ONE // (neuron.du + 1)
+    reach = arriving * fx.DECAY_ONE // (int(np.min(neuron.du)) + 1)
+
+    def number(values: ArrayLike) -> Tensor | int:
+        array = np.asarray(values)
+        return int(array.flat[0]) if array.size == 1 else put(array.astype(np.float64))
+
     return DeviceLayer(
         layer,
         put(weight),
         put(bias) if bias.any() else None,
         offset,
-        filters=neuron.u_keep > 0,
         wraps=reach >= fx.WRAP_LIMIT,
+        leak=[number(neuron.leak_at(t)) for t in range(steps)],
+        threshold=[number(neuron.threshold_at(t)) for t in range(steps)],
+        u_keep=number(neuron.u_keep),
+        initial=number(neuron.initial),
+        taken=None if neuron.reset is None else number(neuron.reset),
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from spikeproof import fixedpoint as fx
 from spikeproof.formats.onnx.build import GraphBuilder
 from spikeproof.formats.onnx.synapse import Arriving
@@ -58,12 +60,16 @@ class _Loop:
     initial: list[str] = field(default_factory=list)
     scanned: list[str] = field(default_factory=list)
 
-    def state(self, what: str) -> str:
-        """Add a state variable, zero before the first step."""
+    def state(self, what: str, first: chip.Ints | int = 0) -> str:
+        """Add a state variable and what it is before the first step."""
         name, shape = self.layer.name, self.layer.shape
         sizes = self.g.constant(f"{name}/{what}_sizes", shape, "int64")
         full = self.g.op("Concat", [self.frame.batch, sizes], f"{name}/{what}_shape", axis=0)
-        self.initial.append(self.g.zeros(full, f"{name}/{what}_reset"))
+        before = self.g.zeros(full, f"{name}/{what}_reset")
+        if np.any(first):
+            begin = self.g.constant(f"{name}/{what}_initial", first, "int32")
+            before = self.g.op("Add", [before, begin], f"{name}/{what}_first")
+        self.initial.append(before)
         return self.body.input(f"{name}/{what}_before", "int32", [BATCH, *shape])
 
     def scan(self, value: str, what: str, shape: list[int | str], kind: str = "int32") -> str:
@@ -76,13 +82,13 @@ def add_population(
     g: GraphBuilder, layer: chip.ChipLayer, arriving: Arriving, frame: Frame, traces: bool
 ) -> Population:
     """Add the loop of a layer's neurons over all steps."""
-    name, du = layer.name, layer.neuron.du
+    name, neuron = layer.name, layer.neuron
     loop = _Loop(g, layer, frame, GraphBuilder(g, f"{name}/step/"))
-    v_before = loop.state("v")
+    v_before = loop.state("v", neuron.initial)
     u = arriving.current
-    if u is not None and du < fx.DECAY_ONE - 1:
+    if u is not None and neuron.filters:
         u_before = loop.state("u")
-        u_now = _filter(loop, u_before, _each_step(loop, u, arriving), du, arriving.worst)
+        u_now = _filter(loop, u_before, _each_step(loop, u, arriving), arriving.worst)
         drive = _plus(loop.body, u_now, arriving.bias, f"{name}/drive_now")
     else:
         u_now = ""
@@ -112,14 +118,17 @@ def _each_step(loop: _Loop, value: str, arriving: Arriving) -> str:
     return loop.scan(value, "arriving", [BATCH, *loop.layer.shape])
 
 
-def _filter(loop: _Loop, before: str, arriving: str, du: int, worst: int) -> str:
+def _filter(loop: _Loop, before: str, arriving: str, worst: int) -> str:
     """Update u: wrap(trunc0(u (4096 - (du + 1)) / 4096) + 64 a)."""
     body, name = loop.body, loop.layer.name
-    keep = fx.DECAY_ONE - (du + 1)
-    decayed = _decay(body, before, keep, f"{name}/u_decayed")
+    keep = np.asarray(loop.layer.neuron.u_keep)
+    shared = int(keep.flat[0]) if keep.size == 1 else body.constant(f"{name}/u_keep", keep, "int32")
+    decayed = _decay(body, before, shared, f"{name}/u_decayed")
     total = _plus(body, arriving, decayed, f"{name}/u_sum")
     # Rounding toward zero only shrinks, so a geometric series bounds u over any number of steps.
-    return _wrapped(body, total, f"{name}/u_now", worst * fx.DECAY_ONE // (du + 1))
+    return _wrapped(
+        body, total, f"{name}/u_now", worst * fx.DECAY_ONE // (fx.DECAY_ONE - int(keep.max()))
+    )
 
 
 def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | None]:
@@ -129,10 +138,11 @@ def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | Non
     if neuron.stepwise:
         steps = loop.frame.timesteps
         leaks, thresholds = neuron.leaks(steps), neuron.thresholds(steps)
-        leak = loop.scan(_table(loop, leaks, "leak"), "leak", [])
-        threshold = loop.scan(_table(loop, thresholds, "threshold"), "threshold", [])
+        leak = loop.scan(_table(loop, leaks, "leak"), "leak", list(leaks.shape[1:]))
+        rows = _table(loop, thresholds, "threshold")
+        threshold = loop.scan(rows, "threshold", list(thresholds.shape[1:]))
     else:
-        leak, threshold = neuron.leak_at(0), body.number(neuron.threshold_at(0))
+        leak, threshold = int(neuron.leak_at(0)), body.number(int(neuron.threshold_at(0)))
     decayed = _decay(body, before, leak, f"{name}/v_decayed")
     total = _plus(body, drive, decayed, f"{name}/v_sum")
     low, high = body.number(-fx.STATE_MAX), body.number(fx.STATE_MAX)
@@ -140,9 +150,16 @@ def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | Non
     if not neuron.spiking:
         return v, v, None
     silent = body.op("LessOrEqual", [v, threshold], f"{name}/silent", doc="firing is strict")
-    keep = body.cast(silent, "int32", f"{name}/keep")
-    kept = body.op("Mul", [v, keep], f"{name}/v_after", doc="hard reset to 0; u is left alone")
-    return v, kept, body.op("Not", [silent], f"{name}/spike")
+    spike = body.op("Not", [silent], f"{name}/spike")
+    if neuron.reset is None:
+        keep = body.cast(silent, "int32", f"{name}/keep")
+        kept = body.op("Mul", [v, keep], f"{name}/v_after", doc="hard reset to 0; u is left alone")
+        return v, kept, spike
+    fired = body.cast(spike, "int32", f"{name}/fired")
+    amount = body.constant(f"{name}/reset", neuron.reset, "int32")
+    taken = body.op("Mul", [fired, amount], f"{name}/taken")
+    kept = body.op("Sub", [v, taken], f"{name}/v_after", doc="soft reset; u is left alone")
+    return v, kept, spike
 
 
 def _table(loop: _Loop, table: chip.Ints, what: str) -> str:

@@ -112,10 +112,41 @@ def count_extreme_decays(network: chip.ChipNetwork, x: NDArray[np.uint8], traces
         if trace.s is None:
             continue
         for t in range(1, network.timesteps):
-            if layer.neuron.leak_at(t) in EXTREME_LEAKS:
-                found += int(((trace.v[:, t - 1] != 0) & (trace.s[:, t - 1] == 0)).sum())
-            if layer.neuron.du in EXTREME_FILTERS:
-                found += int((trace.u[:, t - 1] != 0).sum())
+            leaks = np.isin(layer.neuron.leak_at(t), EXTREME_LEAKS)
+            found += int((leaks & (trace.v[:, t - 1] != 0) & (trace.s[:, t - 1] == 0)).sum())
+            filters = np.isin(layer.neuron.du, EXTREME_FILTERS)
+            found += int((filters & (trace.u[:, t - 1] != 0)).sum())
+    return found
+
+
+def count_soft_resets(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
+    """Count spikes that left something of v for the step after."""
+    found = 0
+    for layer in network.layers:
+        trace = traces[layer.name]
+        if trace.s is not None:
+            left = layer.neuron.after_spike(trace.v[:, :-1])
+            found += int(((left != 0) & (trace.s[:, :-1] > 0)).sum())
+    return found
+
+
+def count_first_states(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
+    """Count neurons that do not begin at 0 and keep something of it."""
+    found = 0
+    for layer in network.layers:
+        kept = fx.scale_toward_zero(layer.neuron.initial, np.asarray(layer.neuron.leak_at(0)))
+        found += int(np.broadcast_to(kept != 0, layer.shape).sum())
+    return found
+
+
+def count_own_thresholds(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
+    """Count membranes that would not do the same at another neuron's threshold."""
+    found = 0
+    for layer in network.layers:
+        trace = traces[layer.name]
+        for t in range(network.timesteps if trace.s is not None else 0):
+            threshold, v = np.asarray(layer.neuron.threshold_at(t)), trace.v[:, t]
+            found += int(((v > threshold.min()) & (v <= threshold.max())).sum())
     return found
 
 

@@ -16,6 +16,7 @@ from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw import events as events
 from spikeproof.fuzz.draw.edges import edge_of_wrap, largest_sums
 from spikeproof.fuzz.draw.networks import Case, random_input, random_network, sample_count
+from spikeproof.fuzz.draw.neurons import draw_general
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.limits import LEAK_MAX
@@ -105,7 +106,7 @@ def _tie(rng: Rng) -> Drawn:
 
 def _with_threshold(neuron: Any, raw: int) -> Any:
     """Set a threshold in v-units; of a plain LIF the largest mantissa not above it."""
-    if isinstance(neuron, chip.TableLifNeuron):
+    if not isinstance(neuron, chip.LifNeuron):
         return replace(neuron, threshold=np.full_like(neuron.threshold, raw))
     return replace(neuron, threshold=min(raw // fx.CURRENT_UNIT, fx.THRESHOLD_MAX))
 
@@ -117,7 +118,7 @@ def _saturation(rng: Rng) -> Drawn:
     if index is None:
         return network, x
     neuron = _with_threshold(network.layers[index].neuron, fx.STATE_MAX)
-    if isinstance(neuron, chip.TableLifNeuron):
+    if not isinstance(neuron, chip.LifNeuron):
         leak = rng.choice([4096, 8192, LEAK_MAX], neuron.leak.shape).astype(np.int32)
         return _changed(network, index, neuron=replace(neuron, leak=leak)), x
     return _changed(network, index, neuron=replace(neuron, dv=0)), x
@@ -135,6 +136,21 @@ def _wrap(rng: Rng) -> Drawn:
     return _changed(network, index, synapse=layer.synapse.changed(exponent=max(fits))), x
 
 
+def _general(rng: Rng) -> Drawn:
+    """Make the neurons of one layer general ones."""
+    network, x = _ordinary(rng)
+    index = _pick(rng, network)
+    if index is None:
+        return network, x
+    shape = network.layers[index].shape
+    neuron = draw_general(rng, shape, network.timesteps, int(rng.integers(1, 500)), nasty=False)
+    if network.layers[index].host:
+        neuron = replace(neuron, bias=np.zeros_like(neuron.bias))
+    if neuron.filters and not network.layers[index].neuron.filters:  # whose sums may be too large
+        neuron = replace(neuron, du=np.full((1,), NO_FILTER, np.int32))
+    return _changed(network, index, neuron=neuron), x
+
+
 def _zero(rng: Rng) -> Drawn:
     """Zero the weights of one layer."""
     network, x = _ordinary(rng)
@@ -150,10 +166,12 @@ def _decays(rng: Rng) -> Drawn:
     if index is None:
         return network, x
     neuron: Any = network.layers[index].neuron
-    if neuron.du != NO_FILTER:
-        neuron = replace(neuron, du=int(rng.choice(events.EXTREME_FILTERS)))
-    if isinstance(neuron, chip.TableLifNeuron):
-        leak = rng.choice(events.EXTREME_LEAKS, network.timesteps).astype(np.int32)
+    if neuron.filters:
+        du = int(rng.choice(events.EXTREME_FILTERS))
+        general = isinstance(neuron, chip.GeneralLifNeuron)
+        neuron = replace(neuron, du=np.full_like(neuron.du, du) if general else du)
+    if not isinstance(neuron, chip.LifNeuron):
+        leak = rng.choice(events.EXTREME_LEAKS, neuron.leak.shape).astype(np.int32)
         return _changed(network, index, neuron=replace(neuron, leak=leak)), x
     neuron = replace(neuron, dv=int(rng.choice([0, 1, 4095, 4096])))
     return _changed(network, index, neuron=neuron), x
@@ -189,6 +207,9 @@ KINDS: dict[str, tuple[Callable[[Rng], Drawn], Count]] = {
     "wrap": (_wrap, events.count_wraps),
     "edge of wrap": (edge_of_wrap, events.count_edges),
     "largest sum": (largest_sums, events.count_largest),
+    "soft reset": (_general, events.count_soft_resets),
+    "first state": (_general, events.count_first_states),
+    "own thresholds": (_general, events.count_own_thresholds),
     "zero weights": (_zero, events.count_zero_weights),
     "one step": (partial(_ordinary, steps=1), events.count_single_steps),
     "extreme decay": (_decays, events.count_extreme_decays),

@@ -14,6 +14,7 @@ from spikeproof.fuzz.case import Task
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    GeneralLifNeuron,
     HostCurrent,
     LifNeuron,
     Synapse,
@@ -117,6 +118,9 @@ def _simpler_neurons(layer: ChipLayer) -> Iterator[Any]:
         yield replace(neuron, bias_exponent=number)
     if not neuron.spiking:
         return
+    if isinstance(neuron, GeneralLifNeuron):
+        yield from _simpler_general(neuron)
+        return
     if neuron.du != NO_FILTER:
         yield replace(neuron, du=NO_FILTER)
     if isinstance(neuron, LifNeuron):
@@ -126,6 +130,33 @@ def _simpler_neurons(layer: ChipLayer) -> Iterator[Any]:
                 yield replace(neuron, dv=plain)
     elif isinstance(neuron, TableLifNeuron):
         yield from _simpler_tables(neuron)
+
+
+def _simpler_general(neuron: GeneralLifNeuron) -> Iterator[Any]:
+    """Bring tables to one row and arrays to one number, the reset to zero, states to 0."""
+    if neuron.reset is not None:
+        yield replace(neuron, reset=None)
+    plain = {"leak": _ONE, "threshold": 0, "du": NO_FILTER, "initial": 0, "reset": 0}
+    for name, value in plain.items():
+        values = getattr(neuron, name)
+        if values is None:
+            continue
+        changes: dict[str, Any]
+        if values.size > 1:
+            first = (1,) * values.ndim
+            for fewer in (values[:1], values.reshape(-1)[:1].reshape(first)):
+                changes = {name: fewer}
+                if fewer.shape != values.shape:
+                    yield replace(neuron, **changes)
+        for simpler in _toward(values, value):
+            changes = {name: simpler}
+            yield replace(neuron, **changes)
+
+
+def _toward(values: NDArray[Any], plain: int) -> Iterator[NDArray[Any]]:
+    """Set ever smaller runs of entries to their plain value."""
+    for simpler in _with_zeros(values - plain):
+        yield simpler + np.asarray(plain, values.dtype)
 
 
 def _simpler_tables(neuron: TableLifNeuron) -> Iterator[Any]:
