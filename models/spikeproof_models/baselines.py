@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeproof import fixedpoint as fx
+from spikeproof.errors import UnsupportedError
 from spikeproof.ir import chip
 
 Style = Literal["loop", "merged", "channels_last"]
@@ -136,14 +137,18 @@ def make_stage(
 ) -> Stage:
     """Return the float form of a layer."""
     neuron, synapse = layer.neuron, layer.synapse
-    unit = float(max(1, neuron.threshold_at(0))) if normalise and neuron.spiking else 1.0
+    if not neuron.uniform:
+        raise UnsupportedError(
+            f"no plain form of {neuron.title} neurons that are not all alike", where=layer.name
+        )
+    unit = float(max(1, int(neuron.threshold_at(0)))) if normalise and neuron.spiking else 1.0
     bias, keep = neuron.bias_units() / unit, 0.0
     if layer.host:
         factor = 2.0 ** (neuron.bias_exponent - layer.host.shift) / unit
         bias = bias + layer.host.offset * factor
     else:
         factor = 2.0**synapse.exponent * fx.CURRENT_UNIT / unit
-        keep = neuron.u_keep / fx.DECAY_ONE
+        keep = int(neuron.u_keep) / fx.DECAY_ONE
     weight = torch.from_numpy(synapse.weight.astype(np.float64) * factor).to(dtype)
     shift = torch.from_numpy(np.atleast_1d(np.array(bias))).to(dtype)
     later = shift if keep and bool(shift.any()) else None

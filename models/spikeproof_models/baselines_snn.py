@@ -28,9 +28,11 @@ def problems(network: chip.ChipNetwork) -> list[str]:
     """List why the other simulators' plain LIF neurons cannot express a network."""
     found = []
     for layer in network.layers:
-        if layer.neuron.stepwise:
+        if not layer.neuron.uniform:
+            found.append(f"{layer.name}: neurons that are not all alike, or no reset to zero")
+        elif layer.neuron.stepwise:
             found.append(f"{layer.name}: leak and threshold change from step to step")
-        elif layer.neuron.u_keep:
+        elif layer.neuron.filters:
             found.append(f"{layer.name}: synaptic decay")
     return found
 

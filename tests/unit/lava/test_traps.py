@@ -81,7 +81,7 @@ def test_unknown_keywords_are_errors_where_lava_swallows_them(lava_script: Scrip
         from lava.proc.lif.process import LIF
         from spikeproof_lava.processes import process
         LIF(shape=(1,), nonsense=3)  # accepted: the trap
-        for kind in (process.RecordedLif, process.TableLif, process.FrameSource):
+        for kind in (process.RecordedLif, process.ProgramLif, process.FrameSource):
             try:
                 kind(nonsense=3)
             except TypeError:
@@ -165,7 +165,7 @@ def test_every_neuron_runs_lavas_arithmetic_and_not_ours(lava_script: Script) ->
     from pathlib import Path
     from lava.proc.lif.models import PyLifResetModelBitAcc as Lava
     from spikeproof_lava.processes import models
-    for ours in (models.RecordedLifModel, models.TableLifModel):
+    for ours in (models.RecordedLifModel, models.ProgramLifModel):
         for name in ("subthr_dynamics", "scale_bias", "spiking_activation"):
             print(getattr(ours, name) is getattr(Lava, name))
     print("fixedpoint" in Path(models.__file__).read_text())

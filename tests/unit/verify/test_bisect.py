@@ -11,7 +11,8 @@ from spikeproof.verify.bisect import View, first_divergence, replay_line
 
 def _view(v: Any, threshold: float = 100.0) -> View:
     v = np.asarray(v)
-    return View(v, (v > threshold).astype(np.uint8), np.full(v.shape[1], threshold), u=v * 0)
+    limits = np.full((v.shape[1], *(1,) * (v.ndim - 2)), threshold)
+    return View(v, (v > threshold).astype(np.uint8), limits, u=v * 0)
 
 
 def test_earliest_layer_wins_then_step_then_sample() -> None:

@@ -111,7 +111,7 @@ def test_every_stage_declares_what_its_passes_do(case: Any) -> None:
 
 def _membrane(v: float, spike: int, samples: int) -> Membrane:
     return Membrane(
-        "l", np.full((samples, 1, 1), v), np.full((samples, 1, 1), spike, np.uint8), np.ones(1)
+        "l", np.full((samples, 1, 1), v), np.full((samples, 1, 1), spike, np.uint8), np.ones((1, 1))
     )
 
 

@@ -91,6 +91,12 @@ class ChipLayer:
         """Return the number of neurons."""
         return prod(self.shape)
 
+    def thresholds(self, steps: int) -> NDArray[np.int64]:
+        """Return the thresholds in v-units, (T, ...) that broadcasts to (T, *neurons)."""
+        table = self.neuron.thresholds(steps)
+        missing = len(self.shape) - (table.ndim - 1)
+        return table.reshape(steps, *(1,) * missing, *table.shape[1:])
+
     @property
     def connections(self) -> int:
         """Return the connections: a kernel's weights once per place, borders included."""

@@ -100,6 +100,13 @@ class Neuron(ABC):
         taken = v if self.reset is None else self.reset
         return np.asarray(v, np.int64) - np.asarray(taken, np.int64)
 
+    def of_one(self: P, place: tuple[int, ...], shape: Shape) -> P:
+        """Return neurons that all have the leak, threshold, filter, reset and start of one.
+
+        Kinds whose numbers differ between neurons say it themselves.
+        """
+        return self
+
     def bias_units(self, host: ArrayLike = 0) -> NDArray[np.int64]:
         """Return what a step adds to v, with the mantissas a host adds to the biases."""
         mantissa = self.bias.astype(np.int64) + np.asarray(host, np.int64)
@@ -236,6 +243,23 @@ class GeneralLifNeuron(Neuron):
         """Return the row of the table; one row is that of every step."""
         row: Ints = self.threshold[t if len(self.threshold) > 1 else 0]
         return row
+
+    def of_one(self, place: tuple[int, ...], shape: Shape) -> GeneralLifNeuron:
+        """Return neurons that all have the numbers of the one at ``place``."""
+
+        def one(values: Ints) -> Ints:
+            return np.asarray(np.broadcast_to(values, shape)[place]).reshape(1)
+
+        def rows(table: Ints) -> Ints:
+            return np.stack([one(row) for row in table])
+
+        return self.changed(
+            leak=rows(self.leak),
+            threshold=rows(self.threshold),
+            du=one(self.du),
+            initial=one(self.initial),
+            reset=None if self.reset is None else one(self.reset),
+        )
 
     def figures(self, steps: int) -> tuple[Any, Any]:
         """Return the smallest and the largest of both over steps and neurons."""

@@ -6,6 +6,7 @@ first sample and neuron. A later layer can only differ because an earlier one di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ class View:
     """One layer of a run, prepared for comparison.
 
     v: membrane before reset in chip v-units (float for a float stage), (N, T, *neurons);
-    s: spikes or None; threshold: raw v-units per step (T,), or None for a readout.
-    exact: any state of u or v counts as a divergence, not only a spike.
+    s: spikes or None; threshold: raw v-units, (T, ...) that broadcasts to (T, *neurons), None for
+    a readout. exact: any state of u or v counts as a divergence, not only a spike.
     """
 
     v: NDArray[Any]
@@ -114,7 +115,7 @@ def layer_views(
         left, right = first[layer.name], second[layer.name]
         threshold = None
         if layer.neuron.spiking:
-            threshold = layer.neuron.thresholds(network.timesteps)
+            threshold = layer.thresholds(network.timesteps)
         views.append((layer.name, chip_view(left, threshold), chip_view(right, threshold)))
     return views
 
@@ -153,8 +154,13 @@ def _first_in_layer(name: str, first: View, second: View, exact: bool) -> Diverg
     key = "v" if state == "s" else state
     index = (sample, step, *neuron)
     values = (float(getattr(first, key)[index]), float(getattr(second, key)[index]))
-    threshold = None if first.threshold is None else float(first.threshold[step])
+    threshold = None if first.threshold is None else at_neuron(first.threshold[step], neuron)
     return Divergence(name, step, sample, tuple(neuron), state, values, threshold)
+
+
+def at_neuron(row: NDArray[Any], neuron: Sequence[int]) -> float:
+    """Return the entry of one neuron in a row that broadcasts to all of them."""
+    return float(row[tuple(i if n > 1 else 0 for i, n in zip(neuron, row.shape, strict=True))])
 
 
 def _first_place(left: NDArray[Any], right: NDArray[Any]) -> tuple[int, ...] | None:

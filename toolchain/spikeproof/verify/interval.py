@@ -20,6 +20,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    GeneralLifNeuron,
     HostCurrent,
     LifNeuron,
     ReadoutNeuron,
@@ -145,14 +146,20 @@ def _shifted(total: Ints, exponent: int) -> Ints:
     return np.asarray(total * 2**exponent if exponent >= 0 else total // 2**-exponent, np.int64)
 
 
-def constants(neuron: Any, t: int) -> tuple[int, int, int | None]:
-    """Return what u and v keep of themselves, over 4096, and the threshold (None: never fires)."""
+def constants(neuron: Any, t: int) -> tuple[Any, Any, Any]:
+    """Return what u and v keep of themselves, over 4096, and the threshold (None: never fires).
+
+    Numbers, or arrays that broadcast to the neurons.
+    """
     kind = type(neuron)
     if kind is ReadoutNeuron:
         return 0, 4096, None
-    if kind not in (LifNeuron, TableLifNeuron):
+    if kind not in (LifNeuron, TableLifNeuron, GeneralLifNeuron):
         raise _unknown("neuron", neuron)
     kept = 4096 - (neuron.du + 1)
+    if kind is GeneralLifNeuron:
+        leak, threshold = (rows[t % len(rows)] for rows in (neuron.leak, neuron.threshold))
+        return kept, leak.astype(np.int64), threshold.astype(np.int64)
     if kind is TableLifNeuron:
         return kept, int(neuron.leak[t]), int(neuron.threshold[t])
     return kept, 4096 - neuron.dv, 64 * neuron.threshold
@@ -168,7 +175,13 @@ def _unknown(what: str, found: object) -> UnsupportedError:
     )
 
 
-def toward_zero(x: Ints, numerator: int) -> Ints:
+def _after(neuron: Any, v: Ints) -> Ints:
+    """Return what a spike leaves of v: nothing, or v less an amount."""
+    amount = neuron.reset if type(neuron) is GeneralLifNeuron else None
+    return np.zeros_like(v) if amount is None else v - amount
+
+
+def toward_zero(x: Ints, numerator: Any) -> Ints:
     """Return x * numerator / 4096 without its fraction."""
     return np.where(x < 0, -((-x * numerator) // 4096), (x * numerator) // 4096)
 
@@ -180,7 +193,8 @@ def _states(
     scale = 2**layer.neuron.bias_exponent
     bias_low, bias_high = ((layer.neuron.bias.astype(np.int64) + m) * scale for m in written)
     zero = np.zeros(layer.shape, np.int64)
-    u_low, u_high, low, high = zero, zero, zero, zero
+    first = layer.neuron.initial if type(layer.neuron) is GeneralLifNeuron else 0
+    u_low, u_high, low, high = zero, zero, zero + first, zero + first
     widest, jump, fires = zero, zero, zero.astype(bool)
     lowest = np.full(layer.shape, _BEYOND, np.int64)
     highest = -lowest
@@ -197,9 +211,11 @@ def _states(
             continue
         may_fire, may_stay = high > threshold, low <= threshold
         fires = fires | may_fire
-        # What goes on is either a membrane that stayed silent, or 0 after a spike.
+        # What goes on is either a membrane that stayed silent, or what a spike leaves of one above.
         silent_low = np.where(may_stay, low, _BEYOND)
         silent_high = np.where(may_stay, np.minimum(high, threshold), -_BEYOND)
-        low = np.where(may_fire, np.minimum(silent_low, 0), silent_low)
-        high = np.where(may_fire, np.maximum(silent_high, 0), silent_high)
+        spent_low = _after(layer.neuron, np.maximum(low, threshold + 1))
+        spent_high = _after(layer.neuron, high)
+        low = np.where(may_fire, np.minimum(silent_low, spent_low), silent_low)
+        high = np.where(may_fire, np.maximum(silent_high, spent_high), silent_high)
     return widest, lowest, highest, jump, fires

@@ -58,7 +58,7 @@ def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
     state = np.zeros_like(difference[:, 0])
     for t in range(difference.shape[1]):
         state = fx.scale_toward_zero(state, layer.neuron.leak_at(t)) + difference[:, t]
-        result[:, t] = state / max(layer.neuron.threshold_at(t), 1)
+        result[:, t] = state / np.maximum(layer.neuron.threshold_at(t), 1)
     return result
 
 

@@ -158,14 +158,13 @@ def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[f
     broken = None
     layers = []
     for left, right, bound in zip(first, local, bounds or [0.0] * len(first), strict=True):
-        lsb = left.lsb.reshape(-1, *(1,) * (left.v.ndim - 2))
-        error = np.abs(left.v - right.v) * lsb
+        error = np.abs(left.v - right.v) * left.lsb
         clear = 0
         if left.s is not None and right.s is not None:
             differs = left.s != right.s
             followed = ~_earlier(differs)
             error = np.where(followed, error, 0.0)
-            far = np.abs(left.v - 1.0) * lsb > bound + _SLACK
+            far = np.abs(left.v - 1.0) * left.lsb > bound + _SLACK
             clear = int((differs & followed & far).sum())
             flips += int(differs.sum())
             spikes += int(left.s.sum())

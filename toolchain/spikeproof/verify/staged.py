@@ -11,6 +11,7 @@ from spikeproof.verify.bisect import (
     FirstDifference,
     Values,
     View,
+    at_neuron,
     first_difference,
     first_divergence,
 )
@@ -68,11 +69,10 @@ def widest_gaps(real: list[Membrane], alone: list[Membrane]) -> dict[str, Gap]:
     """Tell where each layer's integers, given the same spikes, are furthest from the floats."""
     found = {}
     for left, right in zip(real, alone, strict=True):
-        lsb = left.lsb.reshape(-1, *(1,) * (left.v.ndim - 2))
-        gap = np.abs(left.v - right.v) * lsb
+        gap = np.abs(left.v - right.v) * left.lsb
         place = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
         sample, step, *neuron = place
-        unit = float(left.lsb[step])
+        unit = at_neuron(left.lsb[step], neuron)
         found[left.name] = Gap(
             sample=sample,
             step=step,
@@ -92,5 +92,4 @@ def _first_spike(
 
 
 def _view(layer: Membrane) -> View:
-    wide = layer.lsb.reshape(-1, *(1,) * (layer.v.ndim - 2))
-    return View(layer.v * wide, layer.s, None if layer.s is None else layer.lsb)
+    return View(layer.v * layer.lsb, layer.s, None if layer.s is None else layer.lsb)

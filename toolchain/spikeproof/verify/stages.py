@@ -47,7 +47,8 @@ class Membrane:
     """One layer of any stage in common terms; arrays (N, T, *neurons).
 
     v: before the reset, in units of the threshold (a readout: in its float units, summed over
-    the steps so far). s: spikes, None for a readout. lsb: chip v-units per unit of v, (T,).
+    the steps so far). s: spikes, None for a readout. lsb: chip v-units per unit of v, (T, ...) that
+    broadcasts to (T, *neurons).
     """
 
     name: str
@@ -184,16 +185,15 @@ def chip_membranes(traces: dict[str, LayerTrace], stages: Stages) -> list[Membra
 def chip_membrane(layer: ChipLayer, trace: LayerTrace, stages: Stages) -> Membrane:
     """Return one layer of a traced chip run."""
     lsb = layer_lsb(layer, stages)
-    v = trace.v / lsb.reshape(-1, *(1,) * len(layer.shape))
-    return Membrane(layer.name, v, trace.s, lsb)
+    return Membrane(layer.name, trace.v / lsb, trace.s, lsb)
 
 
 def layer_lsb(layer: ChipLayer, stages: Stages) -> F64:
     """Return chip v-units per unit of :class:`Membrane` v: the threshold of each step."""
     steps = stages.chip.timesteps
     if not layer.neuron.spiking:
-        return np.full(steps, stages.units[layer.name])
-    return np.maximum(layer.neuron.thresholds(steps), 1).astype(np.float64)
+        return np.full((steps, *(1,) * len(layer.shape)), stages.units[layer.name])
+    return np.maximum(layer.thresholds(steps), 1).astype(np.float64)
 
 
 def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Membrane]:

@@ -144,9 +144,10 @@ def _host(layer: ChipLayer, host: HostCurrent, pixels: PixelRange) -> tuple[Syna
 
 def _neuron(layer: ChipLayer, problems: list[str]) -> Neuron:
     neuron = layer.neuron
-    if neuron.stepwise:
+    if neuron.program:
         problems.append(
-            "leak and threshold change with the step (a DLIF gain); a .net has one each"
+            f"{neuron.title} neurons are a program (numbers that differ by step, as a DLIF gain's "
+            "do, or by neuron; another reset); a .net has one leak and threshold, and resets to 0"
         )
         return neuron
     if layer.host:

@@ -114,14 +114,13 @@ class BoundaryFigures(Record):
 
 def audit_layer(layer: ChipLayer, trace: LayerTrace, real: Membrane | None) -> BoundaryLayer:
     """Count states on and within one LSB of the threshold; ``real``: the float layer, if any."""
-    wide = layer.neuron.thresholds(trace.v.shape[1]).reshape(-1, *(1,) * len(layer.shape))
+    wide = layer.thresholds(trace.v.shape[1])
     distance = np.abs(trace.v.astype(np.int64) - wide)
     margin = (distance / np.maximum(wide, 1)).ravel()
     quantiles = np.quantile(margin, [0.01, 0.1, 0.5], method="inverted_cdf")
     near = None
     if real is not None:
-        lsb = real.lsb.reshape(wide.shape)
-        near = int((np.abs(real.v - 1.0) * lsb <= 1.0).sum())
+        near = int((np.abs(real.v - 1.0) * real.lsb <= 1.0).sum())
     p01, p10, p50 = quantiles.tolist()
     return BoundaryLayer(
         name=layer.name,
@@ -159,7 +158,7 @@ class TieCase:
 
 
 def tie_cases(network: ChipNetwork) -> list[TieCase]:
-    """Build one case per spiking layer, with that layer's own leak, threshold and filter."""
+    """Build one case per spiking layer, with the numbers of that layer's first neuron."""
     cases = []
     for layer in network.layers:
         if layer.neuron.spiking:
@@ -171,11 +170,12 @@ def tie_cases(network: ChipNetwork) -> list[TieCase]:
 
 def _tie_case(layer: ChipLayer, steps: int) -> TieCase | None:
     """Give each (step, offset) a neuron: at that step one volley lands on threshold + offset."""
+    alike = layer.neuron.of_one((0,) * len(layer.shape), layer.shape)
     found = [
         (t, offset, solution)
         for t in range(steps)
         for offset in _OFFSETS
-        if (solution := _solve(layer.neuron, t, offset)) is not None
+        if (solution := _solve(alike, t, offset)) is not None
     ]
     if not found:
         return None
@@ -183,7 +183,7 @@ def _tie_case(layer: ChipLayer, steps: int) -> TieCase | None:
     inputs = max(1, -(-largest // _WEIGHT_MAX))
     weight = np.stack([_spread(total, inputs) for _, _, (_, total) in found]).astype(np.int16)
     bias = np.array([bias for _, _, (bias, _) in found], np.int32)
-    neuron = layer.neuron.changed(bias=bias, bias_exponent=0)
+    neuron = alike.changed(bias=bias, bias_exponent=0)
     built = ChipLayer(layer.name, DenseSynapse(weight, "excitatory"), neuron, (len(found),))
     x = np.zeros((steps, steps, inputs, 1, 1), np.uint8)
     x[range(steps), range(steps)] = 1  # sample k: all inputs fire at step k
@@ -208,10 +208,10 @@ def _solve(neuron: Neuron, step: int, offset: int) -> tuple[int, int] | None:
 
     Before that step the neuron sees its bias only; the bias nearest to zero is taken.
     """
-    v = np.zeros_like(_BIASES)
+    v = np.zeros_like(_BIASES) + neuron.initial
     for t in range(step):
         v = fx.scale_toward_zero(v, neuron.leak_at(t)) + _BIASES
-        v = np.where(v > neuron.threshold_at(t), 0, v)
+        v = np.where(v > neuron.threshold_at(t), neuron.after_spike(v), v)
     kept = fx.scale_toward_zero(v, neuron.leak_at(step))
     missing = neuron.threshold_at(step) + offset - kept - _BIASES
     total, rest = np.divmod(missing, V_STEP)
@@ -224,8 +224,8 @@ def _solve(neuron: Neuron, step: int, offset: int) -> tuple[int, int] | None:
 
 def count_ties(case: TieCase, trace: LayerTrace) -> int:
     """Count the states of a run that are exactly on the threshold."""
-    threshold = case.network.layers[0].neuron.thresholds(trace.v.shape[1])
-    return int((trace.v == threshold[None, :, None]).sum())
+    threshold = case.network.layers[0].thresholds(trace.v.shape[1])
+    return int((trace.v == threshold).sum())
 
 
 def compare_ties(cases: list[TieCase], engines: list[Engine]) -> Ties:
