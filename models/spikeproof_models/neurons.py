@@ -38,7 +38,7 @@ class _Spike(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, v: Tensor, threshold: float, strict: bool, estimator: Estimator
+        ctx: Any, v: Tensor, threshold: float | Tensor, strict: bool, estimator: Estimator
     ) -> Tensor:
         ctx.save_for_backward(v)
         ctx.threshold, ctx.estimator = threshold, estimator
@@ -50,28 +50,38 @@ class _Spike(torch.autograd.Function):
         return grads[0] * slope(v, ctx.threshold, ctx.estimator), None, None, None
 
 
-def slope(v: Tensor, threshold: float, estimator: Estimator) -> Tensor:
+def slope(v: Tensor, threshold: float | Tensor, estimator: Estimator) -> Tensor:
     """Return what an estimator takes for the derivative of a spike at v."""
+    if isinstance(threshold, Tensor):  # surrogates look at the distance only
+        return SURROGATES.get(estimator.surrogate)(v - threshold, 0.0, estimator.width)
     return SURROGATES.get(estimator.surrogate)(v, threshold, estimator.width)
 
 
-def charge(v_after: Tensor, current: Tensor, leak: float, gain: Tensor | None = None) -> Tensor:
+def charge(
+    v_after: Tensor, current: Tensor, leak: float | Tensor, gain: Tensor | None = None
+) -> Tensor:
     """Return v before firing: leak * v_after + gain * current."""
     drive = current if gain is None else gain * current
     return v_after * leak + drive
 
 
 def fire(
-    v: Tensor, threshold: float, strict: bool = True, estimator: Estimator = DEFAULT
+    v: Tensor, threshold: float | Tensor, strict: bool = True, estimator: Estimator = DEFAULT
 ) -> Tensor:
     """Return spikes 0/1: v > threshold, or v >= threshold when not ``strict``."""
     spikes: Tensor = _Spike.apply(v, threshold, strict, estimator)
     return spikes
 
 
-def reset(v: Tensor, s: Tensor, detach_reset: bool = False) -> Tensor:
-    """Return v after the hard reset to zero; differentiable in v, and in s unless detached."""
-    return (1 - (s.detach() if detach_reset else s)) * v
+def reset(
+    v: Tensor, s: Tensor, detach_reset: bool = False, amount: Tensor | float | None = None
+) -> Tensor:
+    """Return v after its reset: to zero, or less ``amount``.
+
+    Differentiable in v, and in s unless detached.
+    """
+    fired = s.detach() if detach_reset else s
+    return (1 - fired) * v if amount is None else v - fired * amount
 
 
 def lif_step(
@@ -218,12 +228,34 @@ class LifLayer(nn.Module):
     def forward(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """Return spikes and v before the reset, (T, B, ...), from current (1 or T, B, ...)."""
         node = self.node
+        if node.general:
+            return self._general(current)
         return lif_sequence(
             current,
             self.timesteps,
-            leak=node.leak,
-            threshold=node.threshold,
+            leak=float(node.leak),
+            threshold=float(node.threshold),
             gain=self.gain(),
             strict=node.strict,
             estimator=self.estimator,
         )
+
+    def _general(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Run neurons that differ, do not begin at 0 or are not reset to 0, step by step."""
+        node, gain, estimator = self.node, self.gain(), self.estimator
+
+        def number(value: float | floats.FloatArray) -> Tensor:
+            return torch.as_tensor(np.asarray(value), dtype=current.dtype, device=current.device)
+
+        leak, threshold = number(node.leak), number(node.threshold)
+        amount = None if node.reset is None else number(node.reset)
+        after = torch.zeros_like(current[0]) + number(node.initial)
+        spikes, states = [], []
+        for t in range(self.timesteps):
+            drive = current[t if len(current) > 1 else 0]
+            v = charge(after, drive, leak, None if gain is None else gain[t])
+            s = fire(v, threshold, node.strict, estimator)
+            after = reset(v, s, estimator.reset == "detached", amount)
+            spikes.append(s)
+            states.append(v.detach())
+        return torch.stack(spikes), torch.stack(states)

@@ -271,8 +271,21 @@ def _details(node: Any) -> str:
     if isinstance(node, floats.Lif):
         gain = "" if node.gain is None else f", gain over {len(node.gain)} steps"
         sign = ">" if node.strict else ">="
-        return f"leak {node.leak:.6g}, fires at v {sign} {node.threshold:g}{gain}"
+        reset = "" if node.reset is None else f", a spike takes off {_span(node.reset)}"
+        begins = f", begins at {_span(node.initial)}" if _span(node.initial) != "0" else ""
+        return (
+            f"leak {_span(node.leak)}, fires at v {sign} {_span(node.threshold)}"
+            f"{gain}{reset}{begins}"
+        )
     return ""
+
+
+def _span(number: Any) -> str:
+    """Show a number, or the least and the largest of many."""
+    import numpy as np
+
+    low, high = float(np.min(number)), float(np.max(number))
+    return f"{low:.6g}" if low == high else f"{low:.6g}..{high:.6g}"
 
 
 # --- chip networks -----------------------------------------------------------------------------

@@ -105,7 +105,8 @@ def training_loss(
     loss = joint_objective(clean_logits, perturbed_logits, y, config.chi)
     if config.rho > 0:
         clean, other = result.current.chunk(2, dim=1)
-        leak = next(m for m in reversed(model.layers) if isinstance(m, LifLayer)).node.leak
+        last = next(m for m in reversed(model.layers) if isinstance(m, LifLayer))
+        leak = float(last.node.leak)  # recipes build neurons that are alike
         gain = result.gain if config.mppd_with_gain else None
         mppd = ms_mppd_loss(clean, other, leak, gain, detach_clean=config.detach_clean)
         loss = loss + config.rho * mppd

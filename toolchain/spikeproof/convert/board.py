@@ -51,10 +51,9 @@ def check_for_board(folded: FloatNetwork) -> None:
         UnsupportedError: some gains change with the step; all such layers are named.
     """
     problems = [
-        f"{node.name}: its gain changes with the step, so leak and threshold do, too (DLIF); "
-        "Lava's LIF and a .net have one each, a chip would need a neuron program of its own"
+        f"{node.name}: {_not_plain(node)}; a chip would need a neuron program of its own"
         for node in folded.nodes
-        if isinstance(node, Lif) and node.gain is not None
+        if isinstance(node, Lif) and (node.gain is not None or node.general)
     ]
     if problems:
         raise UnsupportedError(
@@ -63,6 +62,18 @@ def check_for_board(folded: FloatNetwork) -> None:
             hint='Train with plain LIF neurons (neuron = "lif" in the recipe) or a gain that is '
             "constant over time, or convert with the default profile for the CPU.",
         )
+
+
+def _not_plain(node: Lif) -> str:
+    if node.gain is not None:
+        return (
+            "its gain changes with the step, so leak and threshold do, too (DLIF); Lava's LIF and "
+            "a .net have one each"
+        )
+    return (
+        "its neurons differ from one another, do not begin at 0 or are not reset to 0; Lava's LIF "
+        "and a .net have one leak and threshold and that reset"
+    )
 
 
 def check_board_chip(network: ChipNetwork) -> None:

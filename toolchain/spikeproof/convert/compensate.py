@@ -109,7 +109,9 @@ def _moments(layer: FloatLayer, chunk: Inputs) -> F64:
 
 def _leaks(layer: FloatLayer) -> F64:
     if isinstance(layer.end, Lif):
-        return float_dynamics(layer.end, layer.timesteps).leak
+        leak = float_dynamics(layer.end, layer.timesteps).leak
+        # Where neurons differ it is that of none of them: one choice of weights serves all.
+        return np.asarray(leak.reshape(len(leak), -1).mean(axis=1))
     return np.ones(layer.timesteps)
 
 

@@ -9,6 +9,7 @@ Source: docs/semantics.md, "Table neuron".
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,24 @@ from spikeproof.ir.limits import LEAK_MAX
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
-    """A layer's leak and threshold per step on w = v / a[t]; arrays of shape (T,)."""
+    """A layer's numbers on w = v / a[t].
+
+    leak, threshold: (T,), or (T, ...) where neurons differ. initial: w before the first step.
+    """
 
     leak: NDArray[np.float64]
     threshold: NDArray[np.float64]
+    initial: NDArray[np.float64]
 
 
 def float_dynamics(lif: Lif, timesteps: int) -> Dynamics:
-    """Return leak and threshold per step; leak[0] acts on the zero state and is the plain leak."""
+    """Return leak and threshold per step; leak[0] acts on the initial state, the plain leak."""
     gain = np.ones(timesteps) if lif.gain is None else np.asarray(lif.gain, np.float64)
-    leak = np.full(timesteps, float(lif.leak))
-    leak[1:] *= gain[:-1] / gain[1:]
-    return Dynamics(leak, lif.threshold / gain)
+    rows = list(gain)
+    ratio = [np.float64(1.0), *(before / now for before, now in pairwise(rows))]
+    leak = np.array(np.broadcast_arrays(*(np.asarray(lif.leak * r) for r in ratio)))
+    threshold = np.array([lif.threshold / row for row in rows])
+    return Dynamics(leak, threshold, np.asarray(lif.initial / rows[0]))
 
 
 def leak_table(lif: Lif, timesteps: int) -> NDArray[np.int64]:
@@ -51,6 +58,16 @@ def gain_problems(lif: Lif) -> list[str]:
     if lif.gain is None:
         return []
     gain = np.asarray(lif.gain, np.float64)
+    if not _is_constant(lif) and np.any(np.asarray(0.0 if lif.reset is None else lif.reset)):
+        return [
+            f"{lif.name}: its gain changes with the step and a spike takes a fixed amount off v; "
+            "on the chip that amount would have to change with the step, too: train with a reset "
+            "to zero, or a gain that is constant over time"
+        ]
+    if gain.ndim > 1:  # of one neuron after the other
+        rows = gain.reshape(len(gain), -1).T
+        alone = (replace(lif, gain=row, leak=float(np.max(lif.leak))) for row in rows)
+        return next((problems for one in alone if (problems := gain_problems(one))), [])
     bad = np.flatnonzero(~(gain > 0))
     if bad.size:
         found = ", ".join(f"a[{t}] = {gain[t]:g}" for t in bad[:4])
@@ -59,11 +76,12 @@ def gain_problems(lif: Lif) -> list[str]:
             "the chip has no multiplier, and its leak and threshold tables need a[t] > 0: train "
             "with a gain that is positive by construction, or with plain LIF neurons"
         ]
-    table = _rounded_leaks(lif, gain.size)  # a ratio of gains may be far outside int64
+    steepest = replace(lif, leak=float(np.max(lif.leak)))
+    table = _rounded_leaks(steepest, gain.size)  # a ratio of gains may be far outside int64
     steep = np.flatnonzero(table > LEAK_MAX)
     if steep.size:
         t = int(steep[0])
-        most = LEAK_MAX / fx.DECAY_ONE / max(lif.leak, 1e-9)
+        most = LEAK_MAX / fx.DECAY_ONE / max(float(np.max(lif.leak)), 1e-9)
         return [
             f"{lif.name}: the gain falls from a[{t - 1}] = {gain[t - 1]:g} to a[{t}] = "
             f"{gain[t]:g}, which needs a leak of {table[t]:.6g}/4096, the table takes "
@@ -73,7 +91,7 @@ def gain_problems(lif: Lif) -> list[str]:
 
 
 def _is_constant(lif: Lif) -> bool:
-    return lif.gain is not None and bool((lif.gain == lif.gain[0]).all())
+    return lif.gain is not None and bool((lif.gain == lif.gain.flat[0]).all())
 
 
 def fold_constant_gain(network: FloatNetwork) -> FloatNetwork:
@@ -82,7 +100,7 @@ def fold_constant_gain(network: FloatNetwork) -> FloatNetwork:
     for i, node in enumerate(nodes):
         before = nodes[i - 1]
         if isinstance(node, Lif) and isinstance(before, Conv2d | Linear) and _is_constant(node):
-            factor = np.asarray(node.gain, np.float64)[0]
+            factor = np.asarray(node.gain, np.float64).flat[0]
             bias: Any = None if before.bias is None else before.bias * factor
             nodes[i - 1] = replace(before, weight=before.weight * factor, bias=bias)
             nodes[i] = replace(node, gain=None)

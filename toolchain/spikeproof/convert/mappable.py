@@ -84,9 +84,10 @@ def _end_problems(node: Lif | Readout, has_map: bool) -> list[str]:
             "synapse and one neuron population: add a layer, or remove this one"
         )
     if isinstance(node, Lif):
-        if np.isfinite(node.leak) and node.leak > 1:
+        leak = float(np.max(node.leak))
+        if np.isfinite(leak) and leak > 1:
             problems.append(
-                f"{node.name}: leak {node.leak:g} is above 1; the chip's decay can only shrink "
+                f"{node.name}: leak {leak:g} is above 1; the chip's decay can only shrink "
                 "the state: clamp the leak to 0..1 and train again"
             )
         if node.gain is None or np.isfinite(node.gain).all():

@@ -29,6 +29,7 @@ from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics, leak_table
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif, Linear, Readout
+from spikeproof.ir.neurons import NO_FILTER
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import Affine
 
@@ -125,15 +126,16 @@ def max_abs_scale(layer: FloatLayer, bits: int) -> float:
     grid = weight_grid(layer.weight, bits)
     largest = float(np.abs(layer.weight).max(initial=0.0))
     if largest == 0:  # only a bias: any scale keeps it; take the threshold as yardstick
-        largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
+        largest = float(np.max(layer.end.threshold)) if isinstance(layer.end, Lif) else 1.0
     return max(grid.high, -grid.low) / largest
 
 
 def settle_scale(layer: FloatLayer, scale: float) -> float:
     """Move a scale to the nearest one at which the layer's threshold is a whole mantissa."""
-    if not isinstance(layer.end, Lif) or layer.end.gain is not None:
+    if not isinstance(layer.end, Lif) or layer.end.gain is not None or layer.end.general:
         return scale
-    return max(1, round(scale * layer.end.threshold)) / layer.end.threshold
+    threshold = float(layer.end.threshold)
+    return max(1, round(scale * threshold)) / threshold
 
 
 class Rounding(Protocol):
@@ -229,8 +231,10 @@ def neuron_of(
     end = layer.end
     if isinstance(end, Readout):
         return chip.ReadoutNeuron(bias, exponent), []
+    if end.general:
+        return _general(layer, end, V_UNITS * scale, bias, exponent)
     if end.gain is None:
-        mantissa = round(scale * end.threshold)
+        mantissa = round(scale * float(end.threshold))
         problems, bits = [], mantissa.bit_length()
         if mantissa > fx.THRESHOLD_MAX:
             problems = [f"threshold {mantissa:.6g} needs {bits} bits, the chip has 17"]
@@ -243,7 +247,44 @@ def neuron_of(
 
 def _leak_numerator(lif: Lif) -> int:
     """Round a leak to 1..4096 over 4096: the decay register cannot hold 4096, its opposite."""
-    return max(1, round(fx.DECAY_ONE * lif.leak))
+    return max(1, round(fx.DECAY_ONE * float(lif.leak)))
+
+
+def _general(
+    layer: FloatLayer, lif: Lif, units: float, bias: chip.Ints, exponent: int
+) -> tuple[chip.Neuron, list[str]]:
+    """Round neurons that differ, begin elsewhere than at 0 or are not reset to 0."""
+    threshold, problems = _threshold_table(layer, lif, units)
+    leak = leak_table(lif, layer.timesteps).astype(np.int32)
+    initial, more = _in_range("initial state", units * float_dynamics(lif, layer.timesteps).initial)
+    reset, most = None, list[str]()
+    if lif.reset is not None:
+        reset, most = _in_range("reset", units * np.asarray(lif.reset, np.float64))
+    neuron = chip.GeneralLifNeuron(
+        leak=_once(leak),
+        threshold=_once(threshold),
+        bias=bias,
+        du=np.array([NO_FILTER], np.int32),
+        initial=initial,
+        reset=reset,
+        bias_exponent=exponent,
+    )
+    return neuron, problems + more + most
+
+
+def _in_range(what: str, exact: F64) -> tuple[NDArray[np.int32], list[str]]:
+    """Round numbers in v-units to integers that v can hold."""
+    whole = np.atleast_1d(np.rint(exact))
+    reach = np.abs(whole).max()
+    problems = []
+    if reach > fx.STATE_MAX:
+        problems = [f"{what} {reach:.6g} v-units is above the largest v {fx.STATE_MAX}"]
+    return np.clip(whole, -fx.STATE_MAX, fx.STATE_MAX).astype(np.int32), problems
+
+
+def _once(table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return a table that is the same at all steps as its one row."""
+    return table[:1] if (table == table[:1]).all() else table
 
 
 def _threshold_table(
@@ -298,8 +339,16 @@ def _dequantise_end(layer: FloatLayer, neuron: chip.Neuron, units: float) -> Lif
     end = layer.end
     if isinstance(end, Readout):
         return end
-    if not neuron.stepwise:
+    if isinstance(neuron, chip.GeneralLifNeuron):
+        initial = neuron.initial / units
+        end = replace(end, reset=None if neuron.reset is None else neuron.reset / units)
+        if end.gain is None:
+            threshold, leak = neuron.threshold[0] / units, neuron.leak[0] / fx.DECAY_ONE
+            return replace(end, leak=leak, threshold=threshold, strict=True, initial=initial)
+    elif not neuron.stepwise:
         return replace(end, leak=_leak_numerator(end) / fx.DECAY_ONE, strict=True)
-    leak = round(fx.DECAY_ONE * end.leak) / fx.DECAY_ONE
+    leak = np.rint(fx.DECAY_ONE * np.asarray(end.leak)) / fx.DECAY_ONE
     gain = end.threshold * units / neuron.thresholds(layer.timesteps)
-    return replace(end, leak=leak, strict=True, gain=gain)
+    if isinstance(neuron, chip.GeneralLifNeuron):
+        return replace(end, leak=leak, strict=True, gain=gain, initial=initial * gain[0])
+    return replace(end, leak=float(leak), strict=True, gain=gain)

@@ -8,15 +8,16 @@ rank candidates; integer sums stay exact in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer
 from spikeproof.ir.floats import Lif, Readout
+from spikeproof.ir.neurons import Neuron
 from spikeproof.numerics.affine import bias_map, columns, product, to_neurons
 
 F32 = NDArray[np.float32]
@@ -40,7 +41,7 @@ def run_layer(layer: FloatLayer, inputs: Inputs) -> Inputs:
     """Return the float layer's spikes (N, T, *neurons) for inputs (N, T or 1, *shape)."""
     parts = []
     for chunk in _chunks(layer, inputs):
-        _, spikes = _states(_float_current(layer, chunk), *_float_steps(layer), layer)
+        _, spikes = _states(_float_current(layer, chunk), _float_numbers(layer), layer)
         neurons = [to_neurons(s.reshape(-1, s.shape[-1]), layer.shape) for s in spikes]
         parts.append(np.stack(neurons, axis=1).astype(np.uint8))
     return np.concatenate(parts)
@@ -114,28 +115,64 @@ def chip_current(
     return arranged
 
 
-def _float_steps(layer: FloatLayer) -> tuple[list[float], list[float]]:
+class _Numbers(NamedTuple):
+    """A population's numbers as (positions, out) rows, or single ones that all neurons share."""
+
+    leak: list[Any]
+    threshold: list[Any]
+    initial: Any
+    reset: Any
+    """What a spike takes off; None: everything."""
+
+    def after(self, v: F32, fired: NDArray[np.bool_]) -> F32:
+        """Return v after the reset."""
+        kept: F32 = v * ~fired if self.reset is None else v - self.reset * fired
+        return kept
+
+
+def _float_numbers(layer: FloatLayer) -> _Numbers:
     if not isinstance(layer.end, Lif):
         raise TypeError("a readout has no spikes")
     dynamics = float_dynamics(layer.end, layer.timesteps)
-    return dynamics.leak.tolist(), dynamics.threshold.tolist()
+    return _Numbers(
+        [_shared(layer, row) for row in dynamics.leak],
+        [_shared(layer, row) for row in dynamics.threshold],
+        _shared(layer, dynamics.initial),
+        None if layer.end.reset is None else _shared(layer, layer.end.reset),
+    )
+
+
+def _chip_numbers(layer: FloatLayer, neuron: Neuron) -> _Numbers:
+    steps = range(layer.timesteps)
+    return _Numbers(
+        [_shared(layer, np.asarray(neuron.leak_at(t)) / fx.DECAY_ONE) for t in steps],
+        [_shared(layer, neuron.threshold_at(t)) for t in steps],
+        _shared(layer, neuron.initial),
+        None if neuron.reset is None else _shared(layer, neuron.reset),
+    )
+
+
+def _shared(layer: FloatLayer, values: ArrayLike) -> Any:
+    """Return one number, or a row like those of a product where neurons differ."""
+    array = np.asarray(values)
+    return np.float32(array.flat[0]) if array.size == 1 else _rows(layer, array).astype(np.float32)
 
 
 def _states(
-    current: F32, leak: list[float], threshold: list[float], layer: FloatLayer
+    current: F32, numbers: _Numbers, layer: FloatLayer
 ) -> tuple[list[F32], list[NDArray[np.bool_]]]:
     """Run a population on w = v / gain; one array (N, positions, out) per step."""
     at_equality = layer.fires_at_equality
     states: list[F32] = []
     spikes: list[NDArray[np.bool_]] = []
     kept: F32 | None = None
-    for t in range(layer.timesteps):
+    for t, (leak, threshold) in enumerate(zip(numbers.leak, numbers.threshold, strict=True)):
         arriving = current[:, min(t, current.shape[1] - 1)]
-        v = arriving if kept is None else kept * np.float32(leak[t]) + arriving
-        fired = v >= threshold[t] if at_equality else v > threshold[t]
+        v = arriving + numbers.initial * leak if kept is None else kept * leak + arriving
+        fired = v >= threshold if at_equality else v > threshold
         states.append(v)
         spikes.append(fired)
-        kept = v * ~fired
+        kept = numbers.after(v, fired)
     return states, spikes
 
 
@@ -144,33 +181,37 @@ def _spiking_chunk(
 ) -> list[tuple[float, float]]:
     unfolded = _unfold(layer, chunk, np.float32)
     current = _float_current(layer, chunk, unfolded)
-    states, spikes = _states(current, *_float_steps(layer), layer)
+    states, spikes = _states(current, _float_numbers(layer), layer)
     results = []
     for candidate in candidates:
         arriving = chip_current(candidate, layer, chunk, unfolded)
-        results.append(_compare(candidate, arriving, states, spikes))
+        numbers = _chip_numbers(layer, candidate.layer.neuron)
+        results.append(_compare(candidate, numbers, arriving, states, spikes))
     return results
 
 
 def _compare(
-    candidate: Candidate, current: F32, states: list[F32], spikes: list[NDArray[np.bool_]]
+    candidate: Candidate,
+    numbers: _Numbers,
+    current: F32,
+    states: list[F32],
+    spikes: list[NDArray[np.bool_]],
 ) -> tuple[float, float]:
     """Run a candidate next to the float states and count what differs."""
     flips, error, kept = 0, 0.0, None
     for t, (state, spike) in enumerate(zip(states, spikes, strict=True)):
-        leak, threshold = candidate.layer.neuron.leak_at(t), candidate.layer.neuron.threshold_at(t)
         arriving = current[:, min(t, current.shape[1] - 1)]
         if kept is None:
-            v = arriving
+            v = arriving + numbers.initial * numbers.leak[t]
         else:
-            kept *= np.float32(leak / fx.DECAY_ONE)
+            kept *= numbers.leak[t]
             v = kept + arriving
-        fired = v > threshold
+        fired = v > numbers.threshold[t]
         flips += int(np.count_nonzero(fired != spike))
         difference = v * np.float32(1 / candidate.units)
         difference -= state
         error += float(np.vdot(difference, difference))
-        kept = v * ~fired
+        kept = numbers.after(v, fired)
     count = sum(s.size for s in spikes)
     return flips / count, error / count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.quantise import FloatLayer
@@ -64,22 +64,32 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
     neuron = best.candidate.layer.neuron
     fresh = 2.0**neuron.bias_exponent / 2 if best.candidate.layer.host else 0.0
     off = _leak_difference(layer, best)
-    error = worst = fresh
+    begins = np.any(neuron.initial)
+    error = np.asarray(fresh + float(begins and _cuts(neuron.leak_at(0)).max()))
+    worst = error
     for t in range(1, layer.timesteps):
-        leak, silent = neuron.leak_at(t), neuron.threshold_at(t - 1)
-        truncation = 0.0 if leak in (0, fx.DECAY_ONE) else 1.0
-        kept = max(-best.range.v_low, min(silent, best.range.v_high))
-        error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + truncation + fresh
-        worst = max(worst, error)
-    return float(worst)
+        leak, silent = np.asarray(neuron.leak_at(t)), neuron.threshold_at(t - 1)
+        high = (
+            best.range.v_high if neuron.reset is not None else np.minimum(silent, best.range.v_high)
+        )
+        kept = np.maximum(-best.range.v_low, high)
+        error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + _cuts(leak) + fresh
+        worst = np.maximum(worst, error)
+    return float(np.max(worst))
+
+
+def _cuts(leak: ArrayLike) -> NDArray[np.float64]:
+    """Return 1 where a step's leak rounds: any but all and nothing."""
+    return np.where(np.isin(leak, (0, fx.DECAY_ONE)), 0.0, 1.0)
 
 
 def _leak_difference(layer: FloatLayer, best: Chosen) -> NDArray[np.float64]:
     """Per step: |leak of the table - leak implied by the dequantised gain|."""
     neuron = best.candidate.layer.neuron
-    if not neuron.stepwise or not isinstance(layer.end, Lif):
+    if not isinstance(layer.end, Lif) or layer.end.gain is None:
         return np.zeros(layer.timesteps)
-    implied = np.full(layer.timesteps, round(fx.DECAY_ONE * layer.end.leak) / fx.DECAY_ONE)
+    leak = np.rint(fx.DECAY_ONE * np.asarray(layer.end.leak)) / fx.DECAY_ONE
     threshold = neuron.thresholds(layer.timesteps)
-    implied[1:] *= threshold[1:] / threshold[:-1]
-    return np.abs(implied - neuron.leaks(layer.timesteps) / fx.DECAY_ONE)
+    grown = threshold[1:] / threshold[:-1]
+    implied = np.concatenate([np.ones_like(grown[:1]), grown]) * leak
+    return np.asarray(np.abs(implied - neuron.leaks(layer.timesteps) / fx.DECAY_ONE))

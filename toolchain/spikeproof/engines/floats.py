@@ -113,12 +113,12 @@ def run_lif(node: floats.Lif, current: F64, steps: int) -> FloatTrace:
     current = np.broadcast_to(current, full)
     gain = np.ones(steps) if node.gain is None else node.gain.astype(np.float64)
     vs, spikes = np.empty(full), np.empty(full, np.uint8)
-    v = np.zeros((full[0], *full[2:]))
+    v = np.zeros((full[0], *full[2:])) + node.initial
     for t in range(steps):
         v = node.leak * v + gain[t] * current[:, t]
         fired = v > node.threshold if node.strict else v >= node.threshold
         vs[:, t], spikes[:, t] = v, fired
-        v = np.where(fired, 0.0, v)
+        v = np.where(fired, 0.0 if node.reset is None else v - node.reset, v)
     return FloatTrace(np.ascontiguousarray(current), vs, spikes)
 
 

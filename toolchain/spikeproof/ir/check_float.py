@@ -9,6 +9,7 @@ import numpy as np
 
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
+from spikeproof.ir.limits import broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.shapes import Shape, output_shape
 
@@ -101,16 +102,31 @@ def _(node: floats.InputScale, timesteps: int, shape: Shape | None) -> list[str]
 
 @_own_problems.register
 def _(node: floats.Lif, timesteps: int, shape: Shape | None) -> list[str]:
-    problems = []
-    if not 0 <= node.leak <= 1:
-        problems.append(f"leak is {node.leak}, must be in 0..1")
-    if not SMALLEST <= node.threshold <= LARGEST:
-        problems.append(f"threshold is {node.threshold:.6g}, must be in {SMALLEST:g}..{LARGEST:g}")
-    if node.gain is not None and node.gain.shape != (timesteps,):
+    problems = _bounds("leak", node.leak, 0, 1) + _bounds(
+        "threshold", node.threshold, SMALLEST, LARGEST
+    )
+    problems += _bounds("initial", node.initial, -LARGEST, LARGEST)
+    problems += [] if node.reset is None else _bounds("reset", node.reset, 0, LARGEST)
+    rows = () if node.gain is None else node.gain.shape[1:]
+    if node.gain is not None and node.gain.shape[:1] != (timesteps,):
         problems.append(f"gain has shape {node.gain.shape}, expected one per step ({timesteps},)")
+    given = {
+        k: np.asarray(getattr(node, k)).shape for k in ("leak", "threshold", "initial", "reset")
+    }
+    for key, found in {**given, "a row of gain": rows}.items():
+        problems += [] if shape is None else broadcast_problems(key, found, shape)
     if node.gain is not None and ((node.gain > 0) & (node.gain < SMALLEST)).any():
         problems.append(f"gain has a value below {SMALLEST:g}")
     return problems
+
+
+def _bounds(key: str, value: float | floats.FloatArray, low: float, high: float) -> list[str]:
+    """Say that numbers leave a range; NaN is in none."""
+    found = np.asarray(value)
+    if ((found >= low) & (found <= high)).all():
+        return []
+    worst = found[~((found >= low) & (found <= high))].flat[0]
+    return [f"{key} is {worst:.6g}, must be in {low:g}..{high:g}"]
 
 
 def _try_shape(node: Any, shape: Shape | None) -> Shape | None:

@@ -6,7 +6,7 @@ Arrays follow torch's layout: images (C, H, W), convolution kernels (out, in/gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 Shape = tuple[int, ...]
+LATER = {"later": True}
+"""Marks fields that files of earlier releases lack: they are written only if they say something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +79,34 @@ class Flatten:
 
 @dataclass(frozen=True, eq=False)
 class Lif:
-    """v[t] = leak v[t-1] + gain[t] I[t]; spike at v > threshold (>= if not strict); reset to 0.
+    """v[t] = leak v[t-1] + gain[t] I[t]; spike at v > threshold (>= if not strict); reset.
 
-    ``gain`` has one entry per timestep (DLIF) or is None (LIF).
-    Source: "Robust Stable Spiking Neural Networks", ICML 2024.
+    A spike takes ``reset`` off v; None puts v to 0, and 0 leaves it alone. Before the first step v
+    is ``initial``. Each number is one for all neurons or an array that broadcasts to them. ``gain``
+    has one row per timestep, (T,) or (T, ...) (DLIF), or is None (LIF).
+
+    A subtraction that is not leaked, as in snnTorch's default ``Leaky``, v[t] = leak v[t-1] + I[t]
+    - theta s[t-1], is a reset of theta / leak.
+    Source: "Robust Stable Spiking Neural Networks", ICML 2024; semantics of snnTorch 1.0.
     """
 
     name: str
-    leak: float
-    threshold: float
+    leak: float | FloatArray
+    threshold: float | FloatArray
     strict: bool = True
     gain: FloatArray | None = None
+    reset: float | FloatArray | None = field(default=None, metadata=LATER)
+    initial: float | FloatArray = field(default=0.0, metadata=LATER)
+
+    @property
+    def general(self) -> bool:
+        """Tell whether neurons differ, do not begin at 0 or are not reset to 0."""
+        return (
+            self.reset is not None
+            or bool(np.any(self.initial))
+            or any(np.size(number) > 1 for number in (self.leak, self.threshold))
+            or (self.gain is not None and self.gain.ndim > 1)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,7 +131,9 @@ class Neuron(ABC):
         problems = integer_problems("bias mantissa", self.bias, -limit, limit)
         problems += range_problems("bias exponent", self.bias_exponent, 0, fx.BIAS_EXPONENT_MAX)
         problems += broadcast_problems("bias", self.bias.shape, shape)
-        return problems + integer_problems("du", np.asarray(self.du), 0, NO_FILTER)
+        if isinstance(self.du, int):
+            return problems + range_problems("du", self.du, 0, NO_FILTER)
+        return problems + integer_problems("du", self.du, 0, NO_FILTER)
 
     def step_problems(self, timesteps: int) -> list[str]:
         """List what no target holds of the leak and the threshold over all steps, of any kind."""

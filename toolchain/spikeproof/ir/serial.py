@@ -114,6 +114,7 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
         fields = {
             f.name: _encode(getattr(value, f.name), f"{root}/{f.name}", tensors)
             for f in dataclasses.fields(value)
+            if not (_came_later(f) and _is_default(f, getattr(value, f.name)))
         }
         return {"type": type(value).__name__.removeprefix("_"), **fields}
     if isinstance(value, tuple):
@@ -139,17 +140,27 @@ def _build(
     known, name = typing.get_type_hints(node_type), node_type.__name__.removeprefix("_")
     hints = {f.name: known[f.name] for f in dataclasses.fields(node_type)}
     given = {k: v for k, v in value.items() if k != "type"}
-    if set(given) != set(hints):
-        odd = sorted(set(given) ^ set(hints))
+    left_out = {f.name for f in dataclasses.fields(node_type) if _came_later(f)} - set(given)
+    if set(given) != set(hints) - left_out:
+        odd = sorted(set(given) ^ (set(hints) - left_out))
         raise BundleError(f"{name} has missing or unknown fields: {odd}", where=where)
     decoded = {k: _decode(v, tensors, unused, f"{where}/{k}") for k, v in given.items()}
     for key, hint in hints.items():
-        if not _fits(decoded[key], hint):
+        if key in decoded and not _fits(decoded[key], hint):
             raise BundleError(
                 f"field {key!r} of {name} holds {_describe(decoded[key])}",
                 where=where,
             )
     return node_type(**decoded)
+
+
+def _came_later(f: dataclasses.Field[Any]) -> bool:
+    """Tell whether files of the first release lack a field."""
+    return bool(f.metadata.get("later"))
+
+
+def _is_default(f: dataclasses.Field[Any], value: Any) -> bool:
+    return value is f.default or (isinstance(value, float) and value == f.default)
 
 
 def _type_of(name: str, where: str) -> type[Any]:

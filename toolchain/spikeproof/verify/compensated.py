@@ -84,9 +84,9 @@ def _leaks(end: Lif | Readout, timesteps: int) -> list[float]:
     if isinstance(end, Readout):
         return [1.0] * timesteps
     if end.gain is None:
-        return [float(end.leak)] * timesteps
-    gain = [float(a) for a in end.gain]
-    return [0.0, *(end.leak * a / b for a, b in pairwise(gain))]
+        return [float(np.mean(end.leak))] * timesteps
+    ratios = (np.asarray(before / now) for before, now in pairwise(list(end.gain)))
+    return [0.0, *(float(np.mean(end.leak * ratio)) for ratio in ratios)]
 
 
 def targets(wanted: F64, found: F64, second: F64) -> Targets:

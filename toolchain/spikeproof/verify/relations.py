@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.convert.conversion import KINDS, PIPELINE, Relation, Stage
-from spikeproof.ir.chip import ChipNetwork, TableLifNeuron
+from spikeproof.ir.chip import ChipNetwork, GeneralLifNeuron
 from spikeproof.ir.floats import Lif
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.interval import bound_network, constants
@@ -17,6 +18,7 @@ from spikeproof.verify.step import BoundedLayer, Step
 from spikeproof.verify.verdict import Verdict
 
 Mask = NDArray[np.bool_]
+F64 = NDArray[np.float64]
 _SLACK = 1e-6
 """Float64 rounding of a real-valued state, in v-units."""
 
@@ -90,19 +92,27 @@ def state_bounds(stages: Stages) -> list[float]:
         neuron = layer.neuron
         fresh = 2.0**neuron.bias_exponent / 2 if layer.host else 0.0
         low, high = -float(bounds.v_low.min()), float(bounds.v_high.max())
-        error = worst = fresh
+        soft = isinstance(neuron, GeneralLifNeuron) and neuron.reset is not None
+        begins = isinstance(neuron, GeneralLifNeuron) and neuron.initial.any()
+        first = np.asarray(constants(neuron, 0)[1]) / 4096
+        error = worst = fresh + _cut(first) * begins
         for t in range(1, stages.chip.timesteps):
-            leak, silent = constants(neuron, t)[1] / 4096, constants(neuron, t - 1)[2]
-            off = 0.0
-            if isinstance(neuron, TableLifNeuron) and isinstance(end, Lif):
-                meant = end.leak * float(neuron.threshold[t]) / float(neuron.threshold[t - 1])
-                off = abs(meant - leak)
-            cut = 0.0 if leak in (0.0, 1.0) else 1.0
-            kept = max(low, high if silent is None else min(silent, high))
-            error = error * (leak + off) + off * kept + cut + fresh
-            worst = max(worst, error)
-        found.append(worst)
+            leak, silent = np.asarray(constants(neuron, t)[1]) / 4096, constants(neuron, t - 1)[2]
+            off: Any = 0.0
+            if isinstance(end, Lif) and end.gain is not None:
+                grown = np.asarray(constants(neuron, t)[2]) / silent
+                off = np.abs(end.leak * grown - leak)
+            # A spike that is not followed by a reset to 0 leaves what was above the threshold.
+            kept = np.maximum(low, high if silent is None or soft else np.minimum(silent, high))
+            error = error * (leak + off) + off * kept + _cut(leak) + fresh
+            worst = np.maximum(worst, error)
+        found.append(float(np.max(worst)))
     return found
+
+
+def _cut(leak: F64) -> F64:
+    """Return what a step cuts off at most: 1 unit, or nothing where it keeps all or nothing."""
+    return np.where(np.isin(leak, (0.0, 1.0)), 0.0, 1.0)
 
 
 def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLimits) -> Step:

@@ -220,6 +220,7 @@ def _form(layer: Exact, built: chip.ChipLayer, options: ConvertOptions, found: F
     neuron: type[Any] = chip.ReadoutNeuron
     if isinstance(layer.end, Lif):
         neuron = chip.LifNeuron if layer.end.gain is None else chip.TableLifNeuron
+        neuron = chip.GeneralLifNeuron if layer.end.general else neuron
     wrong = found.equal("kind of synapse", isinstance(inner, kinds[convolution]), True)
     wrong += found.equal("kind of neuron", isinstance(built.neuron, neuron), True)
     allowed = {"bias": host, "graded": not host}.get(options.input_coding, True)
@@ -248,6 +249,9 @@ def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) ->
     if isinstance(end, Readout) or not neuron.spiking:
         return
     found.equal("du", neuron.du, 4095)
+    if isinstance(neuron, chip.GeneralLifNeuron):
+        _general(end, neuron, 64 * scale, layer.timesteps, found)
+        return
     if isinstance(neuron, chip.LifNeuron):
         # The decay register ends at 4095, so a leak is at least 1/4096.
         leak = max(1.0, 4096 * end.leak)
@@ -267,6 +271,57 @@ def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) ->
         thresholds + slack,
         expected=thresholds,
     )
+
+
+def _general(
+    end: Lif, neuron: chip.GeneralLifNeuron, units: float, timesteps: int, found: Findings
+) -> None:
+    """Compare the numbers of neurons that are not all alike, or not reset to 0."""
+    exact = general_numbers(end, units, timesteps)
+    threshold = exact.pop("threshold")
+    slack = _ROUNDOFF * threshold
+    found.compare(
+        "threshold",
+        np.broadcast_to(_by_row(neuron.threshold), threshold.shape),
+        threshold - 1 - slack,
+        threshold + slack,
+        expected=threshold,
+    )
+    leaks = _leaks(end, timesteps)
+    _near(found, "leak", 4096 * leaks, np.broadcast_to(_by_row(neuron.leak), leaks.shape), 0.5)
+    if found.equal("a reset by subtraction", neuron.reset is not None, end.reset is not None):
+        return
+    for key, values in exact.items():
+        held = np.asarray(getattr(neuron, key))
+        _near(found, key, values, np.broadcast_to(held, values.shape), 0.5)
+
+
+def _by_row(table: chip.Ints) -> chip.Ints:
+    """Give one number per step an axis for the neurons."""
+    return table if table.ndim > 1 else table[:, None]
+
+
+def general_numbers(end: Lif, units: float, timesteps: int) -> dict[str, F64]:
+    """Return threshold, initial state and reset in v-units, exact, thresholds by step."""
+    gain = np.ones((timesteps, 1)) if end.gain is None else np.asarray(end.gain, np.float64)
+    rows = [units * np.atleast_1d(end.threshold / row) for row in gain]
+    numbers = {
+        "threshold": np.array(rows),
+        "initial": units * np.atleast_1d(end.initial / gain[0]),
+    }
+    if end.reset is not None:
+        numbers["reset"] = units * np.atleast_1d(np.asarray(end.reset, np.float64))
+    return numbers
+
+
+def _leaks(end: Lif, timesteps: int) -> F64:
+    """Return what w = v / a[t] keeps of itself, by step; the first acts on the initial state."""
+    leak = np.atleast_1d(np.asarray(end.leak, np.float64))
+    if end.gain is None:
+        return np.stack([leak] * timesteps)
+    gain = np.asarray(end.gain, np.float64)
+    later = [leak * gain[t - 1] / gain[t] for t in range(1, timesteps)]
+    return np.array(np.broadcast_arrays(leak, *later))
 
 
 def _near(found: Findings, parameter: str, exact: Any, held: Any, bound: Any) -> int:

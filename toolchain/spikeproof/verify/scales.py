@@ -19,7 +19,13 @@ from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
 from spikeproof.verify.interval import Ints, bound_layer, extreme_sums
-from spikeproof.verify.requantise import Exact, Findings, bias_exponent, weight_grid
+from spikeproof.verify.requantise import (
+    Exact,
+    Findings,
+    bias_exponent,
+    general_numbers,
+    weight_grid,
+)
 
 _LOWEST, _HIGHEST, _STEPS, _BESIDE = 0.35, 2.5, 16, 0.6
 """Scales searched, in times max-abs; the best is refined by up to .6 of one of the 16 steps."""
@@ -106,9 +112,9 @@ def _doubt_forced(
 
 def _mantissa_step(layer: Exact) -> float:
     """Return the distance of scales at which the threshold is a whole mantissa; 0: all are."""
-    if not isinstance(layer.end, Lif) or layer.end.gain is not None:
+    if not isinstance(layer.end, Lif) or layer.end.gain is not None or layer.end.general:
         return 0.0
-    return 1 / layer.end.threshold
+    return 1 / float(layer.end.threshold)
 
 
 def _searched(
@@ -118,7 +124,7 @@ def _searched(
     _, _, low, high = weight_grid(layer.weight, options.weight_bits)
     largest = float(np.abs(layer.weight).max(initial=0.0))
     if largest == 0:  # only a bias: the threshold is the yardstick
-        largest = layer.end.threshold if isinstance(layer.end, Lif) else 1.0
+        largest = float(np.max(layer.end.threshold)) if isinstance(layer.end, Lif) else 1.0
     full = max(high, -low) / largest
     least, most = (_LOWEST, _HIGHEST) if options.search else (1.0, 1.0)
     if scale >= least * full:  # then it does not matter what fits
@@ -147,7 +153,7 @@ def _fits(
     neuron = built.neuron.changed(bias=mantissa, bias_exponent=exponent)
     end = layer.end
     if isinstance(end, Lif) and isinstance(neuron, chip.LifNeuron):
-        threshold = scale * end.threshold
+        threshold = scale * float(end.threshold)
         if threshold > _MARGIN * 131_071:
             return False
         neuron = replace(neuron, threshold=round(threshold))
@@ -156,6 +162,11 @@ def _fits(
         if table.max() > _MARGIN * 8_388_607:
             return False
         neuron = replace(neuron, threshold=table.astype(np.int64))
+    elif isinstance(end, Lif) and isinstance(neuron, chip.GeneralLifNeuron):
+        exact = general_numbers(end, 64 * scale, layer.timesteps)
+        if max(np.abs(values).max() for values in exact.values()) > _MARGIN * 8_388_607:
+            return False
+        neuron = neuron.changed(**{k: np.rint(v).astype(np.int64) for k, v in exact.items()})
     rounded = replace(built, synapse=built.synapse.changed(weight=weight), neuron=neuron)
     figures = bound_layer(rounded, highest, layer.timesteps).figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
