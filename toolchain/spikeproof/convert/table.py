@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -69,10 +71,9 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
     worst = error
     for t in range(1, layer.timesteps):
         leak, silent = np.asarray(neuron.leak_at(t)), neuron.threshold_at(t - 1)
-        high = (
-            best.range.v_high if neuron.reset is not None else np.minimum(silent, best.range.v_high)
-        )
-        kept = np.maximum(-best.range.v_low, high)
+        # A spike that is not followed by a reset to 0 leaves what was above the threshold.
+        left = best.range.v_high if neuron.reset is not None else silent
+        kept = np.maximum(-best.range.v_low, np.minimum(left, best.range.v_high))
         error = error * (leak / fx.DECAY_ONE + off[t]) + off[t] * kept + _cuts(leak) + fresh
         worst = np.maximum(worst, error)
     return float(np.max(worst))
@@ -83,13 +84,12 @@ def _cuts(leak: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isin(leak, (0, fx.DECAY_ONE)), 0.0, 1.0)
 
 
-def _leak_difference(layer: FloatLayer, best: Chosen) -> NDArray[np.float64]:
+def _leak_difference(layer: FloatLayer, best: Chosen) -> list[ArrayLike]:
     """Per step: |leak of the table - leak implied by the dequantised gain|."""
     neuron = best.candidate.layer.neuron
     if not isinstance(layer.end, Lif) or layer.end.gain is None:
-        return np.zeros(layer.timesteps)
+        return [0.0] * layer.timesteps
     leak = np.rint(fx.DECAY_ONE * np.asarray(layer.end.leak)) / fx.DECAY_ONE
-    threshold = neuron.thresholds(layer.timesteps)
-    grown = threshold[1:] / threshold[:-1]
-    implied = np.concatenate([np.ones_like(grown[:1]), grown]) * leak
-    return np.asarray(np.abs(implied - neuron.leaks(layer.timesteps) / fx.DECAY_ONE))
+    threshold = [neuron.threshold_at(t) for t in range(layer.timesteps)]
+    implied = [leak, *(leak * (now / before) for before, now in pairwise(threshold))]
+    return [np.abs(one - neuron.leak_at(t) / fx.DECAY_ONE) for t, one in enumerate(implied)]

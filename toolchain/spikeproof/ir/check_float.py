@@ -110,9 +110,8 @@ def _(node: floats.Lif, timesteps: int, shape: Shape | None) -> list[str]:
     rows = () if node.gain is None else node.gain.shape[1:]
     if node.gain is not None and node.gain.shape[:1] != (timesteps,):
         problems.append(f"gain has shape {node.gain.shape}, expected one per step ({timesteps},)")
-    given = {
-        k: np.asarray(getattr(node, k)).shape for k in ("leak", "threshold", "initial", "reset")
-    }
+    numbers = ("leak", "threshold", "initial", "reset")
+    given = {key: np.asarray(getattr(node, key)).shape for key in numbers}
     for key, found in {**given, "a row of gain": rows}.items():
         problems += [] if shape is None else broadcast_problems(key, found, shape)
     if node.gain is not None and ((node.gain > 0) & (node.gain < SMALLEST)).any():

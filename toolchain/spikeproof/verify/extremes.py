@@ -18,7 +18,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
-from spikeproof.verify.interval import Bounds, Ints, constants, toward_zero
+from spikeproof.verify.interval import Bounds, Ints, constants_of, resets, toward_zero
 
 Images = NDArray[np.uint8]
 _REFERENCE_WORK = 2e8
@@ -124,9 +124,9 @@ def _images(
     low, high = np.where(row < 0, full, 0), np.where(row > 0, full, 0)
     found = [low, high]
     current = _current(layer, neuron, row, high)
-    silent = 0.0
+    silent = float(resets(layer, neuron)[0])
     for t in range(timesteps):
-        _, leak, threshold = constants(layer.neuron, t)
+        _, leak, threshold = constants_of(layer, neuron, t)
         silent = silent * leak / 4096 + current
         if threshold is not None and silent > threshold:
             found += [(high * f).astype(np.int64) for f in (threshold / silent,)]
@@ -167,9 +167,9 @@ def _up_to_the_threshold(
     flat = row.reshape(-1)
     order = [int(i) for i in np.argsort(-flat, kind="stable") if flat[i] > 0]
     train = np.zeros((timesteps, flat.size), np.uint8)
-    u = v = 0
+    u, (v, amount) = 0, resets(layer, neuron)
     for t in range(jump + 1):
-        kept, leak, threshold = constants(layer.neuron, t)
+        kept, leak, threshold = constants_of(layer, neuron, t)
         u, v = _kept(u, kept), _kept(v, leak) + bias
         room: Any = np.inf if threshold is None or t == jump else threshold - (v + u)
         for i in order:
@@ -179,7 +179,7 @@ def _up_to_the_threshold(
                 u, room = u + step, room - step
         v += u
         if threshold is not None and v > threshold:
-            v = 0
+            v = 0 if amount is None else v - amount
     return train.reshape(timesteps, *row.shape)
 
 

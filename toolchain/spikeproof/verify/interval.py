@@ -175,6 +175,26 @@ def _unknown(what: str, found: object) -> UnsupportedError:
     )
 
 
+def constants_of(layer: ChipLayer, place: tuple[int, ...], t: int) -> tuple[int, int, int | None]:
+    """Return the :func:`constants` of one neuron."""
+    kept, leak, threshold = constants(layer.neuron, t)
+    fires_above = None if threshold is None else _of(layer, place, threshold)
+    return _of(layer, place, kept), _of(layer, place, leak), fires_above
+
+
+def resets(layer: ChipLayer, place: tuple[int, ...]) -> tuple[int, int | None]:
+    """Return v before the first step and what a spike takes off it (None: all) of one neuron."""
+    neuron = layer.neuron
+    if not isinstance(neuron, GeneralLifNeuron):
+        return 0, None
+    amount = None if neuron.reset is None else _of(layer, place, neuron.reset)
+    return _of(layer, place, neuron.initial), amount
+
+
+def _of(layer: ChipLayer, place: tuple[int, ...], values: Any) -> int:
+    return int(np.broadcast_to(values, layer.shape)[place])
+
+
 def _after(neuron: Any, v: Ints) -> Ints:
     """Return what a spike leaves of v: nothing, or v less an amount."""
     amount = neuron.reset if type(neuron) is GeneralLifNeuron else None
