@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,7 +85,7 @@ def _cuts(leak: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isin(leak, (0, fx.DECAY_ONE)), 0.0, 1.0)
 
 
-def _leak_difference(layer: FloatLayer, best: Chosen) -> list[ArrayLike]:
+def _leak_difference(layer: FloatLayer, best: Chosen) -> list[Any]:
     """Per step: |leak of the table - leak implied by the dequantised gain|."""
     neuron = best.candidate.layer.neuron
     if not isinstance(layer.end, Lif) or layer.end.gain is None:
