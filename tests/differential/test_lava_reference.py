@@ -100,6 +100,64 @@ def _tables(leak: Any, threshold: Any, bias: int = 0, **options: Any) -> chip.Ta
 
 
 _HIGH = 2**23 - 1
+
+
+def _general(**numbers: Any) -> chip.GeneralLifNeuron:
+    plain: dict[str, Any] = {
+        "leak": [4055],
+        "threshold": [640],
+        "bias": [0],
+        "du": [4095],
+        "initial": [0],
+        **numbers,
+    }
+    exponent = plain.pop("bias_exponent", 0)
+    return chip.GeneralLifNeuron(
+        **{key: np.array(values, np.int32) for key, values in plain.items()},
+        bias_exponent=exponent,
+    )
+
+
+_CORNERS |= {
+    "soft reset, v exactly on the threshold": _dense(
+        _general(leak=[4096], threshold=[256], reset=[256]), [[2, 2], [4, 4], [2, 0]], 6
+    ),
+    "soft reset below zero": _dense(_general(reset=[_HIGH]), [[254, 2], [14, 14]], 6),
+    "no reset": _dense(_general(reset=[0]), [[254, 2], [14, 14]], 6),
+    "first states at both ends": _dense(
+        _general(initial=[_HIGH, -_HIGH], leak=[[4096], [16383]], reset=[3, 5]),
+        [[254, 2], [-256, 14]],
+        2,
+    ),
+    "own numbers of each neuron, step and filter": _dense(
+        _general(
+            leak=[[0, 4096], [4095, 1], [9000, 16383]],
+            threshold=[[0, _HIGH], [63, 64], [1, 65]],
+            du=[0, 4094],
+            bias=[-4095, 4095],
+            bias_exponent=3,
+            initial=[700, -700],
+            reset=[64, 0],
+        ),
+        [[40, -2], [-80, 12]],
+        3,
+    ),
+    "general neurons, a different clock per layer": chip.ChipNetwork(
+        "chain",
+        (1, 1, 2),
+        3,
+        tuple(
+            chip.ChipLayer(
+                f"l{i}",
+                chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16)),
+                _general(initial=[300 * i, -40], leak=[[4096], [0], [9000]], reset=[640, 100 * i]),
+                (2,),
+            )
+            for i in range(3)
+        ),
+        "spikes",
+    ),
+}
 _CORNERS |= {
     "tables, growth into saturation on both sides": _dense(
         _tables([16383] * 9, [_HIGH] * 9, 4095, bias_exponent=7),

@@ -37,6 +37,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    GeneralLifNeuron,
     HostCurrent,
     LifNeuron,
     ReadoutNeuron,
@@ -82,6 +83,15 @@ def chip_networks() -> dict[str, ChipNetwork]:
     host = HostCurrent(bias(2, 1, 1), 6)
     leak, threshold = np.array([4055, 4000, 4200]), np.array([4000, 4100, 4200])
     table = TableLifNeuron(leak.astype(np.int32), threshold.astype(np.int32), bias(2, 4, 4), 2)
+    general = GeneralLifNeuron(
+        leak=np.array([[[4000]], [[3000]]], np.int32)[None],
+        threshold=rng.integers(2000, 6000, (STEPS, 2, 4, 4)).astype(np.int32),
+        bias=bias(2, 4, 4),
+        du=np.array([4095], np.int32),
+        initial=rng.integers(-900, 900, (4, 4)).astype(np.int32),
+        reset=np.array([2500], np.int32),
+        bias_exponent=2,
+    )
     dense, out = (
         DenseSynapse(weight(5, 32)),
         ChipLayer("out", DenseSynapse(weight(3, 5)), ReadoutNeuron(bias(3)), (3,)),
@@ -99,6 +109,7 @@ def chip_networks() -> dict[str, ChipNetwork]:
         "HostCurrent": network(LifNeuron(60, 41, 0 * bias(1, 1, 1)), host),
         "LifNeuron": plain,
         "TableLifNeuron": network(table),
+        "GeneralLifNeuron": network(general),
         "ReadoutNeuron": plain,
     }
 
@@ -150,8 +161,9 @@ def test_the_second_judge_knows_every_kind_and_its_bounds_hold(kind: str) -> Non
         assert (np.abs(found.u) <= bounds.u).all()
         for t in range(STEPS):
             neuron, (kept, leak, threshold) = layer.neuron, constants(layer.neuron, t)
-            assert (kept, leak) == (neuron.u_keep, neuron.leak_at(t))
-            assert threshold == (neuron.threshold_at(t) if neuron.spiking else None)
+            assert np.array_equal(kept, neuron.u_keep) and np.array_equal(leak, neuron.leak_at(t))
+            fires_above = neuron.threshold_at(t) if neuron.spiking else None
+            assert np.array_equal(threshold, fires_above)
 
 
 @pytest.mark.parametrize("engine", [n for n in ENGINES.names() if n not in SLOW])

@@ -1,5 +1,7 @@
 """The reference against trajectories worked out by hand from docs/semantics.md."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    GeneralLifNeuron,
     HostCurrent,
     LifNeuron,
     Neuron,
@@ -71,6 +74,73 @@ def test_tables_follow_the_layers_own_clock() -> None:
     # fires at once (640 > 639), restarts at 0; then 640; then doubled: 1280 + 640
     assert trace.v.ravel().tolist() == [640, 640, 1920]
     assert trace.s is not None and trace.s.ravel().tolist() == [1, 0, 1]
+
+
+def general(**numbers: Any) -> GeneralLifNeuron:
+    plain = {
+        "leak": [4096],
+        "threshold": [639],
+        "bias": [0],
+        "du": [4095],
+        "initial": [0],
+        **numbers,
+    }
+    arrays = {k: None if v is None else np.array(v, np.int32) for k, v in plain.items()}
+    return GeneralLifNeuron(**arrays)
+
+
+def test_a_soft_reset_takes_its_amount_off_and_leaves_the_rest() -> None:
+    trace = one_neuron(general(reset=[600], leak=[2048]), [1, 1, 0, 1])
+    # 640 fires, 40 stay; half of it and 640 fires, 60 stay; 30; 15 and 640 fires
+    assert trace.v.ravel().tolist() == [640, 660, 30, 655]
+    assert trace.s is not None and trace.s.ravel().tolist() == [1, 1, 0, 1]
+
+
+def test_a_reset_of_more_than_the_membrane_leaves_it_below_zero() -> None:
+    trace = one_neuron(general(reset=[1000]), [1, 0])
+    assert trace.v.ravel().tolist() == [640, -360]
+
+
+def test_a_neuron_without_a_reset_fires_as_long_as_it_is_above() -> None:
+    trace = one_neuron(general(reset=[0]), [1, 0, 0])
+    assert trace.v.ravel().tolist() == [640, 640, 640]
+    assert trace.s is not None and trace.s.ravel().tolist() == [1, 1, 1]
+
+
+def test_the_first_state_is_decayed_and_given_to_every_sample() -> None:
+    trace = one_neuron(general(initial=[-101], leak=[2048], reset=None), [0, 0])
+    assert trace.v.ravel().tolist() == [-50, -25]
+
+
+def test_each_neuron_has_its_own_numbers_and_each_step_its_row() -> None:
+    neuron = general(
+        leak=[[4096, 2048]], threshold=[[640, 639], [1279, 0]], reset=[0, 5], du=[4095, 2047]
+    )
+    synapse = DenseSynapse(np.array([[10], [10]], np.int16), "excitatory")
+    network = ChipNetwork("two", (1, 1, 1), 2, (ChipLayer("l1", synapse, neuron, (2,)),), "spikes")
+    x = np.ones((3, 2, 1, 1, 1), np.uint8)
+    traces = ReferenceEngine().run(network, x, trace=True).traces
+    assert traces is not None
+    trace = traces["l1"]
+    # the second fires at 640 > 639, keeps 635, halved 317, and its u is 640 + half of 640
+    assert trace.v.tolist() == 3 * [[[640, 640], [1280, 317 + 960]]]
+    assert trace.u.tolist() == 3 * [[[640, 640], [640, 960]]]
+    assert trace.s is not None and trace.s.tolist() == 3 * [[[0, 1], [1, 1]]]
+
+
+def test_snntorchs_unleaked_subtraction_is_a_reset_of_threshold_over_leak() -> None:
+    """m' = beta m + x - R theta, R by the membrane before: snnTorch's default, beta 1/2."""
+    m, spikes, expected = 0, [], []
+    for x in (1, 1, 0, 1, 1, 1, 0, 0):
+        m = m // 2 + 640 * x - 640 * (m > 640)  # all states here are even
+        spikes.append(int(m > 640))
+        expected.append(m)
+    trace = one_neuron(
+        general(leak=[2048], threshold=[640], reset=[1280]), [1, 1, 0, 1, 1, 1, 0, 0]
+    )
+    assert trace.v.ravel().tolist() == expected
+    assert trace.s is not None and trace.s.ravel().tolist() == spikes
+    assert sum(spikes) > 1
 
 
 def test_readout_integrates_without_decay_and_never_fires() -> None:

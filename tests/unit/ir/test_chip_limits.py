@@ -16,6 +16,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    GeneralLifNeuron,
     HostCurrent,
     LifNeuron,
     Neuron,
@@ -27,6 +28,16 @@ STEPS = 3
 NONE = np.zeros(1, np.int32)
 LIF = LifNeuron(5, 41, NONE)
 TABLE = TableLifNeuron(np.full(STEPS, 4000, np.int32), np.full(STEPS, 64, np.int32), NONE)
+
+FULL = 8_388_607
+GENERAL = GeneralLifNeuron(
+    leak=np.full((1, 3), 4000, np.int32),
+    threshold=np.full((STEPS, 1), 64, np.int32),
+    bias=NONE,
+    du=np.array([4095, 4095, 4095], np.int32),
+    initial=np.zeros(3, np.int32),
+    reset=np.array([64], np.int32),
+)
 
 
 def layer(
@@ -56,7 +67,8 @@ def with_neuron(value: int, base: Neuron, field: str) -> ChipNetwork:
     old = getattr(base, field)
     new: Any = value
     if isinstance(old, np.ndarray):
-        new = np.array([*old[1:], value], old.dtype)  # among legal values
+        new = old.copy()
+        new.flat[-1] = value  # among legal values
     return network(layer(neuron=replace(base, **{field: new})))
 
 
@@ -64,6 +76,11 @@ def with_neuron(value: int, base: Neuron, field: str) -> ChipNetwork:
     ("base", "field", "low", "high", "label"),
     [
         (LIF, "du", 0, 4095, "du is"),
+        (GENERAL, "du", 0, 4095, "du spans"),
+        (GENERAL, "leak", 0, 16_383, "leak spans"),
+        (GENERAL, "threshold", 0, FULL, "threshold spans"),
+        (GENERAL, "reset", 0, FULL, "reset spans"),
+        (GENERAL, "initial", -FULL, FULL, "initial spans"),
         (LIF, "dv", 0, 4096, "dv is"),
         (LIF, "threshold", 0, 131_071, "threshold is"),
         (LIF, "bias", -4095, 4095, "bias mantissa spans"),
@@ -336,3 +353,31 @@ def test_parts_the_chip_does_not_have_are_refused_by_name() -> None:
 @pytest.mark.parametrize("weight", [np.ones((3, 3)), np.ones((3, 3), bool)])
 def test_only_integers_are_weights(weight: Any) -> None:
     refuse(network(layer(synapse=DenseSynapse(weight))), "expected integers")
+
+
+@pytest.mark.parametrize(
+    ("field", "form", "words"),
+    [
+        ("leak", (2, 3), "leak has shape (2, 3), expected 1 or 3 rows"),
+        ("leak", (), "leak has shape (), expected 1 or 3 rows"),
+        ("threshold", (3, 2), "a row of threshold of shape (2,) does not fit the neurons (3,)"),
+        ("du", (2,), "du of shape (2,) does not fit the neurons (3,)"),
+        ("initial", (2, 3), "initial of shape (2, 3) does not fit the neurons (3,)"),
+        ("reset", (4,), "reset of shape (4,) does not fit the neurons (3,)"),
+    ],
+)
+def test_arrays_of_neurons_must_broadcast_to_them(
+    field: str, form: tuple[int, ...], words: str
+) -> None:
+    changes: Any = {field: np.ones(form, np.int32)}
+    refuse(network(layer(neuron=replace(GENERAL, **changes))), words)
+
+
+def test_all_that_is_wrong_with_a_general_neuron_is_said_at_once() -> None:
+    wrong = replace(
+        GENERAL, leak=np.full((1, 3), -1, np.int32), reset=np.array([0.5]), initial=GENERAL.du[:2]
+    )
+    with pytest.raises(GraphError) as told:
+        check_chip(network(layer(neuron=wrong)))
+    for words in ("leak spans -1", "reset has type float64", "initial of shape (2,)"):
+        assert words in str(told.value)

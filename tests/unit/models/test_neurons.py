@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from spikeproof.attacks.estimators import Estimator
+from spikeproof.engines.floats import run_lif
 from spikeproof.errors import InputError
 from spikeproof.ir.floats import Lif
 from spikeproof_models.neuron_choices import DEFAULT_LEAK, snap_leak
@@ -137,3 +139,41 @@ def test_wrong_shapes_are_refused():
         lif_sequence(torch.zeros(3, 1), 4)
     with pytest.raises(InputError, match="gain has shape"):
         lif_sequence(torch.zeros(4, 1), 4, gain=torch.ones(3))
+
+
+GENERAL = {
+    "soft reset": {"reset": 0.75},
+    "no reset": {"reset": 0.0},
+    "first state": {"initial": np.array([0.5, -0.25, 0.0])},
+    "own numbers": {
+        "leak": np.array([0.5, 0.25, 1.0]),
+        "threshold": np.array([0.5, 1.0, 2.0]),
+        "reset": np.array([0.25, 1.0, 3.0]),
+    },
+    "own gains": {"gain": np.array([[1.0, 0.5, 2.0], [0.5, 0.5, 1.0], [2.0, 1.0, 0.25]])},
+}
+
+
+@pytest.mark.parametrize("kind", GENERAL)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_module_does_what_the_float_network_says_of_neurons_that_are_not_alike(kind, strict):
+    node = Lif("l", **{"leak": 0.5, "threshold": 1.0, "strict": strict, **GENERAL[kind]})
+    current = np.random.default_rng(3).integers(-4, 9, (20, 3, 3)) / 4  # ties are common
+    expected = run_lif(node, current, 3)
+    s, v = LifLayer(node, 3)(torch.from_numpy(current).transpose(0, 1))
+    assert (v.transpose(0, 1).detach().numpy() == expected.v).all()
+    assert (s.transpose(0, 1).detach().numpy() == expected.s).all()
+    assert 0 < expected.s.mean() < 1
+
+
+@pytest.mark.parametrize(("how", "slope"), [("attached", 0.0), ("detached", 0.5)])
+def test_a_soft_reset_passes_gradients_through_v_and_through_the_spike_unless_detached(how, slope):
+    # dv2/dx = leak (1 - amount ds/dv); at the threshold the triangle's slope is 1
+    layer = LifLayer(Lif("l", 0.5, 1.0, False, reset=1.0), 2)
+    layer.estimator = Estimator(reset=how)
+    current = torch.tensor([[1.0], [0.0]], requires_grad=True)
+    s, v = layer(current)
+    assert v.flatten().tolist() == [1.0, 0.0]
+    (grad,) = torch.autograd.grad(s[1].sum(), current)
+    far = 1 - abs(0.0 - 1.0)  # the slope at the second step's v
+    assert grad[0].item() == pytest.approx(slope * far)
