@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spikeproof.ir.chip import ChipLayer, ChipNetwork
     from spikeproof.ir.floats import FloatNetwork
 
+_SHOWN_VALUES = 256
+
 
 class Described(Record):
     """What every file says of itself; ``kind`` is "checkpoint", "bundle" or another."""
@@ -76,6 +78,9 @@ class LayerRow(Record):
     neurons: int
     weights: int
     weight_range: list[int]
+    portability: str
+    """"portable": published registers of Loihi 1 and 2 hold the neurons; "neuron program": they
+    need microcode of Loihi 2, and run on every engine and on Lava's CPU backend."""
     numbers: Json
     """The neuron's scalars and tables over time; the bias is per neuron and left out."""
     scale: Any = None
@@ -326,6 +331,15 @@ def _describe_chip(
     )
 
 
+def _plain(value: Any) -> Any:
+    """Return a number or an array as JSON; of a large array its shape and range."""
+    if value is None or isinstance(value, int):
+        return value
+    if value.size <= _SHOWN_VALUES:
+        return value.tolist()
+    return {"shape": list(value.shape), "min": int(value.min()), "max": int(value.max())}
+
+
 def _chip_row(layer: ChipLayer, converted: Json) -> LayerRow:
     weight, neuron = layer.synapse.weight, vars(layer.neuron)
     own = {
@@ -336,8 +350,7 @@ def _chip_row(layer: ChipLayer, converted: Json) -> LayerRow:
         "neurons": layer.neurons,
         "weights": int(weight.size),
         "weight_range": [int(weight.min()), int(weight.max())],
-        "numbers": {
-            k: v if isinstance(v, int) else v.tolist() for k, v in neuron.items() if k != "bias"
-        },
+        "portability": "neuron program" if layer.neuron.program else "portable",
+        "numbers": {k: _plain(v) for k, v in neuron.items() if k != "bias"},
     }
     return LayerRow(**{**converted, **own})

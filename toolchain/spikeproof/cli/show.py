@@ -91,6 +91,9 @@ def _show_bundle(console: Console, path: Path, found: BundleFile) -> None:
             for r in rows
         ],
     )
+    programs = [f"{r.layer} ({r.neuron})" for r in rows if r.portability != "portable"]
+    if programs:
+        console.say(f"needs a neuron program on a chip (Loihi 2 microcode): {', '.join(programs)}")
     if record.get("profile_cost") is not None:
         show_cost(console, record["profile_cost"])
     show_limits(console, found.chip_fit)
