@@ -58,6 +58,9 @@ def integers(network: chip.ChipNetwork) -> Facts:
         if not spiking:
             continue
         yield "du", neuron.du
+        if isinstance(neuron, chip.GeneralLifNeuron):
+            yield from asdict(neuron).items()
+            continue
         for t in range(network.timesteps):
             table = isinstance(neuron, chip.TableLifNeuron)
             yield "leak", int(neuron.leak[t]) if table else fx.DECAY_ONE - neuron.dv
