@@ -30,7 +30,7 @@ def test_every_case_is_legal_and_a_third_is_nasty_in_every_way(cases: list[Case]
         check_input(case.network, case.x)
     kinds = [case.kind for case in cases if case.kind]
     assert len(kinds) == 100 and {*kinds} == {*KINDS}
-    assert min(kinds.count(kind) for kind in KINDS) >= 8
+    assert min(kinds.count(kind) for kind in KINDS) >= 6
 
 
 def test_what_a_nasty_case_is_for_really_happens(cases: list[Case]) -> None:
@@ -41,7 +41,7 @@ def test_what_a_nasty_case_is_for_really_happens(cases: list[Case]) -> None:
             assert found > 0, (case.index, case.kind)
             counted[case.kind] += found
     many = ("tie", "saturation", "wrap", "floored sum", "extreme decay", "host half")
-    assert all(counted[kind] >= 100 for kind in many), counted
+    assert all(counted[kind] >= 50 for kind in many), counted
 
 
 def test_the_same_case_comes_back_alone_and_others_do_not(cases: list[Case]) -> None:
@@ -62,6 +62,7 @@ def test_every_feature_of_the_dialect_is_drawn(cases: list[Case]) -> None:
     convs = [s for s in synapses if isinstance(s, chip.ConvSynapse)]
     neurons: list[Any] = [layer.neuron for layer in layers]
     tables = [n for n in neurons if isinstance(n, chip.TableLifNeuron)]
+    general = [n for n in neurons if isinstance(n, chip.GeneralLifNeuron)]
     lasts = [type(case.network.layers[-1].neuron) for case in cases]
     seen = {
         "dense": any(isinstance(s, chip.DenseSynapse) for s in synapses),
@@ -75,8 +76,16 @@ def test_every_feature_of_the_dialect_is_drawn(cases: list[Case]) -> None:
         "depthwise": any(c.groups == c.input_shape[0] > 1 for c in convs),
         "not square": any(c.weight.shape[2] != c.weight.shape[3] for c in convs),
         "growing leak": any((n.leak > 4096).any() for n in tables),
-        "last": {*lasts} == {chip.LifNeuron, chip.TableLifNeuron, chip.ReadoutNeuron},
-        "filter": any(getattr(n, "du", 4095) < 4095 for n in neurons),
+        "last": {*lasts}
+        == {chip.LifNeuron, chip.TableLifNeuron, chip.GeneralLifNeuron, chip.ReadoutNeuron},
+        "filter": any(n.filters for n in neurons),
+        "own filters": any(n.du.size > 1 and n.filters for n in general),
+        "table by neuron": any(len(n.leak) > 1 and n.leak.size > len(n.leak) for n in general),
+        "by channel": any(n.leak.shape[2:] == (1, 1) != n.leak.shape[1:2] for n in general),
+        "first state": any((n.initial < 0).any() for n in general),
+        "to zero": any(n.reset is None for n in general),
+        "by subtraction": any(n.reset is not None and n.reset.any() for n in general),
+        "no reset": any(n.reset is not None and not n.reset.any() for n in general),
         "negative bias": any((n.bias < 0).any() for n in neurons),
         "fortran": any(not s.weight.flags.c_contiguous for s in synapses),
         "silent": any(not x.any() for case in cases for x in case.x),
@@ -139,6 +148,23 @@ def test_counts_of_a_network_worked_out_by_hand() -> None:
     # 254 * 8 << 7 is 260 096: times 64 it leaves 24 bits in each step, on one side.
     run = tiny(chip.LifNeuron(131_071, 4096, zero), [[254] * 8], 5, exponent=7)
     assert events.count_wraps(*run) == 5
+    # The first keeps 40 of 640, the second nothing; after the last step nobody looks.
+    numbers = {
+        "leak": [4096],
+        "threshold": [[0, 639]],
+        "bias": [0],
+        "du": [4095],
+        "initial": [1, -1],
+        "reset": [600, 641],
+    }
+    soft = chip.GeneralLifNeuron(**{k: np.array(v, np.int32) for k, v in numbers.items()})
+    run = tiny(soft, [[10, 0], [10, 2]], 2)
+    assert [trace.v.tolist() for trace in run[2].values()] == [[[[641, 767], [681, 894]]]]
+    assert events.count_soft_resets(*run) == 2
+    assert events.count_first_states(*run) == 2
+    assert events.count_own_thresholds(*run) == 0
+    run = tiny(soft, [[8, 0], [8, 2]], 2)  # 513, 425 and 639, 1279: above 0 and at most 639
+    assert events.count_own_thresholds(*run) == 3
     # exactly 2^17 << 6 stays +2^23, and v saturates there.
     run = tiny(chip.LifNeuron(131_071, 4096, zero), [[254, 254, 254, 254, 8]], 2, exponent=7)
     assert events.count_edges(*run) == events.count_saturations(*run) == 2
