@@ -68,7 +68,7 @@ def rounding_bound(layer: FloatLayer, best: Chosen) -> float:
     fresh = 2.0**neuron.bias_exponent / 2 if best.candidate.layer.host else 0.0
     off = _leak_difference(layer, best)
     begins = np.any(neuron.initial)
-    error = np.asarray(fresh + float(begins and _cuts(neuron.leak_at(0)).max()))
+    error = fresh + _cuts(neuron.leak_at(0)) * begins
     worst = error
     for t in range(1, layer.timesteps):
         leak, silent = np.asarray(neuron.leak_at(t)), neuron.threshold_at(t - 1)
