@@ -440,8 +440,8 @@ CODE = [
         "plain",
         "l2",
         quantise,
-        "return max(1, round(fx.DECAY_ONE * lif.leak))",
-        "return max(1, round(fx.DECAY_ONE * lif.leak) + 1)",
+        "return max(1, round(fx.DECAY_ONE * float(lif.leak)))",
+        "return max(1, round(fx.DECAY_ONE * float(lif.leak)) + 1)",
     ),
     Code(
         "pixels: divided by 256",
@@ -530,16 +530,16 @@ CODE = [
         "gain",
         "l1",
         gain,
-        "return Dynamics(leak, lif.threshold / gain)",
-        "return Dynamics(leak, lif.threshold / np.where(np.arange(timesteps) == 0, 1.1, gain))",
+        "np.array([lif.threshold / row for row in rows])",
+        "np.array([lif.threshold / row for row in [1.1, *rows[1:]]])",
     ),
     Code(
         "gain: ratio upside down",
         "gain",
         "l2",
         gain,
-        "leak[1:] *= gain[:-1] / gain[1:]",
-        "leak[1:] *= gain[1:] / gain[:-1]",
+        "(before / now for before, now in pairwise(rows))",
+        "(now / before for before, now in pairwise(rows))",
     ),
 ]
 BUGS: list[Code | Numbers] = [*NUMBERS, *CODE]

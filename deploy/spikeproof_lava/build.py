@@ -172,7 +172,7 @@ def _program(layer: chip.ChipLayer, steps: int) -> Program:
     neuron = layer.neuron
 
     def each(values: Any) -> chip.Ints:
-        return np.broadcast_to(values, layer.shape).reshape(-1)
+        return np.broadcast_to(values, layer.shape).reshape(-1).astype(np.int32)
 
     return Program(
         leak=np.stack([each(neuron.leak_at(t)) for t in range(steps)]),

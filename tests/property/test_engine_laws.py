@@ -25,6 +25,7 @@ from spikeproof.ir.chip import (
     ChipNetwork,
     ConvSynapse,
     DenseSynapse,
+    GeneralLifNeuron,
     LifNeuron,
     ReadoutNeuron,
     TableLifNeuron,
@@ -116,8 +117,22 @@ def changed(network: ChipNetwork, index: int, **fields: Any) -> ChipNetwork:
     return found
 
 
-def full_bias(layer: ChipLayer) -> NDArray[np.int32]:
-    return np.array(np.broadcast_to(layer.neuron.bias, layer.shape), np.int32)
+def by_channel(layer: ChipLayer, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
+    """Write all numbers of a layer's neurons in full, (*neurons), and change each array."""
+
+    def changed(values: Any) -> NDArray[Any]:
+        return np.ascontiguousarray(change(np.broadcast_to(values, layer.shape)))
+
+    neuron: Any = layer.neuron
+    if not isinstance(neuron, GeneralLifNeuron):
+        return replace(neuron, bias=changed(neuron.bias))
+    once = {key: changed(getattr(neuron, key)) for key in ("bias", "du", "initial")}
+    tables = {
+        key: np.stack([changed(row) for row in getattr(neuron, key)])
+        for key in ("leak", "threshold")
+    }
+    reset = None if neuron.reset is None else changed(neuron.reset)
+    return replace(neuron, **once, **tables, reset=reset)
 
 
 @law(40)
@@ -141,7 +156,7 @@ def test_no_step_sees_a_later_one(engine: Engine, seed: int) -> None:
     layers = []
     for layer in network.layers:
         neuron = layer.neuron
-        if isinstance(neuron, TableLifNeuron):
+        if isinstance(neuron, TableLifNeuron | GeneralLifNeuron):  # one row stays one
             neuron = replace(neuron, leak=neuron.leak[:k], threshold=neuron.threshold[:k])
         layers.append(replace(layer, neuron=neuron))
     shorter = replace(network, layers=tuple(layers), timesteps=k)
@@ -151,12 +166,16 @@ def test_no_step_sees_a_later_one(engine: Engine, seed: int) -> None:
 
 @law(60)
 def test_leading_silence_shifts_every_trace(engine: Engine, seed: int) -> None:
-    """Without bias and tables, k silent steps in front move everything by k steps."""
+    """Without bias, tables and first states, k silent steps in front move everything by k."""
 
-    def no_tables(network: ChipNetwork, index: int) -> bool:
-        return not any(isinstance(y.neuron, TableLifNeuron) for y in network.layers)
+    def steady(network: ChipNetwork, index: int) -> bool:
+        neurons = [layer.neuron for layer in network.layers]
+        general = [n for n in neurons if isinstance(n, GeneralLifNeuron)]
+        return not any(isinstance(n, TableLifNeuron) for n in neurons) and all(
+            len(n.leak) == len(n.threshold) == 1 and not n.initial.any() for n in general
+        )
 
-    network, x, _ = draw_layer(seed, no_tables, coding="spikes")
+    network, x, _ = draw_layer(seed, steady, coding="spikes")
     bare = [
         replace(y, neuron=replace(y.neuron, bias=np.zeros((), np.int32))) for y in network.layers
     ]
@@ -201,9 +220,12 @@ def test_a_layer_in_half_the_unit_fires_alike(engine: Engine, seed: int) -> None
 
     def has_room(network: ChipNetwork, index: int) -> bool:
         layer = network.layers[index]
-        largest = getattr(layer.neuron, "threshold", 0)
-        limit = fx.STATE_MAX if isinstance(layer.neuron, TableLifNeuron) else fx.THRESHOLD_MAX
-        fits = 2 * int(np.max(largest)) <= limit and layer.neuron.bias_exponent < 7
+        neuron = layer.neuron
+        registers = isinstance(neuron, LifNeuron)
+        limit = fx.THRESHOLD_MAX if registers else fx.STATE_MAX
+        numbers = (getattr(neuron, key, 0) for key in ("threshold", "initial", "reset"))
+        largest = max(int(np.abs(0 if n is None else n).max()) for n in numbers)
+        fits = 2 * largest <= limit and neuron.bias_exponent < 7
         if layer.host or not fits:
             return fits
         exponent, payload = layer.synapse.exponent, 255 if index == 0 else 1
@@ -220,6 +242,11 @@ def test_a_layer_in_half_the_unit_fires_alike(engine: Engine, seed: int) -> None
     elif isinstance(neuron, TableLifNeuron):
         fields = {"leak": (neuron.leak // 4096 * 4096).astype(np.int32), "du": 4095}
         double = {"threshold": 2 * neuron.threshold}
+    elif isinstance(neuron, GeneralLifNeuron):
+        fields = {"leak": (neuron.leak // 4096 * 4096).astype(np.int32)}
+        fields["du"] = np.full_like(neuron.du, 4095)
+        double = {key: 2 * getattr(neuron, key) for key in ("threshold", "initial")}
+        double["reset"] = None if neuron.reset is None else 2 * neuron.reset
     else:
         double = {}
     plain = replace(neuron, **fields)
@@ -259,7 +286,7 @@ def test_channels_in_another_order_permute_their_traces_only(engine: Engine, see
         network,
         index,
         synapse=replace(layer.synapse, weight=layer.synapse.weight[order]),
-        neuron=replace(layer.neuron, bias=full_bias(layer)[order]),
+        neuron=by_channel(layer, lambda full: full[order]),
     )
     if index + 1 < len(network.layers):
         following: Any = network.layers[index + 1].synapse
@@ -281,8 +308,10 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
     synapse, following = layer.synapse, network.layers[index + 1].synapse
     pad = np.zeros((more, *synapse.weight.shape[1:]), np.int16)
     grown = np.concatenate([synapse.weight.astype(np.int16), pad])
-    bias = full_bias(layer)
-    silent = np.concatenate([bias, np.zeros((more, *bias.shape[1:]), np.int32)])
+
+    def with_silent(full: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([full, np.zeros((more, *full.shape[1:]), full.dtype)])
+
     old: Any = following
     split = old.weight.astype(np.int16).reshape(len(old.weight), layer.shape[0], -1)
     low, high = WEIGHT_LIMITS[old.sign]
@@ -295,7 +324,7 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
         layer,
         synapse=replace(synapse, weight=grown),
         shape=shape,
-        neuron=replace(layer.neuron, bias=silent),
+        neuron=by_channel(layer, with_silent),
     )
     wired = replace(old, weight=weight.reshape(form))
     if isinstance(wired, ConvSynapse):
@@ -348,10 +377,10 @@ def test_a_dense_layer_is_a_convolution_with_one_position(engine: Engine, seed: 
     conv = ConvSynapse(
         kernel, (shape[0], shape[1], shape[2]), sign=dense.sign, exponent=dense.exponent
     )
-    bias = full_bias(layer)
     alone = single(network, dense, layer.shape)
     other = single(network, conv, (*layer.shape, 1, 1))
-    last = replace(other.layers[0], neuron=replace(layer.neuron, bias=bias.reshape(-1, 1, 1)))
+    neuron = by_channel(layer, lambda full: full.reshape(-1, 1, 1))
+    last = replace(other.layers[0], neuron=neuron)
     other = replace(other, layers=(last,))
     assert_same(run(engine, alone, x), run(engine, other, x), lambda a: a.reshape(*a.shape, 1, 1))
 

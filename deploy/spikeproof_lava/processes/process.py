@@ -14,7 +14,6 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIFReset
 
-from spikeproof.ir.chip import Ints
 from spikeproof_lava.population import Population, Program
 
 
@@ -65,12 +64,8 @@ class ProgramLif(RecordedLif):
         super().__init__(neurons, du=0, dv=0, vth=0)
         self.proc_params["soft"] = program.taken is not None
         taken = np.zeros(neurons.size, np.int32) if program.taken is None else program.taken
-        self.leak = _var(program.leak)
-        self.threshold = _var(program.threshold)
-        self.filter = _var(program.du)
-        self.initial = _var(program.initial)
-        self.taken = _var(taken)
-
-
-def _var(values: Ints) -> Var:
-    return Var(shape=values.shape, init=values.astype(np.int32))
+        self.leak = Var(shape=program.leak.shape, init=program.leak)
+        self.threshold = Var(shape=program.threshold.shape, init=program.threshold)
+        self.filter = Var(shape=program.du.shape, init=program.du)
+        self.initial = Var(shape=program.initial.shape, init=program.initial)
+        self.taken = Var(shape=taken.shape, init=taken)

@@ -163,7 +163,7 @@ TABLE = TableLifNeuron(np.full(STEPS, 4000, np.int32), np.full(STEPS, 640, np.in
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (network(dense([[2] * 18], TABLE)), "d: leak and threshold change with the step"),
+        (network(dense([[2] * 18], TABLE)), "d: DLIF table neurons are a program"),
         (network(dense([[2, -4] * 9], exponent=-2)), "d: weight exponent -2 cuts bits off"),
         (network(dense([[2, -128] * 9], exponent=2)), "d: weights span -512..8"),
         (network(dense([[0] * 18])), "d: all weights are 0"),

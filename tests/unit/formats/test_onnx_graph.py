@@ -128,8 +128,10 @@ def run(network: ChipNetwork, feeds: dict[str, Any], **options: Any) -> dict[str
 def without_tables(network: ChipNetwork) -> ChipNetwork:
     plain = LifNeuron(3, 41, np.zeros(1, np.int32), 0, 100)
     layers = tuple(
-        replace(layer, neuron=replace(plain, bias=layer.neuron.bias, du=layer.neuron.du))
-        if isinstance(layer.neuron, TableLifNeuron)
+        replace(
+            layer, neuron=replace(plain, bias=layer.neuron.bias, du=int(np.min(layer.neuron.du)))
+        )
+        if layer.neuron.stepwise
         else layer
         for layer in network.layers
     )

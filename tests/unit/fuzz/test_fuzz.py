@@ -142,7 +142,7 @@ def fails_with_17_channels() -> Any:
 _TINY = {"samples": 1, "steps": 1, "layers": 1, "inputs": 1, "neurons": 1, "weights": 1}
 FAULTS: list[tuple[Patch, dict[str, int]]] = [
     (fires_at_equality, {**_TINY, "weights": 0}),
-    (floors_the_state, {**_TINY, "steps": 2}),
+    (floors_the_state, {**_TINY, "steps": 2, "neurons": 3}),
     (truncates_sums, _TINY),
     (forgets_to_wrap, {**_TINY, "inputs": 20, "weights": 20, "steps": 20}),
     (rounds_half_down, {**_TINY, "inputs": 8, "weights": 8}),

@@ -84,7 +84,7 @@ def test_hardware_lists_layers_that_need_python_models(
     assert LavaTarget().problems(network) == []
     monkeypatch.setattr(hardware, "missing", list)
     with pytest.raises(
-        UnsupportedError, match=r"(?s)tables.*need.*steps of 1.*recording"
+        UnsupportedError, match=r"(?s)DLIF table neurons need.*steps of 1.*recording"
     ) as caught:
         LavaTarget("loihi2").run(network, images(1), trace=True)
     assert "--profile loihi" in str(caught.value.hint)

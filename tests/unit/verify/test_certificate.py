@@ -119,23 +119,23 @@ MUTANTS = [
         "a reset forgets the silent",
         "plain",
         "l1",
-        "np.where(v_low <= threshold, threshold, 0)",
-        "np.where(v_low <= threshold, 0, 0)",
+        "np.where(silent, np.maximum(threshold, fired_high), fired_high)",
+        "fired_high",
     ),
     (
         "on the threshold counts as fired",
         "at the threshold",
         "l1",
-        "np.where(v_low <= threshold, threshold, 0)",
-        "np.where(v_low < threshold, threshold, 0)",
+        "silent = v_low <= threshold",
+        "silent = v_low < threshold",
     ),
     ("nobody fires", "plain", "out", "fires | state.may_fire", "fires & state.may_fire"),
     (
         "a reset lifts what inhibits",
         "plain",
         "l1",
-        "np.where(may, np.minimum(v_low, 0), v_low)",
-        "np.where(may, 0, v_low)",
+        "np.where(silent, np.minimum(v_low, fired_low), fired_low)",
+        "fired_low",
     ),
     ("bias forgotten", "plain", "l1", "+ u_high + bias[1], _FAR)", "+ u_high, _FAR)"),
     ("bias forgotten from below", "lowered", "l1", "+ u_low + bias[0], -_FAR)", "+ u_low, -_FAR)"),
@@ -245,7 +245,7 @@ def test_sound_certificate_holds_and_is_nearly_reached(network: str) -> None:
 def test_runs_alone_refute_a_certificate_that_forgets_resets(monkeypatch: Any) -> None:
     """Even if the second bound had the same mistake, an input shows it."""
     wrong = mutated_certificate(
-        "np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"
+        "np.where(silent, np.maximum(threshold, fired_high), fired_high)", "fired_high"
     )
     rows = judge_certificate(PLAIN, None, wrong.certify_ranges)
     assert any("an input drives v of neuron" in text for text in rows[0].unsound)
@@ -293,7 +293,7 @@ def test_planted_mutant_fails_the_verification_of_a_conversion(case: Any) -> Non
     made = make(case.source, case.x, ConvertOptions(search=False, compensate=False))
     for old, new in (
         ("-low.min()", "-low.max()"),
-        ("np.where(v_low <= threshold, threshold, 0)", "np.where(v_low <= threshold, 0, 0)"),
+        ("np.where(silent, np.maximum(threshold, fired_high), fired_high)", "fired_high"),
     ):
         certify = mutated_certificate(old, new).certify_ranges
         assert judged(made, certify=certify)["V9"]["verdict"] == "fail"
