@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from verified import Case, build_case
 
 from spikeproof import __version__
 from spikeproof.errors import BundleError, InputError
-from spikeproof.io.bundle import bundle_bytes, load_bundle
+from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.io.record import TableRow, read_table
 from spikeproof.verify.document import parse_report
 
@@ -85,3 +86,100 @@ def test_the_rows_of_a_report_are_closed_and_those_of_older_ones_are_read() -> N
         read = parse_report(old).network.layers
         assert [r.headroom_bits for r in read] == [None] * len(layers)
         assert [r.scale for r in read] == [row["scale"] for row in layers]
+
+
+KEYS = ["checkpoint", "calibration", "options", "units", "relations", "table"]
+"""What every conversion writes, besides its version."""
+
+
+def _without(record: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Return the record with the key at ``path`` renamed."""
+    key, *rest = path
+    if rest:
+        return {**record, key: _without(record[key], *rest)}
+    return {f"{k}_x" if k == key else k: v for k, v in record.items()}
+
+
+@pytest.fixture
+def converted(tiny_bundle: Path) -> Bundle:
+    return load_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(key,) for key in KEYS]
+    + [("checkpoint", "hash"), ("calibration", "hash"), ("calibration", "samples")],
+    ids=".".join,
+)
+def test_a_conversion_of_this_version_has_every_key_and_no_other(
+    converted: Bundle, tmp_path: Path, path: tuple[str, ...]
+) -> None:
+    renamed = replace(converted, record=_without(converted.record, *path))
+    told = r"no origin" if path == ("checkpoint",) else rf"{re.escape('.'.join(path))}: missing"
+    with pytest.raises(BundleError, match=told):
+        save_bundle(tmp_path / "a.spk", renamed)
+    assert not (tmp_path / "a.spk").exists()
+    (tmp_path / "a.spk").write_bytes(bundle_bytes(renamed))
+    with pytest.raises(BundleError, match=told):
+        load_bundle(tmp_path / "a.spk")
+
+
+def test_what_a_conversion_does_not_write_is_refused_and_a_profile_is_not(
+    converted: Bundle, tmp_path: Path
+) -> None:
+    for part, told in (({"units_x": {}}, "units_x: not known"), ({"netx": None}, "netx: not kno")):
+        with pytest.raises(BundleError, match=told):
+            save_bundle(tmp_path / "a.spk", replace(converted, record=converted.record | part))
+    cost = {"profile": "loihi", "samples": 1, "agreement_default": 1, "agreement": 1, "layers": []}
+    cost |= {"accuracy_trained": None, "accuracy_default": None, "accuracy": None}
+    whole = replace(converted, record=converted.record | {"profile_cost": cost})
+    assert load_bundle_of(save_bundle(tmp_path / "a.spk", whole), tmp_path).record == whole.record
+
+
+def load_bundle_of(saved: Bundle, folder: Path) -> Bundle:
+    """Read a bundle again that was saved as a.spk."""
+    found = load_bundle(folder / "a.spk")
+    assert found.content_hash == saved.content_hash
+    return found
+
+
+@pytest.mark.parametrize("version", ["0.0.9", None])
+def test_records_of_other_releases_load_with_less_and_with_more(
+    converted: Bundle, tmp_path: Path, version: str | None
+) -> None:
+    record = {k: v for k, v in converted.record.items() if k not in ("calibration", "options")}
+    record |= {"later": 1, "spikeproof": version}
+    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
+    assert load_bundle_of(saved, tmp_path).record == record
+
+
+def test_a_bundle_of_version_0_1_has_all_that_is_asked_for(
+    converted: Bundle, tmp_path: Path
+) -> None:
+    """It says the same version as today's and knows no data set."""
+    calibration = {k: converted.record["calibration"][k] for k in ("hash", "samples")}
+    record = converted.record | {"calibration": calibration}
+    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
+    assert load_bundle_of(saved, tmp_path).record == record
+
+
+NETX = {
+    "netx": {"name": "a.net", "hash": "a" * 64, "format": "lava-dl .net"},
+    "options": {"timesteps": 4, "pixel_range": None, "skip_input": False, "input_shape": None},
+    "stimulus": "given",
+    "table": [{"layer": "l1", "own column": 3}],
+    "spikeproof": __version__,
+}
+FUZZ = {"fuzz": {"seed": 1}, "engine": "fast", "mismatch": "s", "spikeproof": __version__}
+
+
+@pytest.mark.parametrize("record", [NETX, FUZZ], ids=["net", "fuzz"])
+def test_the_other_writers_of_this_version_are_known_too(
+    converted: Bundle, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
+    assert load_bundle_of(saved, tmp_path).record == record
+    for key in record:
+        if key != "spikeproof":
+            with pytest.raises(BundleError, match=rf"{key}: missing|no origin"):
+                save_bundle(tmp_path / "b.spk", replace(converted, record=_without(record, key)))

@@ -104,7 +104,14 @@ def bundle_bytes(bundle: Bundle) -> bytes:
 
 
 def save_bundle(path: Path | str, bundle: Bundle) -> Bundle:
-    """Write a bundle atomically and return it with its content hash."""
+    """Write a bundle atomically and return it with its content hash.
+
+    Raises:
+        BundleError: its record could not be read again, or its self-test is not whole.
+        GraphError: the network breaks a rule of the chip.
+        InputError: the file cannot be written.
+    """
+    check_record(BundleRecord, bundle.record, str(path))
     data = bundle_bytes(bundle)
     write_atomic(path, data)
     return Bundle(

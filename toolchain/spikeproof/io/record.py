@@ -1,7 +1,8 @@
 """The records inside bundles and checkpoints, as typed documents.
 
 What is read from a file of others is checked here once, so that nothing behind it meets a list
-where it expects a number. Fields that a newer release adds pass through.
+where it expects a number. Fields that another release adds pass through; a record that names this
+release has all the fields that this release writes, and no others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic import (
 from spikeproof import __version__
 from spikeproof.document.values import Count, Json, Number, Record, explain, fit, message_of
 from spikeproof.document.values import Text as Label
-from spikeproof.errors import BundleError
+from spikeproof.errors import BundleError, list_problems
 from spikeproof.io.known import DataRecord
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -181,6 +182,38 @@ class CalibrationRecord(_Record):
     data: DataRecord | None = None
 
 
+_Keys = dict[str, tuple[set[str], set[str]]]
+_WRITTEN: dict[str, _Keys] = {
+    "checkpoint": {
+        "": (
+            {"checkpoint", "calibration", "options", "units", "relations", "table", "spikeproof"},
+            {"profile_cost"},
+        ),
+        "checkpoint": ({"name", "hash"}, set()),
+        "calibration": ({"hash", "samples"}, {"data"}),
+    },
+    "netx": {
+        "": ({"netx", "options", "stimulus", "table", "spikeproof"}, set()),
+        "netx": ({"name", "hash", "format"}, set()),
+        "options": ({"timesteps", "pixel_range", "skip_input", "input_shape"}, set()),
+    },
+    "fuzz": {"": ({"fuzz", "engine", "mismatch", "spikeproof"}, set())},
+}
+"""By origin, what this version writes: the keys that are always there, and those that may be.
+
+They stand for the record itself and for its parts; whatever else is in a part has a type that is
+closed anyway, or its keys are names of layers.
+"""
+
+
+def _strange_keys(part: str, found: Any, needed: set[str], more: set[str]) -> list[str]:
+    """Name the keys that a part of a record lacks, and those that it may not have."""
+    where = f"{part}." if part else ""
+    keys = set(found) if isinstance(found, dict) else set()
+    lacking = [f"{where}{key}: missing" for key in sorted(needed - keys)]
+    return lacking + [f"{where}{key}: not known" for key in sorted(keys - needed - more)]
+
+
 class BundleRecord(_Record):
     """How a bundle was made: from a checkpoint, from a ``.net`` file, or neither (tests, fuzz).
 
@@ -204,6 +237,28 @@ class BundleRecord(_Record):
         if self.checkpoint is not None and self.netx is not None:
             raise ValueError("names a checkpoint and a .net file; a bundle comes from one of them")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_that_this_version_writes(cls, record: Any) -> Any:
+        if not isinstance(record, dict) or record.get("spikeproof") != __version__:
+            return record
+        origin = next((key for key in _WRITTEN if record.get(key) is not None), None)
+        if origin is None:
+            raise ValueError(
+                f"names spikeproof {__version__} as its writer, but no origin: "
+                f"{', '.join(_WRITTEN)}"
+            )
+        problems = [
+            problem
+            for part, (needed, more) in _WRITTEN[origin].items()
+            for problem in _strange_keys(part, record.get(part) if part else record, needed, more)
+        ]
+        if problems:
+            raise ValueError(
+                f"it is not what spikeproof {__version__} writes: {list_problems(problems)}"
+            )
+        return record
 
     @model_validator(mode="after")
     def _rows_of_a_conversion(self) -> BundleRecord:
