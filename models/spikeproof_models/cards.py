@@ -92,7 +92,7 @@ def _perturbed_row(
         item.name,
         right,
         {name: values[: item.samples] for name, values in clean.items()},
-        bound=WEAK.bound if item.attack.adversarial else "",
+        bound=WEAK.bound_of(item.attack),
         estimators=tried,
         compared=len(found[0].images) if tried else 0,
         first_chunk=bits,

@@ -66,6 +66,7 @@ from spikeproof.ir.chip import (
 from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
 from spikeproof.ir.registry import NEURONS, SYNAPSES
 from spikeproof.registry import Registry
+from spikeproof.report.card import render_card
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.config import load_config
 from spikeproof.verify.interval import bound_network
@@ -154,8 +155,12 @@ def test_a_registered_attack_is_verified_with_and_reported(
         output=tmp_path / "run",
     )
     rows = found.report.result(Accuracy).rows
-    assert [(r.perturbation, r.bound) for r in rows] == [("clean", ""), ("mi-pgd-20", WEAK.bound)]
-    assert "mi-pgd-20" in found.page.read_text(encoding="utf-8")
+    bound = "upper bound: attack mi-pgd-20, of no named suite"
+    assert [(r.perturbation, r.bound) for r in rows] == [("clean", ""), ("mi-pgd-20", bound)]
+    summary = next(c.summary for c in found.report.checks if c.id == "V7")
+    page = found.page.read_text(encoding="utf-8")
+    assert f"Accuracy under mi-pgd-20 is an {bound};" in summary
+    assert f"mi-pgd-20 ({bound})" in page and WEAK.bound not in summary + render_card(found.report)
 
 
 def test_training_takes_a_registered_attack(add: Add) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from spikeproof.attacks.weak import TRANSFER, WEAK
+from spikeproof.document import numbers as n
 from spikeproof.document.values import dump
+from spikeproof.report.tables import accuracy_notes
 from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks import bit_exact
 from spikeproof.verify.checks.accuracy import (
@@ -205,6 +207,31 @@ def test_accuracy_under_attack_is_called_an_upper_bound_of_a_named_weak_attack(c
     assert f"is an {WEAK.bound}" in found["summary"]
     assert [row["bound"] for row in found["data"]["rows"]] == ["", WEAK.bound]
     assert found["data"]["attack"] == WEAK.describe()
+
+
+def test_every_attack_is_told_with_its_own_bound() -> None:
+    row = _row(20, 20)
+    weak = [row.model_copy(update={"perturbation": k, "bound": WEAK.bound}) for k in ("fgsm", "x")]
+    other = row.model_copy(update={"perturbation": "own-3", "bound": "upper bound: attack own-3"})
+    said = [
+        f"Accuracy under fgsm and x is an {WEAK.bound}; stronger attacks leave less.",
+        "Accuracy under own-3 is an upper bound: attack own-3; stronger attacks leave less.",
+    ]
+    rows = [_row(0, 0).model_copy(update={"perturbation": "clean"}), *weak, other]
+    assert " ".join(said) in _v7(rows, [])["summary"]
+    assert accuracy_notes(rows)[:2] == said
+    assert accuracy_notes(rows[:3])[0] == said[0].replace("fgsm and x", "attack")
+
+
+def test_the_largest_difference_is_spelled_as_in_the_table() -> None:
+    clean, attacked = (
+        _row(2, 0).model_copy(update={"perturbation": k, "strength": s})
+        for k, s in (("clean", 0), ("pgd-20", 8))
+    )
+    for row, told in ((clean, "clean"), (attacked, "pgd-20 8/255")):
+        summary = _v7([row], [])["summary"]
+        assert f"is {n.points(row.difference)} points ({told})." in summary
+        assert "\N{MINUS SIGN}" in n.points(row.difference)
 
 
 def test_a_chip_ahead_under_attack_is_explained_as_transfer(config: Any) -> None:

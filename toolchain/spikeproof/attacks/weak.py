@@ -27,6 +27,8 @@ class WeakAttack:
 
     Args:
         version: raised whenever figures may change.
+        kinds: of attacks that go by its name; any other is made with the same estimators, and is
+            none that was published under a name.
         steps: gradient steps, of an attack that takes several.
         members: tried in this order, each on the images that survive those before it.
         control: the first member with the reset handled otherwise. It does not take part; on some
@@ -35,6 +37,7 @@ class WeakAttack:
     """
 
     version: int
+    kinds: tuple[str, ...]
     steps: int
     members: tuple[Estimator, ...]
     control: Estimator
@@ -46,8 +49,16 @@ class WeakAttack:
 
     @property
     def bound(self) -> str:
-        """What stands beside every figure made with it."""
+        """What stands beside every figure of the kinds that go by its name."""
         return f"upper bound: weak attack {self.name}"
+
+    def bound_of(self, attack: Attack) -> str:
+        """Return what stands beside an accuracy under an attack; empty for clean and noise."""
+        if not attack.adversarial:
+            return ""
+        if attack.kind in self.kinds:
+            return self.bound
+        return f"upper bound: attack {attack.name}, of no named suite"
 
     def at(self, kind: str, strength: float) -> Attack:
         """Return the attack of a kind with a radius in grey levels.
@@ -70,6 +81,7 @@ class WeakAttack:
 
 WEAK = WeakAttack(
     version=1,
+    kinds=("fgsm", "pgd"),
     steps=20,
     members=(Estimator(0.25, "detached"), Estimator(1.0, "detached")),
     control=Estimator(0.25, "attached"),

@@ -52,6 +52,8 @@ def _show_reasons(console: Console, report: Report) -> None:
 
 def _show_accuracy(console: Console, accuracy: Accuracy) -> None:
     """Print accuracy before and after, if it was measured."""
+    from spikeproof.verify.checks.accuracy import row_name
+
     if not accuracy.rows:
         return
     console.table(
@@ -59,8 +61,7 @@ def _show_accuracy(console: Console, accuracy: Accuracy) -> None:
         [
             (
                 row.samples,
-                (f"{row.perturbation} {row.strength:g}/255" if row.strength else row.perturbation)
-                + (f" ({row.bound})" if row.bound else ""),
+                row_name(row) + (f" ({row.bound})" if row.bound else ""),
                 _with_unit(n.accuracy(row.clean_float_accuracy), "%"),
                 _with_unit(n.accuracy(row.float_accuracy), "%"),
                 _with_unit(n.accuracy(row.chip_accuracy), "%"),

@@ -10,7 +10,7 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Line, Table, by_columns, lines
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.report.charts import forest, forest_scale
-from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow, attacks_by_bound
 from spikeproof.verify.checks.base import Check
 from spikeproof.verify.checks.overflow import used_share
 from spikeproof.verify.checks.response import Response
@@ -25,11 +25,13 @@ def attack_name(row: AccuracyRow) -> str:
 
 def accuracy_notes(rows: Sequence[AccuracyRow]) -> list[str]:
     """Say what accuracies under attack do not show: robustness, and a more robust chip."""
-    attacked = [r for r in rows if r.bound_note]
-    if not attacked:
-        return []
-    notes = [f"Accuracy under attack is an {attacked[0].bound_note}; stronger attacks leave less."]
-    if any((n.finite(r.difference) or 0.0) > 0 for r in attacked):
+    bounds = attacks_by_bound(rows)
+    notes = [
+        f"Accuracy under {'attack' if len(bounds) == 1 else names} is an {bound}; "
+        "stronger attacks leave less."
+        for bound, names in bounds.items()
+    ]
+    if any((n.finite(r.difference) or 0.0) > 0 for r in rows if r.bound_note):
         notes.append(TRANSFER)
     return notes
 

@@ -8,6 +8,7 @@ Every row carries the clean accuracy on its own images, so that it shows what a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -157,7 +158,7 @@ def accuracy_rows(
         tried = (estimators or {}).get(item.name, {})
         more = {
             **_clean_figures(before),
-            "bound": WEAK.bound if item.attack.adversarial else "",
+            "bound": WEAK.bound_of(item.attack),
             "attack_helps": helps,
             "estimators": {name: float(np.mean(values)) for name, values in tried.items()},
             "compared": max((len(values) for values in tried.values()), default=0),
@@ -344,8 +345,7 @@ def accuracy_outcome(
         verdict,
         f"Clean accuracy {accuracy_text(clean.float_accuracy)} before and "
         f"{accuracy_text(clean.chip_accuracy)} after; the largest difference is "
-        f"{100 * worst.difference:+.2f} points "
-        f"({worst.perturbation}, strength {worst.strength:g}/255)."
+        f"{n.points(worst.difference)} points ({row_name(worst)})."
         + (
             f" {', '.join(helped)} made the trained network more accurate than it is on clean "
             "images: its gradients are masked, and accuracy under attack shows nothing."
@@ -372,15 +372,22 @@ def accuracy_outcome(
     )
 
 
+def attacks_by_bound(rows: Sequence[AccuracyRow]) -> dict[str, str]:
+    """Return what accuracies under attack are, each with the names of its attacks."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.bound_note:
+            found.setdefault(row.bound_note, []).append(row.perturbation)
+    return {bound: " and ".join(dict.fromkeys(names)) for bound, names in found.items()}
+
+
 def _about_attacks(rows: list[AccuracyRow]) -> str:
     """Say what figures under attack do not show: robustness, and a more robust chip."""
     attacked = [row for row in rows if row.bound]
-    text = ""
-    if attacked:
-        text += (
-            f" Accuracy under {' and '.join(dict.fromkeys(r.perturbation for r in attacked))} "
-            f"is an {attacked[0].bound}; stronger attacks leave less."
-        )
+    text = "".join(
+        f" Accuracy under {names} is an {bound}; stronger attacks leave less."
+        for bound, names in attacks_by_bound(attacked).items()
+    )
     ahead = [row_name(row) for row in attacked if row.difference > 0]
     if ahead:
         text += f" {TRANSFER} Here: {', '.join(ahead)}."
@@ -432,8 +439,7 @@ def _headline(check: Check, result: Accuracy) -> Fact | None:
     if found is None:
         return None
     row = result.rows[found]
-    name = row.perturbation + (f" {row.strength:g}/255" if row.strength else "")
-    name += f"; {row.bound_note}" if row.bound_note else ""
+    name = row_name(row) + (f"; {row.bound_note}" if row.bound_note else "")
     return Fact(
         n.points(row.difference),
         f"largest change of accuracy ({name}){allowed(row.margin, '±', 'points')}",
