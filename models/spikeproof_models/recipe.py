@@ -110,7 +110,8 @@ class OptimiserConfig(_Strict):
 class SelectionConfig(_Strict):
     """How the epoch is chosen on the held-out images (never on test images).
 
-    An image counts as robust if PGD fails with every surrogate width listed.
+    An image counts as robust if PGD fails with every surrogate width listed; of a network trained
+    with noise, if that noise fails.
     """
 
     pgd_steps: int = Field(default=10, ge=1)

@@ -24,6 +24,7 @@ import toys
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spikeproof import api
+from spikeproof.attacks.base import Attack
 from spikeproof.attacks.estimators import Estimator
 from spikeproof.attacks.pgd import PGD
 from spikeproof.attacks.registry import ATTACKS, adversarial_kinds
@@ -166,11 +167,52 @@ def test_a_registered_attack_is_verified_with_and_reported(
 def test_training_takes_a_registered_attack(add: Add) -> None:
     from spikeproof_models.recipe import PerturbationConfig
 
-    with pytest.raises(ValueError, match="'natural', 'gaussian', 'fgsm' or 'pgd'"):
+    add(ATTACKS, "salt", Salt)  # as that of a package which happens to be installed
+    with pytest.raises(ValueError, match="Input should be 'natural', ") as refused:
         PerturbationConfig(mode="mi-pgd")
+    assert all(repr(kind) in str(refused.value) for kind in (*ATTACKS.shipped, "salt"))
     add(ATTACKS, "mi-pgd", toys.MomentumPGD)
     attack = PerturbationConfig(mode="mi-pgd", strength=4, steps=3, step=2).attack()
     assert attack == toys.MomentumPGD(4, steps=3, step=2)
+
+
+@dataclass(frozen=True)
+class Salt(Attack):
+    """White pixels: noise, and so no upper bound."""
+
+    kind = "salt"
+
+    def _propose(self, model: Any, x: Any, y: Any, generator: Any) -> Any:
+        return x + self.radius
+
+
+def test_training_judges_epochs_by_a_registered_noise(
+    add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from spikeproof_models.datasets import ImageSet
+    from spikeproof_models.networks import SpikingNetwork
+    from spikeproof_models.recipe import Recipe
+    from spikeproof_models.training import steps
+
+    add(ATTACKS, "salt", Salt)
+    told: dict[str, Any] = {
+        "name": "t",
+        "network": {"architecture": "mlp", "hidden": (8,)},
+        "perturbation": {"mode": "salt", "strength": 6},
+    }
+    recipe, tried = Recipe(**told), list[Any]()
+
+    def correct(model: Any, images: Any, device: Any, attack: Any = None, *more: Any) -> Any:
+        tried.append(attack)
+        return np.array([True, attack is None])
+
+    monkeypatch.setattr(steps, "correct", correct)
+    images = ImageSet(np.zeros((2, 1, 28, 28), np.uint8), np.zeros(2, np.int64))
+    model = SpikingNetwork(recipe.build_network())
+    found = steps.held_out_figures(model, images, recipe, 0, torch.device("cpu"))
+    assert tried == [None, Salt(6)]
+    assert found == {"clean": 1.0, "perturbed": 0.5, "score": 0.75}
 
 
 # --- a surrogate -------------------------------------------------------------------------------
@@ -611,14 +653,19 @@ MADE: dict[str, tuple[str, list[Any]]] = {
 """By the kind's name in the table of docs/architecture.md: its registry, and its toy's parts."""
 
 
-def registered(registry: str) -> set[str]:
-    """Return the names under which this file adds toys to a registry."""
+def registered(registry: str, parts: list[Any]) -> set[str]:
+    """Return the names under which this file adds the toy of these parts to a registry."""
     calls = [
         node.args
         for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "add"
     ]
-    return {ast.unparse(name) for table, name, _ in calls if ast.unparse(table) == registry}
+    return {
+        ast.unparse(name)
+        for table, name, thing in calls
+        if ast.unparse(table) == registry
+        and any(part.__name__ in ast.unparse(thing) for part in parts)
+    }
 
 
 def test_the_documents_promise_the_files_that_the_toys_take() -> None:
@@ -628,7 +675,7 @@ def test_the_documents_promise_the_files_that_the_toys_take() -> None:
     needed = {}
     for kind, (registry, parts) in MADE.items():
         files = len({inspect.getsourcefile(part) for part in parts})
-        lines = len(registered(registry))
+        lines = len(registered(registry, parts))
         needed[kind] = f"{files} + {lines} line" if registry else str(files)
     assert {kind: promised for kind, promised, _ in rows} == needed
     for kind, _, place in rows:

@@ -149,15 +149,19 @@ def correct(
 def held_out_figures(
     model: SpikingNetwork, held_out: ImageSet, recipe: Recipe, epoch: int, device: torch.device
 ) -> dict[str, float]:
-    """Return clean accuracy, perturbed accuracy for robust modes, and the score that selects."""
+    """Return clean accuracy, perturbed accuracy for robust modes, and the score that selects.
+
+    Perturbed: under the noise that the network is trained with, or, whatever the attack it is
+    trained with, under PGD at that strength with every half-width of the surrogate listed.
+    """
     clean = float(correct(model, held_out, device).mean())
     attack = recipe.perturbation.attack()
     if attack is None:
         return {"clean": clean, "score": clean}
     config, generator = recipe.selection, seeded(recipe.seed, epoch, 3)
     widths = config.surrogate_widths
-    if recipe.perturbation.mode == "gaussian":
-        widths = (1.0,)
+    if not attack.adversarial:
+        widths = (1.0,)  # noise asks for no gradient
     else:
         attack = PGD(recipe.perturbation.strength, steps=config.pgd_steps)
     some = held_out.take(np.arange(min(config.pgd_images, len(held_out))))
