@@ -95,6 +95,16 @@ def test_a_gain_that_varies_and_a_soft_reset_are_refused_together(
     assert isinstance(done.chip.layers[0].neuron, TableLifNeuron)
 
 
+def test_an_array_of_one_number_is_that_number(
+    make_network: Callable[..., FloatNetwork], images: NDArray[np.uint8]
+) -> None:
+    numbers = {"leak": np.full((1, 1, 1), 0.75), "threshold": np.ones(1), "initial": np.zeros(1)}
+    done = convert_network(with_neurons(make_network(), **numbers), images)
+    plain = convert_network(with_neurons(make_network(), leak=0.75), images)
+    assert isinstance(done.chip.layers[0].neuron, LifNeuron)
+    assert done.chip.layers[0].neuron.dv == plain.chip.layers[0].neuron.dv == 1024
+
+
 @pytest.mark.parametrize("kind", GENERAL)
 def test_a_checkpoint_keeps_them_and_one_without_them_is_what_it_was(
     kind: str, make_network: Callable[..., FloatNetwork], tmp_path: Path

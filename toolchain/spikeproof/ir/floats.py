@@ -98,6 +98,13 @@ class Lif:
     reset: float | FloatArray | None = field(default=None, metadata=LATER)
     initial: float | FloatArray = field(default=0.0, metadata=LATER)
 
+    def __post_init__(self) -> None:
+        """Take an array of one number for that number."""
+        for key in ("leak", "threshold", "reset", "initial"):
+            value = getattr(self, key)
+            if isinstance(value, np.ndarray) and value.size == 1:
+                object.__setattr__(self, key, float(value.item()))
+
     @property
     def general(self) -> bool:
         """Tell whether neurons differ, do not begin at 0 or are not reset to 0."""
