@@ -5,6 +5,7 @@ Needs no torch, so that ``inspect`` checks a recipe where nothing is trained.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -126,7 +127,7 @@ class Recipe(_Strict):
     threads and one version of torch; a GPU does not promise equal bits.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str
     description: str = ""
     seed: int = Field(default=0, ge=0)
     data: DataConfig = DataConfig()
@@ -135,6 +136,16 @@ class Recipe(_Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     selection: SelectionConfig = SelectionConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _names_files(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            raise ValueError(
+                "name becomes the name of files: letters A-Z and a-z, digits, '_', '.' and '-', a "
+                "letter or digit first, at least 1 and at most 64 characters"
+            )
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -65,6 +65,7 @@ def train(
         TrainingError: the loss became NaN or infinite.
     """
     recipe = load_recipe(recipe_path)
+    chosen = _choose_device(device)  # a wrong name is found before the images are read
     folder = None if data_dir is None else Path(data_dir)
     images = load_dataset(recipe.data.dataset, "train", folder)
     data = describe(images.x, images.y).used(recipe.data.limit)
@@ -72,7 +73,7 @@ def train(
         note(f"training data: {data.text()}")
     made = Path(output)
     make_folder(made)
-    run = _Run(recipe, images, data, made, _choose_device(device), progress, note)
+    run = _Run(recipe, images, data, made, chosen, progress, note)
     with held(made / f"{recipe.name}.state"):
         return run.complete(resume)
 
@@ -218,6 +219,16 @@ def _identity(recipe: Recipe, images: ImageSet) -> dict[str, Any]:
 
 
 def _choose_device(name: str | None) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("this machine has no usable GPU", hint="Use --device cpu.")
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    usable = torch.cuda.is_available()
+    if name not in (None, "cpu", "cuda"):
+        has = "a GPU: both can be used" if usable else "no usable GPU: only cpu can be used"
+        raise InputError(
+            f"no device {name!r}: it is cpu or cuda (the first GPU); this machine has {has}",
+            where="--device",
+            hint=f"Use --device {'cuda' if usable else 'cpu'}, or leave it out.",
+        )
+    if name == "cuda" and not usable:
+        raise InputError(
+            "this machine has no usable GPU", where="--device", hint="Use --device cpu."
+        )
+    return torch.device(name or ("cuda" if usable else "cpu"))

@@ -187,6 +187,18 @@ WRONG = [
     ("verify {b} --against {c} --set samples.pgd=a", "samples.pgd takes a whole number"),
     ("verify {b} --against {c} --set nosuch=1", "Settings: suite, version, engine, "),
     (
+        "verify {b} --against {c} --set perturbations.gaussian=8",
+        "takes a list, e.g. [8]; each is a",
+    ),
+    ("verify {b} --against {c} --set perturbations.pgd=x", "takes a list; each is a whole number"),
+    ("verify {b} --against {c} --set mppd.ratio=[1]", "mppd.ratio takes a list of 2 values; each"),
+    (
+        "verify {b} --against {c} --set samples=3",
+        "samples is a table: set one of samples.accuracy,",
+    ),
+    ("verify {b} --against {c} --set alpha=0.1 --set alpha=0.2", "Name every setting once: --set "),
+    ("convert {c} --scale l2=1 --scale l2=2", "Name every layer once: --scale l2=2"),
+    (
         "verify {b} --against {c} --set perturbations.pgd=[0]",
         "perturbations.pgd takes a whole number, at least 1, at most 255.",
     ),
@@ -218,4 +230,5 @@ def test_an_option_that_is_wrong_is_told_with_what_to_do(
     assert run([word.format(**places) for word in line.split()]) == 2
     told = capsys.readouterr().err
     assert "Value error" not in told
+    assert "tuple" not in told.lower()
     assert hint in told.partition("\n  -> ")[2]

@@ -419,6 +419,12 @@ def test_tables_and_help_fit_a_narrow_terminal(
         ('name = "x"\n[network]\narchitecture = "vgg6"\n', "network.architecture"),
         ('name = "x"\n[objective]\nrho = 0.5\n', "rho needs a perturbation"),
         ("seed = 1\n", "name: Field required"),
+        (
+            'name = "a/b"\n',
+            "letters A-Z and a-z, digits, '_', '.' and '-', a letter or digit first",
+        ),
+        ('name = "x"\n[network]\nhidden = 64\n', "network.hidden takes a list, e.g. [64]; each is"),
+        ('name = "x"\nnetwork = 64\n', "network is a table: set one of network.architecture,"),
         ('name = "x"\nseed = 1\nsede = 2\n[data]\nflop = true\n', "data.flop"),
         ('name = "x"\nseed = 1\nsede = 2\n[data]\nflop = true\n', "did you mean 'seed'?"),
     ],

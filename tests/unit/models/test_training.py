@@ -320,6 +320,9 @@ def test_all_problems_of_a_recipe_are_listed_with_their_keys(tmp_path):
         "unknown setting 'optimiser.learning_rat'; did you mean 'optimiser.learning_rate'?" in text
     )
     assert "optimiser.epochs" in text
+    path.write_text('name = "x"\nhidden = [64]\n')
+    with pytest.raises(InputError, match=r"'hidden'; did you mean 'network.hidden'\?"):
+        load_recipe(path)
 
 
 def test_a_recipe_that_is_not_toml_or_makes_no_sense_is_refused(tmp_path):
@@ -520,6 +523,18 @@ def test_numbers_without_a_meaning_are_refused_by_their_key(tmp_path, wrong):
     section, key = wrong.split(" =")[0].strip("[").split("]\n")
     with pytest.raises(InputError, match=rf"{section}\.{key}"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:0", "mps", "vulkan", ""])
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_device_that_is_none_is_refused_with_what_this_machine_has(
+    tmp_path, monkeypatch, name, usable
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    with pytest.raises(InputError, match="cpu or cuda") as caught:  # before images are looked for
+        train(write_recipe(tmp_path), tmp_path / "out", data_dir=tmp_path / "none", device=name)
+    use, has = ("cuda", "has a GPU") if usable else ("cpu", "has no usable GPU")
+    assert f"Use --device {use}" in str(caught.value) and has in str(caught.value)
 
 
 def test_a_run_is_not_continued_on_another_kind_of_device(tmp_path, data_dir, monkeypatch):

@@ -45,6 +45,10 @@ def test_single_settings_are_changed_by_name() -> None:
     [
         ("samples.pgd", "expected SETTING=VALUE"),
         ("=3", "expected SETTING=VALUE"),
+        ("clean=0.01", "unknown setting 'clean'; did you mean 'margins.clean'"),
+        ("samples.p99_difference=1", "did you mean 'mppd.p99_difference'"),
+        ("pgd=3", "'samples.pgd', 'perturbations.pgd' or 'margins.pgd'"),
+        ("samples=3", "samples: is a table of settings"),
         ("samples.pdg=3", "did you mean 'samples.pgd'"),
         ("samples.pgd=many", "samples.pgd: .*found 'many'"),
         ("samples=3", "samples: "),

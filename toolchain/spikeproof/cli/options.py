@@ -158,9 +158,15 @@ def _meta(kind: Any, info: FieldInfo) -> str | None:
 
 def _pairs(name: str, given: list[str]) -> dict[str, float]:
     """Parse LAYER=X options."""
-    pairs = {}
+    pairs: dict[str, float] = {}
     for text in given:
         layer, _, value = text.partition("=")
+        if layer in pairs:
+            raise InputError(
+                f"{layer} is given twice: {layer}={pairs[layer]:g} and {text}",
+                where=f"--{name}",
+                hint=f"Name every layer once: --{name} {text}.",
+            )
         try:
             pairs[layer] = float(value)
         except ValueError:

@@ -71,8 +71,12 @@ def dump(record: BaseModel) -> Json:
 
 
 def message_of(item: Mapping[str, Any]) -> str:
-    """Return what one of a model's errors says, without the prefix of those we raise ourselves."""
-    return str(item["msg"]).removeprefix("Value error, ")
+    """Return what one of a model's errors says, without the prefix of those we raise ourselves.
+
+    What a model keeps as a tuple is a list in every file and option.
+    """
+    told = str(item["msg"]).removeprefix("Value error, ")
+    return told.replace("a valid tuple", "a list").replace("Tuple should", "List should")
 
 
 def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:

@@ -25,6 +25,7 @@ _KINDS: dict[Any, str] = {
     str: "a text",
 }
 _ENDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_NO_TABLE = ("model_type", "model_attributes_type", "dict_type")
 _MOST_HINTS = 3
 
 
@@ -53,14 +54,31 @@ def wrong_settings(model: type[BaseModel], error: ValidationError, where: str) -
 def _explain(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        known = _all_keys(model)
-        near = get_close_matches(key, known, n=1) or get_close_matches(
-            str(item["loc"][-1]), [k.rsplit(".", 1)[-1] for k in known], n=1
-        )
-        return f"unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    problem = f"{key}: {message_of(item)}" if key else message_of(item)
+        near = [repr(name) for name in _alike(key, _all_keys(model))]
+        return f"unknown setting {key!r}" + (f"; did you mean {_either(near)}?" if near else "")
+    told = "is a table of settings" if item["type"] in _NO_TABLE else message_of(item)
+    problem = f"{key}: {told}" if key else told
     whole = item["type"] == "missing" or isinstance(item["input"], dict | BaseModel)
     return problem if whole else f"{problem} (found {item['input']!r})"
+
+
+def _alike(key: str, known: Sequence[str]) -> list[str]:
+    """Return the settings an unknown one may stand for, by their full names.
+
+    Whoever names the last part right has left out or mistaken the section: all that end so.
+    """
+    last = key.rpartition(".")[2]
+    ends = [name.rpartition(".")[2] for name in known]
+    if last not in ends:
+        if near := get_close_matches(key, known, n=1):
+            return near
+        last = next(iter(get_close_matches(last, ends, n=1)), "")
+    return [name for name, end in zip(known, ends, strict=True) if end == last]
+
+
+def _either(words: Sequence[str]) -> str:
+    *first, last = words
+    return (", ".join(first) + " or " if first else "") + last
 
 
 def _hint(model: type[BaseModel], item: Any) -> str:
@@ -77,6 +95,13 @@ def _hint(model: type[BaseModel], item: Any) -> str:
     if isinstance(name, int):  # one of several values: what the setting takes is what each is
         section = _at(model, names[:-1])
     info = section.model_fields.get(names[-1]) if names and _is_model(section) else None
+    if info is not None and _is_model(info.annotation):
+        keys = [f"{'.'.join(names)}.{inner}" for inner in _at(section, names[-1:]).model_fields]
+        return f"{'.'.join(names)} is a table: set one of {', '.join(keys)}."
+    whole = not isinstance(name, int) or item["type"] == "missing"  # the list, not one of it
+    inside = None if info is None else _listed(info)
+    if whole and inside:
+        return f"{'.'.join(names)} takes {_takes_list(inside, item['input'])}."
     takes = "" if info is None else _takes(info)
     return f"{'.'.join(names)} takes {takes}." if takes else ""
 
@@ -93,8 +118,8 @@ def _takes(info: FieldInfo) -> str:
     """Say in words what a field takes: ``a whole number, at least 2, at most 8 (default 8)``."""
     members = typing.get_args(info.annotation) if _is_union(info.annotation) else [info.annotation]
     plain = [member for member in members if member is not types.NoneType]
-    if len(plain) == 1 and typing.get_origin(plain[0]) is tuple:
-        return _takes(FieldInfo.from_annotation(typing.get_args(plain[0])[0]))
+    if inside := _listed(info):
+        return _takes(FieldInfo.from_annotation(inside[0]))
     words: list[str] = []
     for member in plain:
         literal = typing.get_origin(member) is typing.Literal
@@ -108,8 +133,26 @@ def _takes(info: FieldInfo) -> str:
         if getattr(limit, end, None) is not None
     ]
     default = "" if info.is_required() or info.default is None else f" (default {info.default!r})"
-    *first, last = words
-    return (", ".join(first) + " or " if first else "") + last + "".join(ends) + default
+    return _either(words) + "".join(ends) + default
+
+
+def _listed(info: FieldInfo) -> tuple[Any, ...]:
+    """Return what a list holds, as the arguments of its tuple; nothing where it is no list."""
+    members = typing.get_args(info.annotation) if _is_union(info.annotation) else [info.annotation]
+    plain = [member for member in members if member is not types.NoneType]
+    alone = len(plain) == 1 and typing.get_origin(plain[0]) is tuple
+    return typing.get_args(plain[0]) if alone else ()
+
+
+def _takes_list(inside: tuple[Any, ...], found: Any) -> str:
+    """Say what a list takes: ``a list, e.g. [8]; each is a number, at least 0.001``."""
+    each = _takes(FieldInfo.from_annotation(inside[0]))
+    count = 1 if Ellipsis in inside else len(inside)
+    told = "a list" if Ellipsis in inside else f"a list of {count} values"
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    if number and Ellipsis in inside:
+        told += f", e.g. [{found}]"
+    return f"{told}; each is {each}" if each else told
 
 
 def _is_union(annotation: Any) -> bool:

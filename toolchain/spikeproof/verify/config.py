@@ -241,6 +241,7 @@ def load_config(
             str(overrides),
         )
     settings = _merge(settings, {k: v for k, v in options.items() if v is not None})
+    _refuse_repeats(changes)
     for change in changes:
         own = _own(_parse_change(change), "--set")
         settings, where = _merge(settings, own), f"{where}, --set {change}"
@@ -266,6 +267,20 @@ def _own(settings: dict[str, Any], where: str) -> dict[str, Any]:
             hint=f"Choose a suite with --suite ({', '.join(SUITES)}).",
         )
     return settings
+
+
+def _refuse_repeats(changes: Sequence[str]) -> None:
+    """Raise for a setting that is named twice: which of the two is meant cannot be told."""
+    seen: dict[str, str] = {}
+    for change in changes:
+        key = ".".join(part.strip() for part in change.partition("=")[0].split("."))
+        if key in seen:
+            raise InputError(
+                f"{key} is given twice: {seen[key]} and {change}",
+                where="--set",
+                hint=f"Name every setting once: --set {change}",
+            )
+        seen[key] = change
 
 
 def _parse_change(change: str) -> dict[str, Any]:
