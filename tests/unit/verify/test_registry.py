@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from spikeproof.reasons import Reason
 from spikeproof.report.card import render_card
 from spikeproof.report.html import render_html
 from spikeproof.verify.checks import registry
-from spikeproof.verify.checks.base import CheckKind, Findings, Job, Outcome
+from spikeproof.verify.checks.base import CheckKind, Findings, Job, Outcome, no_clause
 from spikeproof.verify.document import Report, parse_report
+from spikeproof.verify.gates import sentence
 from spikeproof.verify.verdict import Verdict
 
 
@@ -77,6 +79,28 @@ def test_a_new_check_is_run_timed_judged_written_read_and_shown(
     raw["checks"][-1]["data"] = {"average": 3.0}
     with pytest.raises(InputError, match=r"V99\.data\.average"):
         parse_report(raw)
+
+
+def test_a_check_that_passes_is_in_the_sentence_where_it_stands_among_the_others(
+    case: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passes(found: Findings) -> Outcome[Brightness]:
+        data = found.of(PIXELS)
+        return Outcome(Verdict.PASS, "Dark.", Figures(mean=data.mean), data)
+
+    own = replace(TOY, judge=passes, clause=lambda check, result: f"{result.mean:.0f} is dark")
+    v1, *others = registry.CHECKS
+    monkeypatch.setattr(registry, "CHECKS", (v1, own, *others))
+    raw = verified(case, config, tmp_path)
+    mean = next(c["data"]["mean"] for c in raw["checks"] if c["id"] == "V99")
+    first, second, *more = raw["sentence"].split("; ")
+    assert first == "On 20 images fast reproduces the specification bit for bit"
+    assert second == f"{mean:.0f} is dark"
+    told = ("react to perturbations as strongly", "is as accurate as", "no input can overflow")
+    assert len(more) == len(told) and raw["sentence"].endswith(".")
+    assert all(text in clause for text, clause in zip(told, more, strict=True))
+    monkeypatch.setattr(registry, "CHECKS", (replace(own, clause=no_clause),))
+    assert sentence([parse_report(raw).checks[1]]) == "Every check passed."
 
 
 def test_every_check_has_all_that_the_report_asks_for() -> None:

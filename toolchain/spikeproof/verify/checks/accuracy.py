@@ -448,6 +448,14 @@ def _headline(check: Check, result: Accuracy) -> Fact | None:
     )
 
 
+def _clause(check: Check, result: Accuracy) -> str:
+    most = max(row.samples for row in result.rows)
+    return (
+        "the chip network is as accurate as the trained network on clean images and under every "
+        f"perturbation tested (up to {most:,} images each, within the margins)"
+    )
+
+
 CHECK = CheckKind(
     id="V7",
     title="Accuracy is the same, on clean and on perturbed images",
@@ -459,4 +467,5 @@ CHECK = CheckKind(
     facts=_facts,
     headline=_headline,
     lead=2,
+    clause=_clause,
 )

@@ -132,6 +132,11 @@ def no_headline(check: Check, result: Any) -> Fact | None:
     return None
 
 
+def no_clause(check: Check, result: Any) -> str:
+    """Say nothing in the sentence."""
+    return ""
+
+
 def no_tables(result: Any) -> dict[str, Table]:
     """Show no table."""
     return {}
@@ -147,7 +152,8 @@ class CheckKind(Generic[ResultT]):
     stand; an id of the page's own sections or a new one. jobs: the work it uses. shares: names of
     work besides that its time is counted under. facts: the counts behind it, given the check, its
     result and the layers that fire no spikes. headline: its number on the first screen; lead: which
-    from the left. tables: by name.
+    from the left. clause: what it adds to the sentence of a verification that passed, without a
+    capital or a full stop. tables: by name.
     """
 
     id: str
@@ -162,6 +168,7 @@ class CheckKind(Generic[ResultT]):
     facts: Callable[[Check, ResultT, set[str]], list[Fact]] = no_facts
     headline: Callable[[Check, ResultT], Fact | None] = no_headline
     lead: int = 9
+    clause: Callable[[Check, ResultT], str] = no_clause
     tables: Callable[[ResultT], dict[str, Table]] = no_tables
 
     def check(self, found: Outcome[ResultT]) -> Check:

@@ -115,7 +115,6 @@ def exact_outcome(
     """Judge the target, named ``engine``; ``available``: images that could have been compared."""
     row = next(r for r in measured.engines if r.name == engine)
     compared, mismatches = sum(layer.values for layer in row.layers), row.mismatches
-    shown = "1 image" if measured.samples == 1 else f"{measured.samples:,} images"
     verdict, reasons = row.verdict, unequal_layers(row, measured.samples)
     fewest = min(FEWEST, available)
     if verdict is Verdict.PASS and measured.samples < fewest:
@@ -123,7 +122,8 @@ def exact_outcome(
     where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
     return Outcome(
         verdict,
-        f"On {shown} {engine} agrees with the reference simulator {where} of u, v and s.",
+        f"On {_images(measured.samples)} {engine} agrees with the reference simulator {where} of "
+        "u, v and s.",
         ExactFigures(
             compared=compared,
             mismatches=mismatches,
@@ -134,6 +134,10 @@ def exact_outcome(
         BitExact(layers=row.layers),
         reasons,
     )
+
+
+def _images(samples: int) -> str:
+    return "1 image" if samples == 1 else f"{samples:,} images"
 
 
 def _too_few(samples: int, fewest: int) -> Reason:
@@ -216,6 +220,11 @@ def _headline(check: Check, result: BitExact) -> Fact | None:
     return Fact(n.integer(told.mismatches), label, f"{check.id}.figures.mismatches")
 
 
+def _clause(check: Check, result: BitExact) -> str:
+    told = check.figures_of(ExactFigures)
+    return f"on {_images(told.samples)} {told.engine} reproduces the specification bit for bit"
+
+
 def _tables(result: BitExact) -> dict[str, Table]:
     head = (
         Head("layer", "name"),
@@ -239,5 +248,6 @@ CHECK = CheckKind(
     facts=_facts,
     headline=_headline,
     lead=1,
+    clause=_clause,
     tables=_tables,
 )

@@ -477,5 +477,6 @@ CHECK = CheckKind(
     facts=_facts,
     headline=_headline,
     lead=4,
+    clause=lambda check, result: "no input can overflow the chip's registers",
     tables=_tables,
 )

@@ -81,6 +81,17 @@ def headlines(checks: Sequence[Check]) -> list[Fact]:
     return [fact for fact in found if fact is not None]
 
 
+def clauses(checks: Sequence[Check]) -> list[str]:
+    """Return what the checks add to the sentence of a verification that passed."""
+    found = [
+        kind.clause(check, check.data)
+        for kind in CHECKS
+        for check in checks
+        if check.id == kind.id and isinstance(check.data, kind.result)
+    ]
+    return [text for text in found if text]
+
+
 def tables(checks: Sequence[Check]) -> dict[str, dict[str, Table]]:
     """Return the tables of all checks by section and name; empty where a check did not run."""
     data = {check.id: check.data for check in checks}

@@ -573,4 +573,5 @@ CHECK = CheckKind(
     facts=_facts,
     headline=_headline,
     lead=3,
+    clause=lambda check, result: "the membranes react to perturbations as strongly as before",
 )
