@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
+from pathlib import Path
 
 import grimp
 import house
@@ -43,3 +46,27 @@ def test_the_table_of_layers_names_every_room_from_top_to_bottom() -> None:
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     order = [room for room in house.floors() if room not in house.BESIDE]
     assert named == order
+
+
+def _named_values() -> dict[str, list[tuple[str, str]]]:
+    """Return where each name of a module stands for which value: {name: [(file, value)]}."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for package in house.PACKAGES:
+        folder = Path(str(importlib.util.find_spec(package).origin)).parent  # type: ignore[union-attr]
+        for file in sorted(folder.rglob("*.py")):
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.AnnAssign | ast.Assign) and node.value is not None:
+                    first = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                    told = (file.name, ast.unparse(node.value))
+                    found.setdefault(ast.unparse(first), []).append(told)
+    return found
+
+
+def test_a_registry_and_an_alias_of_a_callable_have_a_name_of_their_own() -> None:
+    """Else a reader looks up one thing and finds another, or one thing in several places."""
+    named = _named_values()
+    registries = {k: v for k, v in named.items() if any(x.startswith("Registry(") for _, x in v)}
+    assert "ENGINES" in registries and "ATTACKS" in registries
+    assert {k: v for k, v in registries.items() if len(v) > 1} == {}
+    progress = [(f, x) for v in named.values() for f, x in v if x == "Callable[[int, int], None]"]
+    assert [file for file, _ in progress] == ["trace.py"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.estimators import Estimator
 from spikeproof.engines.floats import run_float
+from spikeproof.engines.trace import Progress
 from spikeproof.errors import InputError
 from spikeproof.extras import need
 from spikeproof.ir.floats import FloatNetwork
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Build = Callable[[FloatNetwork, Estimator], nn.Module]
 
 Images = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 DEFAULT = Estimator()
 MODULES: Registry[Build] = Registry(
     "builder of torch modules",

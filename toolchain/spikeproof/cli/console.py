@@ -14,7 +14,7 @@ import sys
 import textwrap
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from spikeproof.text import one_line
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-Progress = Callable[[int, int], None]
+    from spikeproof.engines.trace import Progress
 
 ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 """The words of the command line being run, without the program's name."""

@@ -10,7 +10,8 @@ from spikeproof.engines.trace import Engine, SlowEngine
 
 if TYPE_CHECKING:
     from spikeproof.cli.ahead import Ahead
-    from spikeproof.cli.console import Console, Progress
+    from spikeproof.cli.console import Console
+    from spikeproof.engines.trace import Progress
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.known import DataRecord
     from spikeproof.io.record import SourceRecord

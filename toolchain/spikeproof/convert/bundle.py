@@ -10,9 +10,10 @@ from spikeproof.convert.board import check_board_chip
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.cost import profile_cost
 from spikeproof.convert.images import Images
-from spikeproof.convert.pipeline import ConvertOptions, Progress, convert_network
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.document.values import dump
 from spikeproof.engines.self_test import make_bundle
+from spikeproof.engines.trace import Progress
 from spikeproof.io.bundle import STIMULUS_SAMPLES, Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.known import images_hash

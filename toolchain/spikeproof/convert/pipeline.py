@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -21,6 +20,7 @@ from spikeproof.convert.quantise import Coding, FloatLayer, dequantise
 from spikeproof.convert.score import Inputs, run_layer
 from spikeproof.convert.search import Chosen, Setting, choose
 from spikeproof.convert.table import rounding_bound, table_row
+from spikeproof.engines.trace import Progress
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
 from spikeproof.io.record import TableRow
 from spikeproof.ir.check_chip import check_chip
@@ -29,8 +29,6 @@ from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
 from spikeproof.ir.limits import PIXEL_MAX
 from spikeproof.ir.shapes import Shape, output_shape
-
-Progress = Callable[[int, int], None]
 
 
 class ConvertOptions(BaseModel):

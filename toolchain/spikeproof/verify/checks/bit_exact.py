@@ -103,7 +103,7 @@ def _measure(material: Material) -> EngineComparisons:
 
 FEWEST = 20
 """Images on which the target must agree, where there are so many."""
-ENGINES = Job("exact", _measure, EngineComparisons, 4000)
+EXACT = Job("exact", _measure, EngineComparisons, 4000)
 
 
 # --- judge ---------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def unequal_layers(row: EngineComparison, samples: int) -> list[Reason]:
 
 
 def _judge(found: Findings) -> Outcome[BitExact]:
-    measured = found.of(ENGINES)
+    measured = found.of(EXACT)
     return exact_outcome(measured, measured.engines[-1].name, len(found.material.x))
 
 
@@ -244,7 +244,7 @@ CHECK = CheckKind(
     judge=_judge,
     section="differences",
     figures=ExactFigures,
-    jobs=(ENGINES,),
+    jobs=(EXACT,),
     facts=_facts,
     headline=_headline,
     lead=1,

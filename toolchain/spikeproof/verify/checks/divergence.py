@@ -10,7 +10,7 @@ from spikeproof.document.values import Record, Text
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.verify.bisect import FirstDifference
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
-from spikeproof.verify.checks.bit_exact import ENGINES
+from spikeproof.verify.checks.bit_exact import EXACT
 from spikeproof.verify.checks.steps import ROUNDING
 from spikeproof.verify.staged import STAGES, Gap, Staged
 from spikeproof.verify.step import Step
@@ -97,7 +97,7 @@ def _shown_gap(gap: Departure | None) -> str:
 
 def _judge(found: Findings) -> Outcome[Divergence]:
     stages = found.of(STAGES)
-    pairs = stages.pairs + [row.divergence for row in found.of(ENGINES).engines]
+    pairs = stages.pairs + [row.divergence for row in found.of(EXACT).engines]
     return divergence_outcome(pairs, stages, found.of(ROUNDING))
 
 
@@ -159,7 +159,7 @@ CHECK = CheckKind(
     judge=_judge,
     section="differences",
     figures=DivergenceFigures,
-    jobs=(STAGES, ROUNDING, ENGINES),
+    jobs=(STAGES, ROUNDING, EXACT),
     facts=_facts,
     tables=_tables,
 )

@@ -10,7 +10,7 @@ from spikeproof.document.values import Json, Record
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.accuracy import clean_row
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
-from spikeproof.verify.checks.bit_exact import ENGINES, EngineComparisons, unequal_layers
+from spikeproof.verify.checks.bit_exact import EXACT, EngineComparisons, unequal_layers
 from spikeproof.verify.material import Material
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.staged import STAGES
@@ -270,7 +270,7 @@ def _judge(found: Findings) -> Outcome[Steps]:
     rounding = found.of(ROUNDING)
     at = [row.target for row in stages.relations].index(rounding.source) + 1
     rows = [*stages.relations[:at], rounding, *stages.relations[at:]]
-    return steps_outcome(rows, found.of(ENGINES), clean_row(found).tost, stages.samples)
+    return steps_outcome(rows, found.of(EXACT), clean_row(found).tost, stages.samples)
 
 
 # --- show ----------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ CHECK = CheckKind(
     judge=_judge,
     section="differences",
     figures=StepFigures,
-    jobs=(STAGES, ROUNDING, ENGINES),
+    jobs=(STAGES, ROUNDING, EXACT),
     facts=_facts,
     tables=_tables,
 )
