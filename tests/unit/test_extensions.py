@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy_check
 import toys
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -42,6 +43,7 @@ from spikeproof.errors import BundleError, InputError, UnsupportedError
 from spikeproof.formats.netx.form import FormProblem, netx_form
 from spikeproof.formats.onnx.graph import onnx_problems
 from spikeproof.fuzz.case import check_engine, run_reference
+from spikeproof.io import files
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import sha256
@@ -68,9 +70,12 @@ from spikeproof.ir.floats import FloatNetwork, InputScale, Lif, Linear, Readout
 from spikeproof.ir.registry import NEURONS, SYNAPSES
 from spikeproof.registry import Registry
 from spikeproof.report.card import render_card
+from spikeproof.verify.checks import base
+from spikeproof.verify.checks import registry as checks
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.config import load_config
 from spikeproof.verify.interval import bound_network
+from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import craft_chunk, perturbations
 
 Add = Callable[[Registry[Any], str, Any], None]
@@ -649,6 +654,7 @@ MADE: dict[str, tuple[str, list[Any]]] = {
     "neuron of the chip": ("NEURONS", [toys.TiringNeuron]),
     "synapse of the chip": ("SYNAPSES", [toys.OneToOne]),
     "affine layer": ("", [Brighten]),
+    "check": ("CHECKS", [toy_check.Brightness, toy_check.Figures, toy_check.TOY.judge]),
 }
 """By the kind's name in the table of docs/architecture.md: its registry, and its toy's parts."""
 
@@ -668,6 +674,12 @@ def registered(registry: str, parts: list[Any]) -> set[str]:
     }
 
 
+def lines_of_a_check() -> int:
+    """Count the lines of the registry that name one check: its import, and its place."""
+    text = Path(str(inspect.getsourcefile(checks))).read_text(encoding="utf-8")
+    return len(re.findall(r"^.*\bbit_exact\b.*$", text, re.MULTILINE))
+
+
 def test_the_documents_promise_the_files_that_the_toys_take() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     section = page.split("## To add something")[1].split("\n## ")[0]
@@ -675,14 +687,32 @@ def test_the_documents_promise_the_files_that_the_toys_take() -> None:
     needed = {}
     for kind, (registry, parts) in MADE.items():
         files = len({inspect.getsourcefile(part) for part in parts})
-        lines = len(registered(registry, parts))
-        needed[kind] = f"{files} + {lines} line" if registry else str(files)
+        lines = len(registered(registry, parts)) if registry != "CHECKS" else lines_of_a_check()
+        needed[kind] = f"{files} + {lines} line{'s' * (lines > 1)}" if registry else str(files)
     assert {kind: promised for kind, promised, _ in rows} == needed
     for kind, _, place in rows:
         if not (registry := MADE[kind][0]):
             assert place == "none"
             continue
+        if registry == "CHECKS":
+            assert place == "`verify/checks/registry.py`, none"
+            continue
         file, group = re.findall(r"`(.*?)`", place)
         assert globals()[registry].group == group
         text = (ROOT / "toolchain" / "spikeproof" / file).read_text(encoding="utf-8")
         assert f"\n{registry}: " in text
+
+
+def test_what_is_said_of_a_new_check_names_all_that_the_tests_demand_and_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    told = page.split("**A new check**")[1].split("\n\n")[0]
+    for document in ("guarantees.md", "verification-failed.md"):
+        assert f"]({document})" in told and (ROOT / "docs" / document).is_file()
+    assert "two lines" in told and "one line" not in told
+    for part in ("CheckKind", "Job", "Outcome"):
+        assert f"`{part}`" in told and hasattr(base, part)
+    named = re.search(r"`Material` \(`verify/material.py`\) holds (.*?)\. ", told, re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r"`(\w+)`", named[1])) == set(vars(Material)["__dataclass_fields__"])
+    assert "write_atomic" in page and "read_start" in page
+    assert callable(files.write_atomic) and callable(files.read_start)

@@ -7,60 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_check import PIXELS, TOY, Brightness, Figures
 from verified import verified
 
-from spikeproof.document.shown import Fact, Head, Table, lines
-from spikeproof.document.values import Record, dump
+from spikeproof.document.values import dump
 from spikeproof.errors import InputError
-from spikeproof.reasons import Reason
 from spikeproof.report.card import render_card
 from spikeproof.report.html import render_html
 from spikeproof.verify.checks import registry
-from spikeproof.verify.checks.base import CheckKind, Findings, Job, Outcome, no_clause
+from spikeproof.verify.checks.base import Findings, Outcome, no_clause
 from spikeproof.verify.document import Report, parse_report
 from spikeproof.verify.gates import sentence
 from spikeproof.verify.verdict import Verdict
-
-
-class Brightness(Record):
-    """What a file with a check in it looks like."""
-
-    mean: float = 0.0
-
-
-class Figures(Record):
-    """What stands beside its sentence."""
-
-    mean: float
-
-
-def _measure(material: Any) -> Brightness:
-    return Brightness(mean=float(material.x.mean()))
-
-
-PIXELS = Job("pixels", _measure, Brightness, 1)
-
-
-def _judge(found: Findings) -> Outcome[Brightness]:
-    data = found.of(PIXELS)
-    reason = Reason(verdict="fail", criterion="mean pixel", value=data.mean, limit=1.0, try_="Dim.")
-    return Outcome(Verdict.FAIL, "Too bright.", Figures(mean=data.mean), data, [reason])
-
-
-TOY = CheckKind(
-    id="V99",
-    title="Images are dark",
-    kind="tested",
-    result=Brightness,
-    judge=_judge,
-    section="brightness",
-    figures=Figures,
-    jobs=(PIXELS,),
-    facts=lambda check, result, silent: [Fact(f"{result.mean:.1f}", "mean", "V99.data.mean")],
-    tables=lambda result: {
-        "pixels": Table("How bright", (Head("mean"),), lines([(f"{result.mean:.1f}",)]))
-    },
-)
 
 
 def test_a_new_check_is_run_timed_judged_written_read_and_shown(
