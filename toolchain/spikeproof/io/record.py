@@ -189,7 +189,7 @@ _WRITTEN: dict[str, _Keys] = {
             {"checkpoint", "calibration", "options", "units", "relations", "table", "spikeproof"},
             {"profile_cost"},
         ),
-        "checkpoint": ({"name", "hash"}, set()),
+        "checkpoint": ({"name", "hash"}, {"source"}),
         "calibration": ({"hash", "samples"}, {"data"}),
     },
     "netx": {
