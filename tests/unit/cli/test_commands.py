@@ -262,3 +262,21 @@ def test_doctor_says_in_about_ten_lines_what_works(capsys: pytest.CaptureFixture
     }
     assert all(f["fix"] for f in findings if f["state"] == "bad")
     assert len(err.splitlines()) < 24
+
+
+def test_convert_says_what_it_uses_and_calls_a_sorted_file_so(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), np.uint8)
+    data = tmp_path / "sorted.npz"
+    np.savez(data, x=x, y=np.repeat([0, 1], 30))
+    line = ["convert", str(tiny_checkpoint), "--calibration", str(data), "-o", str(tmp_path / "n")]
+    assert run([*line, "--dry-run", "--calibration-samples", "20"]) == 0
+    told = capsys.readouterr().err
+    assert "60 samples" in told and "of these the first 20" in told
+    assert "the first 20 of 60 images" in told and "shuffle the file" in told
+    assert "give images of several classes" not in told
+    assert run([*line, "--dry-run", "--calibration-samples", "1"]) == 0
+    told = capsys.readouterr().err
+    assert "some hundreds of the 60 in the file (--calibration-samples)" in told
+    assert "classes" not in told and "one label" not in told

@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from spikeproof.io.record import TableRow
 from spikeproof.reasons import Request, request_text
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, Needed, Supply, images_needed, more_images
+from spikeproof.verify.advice import (
+    CONVERSION,
+    Needed,
+    Supply,
+    conversion_advice,
+    image_request,
+    images_needed,
+    more_images,
+)
+from spikeproof.verify.plausible import useless_images
 from spikeproof.verify.verdict import Verdict
 
 
@@ -122,3 +133,29 @@ def test_repeated_images_are_not_blamed_on_a_limit() -> None:
     assert "--limit" not in told
     assert "at least 299 different images" in told
     assert "there were 1 different ones, and 796 that repeat one of them" in told
+
+
+def test_what_convert_tried_or_has_done_is_not_advised_again() -> None:
+    def row(**told: object) -> TableRow:
+        known = dict.fromkeys(TableRow.model_fields) | {"coding_flip_rates": {}}
+        known |= {"layer": "l1", "kind": "", "neuron": "", "coding": "bias"}
+        return TableRow.model_validate(known | told)
+
+    both = conversion_advice([row(coding_flip_rates={"bias": 0.1, "graded": 0.2})], 512, 8)
+    assert "--input-coding" not in both and "of both input codings it chose bias" in both
+    assert "convert --calibration-samples; it used the first 512 of the file" in both
+    assert "--weight-bits" not in both
+    one = conversion_advice([row(coding_flip_rates={"bias": 0.1})], 64, 4)
+    assert "the other input coding (convert --input-coding graded; it used bias)" in one
+    assert "convert --weight-bits 8; it used 4" in one and "the first 64" in one
+
+
+def test_images_that_can_show_nothing_are_not_asked_for() -> None:
+    supply = Supply(1, 200, {"pgd": 300}, 199, useless=useless_images(np.zeros((1, 1, 2, 2)), 199))
+    for needed in (None, Needed(299, "pass"), Needed(299, "fail")):
+        told = more_images(needed, supply, "pgd")
+        assert told.startswith("All 200 images are black") and "--data" in told
+        assert "--set" not in told and image_request(needed, supply, "pgd") is None
+    assert useless_images(np.arange(8).reshape(1, 1, 2, 4), 3).startswith("All 4 images are equal")
+    assert useless_images(np.arange(8).reshape(1, 1, 2, 4)) == ""
+    assert "blank" in useless_images(np.full((1, 1, 2, 2), 7))

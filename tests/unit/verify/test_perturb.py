@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from spikeproof.ir.floats import Lif
 from spikeproof.reasons import Reason
 from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks.response import MatchLayer, judge_perturbations, relative_difference
+from spikeproof.verify.config import load_config
 from spikeproof.verify.mppd import (
     chip_epsilon,
     chip_responses,
@@ -215,3 +217,63 @@ def test_batches_merge_to_the_whole(case: Any, perturb: Any) -> None:
         joined, full = (getattr(m["g"].layers["l2"], side) for m in (merged, whole))
         assert joined.sample == pytest.approx(full.sample)
         assert joined.step == pytest.approx(full.step)
+
+
+def _failures(differ: Any, config: Any) -> list[Reason]:
+    """Judge 800 images whose membranes differ by these shares, and return what failed."""
+    energy = np.random.default_rng(0).gamma(3.0, size=800)
+    merged = {"gaussian 4/255": _merged(energy, energy * (1 + differ) ** 2)["g"]}
+    kinds, supply = {"gaussian 4/255": "gaussian"}, Supply(1000, 1000, {"gaussian": 1})
+    _, reasons = judge_perturbations(merged, kinds, _strict(config), supply)
+    return [r for r in reasons if r.verdict == "fail"]
+
+
+def _with_strengths(config: Any, *strengths: float) -> Any:
+    wanted = config.perturbations.model_copy(update={"gaussian": strengths})
+    return config.model_copy(update={"perturbations": wanted})
+
+
+def test_a_limit_is_advised_only_where_one_reaches_the_value_and_then_all_that_fail(
+    config: Any,
+) -> None:
+    rare = np.where(np.arange(800) % 20, 0.0, 1.68)
+    told = {r.try_ for r in _failures(rare, config)}
+    assert len(told) == 1 and "--set mppd." not in min(told)
+    assert "No other limit helps: mppd.p99_difference would have to be 1.681" in min(told)
+    (told_all,) = {r.try_ for r in _failures(np.where(np.arange(800) % 2, 0.5, 0.0), config)}
+    changes = {w.partition("=")[0] for w in told_all.split() if w.startswith("mppd.")}
+    assert {"mppd.p99_difference", "mppd.ratio"} <= changes
+    assert "mppd.p99_difference=0.501" in told_all
+
+
+def test_what_a_limit_is_advised_to_be_passes(config: Any) -> None:
+    differ = np.where(np.arange(800) % 2, 0.5, 0.0)
+    (told,) = {r.try_ for r in _failures(differ, config)}
+    changes = [w.strip(".") for w in shlex.split(told.partition("verify --set")[2].strip("."))]
+    limits = load_config("quick", changes=[c for c in changes if c != "--set"]).mppd
+    energy = np.random.default_rng(0).gamma(3.0, size=800)
+    merged = _merged(energy, energy * (1 + differ) ** 2)
+    lenient = config.model_copy(update={"mppd": limits})
+    supply = Supply(1000, 1000, {"gaussian": 1})
+    data, _ = judge_perturbations(merged, {"g": "gaussian"}, lenient, supply)
+    criteria = data.attacks[0].layers[0].criteria
+    assert "fail" not in criteria.values() and criteria["p99"] == "pass"
+
+
+def test_few_images_far_off_lead_with_the_perturbation_that_hardly_arrives(config: Any) -> None:
+    def differing(*shares: float) -> Any:
+        return np.where(np.arange(800) % 20, shares[0], np.where(np.arange(800) % 40, 0.3, -0.3))
+
+    for strengths, stronger in (((4, 8, 16), "[8, 16]"), ((4,), "[8, 16]")):
+        told = [r.try_ for r in _failures(differing(0.0), _with_strengths(config, *strengths))]
+        assert told and all(t.startswith("Half of the images differ by less") for t in told)
+        assert f"verify --set perturbations.gaussian='{stronger}'" in told[0]
+        assert "train longer" in told[0]
+    coarse = [r.try_ for r in _failures(differing(0.2), config)]
+    assert coarse and not any("perturbations.gaussian" in t for t in coarse)
+
+
+def test_a_failure_shows_the_side_that_proves_it(config: Any) -> None:
+    found = _failures(np.where(np.arange(800) % 20, 0.0, 1.68), config)
+    (p99,) = [r for r in found if "99th" in r.criterion]
+    assert p99.shown == "at least 168 %"

@@ -14,6 +14,7 @@ from spikeproof.io.data import load_data
 from spikeproof.io.known import DataRecord, describe, known_sets
 from spikeproof.io.trained import Trained
 from spikeproof.io.zoo import zoo_images
+from spikeproof.verify.advice import Supply
 from spikeproof.verify.plausible import (
     Expectation,
     calibration_warnings,
@@ -189,3 +190,22 @@ def test_a_verification_with_shifted_labels_does_not_pass(
     assert "against always answering" in shifted["reasons"][0]["criterion"]
     assert "not believable" in shifted["summary"]
     assert report["provenance"]["data"]["recognised"] is False
+
+
+def test_a_file_sorted_by_class_is_called_so() -> None:
+    """The file has several classes; only those looked at are of one."""
+    x = np.arange(160, dtype=np.uint8).reshape(40, 1, 2, 2)
+    held = np.repeat(np.arange(10), 40)
+    (told,) = calibration_warnings(x, held[:40], held)
+    assert told.startswith("the first 40 of 400 images") and "shuffle the file" in told
+    assert calibration_warnings(x, held[20:60], held) == []
+    assert calibration_warnings(x, held[:40], held[:40]) == []  # there are no others
+    (one,) = calibration_warnings(x[:1], held[:1], held)
+    assert "of the 400 in the file (--calibration-samples)" in one and "class" not in one
+
+
+def test_a_black_image_that_is_left_is_called_black_and_not_of_one_class() -> None:
+    supply = Supply(1, 200, {"accuracy": 200}, 199, useless="All 200 images are black.")
+    _, (reason,) = plausibility(1, np.zeros(1, int), Expectation(10, OWN), 0.05, supply)
+    assert reason.try_ == "All 200 images are black." and reason.request is None
+    assert "1 images" not in reason.criterion

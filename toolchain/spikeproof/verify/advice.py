@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from spikeproof.io.record import TableRow
 from spikeproof.reasons import Request, request_text
 from spikeproof.verify.verdict import Verdict
 
 _MOST_IMAGES = 1_000_000
 _GROWTH = 1.1
+_LOOK = "Look in the report where errors arise (V4) and convert anew"
 CONVERSION = (
-    "Look in the report where errors arise (V4) and convert anew, with more calibration images "
-    "(convert --calibration) or the other input coding (convert --input-coding bias or graded)"
+    f"{_LOOK}, with more calibration images (convert --calibration-samples; 512 of the file by "
+    "default)"
 )
+"""What to change where nothing is known of how the bundle was made."""
+_OTHER = {"bias": "graded", "graded": "bias"}
+_FULL_WEIGHTS = 8
+
+
+def conversion_advice(rows: Iterable[TableRow], samples: int, weight_bits: int) -> str:
+    """Say what to convert differently, given how it was converted.
+
+    rows: of the conversion's table; the first layer's coding is the input's. samples: calibration
+    images used, at most. weight_bits: of the weights on the chip.
+    """
+    ways = []
+    if weight_bits < _FULL_WEIGHTS:
+        ways.append(f"with finer weights (convert --weight-bits 8; it used {weight_bits})")
+    ways.append(
+        "with more calibration images (convert --calibration-samples; it used the first "
+        f"{samples:,} of the file at most)"
+    )
+    first = next(iter(rows), None)
+    used = "" if first is None else first.coding
+    tried = () if first is None else first.coding_flip_rates or ()
+    if used in _OTHER and len(tried) < len(_OTHER):
+        other = _OTHER[used]
+        ways.append(f"with the other input coding (convert --input-coding {other}; it used {used})")
+    *most, last = ways
+    told = f"{_LOOK}, " + (", ".join(most) + " or " if most else "") + last
+    if used in _OTHER and len(tried) >= len(_OTHER):
+        told += f" (of both input codings it chose {used}, which flips fewer spikes)"
+    return told
 
 
 @dataclass(frozen=True)
@@ -60,12 +91,17 @@ class Supply:
         held: images in the file.
         asked: how many each part of the suite uses if there are as many, ``{"gaussian": 400}``.
         repeated: images that were left out because they repeat an earlier one.
+        conversion: what to convert differently, as :func:`conversion_advice` says it.
+        useless: why no number of images like these shows anything, and what to give instead; empty
+            where they can show something.
     """
 
     given: int
     held: int
     asked: Mapping[str, int]
     repeated: int = 0
+    conversion: str = CONVERSION
+    useless: str = ""
 
 
 def image_request(needed: Needed | None, supply: Supply, part: str) -> Request | None:
@@ -73,7 +109,7 @@ def image_request(needed: Needed | None, supply: Supply, part: str) -> Request |
 
     ``part``: the suite's name of the comparison, ``gaussian``.
     """
-    if needed is None or needed.would == "fail":
+    if needed is None or needed.would == "fail" or supply.useless:
         return None
     return Request(
         part=part,
@@ -87,13 +123,16 @@ def image_request(needed: Needed | None, supply: Supply, part: str) -> Request |
 
 def more_images(needed: Needed | None, supply: Supply, part: str) -> str:
     """Say which options give a comparison the images it needs, or what else would decide it."""
+    if supply.useless:
+        return supply.useless
     if needed is None:
         return (
             "This is so close to the limit that not even a million images like these would decide "
             "it. Change the conversion, or the limit (verify --set; verify --dry-run names it)."
         )
     if needed.would == "fail":
-        return f"These images point to a failure, which more like them would show. {CONVERSION}."
+        points = "These images point to a failure, which more like them would show."
+        return f"{points} {supply.conversion}."
     request = image_request(needed, supply, part)
     assert request is not None
     return request_text([request])

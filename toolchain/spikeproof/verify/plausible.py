@@ -139,11 +139,15 @@ def _at_chance(
     if chance < 1 and share > chance:
         needed = images_needed(lambda n: above_chance(int(share * n), n, chance, alpha), total)
     least, _ = st.exact_interval(right, total, 1 - 2 * alpha)
-    advice = _other_data(expected)
-    if chance == 1:  # as many images as you like of one class would show nothing
+    advice = supply.useless or _other_data(expected)
+    if chance == 1 and total == 1 and not supply.useless:
+        advice = "There is one image only: give more, of several classes (--data, --limit)."
+    elif (
+        chance == 1 and not supply.useless
+    ):  # as many images as you like of one class would show nothing
         advice = "All labels are of one class, which any constant answer gets right: give images "
         advice += "of several classes (--data)."
-    if needed is not None:
+    if needed is not None and not supply.useless:
         advice = f"{more_images(needed, supply, 'accuracy')}{ALTERNATIVE}{advice}"
     return Reason(
         verdict="inconclusive",
@@ -165,6 +169,8 @@ def _at_chance(
 
 def _guess(chance: float, total: int, classes: int) -> str:
     """Say what kind of guessing is meant."""
+    if chance == 1 and total == 1:
+        return "always giving the one label that this image has"
     if chance == 1:
         return f"always giving the one label that these {total:,} images have"
     if chance > 1 / max(classes, 1):
@@ -242,12 +248,47 @@ def pixel_warnings(x: NDArray[np.uint8]) -> list[str]:
     return found
 
 
-def calibration_warnings(x: NDArray[np.uint8]) -> list[str]:
-    """Warn about too few calibration images, or images that show nothing or are all the same."""
+def useless_images(x: NDArray[np.uint8], repeated: int = 0) -> str:
+    """Say why images show nothing however many there are, and what to give; empty where they may.
+
+    x: different images (N, C, H, W). repeated: how many more there were that repeat one of them.
+    """
+    count = len(x) + repeated
+    if not len(x):
+        return ""
+    flat = x.reshape(len(x), -1)
+    if int(flat.max()) == 0:
+        what = "black (every pixel is 0)"
+    elif len(x) == 1 and repeated:
+        what = "equal"
+    elif bool((flat == flat[:, :1]).all()):
+        what = "blank (each has one grey level throughout)"
+    else:
+        return ""
+    those = f"All {count:,} images are" if count > 1 else "The only image is"
+    return f"{those} {what}, which shows nothing about a network: give its test images (--data)."
+
+
+def calibration_warnings(
+    x: NDArray[np.uint8], y: NDArray[Any] | None = None, held: NDArray[Any] | None = None
+) -> list[str]:
+    """Warn about too few calibration images, or images that show nothing or are all the same.
+
+    y: their labels. held: the labels of all images in the file, of which they are the first.
+    """
     found = pixel_warnings(x)
+    more = 0 if held is None else len(held)
     if len(x) < FEW:
         count = "one image" if len(x) == 1 else f"{len(x)} images"
-        found.append(f"calibrated on {count}: the scales may not fit others; give some hundreds")
+        give = "give some hundreds"
+        if more > len(x):
+            give = f"use some hundreds of the {more:,} in the file (--calibration-samples)"
+        found.append(f"calibrated on {count}: the scales may not fit others; {give}")
+    elif y is not None and held is not None and (y == y[0]).all() and (held != y[0]).any():
+        found.append(
+            f"the first {len(y):,} of {more:,} images, which are those used, are of one class: "
+            "shuffle the file"
+        )
     elif bool((x == x[:1]).all()):
         found.append("the calibration images are all the same: the scales will not fit others")
     return found

@@ -281,6 +281,16 @@ def smallest_limit(values: F64, share: float, alpha: float) -> float | None:
     return float(np.sort(values)[len(values) - 1 - int(allowed[-1])])
 
 
+def largest_exceeded(values: F64, share: float, alpha: float) -> float | None:
+    """Return the largest value that more than ``share`` of the population is shown to reach.
+
+    An exact lower confidence bound of a quantile; None if the sample is too small for any.
+    """
+    counts = np.arange(1, len(values) + 1)
+    shown = counts[bdtrc(counts - 1, len(values), share) <= alpha]
+    return float(np.sort(values)[len(values) - int(shown[0])]) if len(shown) else None
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values: the family's error rate holds for any dependence."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

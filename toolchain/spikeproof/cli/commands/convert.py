@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from spikeproof.certify.overflow import count_overflows
@@ -131,7 +132,7 @@ def run(
     source = load_trained(path, from_, left_open)
     show_source(console, source.record.source)
     images = load_images(calibration, "calibration", source, "--calibration")
-    show_data(console, images.record, "calibration")
+    show_data(console, images.record.used(options.calibration_samples), "calibration")
     warnings = warn(console, _calibration_warnings(source, images, options))
     if dry_run:
         _show_plan(console, path, source, images, target, options)
@@ -153,15 +154,19 @@ def _calibration_warnings(source: Checkpoint, images: Images, options: ConvertOp
     from spikeproof.verify.plausible import calibration_warnings, chance_warnings, data_warnings
 
     used = images.first(options.calibration_samples)
-    found = calibration_warnings(used.x)
+    found = calibration_warnings(used.x, used.y, images.y)
     found += data_warnings(used.record, trained_on(source), calibration=True)
-    network, some = source.network, used.first(_CLASSIFIED)
-    if some.y is None:
+    if used.y is None or images.y is None:
         return found
-    result = run_float(network, some.x)
+    if len(np.unique(used.y)) == 1 < len(np.unique(images.y)):
+        return found  # guessing cannot be told from knowing, and the cause has been named
+    # Spread over those used: the first of a sorted file are of one class.
+    count = min(_CLASSIFIED, len(used.y))
+    some = np.arange(count) * len(used.y) // count
+    result = run_float(source.network, used.x[some])
     classes = result.logits.shape[1]
     what = " of the trained network"
-    return found + chance_warnings(result.predictions, some.y, classes, what)
+    return found + chance_warnings(result.predictions, used.y[some], classes, what)
 
 
 def _write_chip(

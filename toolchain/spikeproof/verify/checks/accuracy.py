@@ -34,7 +34,7 @@ from spikeproof.document.values import (
 from spikeproof.reasons import Reason
 from spikeproof.text import accuracy_text
 from spikeproof.verify import statistics as st
-from spikeproof.verify.advice import CONVERSION, Supply, image_request, images_needed, more_images
+from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
@@ -270,7 +270,7 @@ def _unequal(row: AccuracyRow, config: VerifyConfig, supply: Supply) -> Reason:
         "images": row.samples,
     }
     if row.tost is Verdict.FAIL:
-        return Reason(verdict="fail", try_=f"{CONVERSION}.", **told)
+        return Reason(verdict="fail", try_=supply.useless or f"{supply.conversion}.", **told)
     needed = images_needed(lambda n: _tost_at(n, row, config.alpha), row.samples)
     if needed is not None:
         told.update(images_needed=needed.images, would=needed.would)

@@ -13,9 +13,9 @@ from spikeproof.document.shown import Fact, Table
 from spikeproof.document.values import Anything, Json, Record, Text, dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason, worst_first
-from spikeproof.verify.advice import Supply
+from spikeproof.verify.advice import Supply, conversion_advice
 from spikeproof.verify.material import Material
-from spikeproof.verify.plausible import Expectation
+from spikeproof.verify.plausible import Expectation, useless_images
 from spikeproof.verify.responses import Responses
 from spikeproof.verify.verdict import Verdict, combine
 
@@ -108,7 +108,16 @@ class Findings:
         used = len(self.material.x)
         held = max(used, self.expected.data.held)
         asked = self.material.config.samples.model_dump()
-        return Supply(used, held, asked, self.repeated)
+        stages = self.material.stages
+        made = stages.options
+        return Supply(
+            used,
+            held,
+            asked,
+            self.repeated,
+            conversion_advice(stages.claims.values(), made.calibration_samples, made.weight_bits),
+            useless_images(self.material.x, self.repeated),
+        )
 
 
 @dataclass(frozen=True)

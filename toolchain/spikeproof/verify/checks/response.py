@@ -14,18 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, allowed, extreme, length, most_images
-from spikeproof.document.values import Figure, Json, Number, Pair, Record, Text
+from spikeproof.document.values import Figure, Json, Number, Pair, Record, Text, message_of
 from spikeproof.reasons import Reason, rounded, worst_first
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import (
-    CONVERSION,
     Needed,
     Supply,
     image_request,
@@ -50,10 +50,7 @@ _ALIKE = (
     "differ more (verify --data), or a stronger perturbation (verify --set "
     "perturbations.gaussian='[32]')."
 )
-_WEAK = (
-    "If the network hardly reacts to so weak a perturbation, a small difference is a large share; "
-    "if your use allows it, set another limit: verify --set mppd.{}=LIMIT."
-)
+_STRONGEST = 255
 
 
 class Cloud(Record):
@@ -132,6 +129,8 @@ class Criterion:
     at: whether it were established, and the p-value, if so many images were like those used; None
     where that cannot be told.
     setting: the field of ``[mppd]`` with its limit.
+    exceeded: what the value is shown to reach, in its unit, where the interval has no lower end:
+    the side that proves a failure.
     """
 
     name: str
@@ -140,6 +139,7 @@ class Criterion:
     measured: Reason
     at: Callable[[int], tuple[bool, float]] | None = None
     setting: str = ""
+    exceeded: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +265,9 @@ def _quantile_criterion(
         interval=None if bound is None else (None, 100 * bound),
         images=samples,
     )
-    return Criterion(name, *at(samples), told, at, f"{name}_difference")
+    least = st.largest_exceeded(relative, share, alpha)
+    exceeded = None if least is None else 100 * least
+    return Criterion(name, *at(samples), told, at, f"{name}_difference", exceeded)
 
 
 def _rank_correlation(in_float: F64, in_chip: F64, weights: F64, alpha: float) -> Ranks:
@@ -360,7 +362,13 @@ def judge_perturbations(
     """
     found = {name: match_layers(merged[name].layers, config) for name in kinds}
     flat = [match for name in kinds for match in found[name]]
-    judged = iter(judge_matches(flat, config.alpha))
+    verdicts_of = judge_matches(flat, config.alpha)
+    judged = iter(verdicts_of)
+    failed = {c for told in verdicts_of for c, v in told.items() if v is Verdict.FAIL}
+    limits = limit_advice(flat, failed, config.mppd)
+    names = (name for name in kinds for _ in found[name])
+    lost = {n for n, told in zip(names, verdicts_of, strict=True) if Verdict.FAIL in told.values()}
+    lead = _weak_advice(flat, failed, {n: kinds[n] for n in kinds if n in lost}, config)
     family = sum(len(match.criteria) for match in flat)
     reasons = [] if flat else [_nothing_compared()]
     attacks = []
@@ -377,7 +385,11 @@ def judge_perturbations(
             for criterion in match.criteria:
                 verdict = verdicts[criterion.name]
                 if verdict is Verdict.FAIL:
-                    reasons.append(_missed(criterion).model_copy(update=where))
+                    advice = supply.useless or f"{lead}{supply.conversion}. {limits}"
+                    missed: Json = {"verdict": "fail", "try_": advice, **where}
+                    if criterion.exceeded is not None:
+                        missed["interval"] = (criterion.exceeded, None)
+                    reasons.append(criterion.measured.model_copy(update=missed))
                 elif verdict is Verdict.INCONCLUSIVE:
                     needed = _needed(criterion, match.figures.samples, family, config.alpha)
                     told = _undecided(criterion, needed, supply, kind)
@@ -398,14 +410,98 @@ def _nothing_compared() -> Reason:
     )
 
 
-def _missed(criterion: Criterion) -> Reason:
-    advice = f"{CONVERSION}. {_WEAK.format(criterion.setting)}"
-    return criterion.measured.model_copy(update={"verdict": "fail", "try_": advice})
+def limit_advice(matches: list[LayerMatch], failed: set[str], limits: MppdLimits) -> str:
+    """Name the limits under which what failed would pass, or the one that no setting can reach.
+
+    failed: names of criteria. Every layer and perturbation is judged by the same limits, so that
+    each must reach the worst of them.
+    """
+    changes = {
+        c.setting: _reaching(
+            [d for m in matches for d in m.criteria if d.name == c.name], c.setting, limits
+        )
+        for m in matches
+        for c in m.criteria
+        if c.name in failed
+    }
+    for setting, value in changes.items():
+        try:
+            MppdLimits.model_validate({**limits.model_dump(), setting: value})
+        except ValidationError as error:
+            rule = message_of(error.errors()[0]).replace("Input should be", "it must be")
+            return (
+                f"No other limit helps: mppd.{setting} would have to be {_written(value)}, and "
+                f"{rule}."
+            )
+    told = " ".join(f"--set mppd.{key}={_written(value)}" for key, value in changes.items())
+    return f"Or, if your use allows that much, with other limits: verify {told}." if told else ""
+
+
+def _reaching(criteria: list[Criterion], setting: str, limits: MppdLimits) -> Any:
+    """Return the strictest limit, rounded to the lenient side, that all of one kind reach."""
+    told = [c.measured for c in criteria]
+    if setting == "ratio":
+        ends = [r.interval or (r.value, r.value) for r in told]
+        lows = [low for low, _ in ends if low is not None]
+        highs = [high for _, high in ends if high is not None]
+        return (
+            min([_down(x) for x in lows] + [limits.ratio[0]]),
+            max([_up(x) for x in highs] + [limits.ratio[1]]),
+        )
+    if setting == "spearman":
+        found = [r.interval[0] if r.interval else r.value for r in told]
+        return min([_down(x) for x in found if x is not None] + [limits.spearman])
+    shown = [r.interval[1] if r.interval else r.value for r in told]
+    allowed = float(getattr(limits, setting))
+    return max([_up(x / 100) for x in shown if x is not None] + [allowed])
+
+
+def _up(value: float) -> float:
+    """Round up to three decimals; one more than needed, as the value itself must be within."""
+    return (math.floor(value * 1000) + 1) / 1000
+
+
+def _down(value: float) -> float:
+    return (math.ceil(value * 1000) - 1) / 1000
+
+
+def _written(value: Any) -> str:
+    """Write a limit as it is given on the command line."""
+    return f"'[{value[0]:g}, {value[1]:g}]'" if isinstance(value, tuple) else f"{value:g}"
+
+
+def _weak_advice(
+    matches: list[LayerMatch], failed: set[str], lost: dict[str, str], config: VerifyConfig
+) -> str:
+    """Say that a perturbation hardly arrives, where only a few images differ much.
+
+    lost: perturbations that failed in some layer, each with its kind. Half of the images being
+    within the limit tells it from weights that are too coarse, which miss it at every strength.
+    """
+    most = max((m.figures.median_rel_diff for m in matches), default=0.0)
+    if "p99" not in failed or "ratio" in failed or most >= config.mppd.median_difference:
+        return ""
+    kind = next(iter(lost.values()))
+    strengths = sorted(getattr(config.perturbations, kind))
+    ends = tuple(name.rpartition(" ")[2] for name in lost if lost[name] == kind)
+    weak = [s for s in strengths if f"{s:g}/{_STRONGEST}" in ends] or strengths[-1:]
+    stronger = [s for s in strengths if s > weak[-1]]
+    if not stronger:
+        stronger = [s for s in (2 * weak[-1], 4 * weak[-1]) if s <= _STRONGEST]
+    told = (
+        "Half of the images differ by less than the limit, so the perturbation may "
+        "hardly reach a layer: a few spikes more or less are then a large share of it. "
+    )
+    if not stronger:
+        return f"{told}Train longer. Else: "
+    listed = ", ".join(f"{s:g}" for s in stronger)
+    judge = f"verify --set perturbations.{kind}='[{listed}]'"
+    return f"{told}Judge with stronger ones only ({judge}) or train longer. Else: "
 
 
 def _undecided(criterion: Criterion, needed: Needed | None, supply: Supply, kind: str) -> Reason:
-    told: Json = {}
-    if not criterion.measured.try_:
+    told: Json = {"try_": supply.useless} if supply.useless else {}
+    if not criterion.measured.try_ and not supply.useless:
         told.update(
             try_=more_images(needed, supply, kind), request=image_request(needed, supply, kind)
         )
