@@ -42,6 +42,7 @@ TESTS = {
     "ir/check_chip": ["unit/ir/test_chip_limits.py", "unit/ir/test_checks_and_serial.py"],
     "ir/limits": ["unit/ir/test_chip_limits.py"],
     "ir/neurons": [
+        "unit/ir/test_neurons.py",
         "unit/ir/test_chip_limits.py",
         "unit/ir/test_checks_and_serial.py",
         "unit/test_extensions.py",
