@@ -63,6 +63,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise InputError(
             f"starts with {data[:4].hex(' ')}, expected 00 00 08 and 1..4 dimensions (IDX, bytes)",
             where=str(path),
+            hint="This is no IDX file: get the original, for example train-images-idx3-ubyte.gz.",
         )
     count = data[3]
     header, body = data[4 : 4 + 4 * count], data[4 + 4 * count :]
@@ -109,7 +110,7 @@ def load_mnist(split: Split, data_dir: Path | None = None) -> ImageSet:
     for folder in (data_dir, data_dir / _TORCHVISION["mnist"]):
         if _has_idx(folder):
             return read_idx_folder(folder, split)
-    raise InputError("MNIST was not found", where=str(data_dir), hint=hint)
+    raise _not_found("MNIST", data_dir, _TORCHVISION["mnist"], _IDX_NAMES, hint)
 
 
 def read_idx_folder(folder: Path, split: Split) -> ImageSet:
@@ -124,8 +125,12 @@ def read_idx_folder(folder: Path, split: Split) -> ImageSet:
     )
     x, y = read_idx(images), read_idx(labels)
     if x.shape[1:] != (28, 28) or y.shape != x.shape[:1]:
-        raise InputError(f"images {x.shape} and labels {y.shape} do not fit", where=str(folder))
-    return _checked(x[:, None], y, str(folder))
+        raise InputError(
+            f"images {x.shape} and labels {y.shape} do not fit",
+            where=f"{images} and {labels.name}",
+            hint="Expected images (N, 28, 28) and one label for each; get both files again.",
+        )
+    return _checked(x[:, None], y, str(labels))
 
 
 def find_fashion_mnist(data_dir: Path | None = None) -> Path:
@@ -139,11 +144,42 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path:
     for folder in tried:
         if _has_idx(folder):
             return folder
+    if data_dir is not None:
+        inner = _TORCHVISION["fashion-mnist"]
+        raise _not_found("Fashion-MNIST", data_dir, inner, _IDX_NAMES, _FASHION_HINT)
     raise InputError(
         "Fashion-MNIST was not found in " + ", ".join(map(str, tried)),
-        hint="On Debian: apt install dataset-fashion-mnist. Elsewhere: "
-        f"`{install_command('download')}`, then train with --download --data-dir FOLDER.",
+        hint=_FASHION_HINT,
     )
+
+
+_IDX_NAMES = [
+    f"{stem}-{kind}-ubyte" for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
+_FASHION_HINT = (
+    "Put the four IDX files (plain or .gz) into it. On Debian: apt install dataset-fashion-mnist. "
+    f"Elsewhere: `{install_command('download')}`, then train with --download --data-dir FOLDER."
+)
+
+
+def _not_found(
+    what: str, folder: Path, inner: str | Path, names: list[str], hint: str
+) -> InputError:
+    """Return the error that says which files of a data set a folder lacks, or that it is none."""
+    if folder.exists() and not folder.is_dir():
+        return InputError(
+            f"is a file; a folder with {what} was expected", where=str(folder), hint=hint
+        )
+    if not folder.exists():
+        return InputError("there is no such folder", where=str(folder), hint=hint)
+    missing = {
+        place: [name for name in names if not _idx_file(place, name).is_file()]
+        for place in (folder / inner, folder)
+    }
+    place = min(missing, key=lambda p: len(missing[p]) if p.is_dir() else len(names) + 1)
+    (other,) = missing.keys() - {place}
+    told = f"{what} was not found: there is no {', '.join(missing[place])}, nor all in {other}"
+    return InputError(told, where=str(place), hint=hint)
 
 
 def load_cifar10(split: Split, data_dir: Path | None = None) -> ImageSet:
@@ -161,14 +197,14 @@ def load_cifar10(split: Split, data_dir: Path | None = None) -> ImageSet:
         raise InputError("CIFAR-10 needs --data-dir", hint=_CIFAR_HINT)
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
     for folder in (data_dir, data_dir / _TORCHVISION["cifar10"]):
-        if (folder / names[0]).is_file():
+        if all((folder / name).is_file() for name in names):
             parts = [_read_cifar_batch(folder / name) for name in names]
             return _checked(
                 np.concatenate([x for x, _ in parts]),
                 np.concatenate([y for _, y in parts]),
                 str(folder),
             )
-    raise InputError(f"{names[0]} was not found", where=str(data_dir), hint=_CIFAR_HINT)
+    raise _not_found("CIFAR-10", data_dir, _TORCHVISION["cifar10"], names, _CIFAR_HINT)
 
 
 _CIFAR_HINT = "Unpack cifar-10-binary.tar.gz (the 'binary version' on the CIFAR-10 page)."
@@ -261,7 +297,12 @@ def _read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 def _checked(x: NDArray[np.uint8], y: NDArray[Any], where: str) -> ImageSet:
     if y.size and y.max() > 9:
-        raise InputError(f"labels go up to {y.max()}, expected 0..9", where=where)
+        first = int((y > 9).argmax())
+        raise InputError(
+            f"labels go up to {y.max()} (first at index {first}), expected 0..9",
+            where=where,
+            hint="Get the labels again, or check that they are those of this data set.",
+        )
     return ImageSet(np.ascontiguousarray(x), y.astype(np.int64))
 
 

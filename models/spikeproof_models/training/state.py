@@ -21,6 +21,7 @@ from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import canonical_json
 from spikeproof.io.record import EpochRecord, Finite, Plan
+from spikeproof.jobs.journal import list_changes
 
 KIND = "training-state"
 SCHEMA = 1
@@ -148,11 +149,11 @@ def _check_identity(path: Path, document: StateDocument, identity: dict[str, Any
     before, planned = _without_epochs(document.identity)
     now, wanted = _without_epochs(identity)
     if canonical_json(before) != canonical_json(now):
-        odd = [k for k in now if before.get(k) != now[k]]
+        odd = list_changes(before, now)
         raise InputError(
-            f"belongs to another run: {', '.join(odd) or 'identity'} differs",
+            f"belongs to another run: {', '.join(odd) or 'identity differs'}",
             where=str(path),
-            hint="Choose another output folder, or start afresh without resuming.",
+            hint=_AFRESH,
         )
     if not isinstance(planned, int) or wanted < document.epoch:
         raise InputError(

@@ -180,3 +180,29 @@ def test_images_that_are_no_published_set_are_accepted_under_any_name(tmp_path):
     images, _ = write_fashion(tmp_path)
     assert np.array_equal(load_dataset("mnist", "train", tmp_path).x, images[:, None])
     assert np.array_equal(load_dataset("fashion-mnist", "train", tmp_path).x, images[:, None])
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "cifar10"])
+def test_what_a_data_folder_lacks_is_named(tmp_path, dataset):
+    names = ["data_batch_1.bin", "data_batch_2.bin"]
+    if dataset != "cifar10":
+        names = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+    (tmp_path / names[0]).write_bytes(b"x")
+    with pytest.raises(InputError, match="there is no .*" + names[1]) as caught:
+        load_dataset(dataset, "train", tmp_path)
+    assert names[0] not in str(caught.value).partition("\n")[0]
+    with pytest.raises(InputError, match="no such folder"):
+        load_dataset(dataset, "train", tmp_path / "none")
+    with pytest.raises(InputError, match="is a file; a folder"):
+        load_dataset(dataset, "train", tmp_path / names[0])
+
+
+def test_a_label_out_of_range_is_named_with_its_file_and_index(tmp_path):
+    labels = np.array([1, 2, 11, 3], np.uint8)
+    for stem in ("train", "t10k"):
+        pixels = idx_bytes(np.zeros((4, 28, 28), np.uint8))
+        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(pixels)
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    with pytest.raises(InputError, match=r"go up to 11 \(first at index 2\)") as caught:
+        load_dataset("mnist", "train", tmp_path)
+    assert "train-labels-idx1-ubyte" in str(caught.value) and "Get the labels" in str(caught.value)

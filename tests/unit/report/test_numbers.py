@@ -72,11 +72,33 @@ def test_an_accuracy_reads_the_same_in_terminal_card_table_and_chart(
     right = round(0.811 * samples)
     row.update(samples=samples, float_accuracy=right / samples, chip_accuracy=(right + 1) / samples)
     row.update(bound="", clean_float_accuracy=0.9, clean_chip_accuracy=0.9)
-    monkeypatch.setenv("COLUMNS", "160")  # narrower, the table becomes a list
+    monkeypatch.setenv("COLUMNS", "80")  # narrower, the table becomes a list
     show_verdict(Console(), parse_report(raw))
     terminal, card, page = capsys.readouterr().out, render_card(raw), render_html(raw)
     trained, chip = n.accuracy(right / samples), n.accuracy((right + 1) / samples)
-    assert f"{trained} % {chip} %" in " ".join(terminal.split())
+    assert f" {trained} {chip} " in " ".join(terminal.split())
     assert f" {trained} | {chip} |" in card
     assert f'<td class="num">{trained}</td>\n<td class="num">{chip}</td>' in page
     assert f"trained {trained} %, chip {chip} %" in page
+
+
+def test_the_table_of_accuracies_fits_a_terminal_and_its_bounds_stand_below(
+    make_report: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With its bound in the cell the table fell apart, with 1,000 as the key of a line."""
+    raw = make_report()
+    rows = next(c for c in raw["checks"] if c["id"] == "V7")["data"]["rows"]
+    bound = "upper bound: weak attack, of no named suite"
+    rows[-1].update(perturbation="mi-pgd-20", samples=10_000, bound=bound)
+    monkeypatch.setenv("COLUMNS", "80")
+    show_verdict(Console(), parse_report(raw))
+    lines = capsys.readouterr().out.splitlines()
+    (head,) = [i for i, line in enumerate(lines) if line.startswith("perturbation")]
+    assert "trained %" in lines[head] and "verdict" in lines[head]
+    (row,) = [line for line in lines[head:] if line.startswith("mi-pgd-20")]
+    mark = row.split()[2]
+    assert set(mark) == {"*"} and "10,000" in row
+    assert any(line.startswith(f"{mark} {bound}") for line in lines[head:])
+    assert max(map(len, lines[head : head + 3 + len(rows)])) <= 80

@@ -56,22 +56,22 @@ def _show_accuracy(console: Console, accuracy: Accuracy) -> None:
 
     if not accuracy.rows:
         return
+    bounds = list(dict.fromkeys(row.bound for row in accuracy.rows if row.bound))
+    marks = {bound: "*" * (1 + i) for i, bound in enumerate(bounds)}
     console.table(
-        ["images", "perturbation", "clean", "trained", "chip", "difference", "verdict"],
+        ["perturbation", "images", "clean %", "trained %", "chip %", "points", "verdict"],
         [
             (
+                f"{row_name(row)} {marks.get(row.bound, '')}".rstrip(),
                 row.samples,
-                row_name(row) + (f" ({row.bound})" if row.bound else ""),
-                _with_unit(n.accuracy(row.clean_float_accuracy), "%"),
-                _with_unit(n.accuracy(row.float_accuracy), "%"),
-                _with_unit(n.accuracy(row.chip_accuracy), "%"),
-                _with_unit(n.points(row.difference), "points"),
+                n.accuracy(row.clean_float_accuracy),
+                n.accuracy(row.float_accuracy),
+                n.accuracy(row.chip_accuracy),
+                n.points(row.difference),
                 str(row.tost),
             )
             for row in accuracy.rows
         ],
     )
-
-
-def _with_unit(figure: str, unit: str) -> str:
-    return figure if figure == n.MISSING else f"{figure} {unit}"
+    for bound, mark in marks.items():
+        console.paragraph(f"{mark} {bound}; points: chip minus trained")

@@ -142,7 +142,7 @@ def check_labels(y: NDArray[np.int64] | None, classes: int, path: Path) -> None:
     if y is not None and outside:
         raise InputError(
             f"{outside} of {len(y)} labels are no class of this network (largest {y.max()}, "
-            f"classes 0..{classes - 1})",
+            f"first at index {int((y >= classes).argmax())}; classes 0..{classes - 1})",
             where=f"{path}: y",
             hint="Give the labels of the data this network was trained for.",
         )
