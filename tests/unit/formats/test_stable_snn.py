@@ -413,9 +413,13 @@ def test_what_cannot_be_read_is_one_error(
     np.savez(tmp_path / "x.npz", x=stable_snn.make_images(4, IMAGE))
     before = sorted(tmp_path.iterdir())
     options: dict[str, list[object]] = {
-        "--architecture": ["vgg5"], "--timesteps": [STEPS], "--threshold": [1], "--leak": [0.99],
-        "--mean": [FLAGS[5]], "--std": [FLAGS[7]],
-    }  # fmt: off
+        "--architecture": ["vgg5"],
+        "--timesteps": [STEPS],
+        "--threshold": [1],
+        "--leak": [0.99],
+        "--mean": [FLAGS[5]],
+        "--std": [FLAGS[7]],
+    }
     key = ""
     for word in more:
         if isinstance(word, str) and word.startswith("--"):
@@ -432,13 +436,34 @@ def test_what_cannot_be_read_is_one_error(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_everything_the_file_does_not_say_is_asked_for_at_once(file: Path) -> None:
+def test_what_neither_the_file_nor_the_command_says_is_the_papers_and_is_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Threshold 1 and leak 0.99 are fixed in the paper; pixels enter as they are."""
+    np.savez(tmp_path / "x.npz", x=stable_snn.make_images(4, IMAGE))
+    words = ["--from", "stable-snn", "--architecture", "vgg5", "--timesteps", str(STEPS)]
+    calibration = ["--calibration", str(tmp_path / "x.npz"), "--dry-run"]
+    capsys.readouterr()
+    assert run(["convert", str(file), *words, *calibration]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "so this is taken: threshold 1.0, leak 0.99, mean none, std none" in told
+    assert run(["convert", str(file), *words, *map(str, FLAGS), *calibration]) == 0
+    assert "so this is taken" not in capsys.readouterr().err
+    same = {"threshold": 1.0, "leak": 0.99, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    x = stable_snn.make_images(4, IMAGE)
+    plain = api.load(file, frontend="stable-snn", architecture="vgg5", timesteps=STEPS)
+    said = load(file, **same)
+    np.testing.assert_array_equal(run_float(plain.network, x).logits, run_float(said, x).logits)
+
+
+def test_everything_that_must_be_said_is_asked_for_at_once(file: Path) -> None:
     with pytest.raises(InputError) as caught:
         api.load(file, frontend="stable-snn", timesteps=4)
-    for name in ("architecture", "threshold", "leak", "mean", "std"):
-        assert f"* {name}: Field required" in str(caught.value)
+    assert "architecture: Field required" in str(caught.value)
     assert "threshold 1 leak 0.99" in str(caught.value)  # as keywords: no dashes
     assert "CIFAR-10 mean 0.4914,0.4822,0.4465" in str(caught.value)
+    with pytest.raises(InputError, match="mean and std belong together"):
+        load(file, std=())
     with pytest.raises(InputError, match=r"unknown setting 'threshhold'; did you mean 'threshold'"):
         load(file, threshhold=2)
     with pytest.raises(BundleError, match="the frontend stable-snn reads"):

@@ -23,7 +23,13 @@ from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.checkpoint import Checkpoint
-from spikeproof.io.formats import ChipFrontend, find_frontend, load_trained
+from spikeproof.io.formats import (
+    ChipFrontend,
+    Frontend,
+    TrainedFrontend,
+    find_frontend,
+    load_trained,
+)
 from spikeproof.io.kinds import is_kind
 from spikeproof.io.options import merged_options
 from spikeproof.io.trained import trained_on
@@ -131,6 +137,7 @@ def run(
     options = merged_options(ConvertOptions, config, given)
     source = load_trained(path, from_, left_open)
     show_source(console, source.record.source)
+    _warn_of_assumptions(console, frontend, source, left_open)
     images = load_images(calibration, "calibration", source, "--calibration")
     show_data(console, images.record.used(options.calibration_samples), "calibration")
     warnings = warn(console, _calibration_warnings(source, images, options))
@@ -191,6 +198,18 @@ def _write_chip(
     _check_written(target, written)
     _show_result(console, target, written, warnings)
     return 0
+
+
+def _warn_of_assumptions(
+    console: Console, frontend: Frontend | None, source: Checkpoint, given: dict[str, Any]
+) -> None:
+    """Say what a foreign file leaves open and nobody gave: it was taken as its kind usually is."""
+    record = source.record.source
+    taken = {} if record is None else {k: v for k, v in record.settings.items() if k not in given}
+    if taken and isinstance(frontend, TrainedFrontend):
+        told = ", ".join(f"{key} {value or 'none'}" for key, value in taken.items())
+        warn(console, [f"neither the file nor the command says it, so this is taken: {told}"])
+        console.detail(frontend.advice or "")
 
 
 def _refuse_other(path: Path) -> None:

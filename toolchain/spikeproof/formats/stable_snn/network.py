@@ -58,7 +58,7 @@ def build_network(
 def _input_scale(settings: StableSettings) -> list[floats.InputScale]:
     """Return the scaling of the input; none where it changes nothing."""
     mean, std = np.asarray(settings.mean), np.asarray(settings.std)
-    if not mean.any() and (std == 1).all():
+    if not mean.size or (not mean.any() and (std == 1).all()):
         return []
     return [floats.InputScale("norm", mean, std)]
 
@@ -99,7 +99,7 @@ def _norm_problems(state: State, settings: StableSettings) -> list[str]:
     return [
         f"--{name} has {len(values)} value(s), the first convolution has {channels} input channels"
         for name, values in (("mean", settings.mean), ("std", settings.std))
-        if len(values) != channels
+        if values and len(values) != channels
     ]
 
 

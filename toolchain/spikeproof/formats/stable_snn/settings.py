@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from spikeproof.formats.stable_snn.layout import GRAPHS, PLANS
 
@@ -16,13 +16,16 @@ TIMESTEPS = "give --timesteps T, as in training (the reference code's own script
 ADVICE = (
     "A state dict holds weights alone. The reference code's own scripts use --timesteps 8 "
     "--threshold 1 --leak 0.99; for CIFAR-10 --mean 0.4914,0.4822,0.4465 --std "
-    "0.2023,0.1994,0.2010, for CIFAR-100 --mean 0.5071,0.4867,0.4408 --std 0.2675,0.2565,0.2761; "
-    "without normalisation give --mean 0,0,0 --std 1,1,1 (one value per channel)."
+    "0.2023,0.1994,0.2010, for CIFAR-100 --mean 0.5071,0.4867,0.4408 --std 0.2675,0.2565,0.2761."
 )
 
 
 class StableSettings(BaseModel):
-    """What was chosen when the network was built and trained; nothing has a default."""
+    """What was chosen when the network was built and trained.
+
+    Threshold and leak are the paper's constants unless given, and pixels enter as they are unless
+    mean and std are; whoever reads a file is told what was taken so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,15 +35,22 @@ class StableSettings(BaseModel):
     timesteps: Size | None = Field(
         default=None, description="Steps per sample. DLIF neurons say it themselves."
     )
-    threshold: Positive = Field(description="Threshold of all neurons (vth there).")
+    threshold: Positive = Field(
+        default=1.0, description="Threshold of all neurons (vth there; the paper's: 1)."
+    )
     leak: Number = Field(
-        ge=0, le=1, description="What is left of a membrane after one step, 0..1 (tau there)."
+        default=0.99,
+        ge=0,
+        le=1,
+        description="What is left of a membrane after one step, 0..1 (tau there; paper: .99).",
     )
     mean: tuple[Number, ...] = Field(
-        description="Subtracted from pixels in 0..1, one value per channel."
+        default=(),
+        description="Subtracted from pixels in 0..1, one value per channel; with std, or neither.",
     )
     std: tuple[Positive, ...] = Field(
-        description="Divides pixels after the mean is subtracted, one value per channel."
+        default=(),
+        description="Divides pixels after the mean is subtracted, one value per channel.",
     )
     input_shape: tuple[Size, Size, Size] | None = Field(
         default=None,
@@ -66,3 +76,9 @@ class StableSettings(BaseModel):
         if isinstance(given, str):
             return given.split(",")
         return (given,) if isinstance(given, int | float) else given
+
+    @model_validator(mode="after")
+    def _normalises_or_not(self) -> StableSettings:
+        if bool(self.mean) != bool(self.std):
+            raise ValueError("mean and std belong together: give both, or neither")
+        return self
