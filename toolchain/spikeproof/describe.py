@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,19 @@ class ChipFile(NetworkFile):
     warnings: list[str]
 
 
+def _is_folder(path: Path) -> InputError:
+    """Return the error for a folder; one that a command has written is named for what it is."""
+    place, quoted = str(path), shlex.quote(str(path))
+    if (path / "report.json").is_file():
+        hint = f"`spikeproof report {quoted}` shows it."
+        return InputError("is the folder of a verification, not a network", where=place, hint=hint)
+    found = sorted(p for p in path.iterdir() if p.suffix in (".ckpt", ".spk"))
+    hint = "Give a file: a checkpoint, bundle, recipe or .net file."
+    if found:
+        hint = f"Give a file in it: `spikeproof inspect {shlex.quote(str(found[0]))}`."
+    return InputError("is a folder, not a file", where=place, hint=hint)
+
+
 def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -> Described:
     """Find out what a file is and describe it; needs neither the option parser nor torch.
 
@@ -121,6 +135,8 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
     """
     from spikeproof.io.container import sniff_kind
 
+    if path.is_dir():
+        raise _is_folder(path)
     frontend = find_frontend(path)
     if isinstance(frontend, ChipFrontend):
         return _describe_chip(frontend, path, input_shape)

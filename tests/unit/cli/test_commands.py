@@ -280,3 +280,20 @@ def test_convert_says_what_it_uses_and_calls_a_sorted_file_so(
     told = capsys.readouterr().err
     assert "some hundreds of the 60 in the file (--calibration-samples)" in told
     assert "classes" not in told and "one label" not in told
+
+
+def test_the_folder_of_a_run_and_another_number_of_samples_are_called_so(
+    tiny_bundle: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "report.json").write_text("{}")
+    assert run(["inspect", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert "is the folder of a verification" in told and "spikeproof report" in told
+    line = ["run", str(tiny_bundle), "--data", str(tiny_images), "--journal", str(tmp_path / "j")]
+    assert run([*line, "--engine", "reference", "--limit", "4"]) == 0
+    capsys.readouterr()
+    assert run([*line, "--engine", "reference", "--limit", "5"]) == 2
+    told = capsys.readouterr().err
+    assert "samples was 4, is 5" in told and "data was" not in told

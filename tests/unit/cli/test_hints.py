@@ -210,6 +210,9 @@ WRONG = [
     ("bench --threads 0", "spikeproof bench --help"),
     ("doctor --upgrade", "Add --install EXTRA"),
     ("doctor --install nosuch", "Extras: "),
+    ("train {c}", "spikeproof convert"),
+    ("train fmnist-lif-natural", "`spikeproof convert fmnist-lif-natural` converts it"),
+    ("inspect {f}", "Give a file in it: `spikeproof inspect"),
     ("train {r} --download", "Add --data-dir FOLDER"),
     ("inspect {b} --input-shape 1 2 3", "Leave out --input-shape"),
 ]
@@ -227,6 +230,7 @@ def test_an_option_that_is_wrong_is_told_with_what_to_do(
 ) -> None:
     recipe = root / "models/recipes/lif-natural.toml"
     places = {"b": tiny_bundle, "c": tiny_checkpoint, "x": tiny_images, "r": recipe}
+    places["f"] = tiny_checkpoint.parent
     assert run([word.format(**places) for word in line.split()]) == 2
     told = capsys.readouterr().err
     assert "Value error" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.errors import InputError
 from spikeproof.extras import need
-from spikeproof.io.kinds import Kind
+from spikeproof.io.kinds import Kind, is_kind
+from spikeproof.io.zoo import zoo_networks
 
 if TYPE_CHECKING:
     from spikeproof_models.training.steps import TrainingProgress
@@ -47,6 +49,7 @@ def run(
     need("torch", extra="torch", purpose="training")
     from spikeproof_models.recipe import load_recipe
 
+    _refuse_trained(recipe)
     name = load_recipe(recipe).name  # a wrong recipe is found before torch is loaded
     files: dict[str, Kind] = {f"{name}.state": "training state", f"{name}.ckpt": "checkpoint"}
     check_outputs(run_files(output, files), [recipe, data_dir], force=force)
@@ -73,6 +76,18 @@ def run(
     console.say(f"checkpoint: {path}")
     console.document({"schema": 1, "checkpoint": str(path)})
     return 0
+
+
+def _refuse_trained(path: Path) -> None:
+    """Raise for what is trained already, a file or a shipped network: train takes a recipe."""
+    shipped = not path.exists() and str(path) in zoo_networks()
+    if shipped or (path.is_file() and path.stat().st_size and is_kind(path, "checkpoint")):
+        raise InputError(
+            f"is a {'shipped network' if shipped else 'checkpoint'}, trained already; train takes "
+            "a recipe (a TOML file)",
+            where=str(path),
+            hint=f"`spikeproof convert {shlex.quote(str(path))}` converts it.",
+        )
 
 
 def _fetch(recipe: Path, data_dir: Path | None) -> None:
