@@ -64,7 +64,7 @@ def test_many_random_networks() -> None:
                 ties += int((v == 64 * layer.neuron.threshold).sum())
     # The test means nothing unless the hard cases really occurred.
     assert compared > 100_000 and ties > 100 and saturated > 100
-    assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 6
+    assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 7
 
 
 @settings(max_examples=60, deadline=None)

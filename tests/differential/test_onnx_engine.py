@@ -68,7 +68,7 @@ def test_many_random_networks() -> None:
                 ties += int((v == 64 * layer.neuron.threshold).sum())
     # The test means nothing unless the hard cases really occurred.
     assert compared > 100_000 and ties > 30 and saturated > 100 and single > 3
-    assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 6
+    assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 7
     assert exponents == {-1, 0, 1}
 
 

@@ -42,7 +42,7 @@ def test_300_networks_on_every_engine_of_this_process() -> None:
     report = fuzz(300, SEED, [load_engine(name) for name in names])
     assert_clean(report, 300)
     for kind in KINDS:
-        assert report["kinds"][kind]["networks"] >= 8
+        assert report["kinds"][kind]["networks"] >= 6
         assert report["kinds"][kind]["events"] >= report["kinds"][kind]["networks"]
 
 
@@ -52,7 +52,7 @@ def test_300_networks_on_every_engine_of_this_process() -> None:
 def test_lava_on_a_part_of_them() -> None:
     report = fuzz(120, SEED, [load_engine("lava")])
     assert_clean(report, 120)
-    assert all(row["networks"] >= 3 and row["events"] >= 3 for row in report["kinds"].values())
+    assert all(row["networks"] >= 2 and row["events"] >= 2 for row in report["kinds"].values())
 
 
 def test_the_command_shows_what_was_compared(cli: Callable[..., Any]) -> None:
