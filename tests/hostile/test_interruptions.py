@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_made(
 
 # The command itself, slowed at a point the test chooses, so that a signal surely hits its middle.
 SLOWED = """
-import sys, time
+import faulthandler, sys, time
 from pathlib import Path
 from spikeproof.cli.app import run
 import spikeproof.{module} as module
@@ -142,6 +142,7 @@ original = module.{name}
 def slow(*args, **kwargs):
     result = original(*args, **kwargs)
     Path(sys.argv[1]).touch()
+    faulthandler.dump_traceback_later(100)  # where it hangs, should it
     for _ in range(60000):  # a second thread is ended between two lines of Python
         time.sleep(0.01)
     return result
@@ -169,10 +170,12 @@ def interrupt(
             time.sleep(0.05)
         assert mark.exists(), process.communicate(timeout=5)
         process.send_signal(sent)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it did not end: {process.communicate()[1]}")
     finally:
         process.kill()
-        process.communicate()
     return process.returncode, out, err
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count, pairwise
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ _TRACE_BYTES = 1 << 25
 _MOST_SAMPLES = 128
 _KEPT_SIZES = 4
 """Chunk sizes whose memory is kept for the next run."""
+
+
+class _Ended(Exception):
+    """Ends a chunk between two layers when the run it belongs to is over."""
 
 
 class Batches:
@@ -124,18 +129,28 @@ class Batches:
         starts = range(0, len(x), size)
         left, found = iter(range(len(starts))), dict[int, Part]()
 
+        over = Event()
+
+        def still_wanted() -> None:
+            if over.is_set():
+                raise _Ended
+
         def drain(report: Progress | None = None) -> None:
             for k in left:  # next() on one iterator is atomic: each chunk is taken once
-                found[k] = self._run_chunk(network, x[starts[k] : starts[k] + size], size, trace)
+                part = x[starts[k] : starts[k] + size]
+                found[k] = self._run_chunk(network, part, size, trace, still_wanted)
                 if report:
                     report(min(len(found) * size, len(x)), len(x))
 
         helpers = [_threads(workers).submit(drain) for _ in range(min(workers, len(starts)) - 1)]
         try:
             drain(progress)
-        finally:
-            for _ in left:  # after an error nobody starts another chunk
+        except BaseException:  # Ctrl-C, too: nobody begins another chunk, or a layer of this one
+            over.set()
+            for _ in left:
                 pass
+            raise
+        finally:
             wait(helpers)
         for helper in helpers:
             helper.result()
@@ -144,10 +159,15 @@ class Batches:
         return [found[k] for k in range(len(starts))]
 
     def _run_chunk(
-        self, network: ChipNetwork, x: NDArray[np.uint8], size: int, trace: bool
+        self,
+        network: ChipNetwork,
+        x: NDArray[np.uint8],
+        size: int,
+        trace: bool,
+        after_layer: Callable[[], None] | None = None,
     ) -> Part:
         workspace = self._take(size, trace)
-        logits = workspace.run(x)
+        logits = workspace.run(x, after_layer)
         if logits is None:
             check_input(network, x)
             raise AssertionError("unreachable: the packing found a spike that is not 0 or 1")
