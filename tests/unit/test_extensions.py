@@ -349,8 +349,10 @@ def test_what_a_file_leaves_open_is_one_model_of_its_frontend(
     loaded = load_bundle(target)
     settings = {"dt": 0.5, "black": [1.0, 2.0]}
     assert loaded.record["checkpoint"]["source"] == {
-        "frontend": "toynet", "hash": sha256(foreign.read_bytes()), "settings": settings,
-    }  # fmt: off
+        "frontend": "toynet",
+        "hash": sha256(foreign.read_bytes()),
+        "settings": settings,
+    }
     same = api.convert(foreign, data, frontend="toynet", dt=0.5, black=(1, 2))
     assert bundle_bytes(same) == target.read_bytes()
     hashes = {api.load(foreign, frontend="toynet", dt=dt).content_hash for dt in (0.25, 0.5)}

@@ -570,9 +570,14 @@ def test_from_a_state_dict_to_a_verdict(
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "mean 0.49 0.48 0.45, std 0.2 0.25 0.3" in page
     again = api.verify(
-        bundle, file, data, calibration=tmp_path / "x.npz", limit=4, output=tmp_path / "again",
+        bundle,
+        file,
+        data,
+        calibration=tmp_path / "x.npz",
+        limit=4,
+        output=tmp_path / "again",
         settings={"engine": "fast", **{f"perturbations.{k}": [] for k in ("pgd", "fgsm")}},
-    )  # fmt: off
+    )
     assert again.report.provenance.source == report["provenance"]["source"]
     # Other weights, and the same ones read as another network, are not what it was made from.
     other = stable_snn.save(draw("vgg5", seed=1), tmp_path / "other.pth")
