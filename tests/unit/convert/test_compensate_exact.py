@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spikeproof.convert import compensate
 from spikeproof.convert.compensate import Compensation, compensation
 from spikeproof.convert.quantise import FloatLayer, Grid, round_layer, weight_grid
 from spikeproof.convert.score import score
@@ -54,6 +55,44 @@ def test_blocks_change_nothing(fan_in: int, scale: float) -> None:
     np.testing.assert_allclose(bias, expected[:, -1], rtol=0, atol=1e-6)
     clips = (np.abs(weight) > 254).mean()
     assert clips > 0.1 if scale == 200.0 else clips == 0
+
+
+@pytest.mark.parametrize("wide", [64, 100, 149, 150])
+def test_blocks_of_blocks_change_ties_at_most(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, rounding = _dense(1, 150, 20.0)
+    rows = np.concatenate([layer.weight, layer.bias[:, None]], axis=1)
+    expected = _plain(rows, rounding.factors[0], GRID)
+    monkeypatch.setattr(compensate, "_ROUND_WORK", 0)
+    monkeypatch.setattr(compensate, "_WIDE", wide)
+    weight, bias = rounding(layer.weight, layer.bias, GRID)
+    np.testing.assert_array_equal(weight, expected[:, :-1])
+    np.testing.assert_allclose(bias, expected[:, -1], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_large_layer_uses_some_of_its_sums(
+    stepwise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    linear = Conv2d("c", rng.normal(size=(4, 2, 3, 3)), None, (1, 1), (1, 1), groups=2)
+    layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (4, 6, 6), 4, False)
+    inputs = _spikes(rng, 200, 4 if stepwise else 1, 4, 6, 6)
+    whole = compensation(layer, inputs)
+    used: list[int] = []
+    monkeypatch.setattr(compensate, "_MOMENT_WORK", 7200 * 19**2)  # a quarter of 200 * 36 * 4 sums
+    monkeypatch.setattr(compensate, "_CHUNK_VALUES", 7 * 18 * 36 * 4)
+    monkeypatch.setattr(compensate, "_ROW_VALUES", 9000)
+    factored = compensate._factor
+    monkeypatch.setattr(
+        compensate, "_factor", lambda m: used.append(round(m[-1, -1])) or factored(m)
+    )
+    some = compensation(layer, inputs)
+    # The last input is 1: its leaky sums are 1, 1.9, 2.71, 3.439, and all steps are used alike.
+    of_all = np.mean([1, 1.9**2, 2.71**2, 3.439**2])
+    assert used == pytest.approx([7200 * of_all] * 2, rel=0.02)
+    for one, other in zip(whole.factors, some.factors, strict=True):
+        ratio = np.linalg.norm(one) / np.linalg.norm(other)
+        assert np.linalg.norm(one - other * ratio) < 0.1 * np.linalg.norm(one)
 
 
 @pytest.mark.parametrize(
