@@ -97,3 +97,24 @@ def test_estimates_follow_work_that_becomes_slower(estimates) -> None:
         if now > 150 and left is not None:
             assert left == pytest.approx(410 - now, rel=0.15, abs=30)
     assert found[400.0] == 10
+
+
+def test_what_is_being_done_is_said_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    timer = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr("spikeproof.cli.console.time", timer)
+    with Console().stage("Working", "layers") as progress:
+        clock.now = 6.0
+        progress.say("layer 1: rounding")
+        assert capsys.readouterr().err == "Working: layer 1: rounding\n"
+        progress(1, 3)
+        clock.now = 12.0
+        progress.say("layer 2: scoring")
+        assert capsys.readouterr().err == "Working: 1 of 3 layers; layer 2: scoring\n"
+    capsys.readouterr()
+    with Console(quiet=True).stage("Working") as progress:
+        clock.now = 20.0
+        progress.say("layer 1: rounding")
+    assert capsys.readouterr().err == ""

@@ -24,7 +24,6 @@ from spikeproof.text import one_line
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from spikeproof.engines.trace import Progress
 
 ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 """The words of the command line being run, without the program's name."""
@@ -157,7 +156,7 @@ class Console:
             sys.stdout.flush()
 
     @contextlib.contextmanager
-    def stage(self, title: str, unit: str = "", *, always: bool = True) -> Iterator[Progress]:
+    def stage(self, title: str, unit: str = "", *, always: bool = True) -> Iterator[_Watcher]:
         """Show a stage: a bar with ETA if it takes over two seconds, then one line that stays.
 
         Args:
@@ -167,7 +166,7 @@ class Console:
         """
         watcher = _Watcher(self, title, unit)
         try:
-            yield watcher.update
+            yield watcher
         finally:
             watcher.close()
         if always or watcher.reported:
@@ -181,20 +180,33 @@ class _Watcher:
         self.console, self.title, self.unit = console, title, unit
         self.start = self.last = time.monotonic()
         self.reported = False
+        self._counts: tuple[int, int | None] = 0, None
+        self._said = self._doing = ""
         self._pace = _Pace(self.start)
         self._bar: Any = None
         self._task: Any = None
         if console.rich is not None and not console.quiet:
             self._open_bar()
 
-    def update(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
+        """Show how much is done."""
         self.reported = True
         if self.console.quiet or total <= 0:
             return
-        now = time.monotonic()
-        left = self._pace.left(now, done, total)
-        said = self._done(done, total)
-        said += "" if left is None else f", about {duration(left)} left"
+        left = self._pace.left(time.monotonic(), done, total)
+        self._counts, self._said = (done, total), self._done(done, total)
+        self._said += "" if left is None else f", about {duration(left)} left"
+        self._show()
+
+    def say(self, text: str) -> None:
+        """Show what is being done now, besides how much is done."""
+        self._doing = text
+        if not self.console.quiet:
+            self._show()
+
+    def _show(self) -> None:
+        now, (done, total) = time.monotonic(), self._counts
+        said = "; ".join(filter(None, (self._said, self._doing)))
         if self._bar is not None:
             shown = now - self.start >= _SHOW_AFTER
             self._bar.update(self._task, completed=done, total=total, visible=shown, said=said)

@@ -11,6 +11,7 @@ from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.cost import profile_cost
 from spikeproof.convert.images import Images
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.search import Tell
 from spikeproof.document.values import dump
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.engines.trace import Progress
@@ -25,18 +26,19 @@ def convert_to_bundle(
     data: Images,
     options: ConvertOptions,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> tuple[Conversion, Bundle]:
     """Convert a checkpoint and build the bundle (not yet written) with its record.
 
-    ``data``: the calibration images. A profile is converted next to the default, and the record
-    says what it costs.
+    ``data``: the calibration images. ``tell`` is told what is being done. A profile is
+    converted next to the default, and the record says what it costs.
 
     Raises:
         UnsupportedError: a profile's own checks refuse the result (and see convert_network).
     """
     board = options.profile == "loihi"
     counted = _of_two(progress) if board and progress else progress
-    conversion = convert_network(checkpoint.network, data.x, options, counted)
+    conversion = convert_network(checkpoint.network, data.x, options, counted, tell)
     record = conversion_record(conversion, checkpoint.content_hash, data, options)
     if "source" in checkpoint.training:  # what a file of another kind left open, for verify
         record["checkpoint"]["source"] = checkpoint.training["source"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -18,7 +19,7 @@ from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import preflight
 from spikeproof.convert.quantise import Coding, FloatLayer, dequantise
 from spikeproof.convert.score import Inputs, run_layer
-from spikeproof.convert.search import Chosen, Setting, choose
+from spikeproof.convert.search import Chosen, Setting, Tell, choose
 from spikeproof.convert.table import rounding_bound, table_row
 from spikeproof.engines.trace import Progress
 from spikeproof.errors import GraphError, InputError, RangeError, list_problems
@@ -89,10 +90,11 @@ def convert_network(
     calibration: NDArray[np.uint8],
     options: ConvertOptions | None = None,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Conversion:
     """Convert a float network with the help of calibration images, uint8 (N, C, H, W).
 
-    ``progress`` is called with (layers done, layers in all).
+    ``progress`` is called with (layers done, layers in all), ``tell`` with what is being done.
 
     Raises:
         UnsupportedError: something cannot be mapped (every obstacle is listed).
@@ -109,7 +111,7 @@ def convert_network(
     quantise = Pass(
         "quantise",
         Relation("behavioural"),
-        lambda network: quantise_network(network, images, chosen, progress),
+        lambda network: quantise_network(network, images, chosen, progress, tell),
         requires=(CONSISTENT, ALTERNATING),
         ensures=(
             Condition("a chip network with legal integers", _chip_problems),
@@ -150,6 +152,7 @@ def quantise_network(
     images: NDArray[np.uint8],
     options: ConvertOptions,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Quantised:
     """Round every layer, each on the float network's own activity (errors do not add up)."""
     layers = float_layers(folded)
@@ -160,13 +163,15 @@ def quantise_network(
     table: list[TableRow] = []
     bound = 0.0
     for i, layer in enumerate(layers):
-        best, rates = _choose_coding(layer, inputs, highest, options)
+        say = partial(_tell_of, tell, f"layer {i + 1} of {len(layers)} ({layer.name})")
+        best, rates = _choose_coding(layer, inputs, highest, options, say)
         chosen.append(best)
         nodes += dequantise(layer, best.candidate)
         table.append(table_row(layer, best, options.weight_bits, rates))
         bound = max(bound, rounding_bound(layer, best))
         highest = best.reachable
         if not isinstance(layer.end, Readout):
+            say("its spikes, for the next layer")
             inputs = run_layer(layer, inputs)
         if progress:
             progress(i + 1, len(layers))
@@ -181,14 +186,30 @@ def quantise_network(
     return Quantised(network, replace(folded, nodes=tuple(nodes)), units, table, bound)
 
 
+def _tell_of(tell: Tell | None, where: str, text: str) -> None:
+    if tell is not None:
+        tell(f"{where}: {text}")
+
+
 def _choose_coding(
-    layer: FloatLayer, inputs: Inputs, highest: NDArray[np.int64], options: ConvertOptions
+    layer: FloatLayer,
+    inputs: Inputs,
+    highest: NDArray[np.int64],
+    options: ConvertOptions,
+    tell: Tell,
 ) -> tuple[Chosen, dict[str, float]]:
     """Return the best candidate, and the flip rate of each input coding that was tried."""
     forced = (options.scale or {}).get(layer.name)
     exponent = BOARD_BIAS_EXPONENT if options.profile == "loihi" else None
     setting = Setting(
-        inputs, highest, options.weight_bits, options.search, options.compensate, forced, exponent
+        inputs,
+        highest,
+        options.weight_bits,
+        options.search,
+        options.compensate,
+        forced,
+        exponent,
+        tell,
     )
     if not layer.pixels:
         return choose(layer, setting, "spikes"), {}

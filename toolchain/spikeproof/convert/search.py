@@ -1,24 +1,33 @@
 """Choose the scale of each layer by measurement, among scales that provably cannot overflow.
 
 Max-abs scaling spends the 8 bits on the largest weight. Here a geometric grid around it is
-tried, including scales that clip outliers; each candidate is certified first and then scored
-on calibration images against the float layer (:mod:`score`), coarse before fine. The finalists
-are rounded a second time with compensation, fitted to one half of the images and judged on the
-other.
+tried, including scales that clip outliers; candidates are scored on calibration images against the
+float layer (:mod:`score`), coarse before fine, and the best of those that are certified go on. The
+finalists are rounded a second time with compensation, fitted to one half of the images and judged
+on the other. What one layer may cost is bounded: of a large one, fewer images are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from spikeproof.certify.ranges import LayerRange, certify_layer
 from spikeproof.convert.compensate import FAN_IN_MAX, compensation
 from spikeproof.convert.host import largest_host_scale, round_host_layer
-from spikeproof.convert.quantise import Candidate, Coding, FloatLayer, max_abs_scale, round_layer
+from spikeproof.convert.quantise import (
+    Candidate,
+    Coding,
+    FloatLayer,
+    max_abs_scale,
+    round_layer,
+    settle_scale,
+)
 from spikeproof.convert.score import Inputs, Score, score
 from spikeproof.errors import RangeError
 from spikeproof.numerics.intervals import Ints
@@ -36,9 +45,19 @@ and worth half of the flips."""
 _COARSE_WORK = 3e8
 """Multiplications one candidate may cost in the coarse rounds; a state update counts as 150."""
 
+_FINE_WORK = 5e10
+"""The same where finalists are judged: 16 images or more, which have a million spikes to flip."""
+
 _STATE_COST = 150
 
+_BISECTION_WORK = 1e8
+"""Multiplications of a certificate from which the largest scale that fits is predicted."""
+
 Build = Callable[[float], Candidate]
+Tell = Callable[[str], None]
+"""Told what is being done to a layer now."""
+
+Certificate = tuple[LayerRange, Ints]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +83,11 @@ class Setting:
     forced: float | None = None
     bias_exponent: int | None = None
     """The only exponent biases may have; None: any of the chip's."""
+    tell: Tell = field(default=lambda _: None)
+    certificates: WeakKeyDictionary[Candidate, Certificate] = field(
+        default_factory=WeakKeyDictionary
+    )
+    """What has been certified of this layer: no candidate is certified twice."""
 
 
 def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
@@ -81,6 +105,7 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
     if setting.forced is not None:
         return _forced(layer, setting, coding, [build])
     base = max_abs_scale(layer, setting.bits)
+    setting.tell("largest scale that cannot overflow")
     top = _largest_fitting(layer, setting, build, HIGHEST * base)
     if top is None:
         raise _nothing_fits(layer, setting, build)
@@ -90,15 +115,19 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
         return _best(layer, setting, coding, [*only, *_compensated(layer, setting, only)])
     low = LOWEST * plain
     grid = np.geomspace(low, min(top, HIGHEST * base), COARSE).tolist()
-    pool = _fitting(layer, setting, build, [plain, *grid, top])
-    ranked = _rank(layer, _coarse(layer, setting), pool)
+    pool = _distinct([build(scale) for scale in [plain, *grid, top]])
+    setting.tell(f"scoring {len(pool)} scales")
+    ranked = _best_fitting(layer, setting, pool, 4)
+    plainest = next(c for c in pool if _fits(layer, setting, c))
     ratio = float((top / low) ** (1 / (COARSE - 1)))
     centre = ranked[0].scale
     near = [centre * ratio**k for k in (-0.6, -0.3, -0.15, 0.15, 0.3, 0.6)]
-    fine = _fitting(layer, setting, build, near)
-    ranked = _rank(layer, _coarse(layer, setting), _distinct([*ranked[:4], *fine]))
-    finalists = _distinct([*ranked[:3], pool[0]])
-    again = _compensated(layer, setting, _distinct([ranked[0], pool[0]]))
+    del pool
+    setting.tell("scoring neighbours of the best scale")
+    fine = [build(scale) for scale in near]
+    ranked = _best_fitting(layer, setting, _distinct([*ranked, *fine]), 3)
+    finalists = _distinct([*ranked, plainest])
+    again = _compensated(layer, setting, _distinct([ranked[0], plainest]))
     return _best(layer, setting, coding, [*finalists, *again])
 
 
@@ -106,11 +135,13 @@ def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> 
     """Round the same scales again, letting roundings make up for each other."""
     if not setting.compensate or layer.linear.weight[0].size > FAN_IN_MAX:
         return []
+    setting.tell("moments of the inputs, for compensation")
     rounding = compensation(layer, setting.inputs[::2])
+    setting.tell("rounding with compensation")
     again = [
         round_layer(layer, c.scale, setting.bits, rounding, setting.bias_exponent) for c in pool
     ]
-    return [c for c in again if not _problems(layer, setting, c)]
+    return [c for c in again if _fits(layer, setting, c)]
 
 
 def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
@@ -141,16 +172,38 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
     return _best(layer, setting, "bias", ranked[:3])
 
 
+def _certificate(layer: FloatLayer, setting: Setting, candidate: Candidate) -> Certificate:
+    found = setting.certificates.get(candidate)
+    if found is None:
+        found = certify_layer(candidate.layer, setting.highest, layer.timesteps)
+        setting.certificates[candidate] = found
+    return found
+
+
 def _problems(layer: FloatLayer, setting: Setting, candidate: Candidate) -> tuple[str, ...]:
-    found, _ = certify_layer(candidate.layer, setting.highest, layer.timesteps)
-    return candidate.problems + found.problems
+    return candidate.problems + _certificate(layer, setting, candidate)[0].problems
+
+
+def _fits(layer: FloatLayer, setting: Setting, candidate: Candidate) -> bool:
+    return not _problems(layer, setting, candidate)
 
 
 def _fitting(
     layer: FloatLayer, setting: Setting, build: Build, scales: Sequence[float]
 ) -> list[Candidate]:
     built = _distinct([build(s) for s in scales])
-    return [c for c in built if not _problems(layer, setting, c)]
+    return [c for c in built if _fits(layer, setting, c)]
+
+
+def _best_fitting(
+    layer: FloatLayer, setting: Setting, pool: list[Candidate], count: int
+) -> list[Candidate]:
+    """Return the best candidates that fit, best first: only those are certified, and who misses."""
+    found: list[Candidate] = []
+    for candidate in _rank(layer, _coarse(layer, setting), pool):
+        if len(found) < count and _fits(layer, setting, candidate):
+            found.append(candidate)
+    return found
 
 
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -162,35 +215,96 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _largest_fitting(layer: FloatLayer, setting: Setting, build: Build, top: float) -> float | None:
-    """Return ``top`` if it fits, else the largest scale below it that does, to about 1 %."""
-    if not _problems(layer, setting, build(top)):
+    """Return ``top`` if it fits, else the largest scale below it that does, to about 1 %.
+
+    Bounds are nearly linear in the scale, so a large layer's is predicted from the headroom of a
+    scale that was tried, and the two ends of the bisection that it leads to are certified.
+    """
+    known = _Known(layer, setting, build)
+    if known.fits(top):
         return top
+    work = layer.linear.weight.size * int(np.prod(layer.shape[1:]))
+    for _ in range(_PREDICTIONS if work > _BISECTION_WORK else 0):
+        ends = _bisect(layer, top, partial(known.guess, known.predicted))
+        if ends is None:
+            break
+        if known.fits(ends[0]) and not known.fits(ends[1]):
+            return ends[0]
+    ends = _bisect(layer, top, known.fits)
+    return None if ends is None else ends[0]
+
+
+_PREDICTIONS = 6
+
+
+class _Known:
+    """Which scales of a layer fit: those that were tried, and what that says of others."""
+
+    def __init__(self, layer: FloatLayer, setting: Setting, build: Build) -> None:
+        self._layer, self._setting, self._build = layer, setting, build
+        self._tried: dict[float, bool] = {}
+        self.predicted = 0.0
+        """The largest scale that fits, as far as the scale that was tried last can tell."""
+
+    def fits(self, scale: float) -> bool:
+        """Certify a scale."""
+        if scale not in self._tried:
+            candidate = self._build(scale)
+            self._tried[scale] = _fits(self._layer, self._setting, candidate)
+            headroom = _certificate(self._layer, self._setting, candidate)[0].headroom_bits
+            # What the certificate does not know of, registers too small for a bias or a threshold,
+            # fits at half the scale or at half of that.
+            self.predicted = scale * 2.0 ** (min(headroom, -1) if candidate.problems else headroom)
+        return self._tried[scale]
+
+    def guess(self, predicted: float, scale: float) -> bool:
+        """Tell without certifying: smaller than one that fits does, larger than one that does not.
+
+        In between a prediction decides.
+        """
+        if any(fits and scale <= tried for tried, fits in self._tried.items()):
+            return True
+        if any(not fits and scale >= tried for tried, fits in self._tried.items()):
+            return False
+        return scale <= predicted
+
+
+def _bisect(
+    layer: FloatLayer, top: float, fits: Callable[[float], bool]
+) -> tuple[float, float] | None:
+    """Return a scale below ``top``, which does not fit, that fits, and one 1 % above that does not.
+
+    None if none fits.
+    """
     high, low = top, top
     for _ in range(60):
         low /= 2
-        if not _problems(layer, setting, build(low)):
+        if fits(low):
             break
-        if build(low).scale > 4 * low:  # the threshold mantissa is already 1
+        if settle_scale(layer, low) > 4 * low:  # the threshold mantissa is already 1
             return None
         high = low
     else:
         return None
     while high / low > 1.01:
         middle = (high * low) ** 0.5
-        if _problems(layer, setting, build(middle)):
-            high = middle
-        else:
+        if fits(middle):
             low = middle
-    return low
+        else:
+            high = middle
+    return low, high
 
 
 def _coarse(layer: FloatLayer, setting: Setting) -> Inputs:
     """Take as many calibration samples as a coarse round may cost, evenly spread."""
-    inputs = setting.inputs
+    return _affordable(layer, setting.inputs, _COARSE_WORK, 8)
+
+
+def _affordable(layer: FloatLayer, inputs: Inputs, work: float, fewest: int) -> Inputs:
     spatial = int(np.prod(layer.shape[1:]))
     cost = inputs.shape[1] * spatial * layer.linear.weight.size
     cost += _STATE_COST * layer.timesteps * int(np.prod(layer.shape))
-    count = int(np.clip(_COARSE_WORK / cost, 8, len(inputs)))
+    count = int(np.clip(work / cost, fewest, max(fewest, len(inputs))))
     kept: Inputs = inputs[np.linspace(0, len(inputs) - 1, min(count, len(inputs))).astype(int)]
     return kept
 
@@ -203,9 +317,10 @@ def _rank(layer: FloatLayer, inputs: Inputs, pool: list[Candidate]) -> list[Cand
 def _best(layer: FloatLayer, setting: Setting, coding: Coding, pool: list[Candidate]) -> Chosen:
     """Score finalists on the images no rounding was fitted to, and certify the winner."""
     judged = setting.inputs[1::2] if len(setting.inputs) > 1 else setting.inputs
-    scores = score(layer, judged, pool)
+    setting.tell(f"judging {len(pool)} finalists")
+    scores = score(layer, _affordable(layer, judged, _FINE_WORK, 16), pool)
     winner = min(range(len(pool)), key=lambda i: scores[i])
-    found, reachable = certify_layer(pool[winner].layer, setting.highest, layer.timesteps)
+    found, reachable = _certificate(layer, setting, pool[winner])
     return Chosen(pool[winner], found, scores[winner], coding, reachable)
 
 

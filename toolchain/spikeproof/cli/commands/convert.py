@@ -145,7 +145,7 @@ def run(
         _show_plan(console, path, source, images, target, options)
         return 0
     with console.stage(f"Converting {source.network.name}", "layers") as progress:
-        _, bundle = convert_to_bundle(source, images, options, progress)
+        _, bundle = convert_to_bundle(source, images, options, progress, progress.say)
         written = write_bundle(target, bundle)
     _check_written(target, written)
     show_table(console, bundle.record["table"])
