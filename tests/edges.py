@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     DenseSynapse,
     LifNeuron,
     Neuron,
@@ -33,5 +34,5 @@ def largest(exponent: int) -> ChipNetwork:
 
 def _at_the_limit(neuron: Neuron, weights: list[int], exponent: int, steps: int) -> ChipNetwork:
     rows = np.array([weights, [-w - 2 for w in weights]], np.int16)
-    layer = ChipLayer("l1", DenseSynapse(rows, "mixed", exponent), neuron, (2,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(rows, "mixed", exponent)),), neuron, (2,))
     return ChipNetwork("edge", (1, 1, len(weights)), steps, (layer,), "spikes")

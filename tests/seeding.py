@@ -96,10 +96,10 @@ class Made:
         return replace(self, network=replace(self.network, layers=layers))
 
     def with_synapse(self, name: str, change: Callable[[Any], Any]) -> Made:
-        return self.with_layer(name, lambda x: replace(x, synapse=change(x.synapse)))
+        return self.with_layer(name, lambda x: x.changed(synapse=change(x.synapse)))
 
     def with_host(self, name: str, change: Callable[[Any], Any]) -> Made:
-        return self.with_layer(name, lambda x: replace(x, host=change(x.host)))
+        return self.with_layer(name, lambda x: x.changed(host=change(x.host)))
 
     def with_neuron(self, name: str, change: Callable[[Any], Any]) -> Made:
         return self.with_layer(name, lambda x: replace(x, neuron=change(x.neuron)))

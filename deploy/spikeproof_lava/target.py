@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spikeproof.engines.base import BaseEngine
 from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import chain_problems
 from spikeproof_lava import compat, hardware
 from spikeproof_lava.estimate import memory_problem, run_seconds
 from spikeproof_lava.run import Task, run_many
@@ -38,8 +39,9 @@ class LavaTarget(BaseEngine):
 
     def problems(self, network: ChipNetwork) -> list[str]:
         """List every reason why this backend cannot run the network."""
-        if self.backend == "loihi2":
-            return hardware.problems(network)
+        chained = chain_problems(network)
+        if chained or self.backend == "loihi2":
+            return chained or hardware.problems(network)
         problem = memory_problem(network)
         return [problem] if problem else []
 

@@ -33,7 +33,7 @@ def network(channels: int, size: int) -> chip.ChipNetwork:
     weight = (2 * rng.integers(-40, 41, (channels, channels, 3, 3))).astype(np.int16)
     synapse = chip.ConvSynapse(weight, (channels, size, size), padding=(1, 1))
     neuron = chip.LifNeuron(60 * int(channels**0.5), 41, np.zeros((1, 1, 1), np.int32))
-    layer = chip.ChipLayer("l1", synapse, neuron, (channels, size, size))
+    layer = chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (channels, size, size))
     return chip.ChipNetwork("n", (channels, size, size), STEPS, (layer,), "spikes")
 
 

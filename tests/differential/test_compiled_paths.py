@@ -71,7 +71,7 @@ def lif(threshold: int = 60, **more: int) -> chip.LifNeuron:
 
 def dense(rng: np.random.Generator, inputs: int, outputs: int, limit: int = 60) -> chip.ChipLayer:
     weight = (2 * rng.integers(-limit // 2, limit // 2, (outputs, inputs))).astype(np.int16)
-    return chip.ChipLayer("l1", chip.DenseSynapse(weight), lif(), (outputs,))
+    return chip.ChipLayer("l1", (chip.Connection(chip.DenseSynapse(weight)),), lif(), (outputs,))
 
 
 def spikes(rng: np.random.Generator, network: chip.ChipNetwork, n: int, rate: float) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_sums_that_leave_16_bits(dense_way: str) -> None:
     rng = np.random.default_rng(5)
     weight = np.full((20, 300), 254, np.int16)
     weight[::2] = -256
-    layer = chip.ChipLayer("l1", chip.DenseSynapse(weight), lif(60_000), (20,))
+    layer = chip.ChipLayer("l1", (chip.Connection(chip.DenseSynapse(weight)),), lif(60_000), (20,))
     network = chip.ChipNetwork("n", (1, 10, 30), 12, (layer,), "spikes")
     x = np.stack([spikes(rng, network, 1, rate)[0] for rate in (0, 0.1, 0.5, 0.9, 1)])
     check(network, x)
@@ -122,7 +122,9 @@ def test_sums_that_leave_16_bits(dense_way: str) -> None:
 def test_weights_beyond_8_signed_bits(dense_way: str, sign: chip.Sign) -> None:
     rng = np.random.default_rng(6)
     weight = rng.integers(0, 256, (40, 90)).astype(np.int16) * (1 if sign == "excitatory" else -1)
-    layer = chip.ChipLayer("l1", chip.DenseSynapse(weight, sign), lif(700), (40,))
+    layer = chip.ChipLayer(
+        "l1", (chip.Connection(chip.DenseSynapse(weight, sign)),), lif(700), (40,)
+    )
     network = chip.ChipNetwork("n", (1, 9, 10), 6, (layer,), "spikes")
     assert tables(network) == [EventTable]  # tiles hold 8 bits
     check(network, spikes(rng, network, 5, 0.3))
@@ -132,7 +134,11 @@ def test_a_convolution_whose_sums_leave_16_bits() -> None:
     weight = np.full((3, 64, 3, 3), 254, np.int16)
     synapse = chip.ConvSynapse(weight, (64, 5, 5), padding=(1, 1))
     network = chip.ChipNetwork(
-        "n", (64, 5, 5), 4, (chip.ChipLayer("l1", synapse, lif(50_000), (3, 5, 5)),), "spikes"
+        "n",
+        (64, 5, 5),
+        4,
+        (chip.ChipLayer("l1", (chip.Connection(synapse),), lif(50_000), (3, 5, 5)),),
+        "spikes",
     )
     rng = np.random.default_rng(7)
     check(network, spikes(rng, network, 3, 0.7))
@@ -149,7 +155,7 @@ def test_wide_convolutions_of_several_blocks(out: int) -> None:
         chip.ConvSynapse(second, (out, 5, 3)),
     )
     layers = tuple(
-        chip.ChipLayer(name, synapse, lif(threshold), (out, 5, 3))
+        chip.ChipLayer(name, (chip.Connection(synapse),), lif(threshold), (out, 5, 3))
         for name, synapse, threshold in zip(("l1", "l2"), synapses, (90, 150), strict=True)
     )
     network = chip.ChipNetwork("n", (8, 5, 3), 4, layers, "spikes")
@@ -173,7 +179,7 @@ def test_any_number_of_channels_and_groups(channels: int, groups: int) -> None:
         )
         height, width = (shape[1] + 2 - 3) // 2 + 1, shape[2] + 4 - (2 if name == "l1" else 1)
         shape = (out, height, width)
-        layers.append(chip.ChipLayer(name, synapse, lif(30), shape))
+        layers.append(chip.ChipLayer(name, (chip.Connection(synapse),), lif(30), shape))
     network = chip.ChipNetwork("n", (channels, 6, 9), 5, tuple(layers), "spikes")
     assert tables(network) == [LookupTable, LookupTable]
     check(network, spikes(rng, network, 3, 0.3), workers=3)
@@ -232,7 +238,9 @@ def test_a_spike_that_is_no_spike_is_found_wherever_it_is(position: int) -> None
 def test_host_sums_beyond_32_bits_take_the_plain_engine() -> None:
     weight = np.full((2, 400), 32767, np.int16)
     host = chip.HostCurrent(np.zeros(2, np.int64), 24)
-    layer = chip.ChipLayer("l1", chip.DenseSynapse(weight), lif(100), (2,), host)
+    layer = chip.ChipLayer(
+        "l1", (chip.Connection(chip.DenseSynapse(weight), host=host),), lif(100), (2,)
+    )
     network = chip.ChipNetwork("n", (1, 20, 20), 4, (layer,))
     check(network, np.full((2, 1, 20, 20), 255, np.uint8))
     assert fast._laid_out[network] is None

@@ -17,6 +17,7 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -100,7 +101,7 @@ def test_relabelling_neurons_permutes_the_traces(seed: int) -> None:
     if layer.host or not isinstance(synapse, DenseSynapse) or not alike:
         return
     order = rng.permutation(len(synapse.weight))
-    moved = replace(layer, synapse=replace(synapse, weight=synapse.weight[order]))
+    moved = layer.changed(synapse=replace(synapse, weight=synapse.weight[order]))
     relabelled = replace(network, layers=(*network.layers[:-1], moved))
     x = random_input(rng, network, 2)
     expected = FastEngine().run(network, x).logits[:, order]
@@ -122,11 +123,11 @@ def test_small_batches_equal_one_big_batch(monkeypatch: pytest.MonkeyPatch) -> N
 def test_sums_beyond_single_precision_stay_exact() -> None:
     # 401 inputs of 255 times 255 = 26 million > 2^24, and odd: float32 would drop the lowest bit.
     synapse = DenseSynapse(np.full((1, 401), 255, np.int16), "excitatory", -4)
-    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1,))
+    layer = ChipLayer("l1", (Connection(synapse),), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
     network = ChipNetwork("wide", (1, 1, 401), 1, (layer,))
     x = np.full((1, 1, 1, 401), 255, np.uint8)
     both(network, x)
-    both(replace(network, layers=(replace(layer, synapse=replace(synapse, exponent=0)),)), x // 16)
+    both(replace(network, layers=(layer.changed(synapse=replace(synapse, exponent=0)),)), x // 16)
 
 
 @pytest.mark.parametrize("du", [0, 1, 2047, 4094])

@@ -54,7 +54,7 @@ def _lif(**options: Any) -> chip.LifNeuron:
 def _dense(neuron: chip.Neuron, weight: Any, steps: int, **options: Any) -> chip.ChipNetwork:
     weights = np.asarray(weight, np.int16)
     synapse = chip.DenseSynapse(weights, **options)
-    layer = chip.ChipLayer("l", synapse, neuron, (len(weights),))
+    layer = chip.ChipLayer("l", (chip.Connection(synapse),), neuron, (len(weights),))
     return chip.ChipNetwork("corner", (1, 1, weights.shape[1]), steps, (layer,), "spikes")
 
 
@@ -149,7 +149,7 @@ _CORNERS |= {
         tuple(
             chip.ChipLayer(
                 f"l{i}",
-                chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16)),
+                (chip.Connection(chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16))),),
                 _general(initial=[300 * i, -40], leak=[[4096], [0], [9000]], reset=[640, 100 * i]),
                 (2,),
             )
@@ -181,7 +181,7 @@ _CORNERS |= {
         tuple(
             chip.ChipLayer(
                 f"l{i}",
-                chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16)),
+                (chip.Connection(chip.DenseSynapse(np.array([[40, -2], [12, 80]], np.int16))),),
                 _tables([0, 9000, 2000], [640, 64 * i, 6400], 300),
                 (2,),
             )
@@ -198,7 +198,9 @@ def test_host_currents_with_ties() -> None:
     for shift in (0, 1, 2, 5):
         host = chip.HostCurrent(np.array([1, -2, 3]), shift)
         for neuron in (_lif(threshold=9, dv=41, bias_exponent=3), _tables([7] * 3, [900] * 3)):
-            layer = chip.ChipLayer("l", chip.DenseSynapse(weight), neuron, (3,), host)
+            layer = chip.ChipLayer(
+                "l", (chip.Connection(chip.DenseSynapse(weight), host=host),), neuron, (3,)
+            )
             network = chip.ChipNetwork("host", (1, 1, 2), 3, (layer,))
             tasks.append(Task(network, rng.integers(0, 256, (20, 1, 1, 2)).astype(np.uint8), True))
     results = run_many(tasks)

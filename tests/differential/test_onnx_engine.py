@@ -17,6 +17,7 @@ from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -107,7 +108,7 @@ def test_the_edges_of_the_wrap(u: int) -> None:
     """Exactly +2^23 stays, exactly -2^23 wraps."""
     taps = [2 * (1 if u > 0 else -1)] * (abs(u) // 128)
     readout = ReadoutNeuron(np.zeros(1, np.int32))
-    layer = ChipLayer("l1", DenseSynapse(np.array([taps], np.int16)), readout, (1,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(np.array([taps], np.int16))),), readout, (1,))
     network = ChipNetwork("edge", (1, 1, len(taps)), 2, (layer,), "spikes")
     _, traces = compare(network, np.ones((1, 2, 1, 1, len(taps)), np.uint8))
     inside = -(1 << 23) < 64 * sum(taps) <= 1 << 23
@@ -120,7 +121,7 @@ def test_the_edges_of_the_wrap(u: int) -> None:
 def test_every_weight_of_every_sign_keeps_its_value(sign: Any, low: int, high: int) -> None:
     weight = np.arange(low, high + 1, 2 if sign == "mixed" else 1, dtype=np.int16)[:, None]
     readout = ReadoutNeuron(np.zeros(1, np.int32))
-    layer = ChipLayer("l1", DenseSynapse(weight, sign), readout, (len(weight),))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight, sign)),), readout, (len(weight),))
     for coding, shape in (("spikes", (1, 1, 1, 1, 1)), ("pixels", (1, 1, 1, 1))):
         network = ChipNetwork("weights", (1, 1, 1), 1, (layer,), coding)  # type: ignore[arg-type]
         compare(network, np.ones(shape, np.uint8))
@@ -130,7 +131,7 @@ def test_every_weight_of_every_sign_keeps_its_value(sign: Any, low: int, high: i
 def test_graded_sums_beyond_float32_stay_exact() -> None:
     weight = np.full((1, 301), 255, np.int16)  # 301 * 255 * 255 = 19.6 million > 2^24, and odd
     synapse = DenseSynapse(weight, "excitatory")
-    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1,))
+    layer = ChipLayer("l1", (Connection(synapse),), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
     x = np.full((2, 1, 1, 301), 255, np.uint8)
     x[0, 0, 0, 0] = 254
     _, traces = compare(ChipNetwork("wide", (1, 1, 301), 1, (layer,)), x)
@@ -144,7 +145,7 @@ def test_graded_convolutions_beyond_float32_stay_exact(exponent: int) -> None:
     weight = rng.choice([-255, -254, -253], (4, 40, 3, 3)).astype(np.int16)
     synapse = ConvSynapse(weight, (80, 5, 6), (2, 1), (1, 0), (1, 2), 2, "inhibitory", exponent)
     neuron = LifNeuron(100, 41, np.zeros((1, 1, 1), np.int32))
-    layer = ChipLayer("c1", synapse, neuron, (4, 3, 2))
+    layer = ChipLayer("c1", (Connection(synapse),), neuron, (4, 3, 2))
     x = rng.choice(np.array([253, 254, 255], np.uint8), (3, 80, 5, 6))
     compare(ChipNetwork("wide", (80, 5, 6), 3, (layer,)), x)
     assert 255 * np.abs(weight.astype(np.int64)).sum(axis=(1, 2, 3)).max() > 1 << 24

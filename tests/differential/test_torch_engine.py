@@ -25,6 +25,7 @@ from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -133,7 +134,7 @@ def test_batches_and_order_do_not_matter(device: str, monkeypatch: pytest.Monkey
 def test_sums_beyond_single_precision_stay_exact(device: str) -> None:
     # Odd sums of 26 million: above 2^24 float32 knows even numbers only.
     synapse = DenseSynapse(np.full((1, 401), 255, np.int16), "excitatory")
-    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1,))
+    layer = ChipLayer("l1", (Connection(synapse),), ReadoutNeuron(np.zeros(1, np.int32)), (1,))
     network = ChipNetwork("wide", (1, 1, 401), 1, (layer,))
     x = np.full((2, 1, 1, 401), 255, np.uint8)
     x[1, 0, 0, 0] = 1
@@ -150,7 +151,7 @@ def test_a_host_current_whose_sum_needs_double_precision(device: str) -> None:
     current = HostCurrent(rng.integers(-(1 << 17), 1 << 17, (40,)), 7)
     leak, threshold = np.full(3, 4000, np.int32), np.full(3, 999, np.int32)
     neuron = TableLifNeuron(leak, threshold, np.zeros(1, np.int32))
-    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (40,), current)
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight), host=current),), neuron, (40,))
     network = ChipNetwork("host", (1, 8, 8), 3, (layer,))
     x = rng.integers(0, 256, (50, 1, 8, 8), dtype=np.uint8)
     compare(TorchEngine(device), network, x)
@@ -161,7 +162,7 @@ def test_a_current_on_the_edge_of_the_wrap(device: str) -> None:
     # u reaches -2^23, which wraps to 2^23, and 2^23, which stays.
     weight = np.array([[-256] * 512 + [0] * 5, [254] * 516 + [8]], np.int16)
     neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32))
-    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (2,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight)),), neuron, (2,))
     network = ChipNetwork("edge", (1, 1, 517), 1, (layer,), "spikes")
     expected = compare(TorchEngine(device), network, np.ones((1, 1, 1, 1, 517), np.uint8))
     assert (expected.traces or {})["l1"].u.ravel().tolist() == [1 << 23, 1 << 23]
@@ -171,7 +172,9 @@ def test_a_current_on_the_edge_of_the_wrap(device: str) -> None:
 @pytest.mark.parametrize("du", [0, 1, 2047, 4094])
 def test_a_filtered_current_wraps_where_the_reference_wraps(device: str, du: int) -> None:
     synapse = DenseSynapse(np.array([[-256] * 1024, [254] * 1024], np.int16))
-    layer = ChipLayer("l1", synapse, LifNeuron(131_071, 0, np.zeros(1, np.int32), 0, du), (2,))
+    layer = ChipLayer(
+        "l1", (Connection(synapse),), LifNeuron(131_071, 0, np.zeros(1, np.int32), 0, du), (2,)
+    )
     network = ChipNetwork("edge", (1, 1, 1024), 60, (layer,), "spikes")
     rng = np.random.default_rng(0)
     x = (rng.random((2, 60, 1, 1, 1024)) < rng.uniform(0.3, 1.05, (2, 60, 1, 1, 1))).astype(
@@ -188,7 +191,7 @@ def test_the_largest_legal_sums_wrap_once_only(device: str) -> None:
     synapse = DenseSynapse(np.array([[-256] * 1008, [254] * 1008], np.int16), "mixed", 7)
     full, leak = np.full(4, 8388607, np.int32), np.full(4, LEAK_MAX, np.int32)
     neuron = TableLifNeuron(leak, full, np.array([4095, -4095], np.int32), 7)
-    layer = ChipLayer("l1", synapse, neuron, (2,))
+    layer = ChipLayer("l1", (Connection(synapse),), neuron, (2,))
     network = ChipNetwork("edge", (1, 1, 1008), 4, (layer,), "spikes")
     expected = compare(TorchEngine(device), network, np.ones((1, 4, 1, 1, 1008), np.uint8))
     assert abs(int((expected.traces or {})["l1"].u.min())) > 1 << 24, "one wrap was not enough"
@@ -211,7 +214,10 @@ def test_reduced_precision_of_the_process_is_off_during_a_run_and_restored(
     weight = (2 * rng.integers(0, 2048, (40, 16)) + 1).astype(np.int16)
     current = HostCurrent(np.zeros(40, np.int64), 3)
     layer = ChipLayer(
-        "l1", DenseSynapse(weight), ReadoutNeuron(np.zeros(1, np.int32)), (40,), current
+        "l1",
+        (Connection(DenseSynapse(weight), host=current),),
+        ReadoutNeuron(np.zeros(1, np.int32)),
+        (40,),
     )
     network = ChipNetwork("bits", (1, 4, 4), 1, (layer,))
     x = rng.integers(0, 256, (500, 1, 4, 4), dtype=np.uint8)

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from spikeproof.engines.registry import get_engine
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    ConvSynapse,
+    DenseSynapse,
+    LifNeuron,
+)
 
 HERE = Path(__file__).parent / "traces"
 FULL = [Path(p) / "dense.npz" for p in [os.environ.get("SPIKEPROOF_TRACES")] if p]
@@ -32,7 +39,9 @@ def test_dense_block(engine: str, path: Path) -> None:
     recorded = load(path)
     steps = recorded["in"].shape[1]
     synapse = DenseSynapse(recorded["weight"].astype(np.int16))
-    layer = ChipLayer("l1", synapse, LifNeuron(6, 415, np.zeros(1, np.int32)), (256,))
+    layer = ChipLayer(
+        "l1", (Connection(synapse),), LifNeuron(6, 415, np.zeros(1, np.int32)), (256,)
+    )
     network = ChipNetwork("dense", (1, 1, 200), steps, (layer,), "spikes")
     x = recorded["in"].T.reshape(1, steps, 1, 1, 200).astype(np.uint8)
     traces = get_engine(engine).run(network, x, trace=True).traces
@@ -51,7 +60,7 @@ def test_convolution_of_tinynet(engine: str) -> None:
     kernel = recorded["layer1_kernel"][:, ::-1, ::-1, :].transpose(0, 3, 2, 1)
     synapse = ConvSynapse(np.ascontiguousarray(kernel).astype(np.int16), (3, 16, 16), (2, 2))
     bias = recorded["layer1_bias"].astype(np.int32).reshape(-1, 1, 1)
-    layer = ChipLayer("l1", synapse, LifNeuron(25, 1024, bias, 6), (24, 6, 6))
+    layer = ChipLayer("l1", (Connection(synapse),), LifNeuron(25, 1024, bias, 6), (24, 6, 6))
     network = ChipNetwork("tinynet", (3, 16, 16), 15, (layer,), "spikes")
     x = recorded["input"].transpose(0, 4, 1, 2, 3)
     assert not x[:, 0].any()

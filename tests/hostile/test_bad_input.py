@@ -22,7 +22,7 @@ from spikeproof.io import checkpoint as checkpoint_io
 from spikeproof.io import container
 from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Connection, DenseSynapse, LifNeuron
 from spikeproof.ir.floats import AvgPool2d, FloatNetwork, Lif
 from spikeproof.ir.serial import network_to_parts
 
@@ -218,7 +218,9 @@ def overflowing_network() -> ChipNetwork:
     """A legal network whose membrane leaves 24 bits for a bright image, and only then."""
     synapse = DenseSynapse(np.full((2, 64), 60, np.int16))
     neuron = LifNeuron(131_071, 0, np.zeros(1, np.int32))
-    return ChipNetwork("bright", (1, 8, 8), 4, (ChipLayer("l1", synapse, neuron, (2,)),))
+    return ChipNetwork(
+        "bright", (1, 8, 8), 4, (ChipLayer("l1", (Connection(synapse),), neuron, (2,)),)
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "self-test", "verify"])

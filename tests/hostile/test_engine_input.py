@@ -18,7 +18,14 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.torch.engine import TorchEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.errors import GraphError, InputError
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    ConvSynapse,
+    DenseSynapse,
+    LifNeuron,
+)
 from spikeproof.ir.chip import ReadoutNeuron as Readout
 
 Array = np.ndarray[Any, Any]
@@ -61,8 +68,10 @@ def network(coding: str = "pixels", steps: int = STEPS) -> ChipNetwork:
     conv = ConvSynapse(draw(2, 1, 3, 3), (1, 6, 5), padding=(1, 1))
     threshold = 3000 if coding == "pixels" else 20
     lif = LifNeuron(threshold, 41, np.zeros((1, 1, 1), np.int32))
-    first = ChipLayer("c1", conv, lif, (2, 6, 5))
-    last = ChipLayer("out", DenseSynapse(draw(4, 60)), Readout(np.zeros(1, np.int32)), (4,))
+    first = ChipLayer("c1", (Connection(conv),), lif, (2, 6, 5))
+    last = ChipLayer(
+        "out", (Connection(DenseSynapse(draw(4, 60))),), Readout(np.zeros(1, np.int32)), (4,)
+    )
     return ChipNetwork("small", (1, 6, 5), steps, (first, last), coding)  # type: ignore[arg-type]
 
 
@@ -120,7 +129,7 @@ def test_weights_in_odd_arrays_change_nothing(make: Make) -> None:
     net, x = network(), plain("pixels")
     expected = ReferenceEngine().run(net, x)
     layers = [
-        replace(layer, synapse=replace(layer.synapse, weight=odd(layer.synapse.weight)))  # type: ignore[call-arg, union-attr]
+        layer.changed(synapse=replace(layer.synapse, weight=odd(layer.synapse.weight)))  # type: ignore[call-arg, union-attr]
         for layer, odd in zip(
             net.layers, (np.asfortranarray, lambda w: read_only(w.astype(">i8"))), strict=True
         )
@@ -203,7 +212,9 @@ def test_a_small_file_can_ask_for_a_terabyte() -> None:
     """What the check is for: 30 bytes of weights, 2^28 neurons, 4096 steps."""
     side, weight = 4096, np.full((16, 1, 1, 1), 2, np.int16)
     lif = LifNeuron(5, 41, np.zeros((1, 1, 1), np.int32))
-    layer = ChipLayer("huge", ConvSynapse(weight, (1, side, side)), lif, (16, side, side))
+    layer = ChipLayer(
+        "huge", (Connection(ConvSynapse(weight, (1, side, side))),), lif, (16, side, side)
+    )
     net = ChipNetwork("trap", (1, side, side), 4096, (layer,))
     assert sample_bytes(net) > 1 << 40
     with pytest.raises(InputError, match=r"1\.0 TiB of memory \(largest layer huge"):

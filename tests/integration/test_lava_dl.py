@@ -26,6 +26,7 @@ from spikeproof.formats.netx.write import save_netx
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -75,19 +76,22 @@ def spiking_network(seed: int) -> ChipNetwork:
         return rng.integers(low, high, shape).astype(np.int32)
 
     layers = (
-        ChipLayer("a", conv, LifNeuron(40, 512, bias(4, 4, 4), 6, 3000), (4, 4, 4)),
+        ChipLayer("a", (Connection(conv),), LifNeuron(40, 512, bias(4, 4, 4), 6, 3000), (4, 4, 4)),
         ChipLayer(
             "b",
-            DenseSynapse((2 * odd).astype(np.int16), "mixed", -1),
+            (Connection(DenseSynapse((2 * odd).astype(np.int16), "mixed", -1)),),
             LifNeuron(12, 100, bias(16), 6),
             (16,),
         ),
         ChipLayer(
-            "c", DenseSynapse(positive, "excitatory"), LifNeuron(700, 700, bias(12), 6, 2047), (12,)
+            "c",
+            (Connection(DenseSynapse(positive, "excitatory")),),
+            LifNeuron(700, 700, bias(12), 6, 2047),
+            (12,),
         ),
         ChipLayer(
             "d",
-            DenseSynapse(negative, "inhibitory"),
+            (Connection(DenseSynapse(negative, "inhibitory")),),
             LifNeuron(150, 900, bias(5, low=250, high=400), 6),
             (5,),
         ),
@@ -180,10 +184,15 @@ def pixel_network(seed: int, first: str) -> ChipNetwork:
         host, bias = HostCurrent(offset, 11), np.zeros(zero, np.int32)
     hidden = (2 * rng.integers(-40, 41, (10, 36))).astype(np.int16)
     layers = (
-        ChipLayer("l1", synapse, LifNeuron(450 if host else 9000, 41, bias, 6), shape, host),
+        ChipLayer(
+            "l1",
+            (Connection(synapse, host=host),),
+            LifNeuron(450 if host else 9000, 41, bias, 6),
+            shape,
+        ),
         ChipLayer(
             "l2",
-            DenseSynapse(hidden),
+            (Connection(DenseSynapse(hidden)),),
             LifNeuron(90, 41, rng.integers(-9, 20, 10).astype(np.int32), 6),
             (10,),
         ),

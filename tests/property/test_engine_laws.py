@@ -108,7 +108,7 @@ def assert_same(
 
 def changed(network: ChipNetwork, index: int, **fields: Any) -> ChipNetwork:
     layers = list(network.layers)
-    layers[index] = replace(layers[index], **fields)
+    layers[index] = layers[index].changed(**fields)
     found = replace(network, layers=tuple(layers))
     try:
         check_chip(found)
@@ -320,8 +320,7 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
     form = (len(split), -1, *old.weight.shape[2:])
     layers = list(network.layers)
     shape = (layer.shape[0] + more, *layer.shape[1:])
-    layers[index] = replace(
-        layer,
+    layers[index] = layer.changed(
         synapse=replace(synapse, weight=grown),
         shape=shape,
         neuron=by_channel(layer, with_silent),
@@ -329,7 +328,7 @@ def test_silent_neurons_and_silent_inputs_change_nothing(engine: Engine, seed: i
     wired = replace(old, weight=weight.reshape(form))
     if isinstance(wired, ConvSynapse):
         wired = replace(wired, input_shape=(shape[0], shape[1], shape[2]))
-    layers[index + 1] = replace(layers[index + 1], synapse=wired)
+    layers[index + 1] = layers[index + 1].changed(synapse=wired)
     wider = replace(network, layers=tuple(layers))
     try:
         check_chip(wider)
@@ -356,7 +355,7 @@ def test_black_and_full_bright_pixels_of_one_level_are_constant_spikes(
 def single(network: ChipNetwork, synapse: Any, shape: tuple[int, ...]) -> ChipNetwork:
     """Keep the first layer alone, with another synapse."""
     layer = network.layers[0]
-    made = replace(layer, synapse=synapse, shape=shape)
+    made = layer.changed(synapse=synapse, shape=shape)
     return replace(network, layers=(made,))
 
 

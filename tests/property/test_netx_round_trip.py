@@ -24,6 +24,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -57,7 +58,9 @@ def fitting_network(rng: Rng) -> ChipNetwork:
         inner = ConvSynapse(kernel, (shape[0], shape[1], shape[2]), groups=channels)
         current = HostCurrent(np.full((1, 1, 1), rng.integers(-9, 9), np.int64), 0)
         zero = np.zeros((1, 1, 1), np.int32)
-        layers.append(ChipLayer("in", inner, LifNeuron(20, 99, zero, 6), shape, current))
+        layers.append(
+            ChipLayer("in", (Connection(inner, host=current),), LifNeuron(20, 99, zero, 6), shape)
+        )
     for index in range(int(rng.integers(1, 4))):
         synapse = _synapse(rng, shape)
         shape = output_shape(synapse, shape)
@@ -65,7 +68,7 @@ def fitting_network(rng: Rng) -> ChipNetwork:
         neuron = _neuron(rng, shape, last)
         if pixels and not layers and isinstance(neuron, LifNeuron):
             neuron = replace(neuron, du=4095)  # graded payloads: no filter holds such sums
-        layers.append(ChipLayer(f"l{index}", synapse, neuron, shape))
+        layers.append(ChipLayer(f"l{index}", (Connection(synapse),), neuron, shape))
         if last:
             break
     steps = int(rng.integers(1, 7))
@@ -88,7 +91,7 @@ def _hosted(rng: Rng, image: tuple[int, ...]) -> ChipLayer:
     offset = rng.integers(-999, 999, (shape[0],) + (1,) * (len(shape) - 1))
     zero = np.zeros((1,) * len(shape), np.int32)
     current = HostCurrent(offset, int(rng.integers(0, 12)) + 8)
-    return ChipLayer("in", inner, LifNeuron(20, 99, zero, 6), shape, current)
+    return ChipLayer("in", (Connection(inner, host=current),), LifNeuron(20, 99, zero, 6), shape)
 
 
 def _synapse(rng: Rng, shape: tuple[int, ...]) -> ConvSynapse | DenseSynapse:

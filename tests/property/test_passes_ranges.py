@@ -16,6 +16,7 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     LifNeuron,
@@ -88,7 +89,7 @@ def _without_table(layer: ChipLayer) -> ChipLayer:
     for key in ("leak", "threshold"):
         if isinstance(fields.get(key), np.ndarray):
             fields[key] = fields[key][:1]
-    return ChipLayer(layer.name, layer.synapse, type(neuron)(**fields), layer.shape)
+    return ChipLayer(layer.name, (Connection(layer.synapse),), type(neuron)(**fields), layer.shape)
 
 
 def test_convolution_bounds_know_the_border() -> None:
@@ -96,7 +97,11 @@ def test_convolution_bounds_know_the_border() -> None:
     synapse = ConvSynapse(weight, (1, 4, 4), padding=(1, 1), sign="excitatory")
     neuron = LifNeuron(1000, 41, np.zeros((1, 1, 1), np.int32))
     network = ChipNetwork(
-        "border", (1, 4, 4), 2, (ChipLayer("l1", synapse, neuron, (1, 4, 4)),), "spikes"
+        "border",
+        (1, 4, 4),
+        2,
+        (ChipLayer("l1", (Connection(synapse),), neuron, (1, 4, 4)),),
+        "spikes",
     )
     found = certify_ranges(network)[0]
     assert found.sum_bound == 900

@@ -59,6 +59,7 @@ from spikeproof.io.kinds import is_kind
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     LifNeuron,
@@ -458,9 +459,19 @@ def toy_network(kind: str, coding: Any) -> ChipNetwork:
     else:
         synapse = toys.OneToOne(weight(32))
     layers = (
-        ChipLayer("l1", synapse, neuron, (2, 4, 4)),
-        ChipLayer("l2", DenseSynapse(weight(12, 32)), LifNeuron(30, 41, bias[0, 0, :1]), (12,)),
-        ChipLayer("out", DenseSynapse(weight(3, 12)), ReadoutNeuron(np.zeros(1, np.int32)), (3,)),
+        ChipLayer("l1", (Connection(synapse),), neuron, (2, 4, 4)),
+        ChipLayer(
+            "l2",
+            (Connection(DenseSynapse(weight(12, 32))),),
+            LifNeuron(30, 41, bias[0, 0, :1]),
+            (12,),
+        ),
+        ChipLayer(
+            "out",
+            (Connection(DenseSynapse(weight(3, 12))),),
+            ReadoutNeuron(np.zeros(1, np.int32)),
+            (3,),
+        ),
     )
     return ChipNetwork("toy", (2, 4, 4), 5, layers, coding)
 

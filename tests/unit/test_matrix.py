@@ -35,6 +35,7 @@ from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     GeneralLifNeuron,
@@ -94,12 +95,12 @@ def chip_networks() -> dict[str, ChipNetwork]:
     )
     dense, out = (
         DenseSynapse(weight(5, 32)),
-        ChipLayer("out", DenseSynapse(weight(3, 5)), ReadoutNeuron(bias(3)), (3,)),
+        ChipLayer("out", (Connection(DenseSynapse(weight(3, 5))),), ReadoutNeuron(bias(3)), (3,)),
     )
-    spiking = ChipLayer("l2", dense, LifNeuron(60, 41, bias(5), 2), (5,))
+    spiking = ChipLayer("l2", (Connection(dense),), LifNeuron(60, 41, bias(5), 2), (5,))
 
     def network(neuron: Any, host: HostCurrent | None = None) -> ChipNetwork:
-        first = ChipLayer("l1", conv, neuron, (2, 4, 4), host)
+        first = ChipLayer("l1", (Connection(conv, host=host),), neuron, (2, 4, 4))
         return ChipNetwork("small", (1, 4, 4), STEPS, (first, spiking, out))
 
     plain = network(lif)

@@ -8,7 +8,14 @@ import pytest
 from spikeproof import fixedpoint as fx
 from spikeproof.certify.overflow import count_overflows, possible_overflows
 from spikeproof.fuzz.draw.networks import random_input, random_network
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    ConvSynapse,
+    DenseSynapse,
+    LifNeuron,
+)
 
 STEPS = 6
 
@@ -16,7 +23,7 @@ STEPS = 6
 def dense(weight: int, inputs: int, dv: int, du: int = 4095) -> ChipNetwork:
     array = np.full((1, inputs), weight, np.int16)
     neuron = LifNeuron(fx.THRESHOLD_MAX, dv, np.zeros(1, np.int32), 6, du)
-    layer = ChipLayer("d", DenseSynapse(array), neuron, (1,))
+    layer = ChipLayer("d", (Connection(DenseSynapse(array)),), neuron, (1,))
     return ChipNetwork("n", (inputs, 1, 1), STEPS, (layer,), "spikes")
 
 
@@ -70,7 +77,7 @@ def test_convolutions_and_leaks_are_counted_like_the_engine_computes() -> None:
     weight = np.full((2, 1, 3, 3), -254, np.int16)
     synapse = ConvSynapse(weight, (1, 30, 30), (1, 1), (0, 0))
     neuron = LifNeuron(5, 40, np.full((2, 1, 1), -4000, np.int32), 7, 4095)
-    layer = ChipLayer("c", synapse, neuron, (2, 28, 28))
+    layer = ChipLayer("c", (Connection(synapse),), neuron, (2, 28, 28))
     network = ChipNetwork("n", (1, 30, 30), 40, (layer,), "spikes")
     x = np.ones((1, 40, 1, 30, 30), np.uint8)
     v, count = 0, 0

@@ -10,6 +10,7 @@ from spikeproof.errors import RangeError
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     DenseSynapse,
     HostCurrent,
     LifNeuron,
@@ -22,7 +23,7 @@ NO_BIAS = np.zeros(1, np.int32)
 
 def _network(weights: list[list[int]], neuron: object, steps: int = 2) -> ChipNetwork:
     weight = np.array(weights, np.int16)
-    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (len(weight),))  # type: ignore[arg-type]
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight)),), neuron, (len(weight),))  # type: ignore[arg-type]
     return ChipNetwork("hand", (1, 1, weight.shape[1]), steps, (layer,), "spikes")
 
 
@@ -53,16 +54,26 @@ def test_a_synaptic_filter_widens_u() -> None:
 
 def test_neurons_that_cannot_fire_send_nothing() -> None:
     quiet = ChipLayer(
-        "quiet", DenseSynapse(np.array([[2]], np.int16)), LifNeuron(1000, 0, NO_BIAS), (1,)
+        "quiet",
+        (Connection(DenseSynapse(np.array([[2]], np.int16))),),
+        LifNeuron(1000, 0, NO_BIAS),
+        (1,),
     )
-    last = ChipLayer("out", DenseSynapse(np.array([[254]], np.int16)), ReadoutNeuron(NO_BIAS), (1,))
+    last = ChipLayer(
+        "out",
+        (Connection(DenseSynapse(np.array([[254]], np.int16))),),
+        ReadoutNeuron(NO_BIAS),
+        (1,),
+    )
     ranges = certify_ranges(ChipNetwork("n", (1, 1, 1), 3, (quiet, last), "spikes"))
     assert ranges[1].v_high == 0
 
 
 def test_a_host_current_is_bounded_over_all_images() -> None:
     synapse, host = DenseSynapse(np.array([[8, -4]], np.int32)), HostCurrent(np.array([16]), 4)
-    layer = ChipLayer("l1", synapse, LifNeuron(1000, 4096, NO_BIAS, 3), (1,), host)
+    layer = ChipLayer(
+        "l1", (Connection(synapse, host=host),), LifNeuron(1000, 4096, NO_BIAS, 3), (1,)
+    )
     found = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (layer,)))[0]
     # (8 * 255 + 16) / 16 = 128.5 rounds up to 129; (-4 * 255 + 16) / 16 = -62.75 to -63
     assert (found.host_bound, found.v_high, found.v_low) == (129, 129 * 8, -63 * 8)
@@ -70,10 +81,10 @@ def test_a_host_current_is_bounded_over_all_images() -> None:
 
 def test_every_overflowing_layer_is_listed() -> None:
     wide = np.full((1, 2000), 254, np.int16)
-    first = ChipLayer("l1", DenseSynapse(wide), LifNeuron(1, 0, NO_BIAS), (1,))
+    first = ChipLayer("l1", (Connection(DenseSynapse(wide)),), LifNeuron(1, 0, NO_BIAS), (1,))
     last = ChipLayer(
         "out",
-        DenseSynapse(np.array([[254]], np.int16)),
+        (Connection(DenseSynapse(np.array([[254]], np.int16))),),
         ReadoutNeuron(np.array([4095], np.int32), 7),
         (1,),
     )

@@ -15,6 +15,7 @@ from spikeproof.errors import RangeError
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     DenseSynapse,
     HostCurrent,
     LifNeuron,
@@ -37,13 +38,13 @@ def _network(total: int, neuron: Neuron, steps: int = 1) -> ChipNetwork:
     sign: Sign = "excitatory" if total > 0 else "inhibitory"
     count, rest = divmod(abs(total), 255)
     weight = np.sign(total) * np.array([[255] * count + [rest]], np.int16)
-    layer = ChipLayer("l1", DenseSynapse(weight, sign), neuron, (1,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight, sign)),), neuron, (1,))
     return ChipNetwork("limit", (1, 1, weight.size), steps, (layer,), "spikes")
 
 
 def _host(offset: int) -> ChipNetwork:
     synapse, host = DenseSynapse(np.array([[16]], np.int32)), HostCurrent(np.array([offset]), 0)
-    layer = ChipLayer("l1", synapse, LifNeuron(TOP, 0, _bias(0)), (1,), host)
+    layer = ChipLayer("l1", (Connection(synapse, host=host),), LifNeuron(TOP, 0, _bias(0)), (1,))
     return ChipNetwork("limit", (1, 1, 1), 1, (layer,))
 
 
@@ -97,7 +98,7 @@ def test_a_neuron_that_may_have_fired_starts_again_at_zero() -> None:
     table = TableLifNeuron(
         np.array([4096, 4096, 16383, 16383]), np.array([150, 150, 2**23 - 1, 2**23 - 1]), _bias(100)
     )
-    layer = ChipLayer("l1", DenseSynapse(np.array([[2]], np.int16)), table, (1,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(np.array([[2]], np.int16))),), table, (1,))
     network = ChipNetwork("restart", (1, 1, 1), 4, (layer,), "spikes")
     x = np.array(list(product((0, 1), repeat=4)), np.uint8).reshape(16, 4, 1, 1, 1)
     traces = ReferenceEngine().run(network, x, trace=True).traces
@@ -109,7 +110,7 @@ def test_a_neuron_that_may_have_fired_starts_again_at_zero() -> None:
 
 def _one(neuron: Neuron, weights: list[list[int]], steps: int) -> Any:
     weight = np.array(weights, np.int16)
-    layer = ChipLayer("l1", DenseSynapse(weight), neuron, (len(weight),))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight)),), neuron, (len(weight),))
     return ChipNetwork("one", (1, 1, weight.shape[1]), steps, (layer,), "spikes")
 
 
@@ -143,10 +144,16 @@ def test_only_a_neuron_that_can_pass_its_threshold_feeds_the_next_layer(
     weight: int, reached: int
 ) -> None:
     first = ChipLayer(
-        "l1", DenseSynapse(np.array([[weight]], np.int16)), LifNeuron(10, 4096, _bias(0)), (1,)
+        "l1",
+        (Connection(DenseSynapse(np.array([[weight]], np.int16))),),
+        LifNeuron(10, 4096, _bias(0)),
+        (1,),
     )
     last = ChipLayer(
-        "out", DenseSynapse(np.array([[254]], np.int16)), ReadoutNeuron(_bias(0)), (1,)
+        "out",
+        (Connection(DenseSynapse(np.array([[254]], np.int16))),),
+        ReadoutNeuron(_bias(0)),
+        (1,),
     )
     network = ChipNetwork("chain", (1, 1, 1), 1, (first, last), "spikes")
     assert certify_ranges(network)[1].v_high == reached
@@ -177,10 +184,10 @@ def test_a_filter_adds_up_currents_of_either_sign() -> None:
 
 def test_grey_levels_count_255_times_and_a_host_current_no_sum() -> None:
     synapse = DenseSynapse(np.array([[8, -4]], np.int16))
-    layer = ChipLayer("l1", synapse, ReadoutNeuron(_bias(0)), (1,))
+    layer = ChipLayer("l1", (Connection(synapse),), ReadoutNeuron(_bias(0)), (1,))
     graded = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (layer,)))[0]
     assert (graded.sum_bound, graded.host_bound) == (8 * 255, 0)
-    host = replace(layer, host=HostCurrent(np.array([0]), 0))
+    host = layer.changed(host=HostCurrent(np.array([0]), 0))
     found = certify_ranges(ChipNetwork("n", (1, 1, 2), 1, (host,)))[0]
     assert (found.sum_bound, found.u_bound, found.host_bound) == (0, 0, 8 * 255)
 
@@ -211,7 +218,7 @@ def test_a_state_that_grows_without_end_is_refused_and_never_wraps(sign: int) ->
 def test_problems_name_the_neuron_and_all_layers() -> None:
     weight = np.zeros((3, 600), np.int16)
     weight[1] = -254
-    layer = ChipLayer("l1", DenseSynapse(weight), LifNeuron(TOP, 0, _bias(0)), (3,))
+    layer = ChipLayer("l1", (Connection(DenseSynapse(weight)),), LifNeuron(TOP, 0, _bias(0)), (3,))
     network = ChipNetwork("n", (1, 1, 600), 1, (layer,), "spikes")
     words = f"synaptic sum could reach {254 * 600} (neuron (1,)), the limit is {TOP}"
     assert words in certify_ranges(network)[0].problems

@@ -15,7 +15,14 @@ from spikeproof.cli.app import run
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
 from spikeproof.io.record import ProfileCost
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron, ReadoutNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    DenseSynapse,
+    LifNeuron,
+    ReadoutNeuron,
+)
 from spikeproof.ir.floats import FloatNetwork, Lif, Linear, Readout
 from spikeproof_lava import hardware
 from spikeproof_lava.limits import LOWER_BOUNDS
@@ -141,7 +148,10 @@ def test_the_line_names_what_exceeds_a_limit(tmp_path: Path, capsys: Text) -> No
 
     weight = np.full((2, 5000), 2, np.int16)
     layer = ChipLayer(
-        "wide", DenseSynapse(weight, "excitatory"), LifNeuron(9, 41, np.zeros(1, np.int32), 6), (2,)
+        "wide",
+        (Connection(DenseSynapse(weight, "excitatory")),),
+        LifNeuron(9, 41, np.zeros(1, np.int32), 6),
+        (2,),
     )
     save_netx(ChipNetwork("wide", (5000, 1, 1), 4, (layer,), "spikes"), tmp_path / "wide.net")
     assert run(["inspect", str(tmp_path / "wide.net")]) == 0

@@ -22,6 +22,7 @@ from spikeproof.io.bundle import load_bundle, save_bundle
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -49,9 +50,15 @@ def tiny_bundle(tmp_path: Path) -> Path:
     conv = ConvSynapse(weight(4, 1, 3, 3), (1, 8, 8), (2, 2), (1, 1))
     host = HostCurrent(bias(4, 1, 1), 6)
     layers = (
-        ChipLayer("l1", conv, LifNeuron(4, 41, 0 * bias(1, 1, 1)), (4, 4, 4), host),
-        ChipLayer("l2", DenseSynapse(weight(12, 64)), LifNeuron(60, 41, bias(12), 2), (12,)),
-        ChipLayer("out", DenseSynapse(weight(10, 12)), ReadoutNeuron(bias(10)), (10,)),
+        ChipLayer(
+            "l1", (Connection(conv, host=host),), LifNeuron(4, 41, 0 * bias(1, 1, 1)), (4, 4, 4)
+        ),
+        ChipLayer(
+            "l2", (Connection(DenseSynapse(weight(12, 64))),), LifNeuron(60, 41, bias(12), 2), (12,)
+        ),
+        ChipLayer(
+            "out", (Connection(DenseSynapse(weight(10, 12))),), ReadoutNeuron(bias(10)), (10,)
+        ),
     )
     network = ChipNetwork("tiny", (1, 8, 8), 4, layers)
     x = rng.integers(0, 256, (4, 1, 8, 8), np.uint8)

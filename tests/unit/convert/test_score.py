@@ -8,7 +8,14 @@ import pytest
 from spikeproof.convert.quantise import Candidate, FloatLayer
 from spikeproof.convert.score import chip_current
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, HostCurrent, LifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    DenseSynapse,
+    HostCurrent,
+    LifNeuron,
+)
 from spikeproof.ir.floats import Lif, Linear
 from spikeproof.numerics.affine import columns
 
@@ -22,10 +29,9 @@ def test_a_host_sum_beyond_24_bits_rounds_like_the_chip(exponent: int) -> None:
     inner = DenseSynapse(np.full((3, 3), 32767, np.int32))
     built = ChipLayer(
         "l1",
-        inner,
+        (Connection(inner, host=HostCurrent(offset, shift)),),
         LifNeuron(2**17 - 1, 0, np.zeros(1, np.int32), exponent),
         (3,),
-        HostCurrent(offset, shift),
     )
     network = ChipNetwork("host", (1, 1, 3), 1, (built,))
     x = np.array([255, 255, 3], np.uint8).reshape(1, 1, 1, 3)

@@ -27,7 +27,7 @@ RUN = """
 import numpy as np
 from spikeproof.ir import chip
 from spikeproof.engines.fast import FastEngine
-layer = chip.ChipLayer("l1", chip.DenseSynapse(np.full((3, 4), 2, np.int16)),
+layer = chip.ChipLayer("l1", (chip.Connection(chip.DenseSynapse(np.full((3, 4), 2, np.int16))),),
                        chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (3,))
 net = chip.ChipNetwork("n", (1, 2, 2), 5, (layer,), "spikes")
 print(FastEngine(1).run(net, np.ones((1, 5, 1, 2, 2), np.uint8)).logits.tolist())

@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import GraphError, InputError
+from spikeproof.fuzz.draw.graphs import random_graph
+from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
+    INPUT,
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     GeneralLifNeuron,
@@ -26,7 +31,7 @@ NO_BIAS = np.zeros(1, np.int32)
 
 def one_neuron(neuron: Neuron, spikes: list[int], weight: int = 10) -> LayerTrace:
     synapse = DenseSynapse(np.array([[weight]], np.int16))
-    layer = ChipLayer("l1", synapse, neuron, (1,))
+    layer = ChipLayer("l1", (Connection(synapse),), neuron, (1,))
     network = ChipNetwork("one", (1, 1, 1), len(spikes), (layer,), "spikes")
     x = np.array(spikes, np.uint8).reshape(1, -1, 1, 1, 1)
     traces = ReferenceEngine().run(network, x, trace=True).traces
@@ -117,7 +122,9 @@ def test_each_neuron_has_its_own_numbers_and_each_step_its_row() -> None:
         leak=[[4096, 2048]], threshold=[[640, 639], [1279, 0]], reset=[0, 5], du=[4095, 2047]
     )
     synapse = DenseSynapse(np.array([[10], [10]], np.int16), "excitatory")
-    network = ChipNetwork("two", (1, 1, 1), 2, (ChipLayer("l1", synapse, neuron, (2,)),), "spikes")
+    network = ChipNetwork(
+        "two", (1, 1, 1), 2, (ChipLayer("l1", (Connection(synapse),), neuron, (2,)),), "spikes"
+    )
     x = np.ones((3, 2, 1, 1, 1), np.uint8)
     traces = ReferenceEngine().run(network, x, trace=True).traces
     assert traces is not None
@@ -157,7 +164,9 @@ def test_saturation_at_24_bits() -> None:
 
 def test_host_current_is_rounded_once_and_written_as_bias() -> None:
     synapse, host = DenseSynapse(np.array([[3]], np.int16)), HostCurrent(np.array([1], np.int64), 2)
-    layer = ChipLayer("l1", synapse, LifNeuron(1000, 0, np.zeros(1, np.int32), 1), (1,), host)
+    layer = ChipLayer(
+        "l1", (Connection(synapse, host=host),), LifNeuron(1000, 0, np.zeros(1, np.int32), 1), (1,)
+    )
     network = ChipNetwork("host", (1, 1, 1), 2, (layer,))
     traces = ReferenceEngine().run(network, np.full((1, 1, 1, 1), 7, np.uint8), trace=True).traces
     assert traces is not None
@@ -169,7 +178,9 @@ def test_host_current_is_rounded_once_and_written_as_bias() -> None:
 def test_convolution_is_cross_correlation_with_stride_and_padding() -> None:
     weight = np.arange(2, 20, 2).reshape(1, 1, 3, 3).astype(np.int16)
     synapse = ConvSynapse(weight, (1, 3, 3), stride=(2, 2), padding=(1, 1))
-    layer = ChipLayer("l1", synapse, ReadoutNeuron(np.zeros((1, 1, 1), np.int32)), (1, 2, 2))
+    layer = ChipLayer(
+        "l1", (Connection(synapse),), ReadoutNeuron(np.zeros((1, 1, 1), np.int32)), (1, 2, 2)
+    )
     network = ChipNetwork("conv", (1, 3, 3), 1, (layer,))
     x = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 2]], np.uint8).reshape(1, 1, 3, 3)
     logits = ReferenceEngine().run(network, x).logits
@@ -179,7 +190,10 @@ def test_convolution_is_cross_correlation_with_stride_and_padding() -> None:
 
 def test_samples_do_not_influence_each_other() -> None:
     layer = ChipLayer(
-        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS, du=100), (1,)
+        "l1",
+        (Connection(DenseSynapse(np.array([[10]], np.int16))),),
+        LifNeuron(30, 41, NO_BIAS, du=100),
+        (1,),
     )
     network = ChipNetwork("n", (1, 1, 1), 5, (layer,), "spikes")
     x = np.random.default_rng(0).integers(0, 2, (4, 5, 1, 1, 1)).astype(np.uint8)
@@ -201,7 +215,10 @@ def test_samples_do_not_influence_each_other() -> None:
 )
 def test_wrong_input_is_refused(x: np.ndarray, words: str) -> None:
     layer = ChipLayer(
-        "l1", DenseSynapse(np.array([[10]], np.int16)), LifNeuron(30, 41, NO_BIAS), (1,)
+        "l1",
+        (Connection(DenseSynapse(np.array([[10]], np.int16))),),
+        LifNeuron(30, 41, NO_BIAS),
+        (1,),
     )
     network = ChipNetwork("n", (1, 1, 1), 5, (layer,))
     with pytest.raises(InputError, match=words):
@@ -210,9 +227,81 @@ def test_wrong_input_is_refused(x: np.ndarray, words: str) -> None:
 
 def test_illegal_network_is_refused_with_every_problem() -> None:
     odd = DenseSynapse(np.array([[3]], np.int16))
-    layer = ChipLayer("l1", odd, LifNeuron(1 << 17, 5000, NO_BIAS), (1,))
+    layer = ChipLayer("l1", (Connection(odd),), LifNeuron(1 << 17, 5000, NO_BIAS), (1,))
     network = ChipNetwork("n", (1, 1, 1), 5, (layer,))
     with pytest.raises(GraphError) as error:
         ReferenceEngine().run(network, np.zeros((1, 1, 1, 1), np.uint8))
     for words in ("even", "threshold is 131072", "dv is 5000"):
         assert words in str(error.value)
+
+
+def graph(*layers: ChipLayer, steps: int = 4) -> ChipNetwork:
+    return ChipNetwork("graph", (1, 1, 1), steps, layers, "spikes")
+
+
+def wire(weight: int, source: str | None = None, lag: int = 0) -> Connection:
+    return Connection(DenseSynapse(np.array([[weight]], np.int16)), source, lag)
+
+
+def spikes_of(network: ChipNetwork, spikes: list[int]) -> dict[str, list[int]]:
+    x = np.array(spikes, np.uint8).reshape(1, -1, 1, 1, 1)
+    traces = ReferenceEngine().run(network, x, trace=True).traces or {}
+    return {name: trace.u.ravel().tolist() for name, trace in traces.items()}
+
+
+RELAY = LifNeuron(0, 4096, NO_BIAS)
+"""Fires in the step in which something arrives, and forgets."""
+
+
+def test_a_skip_meets_the_long_way_in_the_same_step() -> None:
+    network = graph(
+        ChipLayer("a", (wire(2, INPUT),), RELAY, (1,)),
+        ChipLayer("b", (wire(2, "a"),), RELAY, (1,)),
+        ChipLayer("c", (wire(6, "b"), wire(10, INPUT), wire(-4, "a")), RELAY, (1,)),
+    )
+    assert spikes_of(network, [1, 0, 1, 0])["c"] == [64 * 12, 0, 64 * 12, 0]
+
+
+def test_a_lag_delays_and_nothing_arrives_before_the_sample_began() -> None:
+    network = graph(ChipLayer("a", (wire(2, INPUT), wire(8, INPUT, 2)), RELAY, (1,)))
+    assert spikes_of(network, [1, 1, 0, 0])["a"] == [128, 128, 512, 512]
+
+
+def test_a_spike_comes_back_after_its_lag() -> None:
+    network = graph(ChipLayer("a", (wire(2, INPUT), wire(4, "a", 2)), RELAY, (1,)), steps=6)
+    assert spikes_of(network, [1, 0, 0, 0, 0, 0])["a"] == [128, 0, 256, 0, 256, 0]
+
+
+def test_each_connection_is_shifted_before_all_are_added() -> None:
+    half = Connection(DenseSynapse(np.array([[10]], np.int16), exponent=-2), INPUT)
+    network = graph(ChipLayer("a", (half, half, wire(-2, INPUT)), RELAY, (1,)), steps=1)
+    assert spikes_of(network, [1])["a"] == [64 * (2 + 2 - 2)]
+
+
+def test_pixels_enter_as_a_current_beside_spikes() -> None:
+    host = Connection(
+        DenseSynapse(np.array([[3]], np.int16)), INPUT, host=HostCurrent(np.array([0], np.int64), 0)
+    )
+    first = ChipLayer("a", (wire(2, INPUT),), RELAY, (1,))
+    both = ChipLayer("b", (wire(2, "a"), host), LifNeuron(100, 4096, NO_BIAS), (1,))
+    network = ChipNetwork("graph", (1, 1, 1), 2, (first, both))
+    traces = ReferenceEngine().run(network, np.full((1, 1, 1, 1), 7, np.uint8), trace=True).traces
+    assert traces is not None
+    assert traces["b"].v.ravel().tolist() == [128 + 21, 128 + 21]
+
+
+@pytest.mark.parametrize("index", range(60))
+def test_batches_of_graphs_equal_the_reference(index: int) -> None:
+    rng = np.random.default_rng([5, index])
+    network = random_graph(rng, random_network(rng))
+    x = random_input(rng, network, 3)
+    expected = ReferenceEngine().run(network, x, trace=True)
+    found = NumpyEngine().run(network, x, trace=True)
+    assert np.array_equal(NumpyEngine().run(network, x).logits, expected.logits)
+    assert np.array_equal(found.logits, expected.logits)
+    assert list(found.traces or {}) == list(expected.traces or {})
+    for name, trace in (expected.traces or {}).items():
+        other = (found.traces or {})[name]
+        assert np.array_equal(trace.u, other.u)
+        assert np.array_equal(trace.v, other.v)
+        assert (trace.s is None and other.s is None) or np.array_equal(trace.s, other.s)  # type: ignore[arg-type]

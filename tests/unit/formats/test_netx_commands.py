@@ -16,7 +16,7 @@ from spikeproof.cli.app import run
 from spikeproof.formats.netx.write import save_netx
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.files import sha256
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, LifNeuron
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Connection, DenseSynapse, LifNeuron
 
 Json = dict[str, Any]
 Command = Callable[..., Json]
@@ -131,7 +131,7 @@ def test_a_membrane_that_may_saturate_is_run_as_written(tmp_path: Path, command:
     weight = np.full((1, 900), -254, np.int16)
     weight[0, 0] = 2
     neuron = LifNeuron(5, 0, np.zeros(1, np.int32), 6)
-    layer = ChipLayer("d", DenseSynapse(weight), neuron, (1,))
+    layer = ChipLayer("d", (Connection(DenseSynapse(weight)),), neuron, (1,))
     save_netx(ChipNetwork("n", (900, 1, 1), 4, (layer,), "spikes"), tmp_path / "n.net")
     made = command("convert", tmp_path / "n.net", "-o", tmp_path / "n.spk")
     row = made["layers"][0]

@@ -27,6 +27,7 @@ from spikeproof.formats.netx.write import netx_problems, save_netx
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -48,7 +49,7 @@ def dense(weight: Any, neuron: Neuron | None = None, exponent: int = 0) -> ChipL
     array = np.asarray(weight, np.int16)
     sign = "excitatory" if array.min() >= 0 else "mixed"
     chosen = neuron or LifNeuron(5, 100, bias(len(array)), 6, 2000)
-    return ChipLayer("d", DenseSynapse(array, sign, exponent), chosen, (len(array),))  # type: ignore[arg-type]
+    return ChipLayer("d", (Connection(DenseSynapse(array, sign, exponent)),), chosen, (len(array),))  # type: ignore[arg-type]
 
 
 def network(*layers: ChipLayer, coding: str = "spikes", shape: Any = (2, 3, 3)) -> ChipNetwork:
@@ -60,7 +61,9 @@ def host(weight: int, offset: int, shift: int = 0, kernel: int = 1) -> ChipLayer
     padding = (kernel // 2, kernel // 2)
     inner = ConvSynapse(full, (2, 3, 3), (1, 1), padding, (1, 1), 2)
     current = HostCurrent(np.full((2, 1, 1), offset, np.int64), shift)
-    return ChipLayer("in", inner, LifNeuron(9, 50, bias(1, 1, 1), 6), (2, 3, 3), current)
+    return ChipLayer(
+        "in", (Connection(inner, host=current),), LifNeuron(9, 50, bias(1, 1, 1), 6), (2, 3, 3)
+    )
 
 
 def host_conv() -> ChipLayer:
@@ -69,19 +72,26 @@ def host_conv() -> ChipLayer:
     inner = ConvSynapse(kernel, (2, 3, 3), (2, 2), (1, 1))
     offset = np.array([9, -300, 77, 0], np.int64).reshape(4, 1, 1)
     zero = bias(1, 1, 1)
-    return ChipLayer("l1", inner, LifNeuron(9, 50, zero, 6), (4, 2, 2), HostCurrent(offset, 9))
+    return ChipLayer(
+        "l1",
+        (Connection(inner, host=HostCurrent(offset, 9)),),
+        LifNeuron(9, 50, zero, 6),
+        (4, 2, 2),
+    )
 
 
 def host_dense() -> ChipLayer:
     weight = np.resize(np.array([500, -4000, 31], np.int32), (5, 18))
     current = HostCurrent(np.arange(5, dtype=np.int64), 8)
-    return ChipLayer("l1", DenseSynapse(weight), LifNeuron(9, 50, bias(1), 6), (5,), current)
+    return ChipLayer(
+        "l1", (Connection(DenseSynapse(weight), host=current),), LifNeuron(9, 50, bias(1), 6), (5,)
+    )
 
 
 KERNEL = np.resize(np.array([2, -4, 6], np.int16), (4, 1, 3, 3))
 CONV = ChipLayer(
     "c",
-    ConvSynapse(KERNEL, (2, 3, 3), (1, 1), (1, 1), (1, 1), 2),
+    (Connection(ConvSynapse(KERNEL, (2, 3, 3), (1, 1), (1, 1), (1, 1), 2)),),
     LifNeuron(7, 30, np.arange(36, dtype=np.int32).reshape(4, 3, 3), 6, 4095),
     (4, 3, 3),
 )

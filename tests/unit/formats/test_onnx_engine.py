@@ -13,7 +13,14 @@ from spikeproof.formats.onnx import engine as onnx_engine
 from spikeproof.formats.onnx import graph as onnx_graph
 from spikeproof.formats.onnx.engine import OnnxEngine
 from spikeproof.fuzz.draw.networks import random_input, random_network
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse, DenseSynapse, ReadoutNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    ConvSynapse,
+    DenseSynapse,
+    ReadoutNeuron,
+)
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
@@ -86,7 +93,7 @@ def test_a_wrong_input_is_refused_before_the_runtime_sees_it(
 
 def test_a_network_without_an_exact_form_is_named_and_refused() -> None:
     synapse = ConvSynapse(np.ones((1, 70_000, 1, 1), np.int16), (70_000, 1, 1), sign="excitatory")
-    layer = ChipLayer("c1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1, 1, 1))
+    layer = ChipLayer("c1", (Connection(synapse),), ReadoutNeuron(np.zeros(1, np.int32)), (1, 1, 1))
     network = ChipNetwork("wide", (70_000, 1, 1), 1, (layer,))
     assert OnnxEngine(1).problems(network) == [
         "c1: a sum over 70,000 inputs does not fit float32 exactly"
@@ -124,6 +131,8 @@ def test_without_the_runtime_the_extra_is_named(
 
 def test_the_widest_layer_bounds_a_batch() -> None:
     readout = ReadoutNeuron(np.zeros(1, np.int32))
-    layer = ChipLayer("l1", DenseSynapse(np.zeros((64, 4), np.int16)), readout, (64,))
+    layer = ChipLayer(
+        "l1", (Connection(DenseSynapse(np.zeros((64, 4), np.int16))),), readout, (64,)
+    )
     network = ChipNetwork("net", (1, 2, 2), 16, (layer,))
     assert OnnxEngine(1).batch_size(network) == OnnxEngine.batch_values // (64 * 16)

@@ -21,6 +21,7 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -170,7 +171,9 @@ def table_network(coding: Any, steps: int) -> ChipNetwork:
     leak = np.array([4096, 3000, 5000, 100, 4096, 2000], np.int32)[:steps]
     threshold = np.array([900, 10, 4000, 64, 128, 7], np.int32)[:steps]
     neuron = TableLifNeuron(leak, threshold, np.array([70, -3], np.int32))
-    layer = ChipLayer("l1", DenseSynapse(np.array([[2, 4], [-2, 8]], np.int16)), neuron, (2,))
+    layer = ChipLayer(
+        "l1", (Connection(DenseSynapse(np.array([[2, 4], [-2, 8]], np.int16))),), neuron, (2,)
+    )
     return ChipNetwork("tables", (1, 1, 2), steps, (layer,), coding)
 
 
@@ -214,7 +217,7 @@ def test_no_integer_product_is_used() -> None:
 
 def test_a_sum_that_float32_cannot_hold_in_any_digits_is_refused() -> None:
     synapse = ConvSynapse(np.ones((1, 70_000, 1, 1), np.int16), (70_000, 1, 1), sign="excitatory")
-    layer = ChipLayer("c1", synapse, ReadoutNeuron(np.zeros(1, np.int32)), (1, 1, 1))
+    layer = ChipLayer("c1", (Connection(synapse),), ReadoutNeuron(np.zeros(1, np.int32)), (1, 1, 1))
     network = ChipNetwork("wide", (70_000, 1, 1), 1, (layer,))
     with pytest.raises(UnsupportedError, match="c1: a sum over 70,000 inputs"):
         onnx_graph.build_model(network)
@@ -229,7 +232,10 @@ def test_a_model_too_large_for_its_format_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_an_illegal_network_is_refused_before_anything_else() -> None:
     layer = ChipLayer(
-        "l1", DenseSynapse(np.array([[3]], np.int16)), ReadoutNeuron(np.zeros(1, np.int32)), (1,)
+        "l1",
+        (Connection(DenseSynapse(np.array([[3]], np.int16))),),
+        ReadoutNeuron(np.zeros(1, np.int32)),
+        (1,),
     )
     with pytest.raises(GraphError, match="must be even"):
         onnx_graph.build_model(ChipNetwork("odd", (1, 1, 1), 1, (layer,)))
@@ -249,7 +255,7 @@ def test_a_host_current_with_16_bit_weights_in_a_convolution_is_exact() -> None:
     inner = ConvSynapse(weight, (40, 5, 5), (1, 1), (1, 1))
     host = HostCurrent(np.array([[[7]], [[-(10**9)]], [[10**9]]], np.int64), 22)
     neuron = LifNeuron(40, 41, np.zeros((1, 1, 1), np.int32), 3)
-    layer = ChipLayer("c1", inner, neuron, (3, 5, 5), host)
+    layer = ChipLayer("c1", (Connection(inner, host=host),), neuron, (3, 5, 5))
     network = ChipNetwork("host", (40, 5, 5), 3, (layer,))
     x = rng.choice(np.array([0, 1, 254, 255], np.uint8), (4, 40, 5, 5))
     expected = (ReferenceEngine().run(network, x, trace=True).traces or {})["c1"]

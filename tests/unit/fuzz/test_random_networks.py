@@ -130,7 +130,9 @@ def test_many_seeds_give_legal_networks() -> None:
 
 def tiny(neuron: chip.Neuron, weight: list[list[int]], steps: int, **options: Any) -> Any:
     values = np.array(weight, np.int16)
-    layer = chip.ChipLayer("l", chip.DenseSynapse(values, **options), neuron, (len(values),))
+    layer = chip.ChipLayer(
+        "l", (chip.Connection(chip.DenseSynapse(values, **options)),), neuron, (len(values),)
+    )
     network = chip.ChipNetwork("tiny", (values.shape[1], 1, 1), steps, (layer,), "spikes")
     x = np.ones((1, steps, values.shape[1], 1, 1), np.uint8)
     return network, x, reference_traces(network, x)

@@ -11,6 +11,7 @@ from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -115,13 +116,18 @@ def test_all_problems_of_a_float_network_are_listed() -> None:
 def test_all_problems_of_a_chip_network_are_listed() -> None:
     bias = np.array([5000], np.int32)
     first = ChipLayer(
-        "a", DenseSynapse(np.array([[300] * 4], np.int16)), LifNeuron(-1, 41, bias, 9, 4096), (2,)
+        "a",
+        (Connection(DenseSynapse(np.array([[300] * 4], np.int16))),),
+        LifNeuron(-1, 41, bias, 9, 4096),
+        (2,),
     )
     synapse, host = (
         DenseSynapse(np.array([[1, 1]], np.int16)),
         HostCurrent(np.zeros(1, np.int64), 40),
     )
-    second = ChipLayer("b", synapse, LifNeuron(5, 41, np.ones(1, np.int32)), (1,), host)
+    second = ChipLayer(
+        "b", (Connection(synapse, host=host),), LifNeuron(5, 41, np.ones(1, np.int32)), (1,)
+    )
     with pytest.raises(GraphError) as error:
         check_chip(ChipNetwork("bad net", (1, 2, 2), 0, (first, second)))
     for words in (
@@ -132,7 +138,7 @@ def test_all_problems_of_a_chip_network_are_listed() -> None:
         "du is 4096",
         "declares shape (2,)",
         "host shift 40",
-        "only feed the first layer",
+        "only carry pixels of the input",
         "bias in the current's offset",
         "'bad net'",
         "timesteps is 0",
@@ -142,7 +148,9 @@ def test_all_problems_of_a_chip_network_are_listed() -> None:
 
 def test_sum_that_overflows_the_accumulator_is_refused() -> None:
     weight = np.full((1, 600), 254, np.int16)
-    layer = ChipLayer("a", DenseSynapse(weight), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    layer = ChipLayer(
+        "a", (Connection(DenseSynapse(weight)),), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,)
+    )
     with pytest.raises(GraphError, match="accumulator"):
         check_chip(ChipNetwork("n", (1, 1, 600), 1, (layer,)))
 
@@ -151,7 +159,9 @@ def dense(
     weights: list[int], exponent: int, *, du: int = 4095, sign: Sign = "mixed", payload: int = 1
 ) -> ChipNetwork:
     synapse = DenseSynapse(np.array([weights], np.int16), sign, exponent)
-    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32), 0, du), (1,))
+    layer = ChipLayer(
+        "a", (Connection(synapse),), LifNeuron(5, 41, np.zeros(1, np.int32), 0, du), (1,)
+    )
     shape = (1, 1, len(weights))
     return ChipNetwork("n", shape, 1, (layer,), "pixels" if payload > 1 else "spikes")
 
@@ -190,7 +200,9 @@ def test_sums_are_legal_up_to_the_limit_and_not_beyond(
 
 def host(shift: int, offset: np.ndarray) -> ChipNetwork:
     synapse, current = DenseSynapse(np.array([[1]], np.int16)), HostCurrent(offset, shift)
-    layer = ChipLayer("a", synapse, LifNeuron(5, 41, np.zeros(1, np.int32)), (1,), current)
+    layer = ChipLayer(
+        "a", (Connection(synapse, host=current),), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,)
+    )
     return ChipNetwork("n", (1, 1, 1), 1, (layer,))
 
 
@@ -209,7 +221,9 @@ def test_host_currents_out_of_range_are_refused_by_name(network: ChipNetwork, wo
 
 @pytest.mark.parametrize("weight", [np.zeros((0, 4), np.int16), np.array(2, np.int16)])
 def test_weights_without_rows_are_refused(weight: np.ndarray) -> None:
-    layer = ChipLayer("a", DenseSynapse(weight), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,))
+    layer = ChipLayer(
+        "a", (Connection(DenseSynapse(weight)),), LifNeuron(5, 41, np.zeros(1, np.int32)), (1,)
+    )
     with pytest.raises(GraphError, match="weight is empty"):
         check_chip(ChipNetwork("n", (1, 2, 2), 1, (layer,)))
 
@@ -218,13 +232,17 @@ def test_a_convolution_must_declare_the_inputs_it_gets() -> None:
     synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 2))
     neuron = LifNeuron(5, 41, np.zeros((1, 1, 1), np.int32))
     with pytest.raises(GraphError, match=r"declares inputs \(1, 3, 2\), gets \(1, 2, 3\)"):
-        check_chip(ChipNetwork("n", (1, 2, 3), 1, (ChipLayer("a", synapse, neuron, (1, 2, 3)),)))
+        check_chip(
+            ChipNetwork(
+                "n", (1, 2, 3), 1, (ChipLayer("a", (Connection(synapse),), neuron, (1, 2, 3)),)
+            )
+        )
 
 
 def test_claims_of_gigantic_layers_are_refused() -> None:
     synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 2, 2), padding=(0, 10**12))
     neuron = LifNeuron(5, 41, np.zeros((1, 1, 1), np.int32))
-    layer = ChipLayer("a", synapse, neuron, (1, 2, 2 + 2 * 10**12))
+    layer = ChipLayer("a", (Connection(synapse),), neuron, (1, 2, 2 + 2 * 10**12))
     with pytest.raises(GraphError, match="4,000,000,000,004 values"):
         check_chip(ChipNetwork("n", (1, 2, 2), 1, (layer,)))
     readout = FloatNetwork("n", (1, 2**31, 2**33), 1, (Readout("out"),))

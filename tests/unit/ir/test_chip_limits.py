@@ -14,6 +14,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     GeneralLifNeuron,
@@ -49,7 +50,7 @@ def layer(
 ) -> ChipLayer:
     if synapse is None:
         synapse = DenseSynapse(np.full((width, 3), 2, np.int16))
-    return ChipLayer(name, synapse, neuron, (width,), host)
+    return ChipLayer(name, (Connection(synapse, host=host),), neuron, (width,))
 
 
 def network(
@@ -310,7 +311,7 @@ def test_a_readout_is_last_and_a_host_current_is_first() -> None:
     readout = layer("a", neuron=ReadoutNeuron(NONE))
     refuse(network(readout, layer("b")), "a: a readout must be the last layer")
     check_chip(network(hosted("a"), layer("b")))
-    words = "a host current can only feed the first layer of a pixel network"
+    words = "a host current can only carry pixels of the input, without a lag"
     refuse(network(layer("a"), hosted("b")), f"b: {words}")
     refuse(network(hosted("a"), coding="spikes"), f"a: {words}")
     biased = replace(LIF, bias=np.array([0, 0, 1], np.int32))
@@ -321,15 +322,22 @@ def test_a_readout_is_last_and_a_host_current_is_first() -> None:
 def test_a_convolution_behind_another_layer_must_declare_what_it_gets(wrap: bool) -> None:
     synapse = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 1))
     host = HostCurrent(np.zeros((1, 1, 1), np.int64), 0) if wrap else None
-    one = ChipLayer("a", synapse, LIF.changed(bias=np.zeros((1, 1, 1), np.int32)), (1, 1, 3), host)
+    one = ChipLayer(
+        "a",
+        (Connection(synapse, host=host),),
+        LIF.changed(bias=np.zeros((1, 1, 1), np.int32)),
+        (1, 1, 3),
+    )
     refuse(network(one), "declares inputs (1, 3, 1), gets (1, 1, 3)")
-    check_chip(network(replace(one, synapse=replace(synapse, input_shape=(1, 1, 3)))))
+    check_chip(network(one.changed(synapse=replace(synapse, input_shape=(1, 1, 3)))))
 
 
 def test_the_layer_behind_a_misfit_is_not_blamed() -> None:
     misfit = layer("a", DenseSynapse(np.full((3, 4), 2, np.int16)))
     conv = ConvSynapse(np.full((1, 1, 1, 1), 2, np.int16), (1, 3, 1))
-    last = ChipLayer("b", conv, replace(LIF, bias=np.zeros((1, 1, 1), np.int32)), (1, 3, 1))
+    last = ChipLayer(
+        "b", (Connection(conv),), replace(LIF, bias=np.zeros((1, 1, 1), np.int32)), (1, 3, 1)
+    )
     with pytest.raises(GraphError) as error:
         check_chip(network(misfit, last))
     assert "a: weight (3, 4) expects 4 inputs" in str(error.value)

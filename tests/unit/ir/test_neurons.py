@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.ir.chip import ChipLayer, DenseSynapse, GeneralLifNeuron, LifNeuron, TableLifNeuron
+from spikeproof.ir.chip import (
+    ChipLayer,
+    Connection,
+    DenseSynapse,
+    GeneralLifNeuron,
+    LifNeuron,
+    TableLifNeuron,
+)
 from spikeproof.ir.limits import ACCUMULATOR_MAX, FILTERED_SUM_MAX
 
 NONE = np.zeros(1, np.int32)
@@ -92,7 +99,9 @@ def test_tables_show_a_number_or_the_least_and_the_largest() -> None:
 
 def test_a_layer_lays_thresholds_out_over_its_neurons() -> None:
     def layer(neuron: Any) -> ChipLayer:
-        return ChipLayer("l", DenseSynapse(np.zeros((6, 1), np.int16)), neuron, (2, 3, 1))
+        return ChipLayer(
+            "l", (Connection(DenseSynapse(np.zeros((6, 1), np.int16))),), neuron, (2, 3, 1)
+        )
 
     assert layer(LifNeuron(2, 0, NONE)).thresholds(3).shape == (3, 1, 1, 1)
     assert layer(PLAIN).thresholds(2).shape == (2, 1, 1, 1)

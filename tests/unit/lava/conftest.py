@@ -27,8 +27,15 @@ def _network(timesteps: int = 3) -> chip.ChipNetwork:
     zero = np.zeros(1, np.int32)
     hidden = chip.LifNeuron(threshold=2000, dv=41, bias=zero, du=1000)
     layers = (
-        chip.ChipLayer("l1", chip.ConvSynapse(conv, (1, 4, 4), padding=(1, 1)), hidden, (2, 4, 4)),
-        chip.ChipLayer("out", chip.DenseSynapse(dense), chip.ReadoutNeuron(zero), (3,)),
+        chip.ChipLayer(
+            "l1",
+            (chip.Connection(chip.ConvSynapse(conv, (1, 4, 4), padding=(1, 1))),),
+            hidden,
+            (2, 4, 4),
+        ),
+        chip.ChipLayer(
+            "out", (chip.Connection(chip.DenseSynapse(dense)),), chip.ReadoutNeuron(zero), (3,)
+        ),
     )
     return chip.ChipNetwork("tiny", (1, 4, 4), timesteps, layers)
 

@@ -28,7 +28,7 @@ def wide(channels: int, size: int) -> chip.ChipNetwork:
     weight = np.full((channels, channels, 3, 3), 2, np.int16)
     synapse = chip.ConvSynapse(weight, (channels, size, size), padding=(1, 1))
     neuron = chip.LifNeuron(60, 41, np.zeros((1, 1, 1), np.int32))
-    layer = chip.ChipLayer("l1", synapse, neuron, (channels, size, size))
+    layer = chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (channels, size, size))
     return chip.ChipNetwork("wide", (channels, size, size), 2, (layer,), "spikes")
 
 

@@ -24,13 +24,15 @@ def test_small_network_fits_both_chips(tiny: chip.ChipNetwork) -> None:
 
 def layer(synapse: chip.Synapse) -> chip.ChipLayer:
     neuron = chip.LifNeuron(1, 0, np.zeros(1, np.int32))
-    return chip.ChipLayer("l1", synapse, neuron, (len(synapse.weight),))
+    return chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (len(synapse.weight),))
 
 
 def _one_layer(
     tiny: chip.ChipNetwork, synapse: chip.Synapse, shape: tuple[int, ...]
 ) -> chip.ChipNetwork:
-    layer = chip.ChipLayer("wide", synapse, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), shape)
+    layer = chip.ChipLayer(
+        "wide", (chip.Connection(synapse),), chip.LifNeuron(1, 0, np.zeros(1, np.int32)), shape
+    )
     return replace(tiny, layers=(layer,))
 
 
@@ -85,7 +87,7 @@ def test_host_currents_and_zeros_store_nothing() -> None:
     dense = chip.DenseSynapse(np.ones((2, 3), np.int16))
     host = chip.HostCurrent(np.zeros(1, np.int64), 4)
     assert count_weights(layer(dense)) == (6, 1)
-    assert count_weights(replace(layer(dense), host=host)) == (0, 0)
+    assert count_weights(layer(dense).changed(host=host)) == (0, 0)
     assert count_weights(layer(chip.DenseSynapse(np.zeros((2, 3), np.int16)))) == (0, 0)
 
 

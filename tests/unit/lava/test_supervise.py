@@ -148,7 +148,10 @@ def test_error_of_the_worker_keeps_its_type_and_hint(
         "odd",
         tiny.input_shape,
         3,
-        (tiny.layers[0], chip.ChipLayer("out", odd, tiny.layers[1].neuron, (3,))),
+        (
+            tiny.layers[0],
+            chip.ChipLayer("out", (chip.Connection(odd),), tiny.layers[1].neuron, (3,)),
+        ),
     )
     place = private_temp / "job_000000"
     place.mkdir()
@@ -162,7 +165,7 @@ def test_error_of_the_worker_keeps_its_type_and_hint(
 def test_firing_readout_is_an_error(tiny: chip.ChipNetwork, images: Any) -> None:
     heavy = chip.DenseSynapse(np.full((3, 16), 254, np.int16))
     readout = chip.ReadoutNeuron(np.full(3, 4095, np.int32), 7)
-    layer = chip.ChipLayer("out", heavy, readout, (3,))
+    layer = chip.ChipLayer("out", (chip.Connection(heavy),), readout, (3,))
     network = chip.ChipNetwork("heavy", (1, 4, 4), 40, (layer,), "spikes")
     x = np.ones((1, 40, 1, 4, 4), np.uint8)
     with pytest.raises(RangeError, match=r"the readout fired .* first at sample 0, step"):

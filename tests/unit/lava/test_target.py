@@ -61,7 +61,7 @@ def test_hardware_lists_registers_that_the_chip_does_not_have(tiny: chip.ChipNet
     def problems(dv: int, exponent: int) -> list[str]:
         neuron = chip.LifNeuron(2000, dv, np.zeros(1, np.int32))
         synapse = chip.DenseSynapse(np.full((3, 32), 2, np.int16), exponent=exponent)
-        layers = (replace(hidden, neuron=neuron), replace(readout, synapse=synapse))
+        layers = (replace(hidden, neuron=neuron), readout.changed(synapse=synapse))
         return LavaTarget("loihi2").problems(replace(tiny, layers=layers))
 
     assert problems(4095, 0) == problems(0, 7) == []
@@ -78,7 +78,7 @@ def test_hardware_lists_layers_that_need_python_models(
     weight = np.ones((2, 1, 3, 3), np.int16)
     inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1), sign="excitatory")
     host = chip.HostCurrent(np.zeros(1, np.int64), 2)
-    first = chip.ChipLayer("l1", inner, table, (2, 4, 4), host)
+    first = chip.ChipLayer("l1", (chip.Connection(inner, host=host),), table, (2, 4, 4))
     network = replace(tiny, layers=(first, tiny.layers[1]))
     assert len(LavaTarget("loihi2").problems(network)) == 2
     assert LavaTarget().problems(network) == []
@@ -96,7 +96,7 @@ def hosted(tiny: chip.ChipNetwork, exponent: int, du: int = 4095) -> chip.ChipNe
     inner = chip.ConvSynapse(weight, (1, 4, 4), padding=(1, 1))
     host = chip.HostCurrent(np.array([[[40]], [[-7]]]), 2)
     neuron = chip.LifNeuron(300, 41, np.zeros((1, 1, 1), np.int32), exponent, du)
-    first = chip.ChipLayer("l1", inner, neuron, (2, 4, 4), host)
+    first = chip.ChipLayer("l1", (chip.Connection(inner, host=host),), neuron, (2, 4, 4))
     return replace(tiny, layers=(first, tiny.layers[1]))
 
 

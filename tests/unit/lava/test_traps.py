@@ -116,7 +116,7 @@ def test_float_weights_and_wide_biases_never_reach_lava(tiny: chip.ChipNetwork) 
     wide = chip.ReadoutNeuron(np.full(3, 40_000))
     x = np.zeros((1, 1, 4, 4), np.uint8)
     for layer, words in (
-        (replace(out, synapse=floats), "weight has type float64"),
+        (out.changed(synapse=floats), "weight has type float64"),
         (replace(out, neuron=wide), "bias mantissa spans 40000..40000"),
     ):
         with pytest.raises(GraphError, match=words):
@@ -136,7 +136,12 @@ def test_inputs_of_the_wrong_form_are_refused_before_lava_starts(
 def test_host_current_beyond_the_mantissa_is_refused_not_wrapped() -> None:
     weight = np.full((2, 4), 200, np.int16)
     synapse, host = chip.DenseSynapse(weight), chip.HostCurrent(np.zeros(1, np.int64), 0)
-    layer = chip.ChipLayer("l1", synapse, chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (2,), host)
+    layer = chip.ChipLayer(
+        "l1",
+        (chip.Connection(synapse, host=host),),
+        chip.LifNeuron(1, 0, np.zeros(1, np.int32)),
+        (2,),
+    )
     network = chip.ChipNetwork("h", (1, 2, 2), 2, (layer,))
     x = np.array([[[[0, 0], [0, 0]]], [[[255, 0], [0, 0]]]], np.uint8)
     with pytest.raises(RangeError, match="sample 1, neuron 0 has mantissa 51000"):
@@ -182,7 +187,9 @@ def test_host_currents_are_rounded_by_a_second_implementation(
 ) -> None:
     def mantissas(shift: int) -> list[int]:
         synapse, host = chip.DenseSynapse(weight), chip.HostCurrent(offset, shift)
-        layer = chip.ChipLayer("l1", synapse, chip.LifNeuron(1, 0, zero), (2,), host)
+        layer = chip.ChipLayer(
+            "l1", (chip.Connection(synapse, host=host),), chip.LifNeuron(1, 0, zero), (2,)
+        )
         x = np.array([5, 6, 7, 10], np.uint8).reshape(4, 1, 1, 1)
         return host_mantissas(chip.ChipNetwork("h", (1, 1, 1), 2, (layer,)), x).T.ravel().tolist()
 

@@ -35,7 +35,7 @@ def without_rounding(network: chip.ChipNetwork) -> chip.ChipNetwork:
             neuron = replace(neuron, leak=neuron.leak // 2048 * 4096 % 16384, du=4095)
         if synapse.exponent < 0:
             synapse = replace(synapse, exponent=0)
-        layers.append(replace(layer, neuron=neuron, synapse=synapse))
+        layers.append(layer.changed(neuron=neuron, synapse=synapse))
     return replace(network, layers=tuple(layers))
 
 
@@ -82,7 +82,10 @@ def test_a_synaptic_filter_is_followed_and_the_input_left_alone() -> None:
     bias = np.array([5, -3], np.int32)
     layers = (
         chip.ChipLayer(
-            "l1", chip.DenseSynapse(weight), chip.LifNeuron(400, 100, bias, 2, 2000), (2,)
+            "l1",
+            (chip.Connection(chip.DenseSynapse(weight)),),
+            chip.LifNeuron(400, 100, bias, 2, 2000),
+            (2,),
         ),
     )
     for coding in ("pixels", "spikes"):

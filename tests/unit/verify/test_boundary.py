@@ -115,7 +115,7 @@ def test_missed_tie_is_a_fail(case: Any) -> None:
 def test_audit_counts_states_at_the_threshold() -> None:
     neuron = chip.LifNeuron(2, 41, np.zeros(5, np.int32))  # threshold 128
     synapse = chip.DenseSynapse(np.zeros((5, 1), np.int16))
-    layer = chip.ChipLayer("l", synapse, neuron, (5,))
+    layer = chip.ChipLayer("l", (chip.Connection(synapse),), neuron, (5,))
     v = np.array([[[128, 129, 127, 0, 640]]], np.int32)
     row = audit_layer(layer, LayerTrace(v * 0, v, (v > 128).astype(np.uint8)), None)
     assert (row.states, row.on_threshold, row.within_1_lsb) == (5, 1, 3)

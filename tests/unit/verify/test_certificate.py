@@ -16,6 +16,7 @@ from spikeproof.io.record import TableRow, read_table
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -30,7 +31,7 @@ NO_BIAS = np.zeros(1, np.int32)
 
 def dense(name: str, weights: Any, neuron: Any) -> ChipLayer:
     weight = np.array(weights, np.int16)
-    return ChipLayer(name, DenseSynapse(weight), neuron, (len(weight),))
+    return ChipLayer(name, (Connection(DenseSynapse(weight)),), neuron, (len(weight),))
 
 
 def spikes(steps: int, *layers: ChipLayer) -> ChipNetwork:
@@ -63,10 +64,14 @@ HOST = ChipNetwork(
     (
         ChipLayer(
             "l1",
-            DenseSynapse(np.array([[8, -40]], np.int32)),
+            (
+                Connection(
+                    DenseSynapse(np.array([[8, -40]], np.int32)),
+                    host=HostCurrent(np.array([16]), 4),
+                ),
+            ),
             LifNeuron(1000, 41, NO_BIAS, 3),
             (1,),
-            HostCurrent(np.array([16]), 4),
         ),
     ),
 )
@@ -77,13 +82,17 @@ PADDED = ChipNetwork(
     (
         ChipLayer(
             "c1",
-            ConvSynapse(
-                np.array([[[[10, -20], [30, -40]]], [[[-6, 8], [-2, 4]]]], np.int16),
-                (2, 4, 4),
-                (1, 1),
-                (1, 1),
-                (2, 2),
-                2,
+            (
+                Connection(
+                    ConvSynapse(
+                        np.array([[[[10, -20], [30, -40]]], [[[-6, 8], [-2, 4]]]], np.int16),
+                        (2, 4, 4),
+                        (1, 1),
+                        (1, 1),
+                        (2, 2),
+                        2,
+                    )
+                ),
             ),
             LifNeuron(60, 41, NO_BIAS.reshape(1, 1, 1)),
             (2, 4, 4),
@@ -195,15 +204,15 @@ MUTANTS = [
         "offset forgotten",
         "host",
         "l1",
-        "layer.host.mantissa(sums[1])",
-        "layer.host.mantissa(sums[1] - layer.host.offset)",
+        "one.host.mantissa(most)",
+        "one.host.mantissa(most - one.host.offset)",
     ),
     (
         "rounded down",
         "host",
         "l1",
-        "layer.host.mantissa(sums[1])",
-        "((sums[1] + layer.host.offset) >> layer.host.shift)",
+        "one.host.mantissa(most)",
+        "((most + one.host.offset) >> one.host.shift)",
     ),
     ("headroom of the best quantity", "plain", "l1", "headroom_bits=min(", "headroom_bits=max("),
     ("average bound", "plain", "l1", "int(v_high.max())", "int(v_high.min())"),

@@ -35,7 +35,9 @@ def test_float_filter_by_hand() -> None:
 
 def test_chip_filter_truncates_toward_zero() -> None:
     neuron = chip.LifNeuron(1, 2048, np.zeros(1, np.int32))  # leak 1/2, threshold 64
-    layer = chip.ChipLayer("l", chip.DenseSynapse(np.zeros((1, 1), np.int16)), neuron, (1,))
+    layer = chip.ChipLayer(
+        "l", (chip.Connection(chip.DenseSynapse(np.zeros((1, 1), np.int16))),), neuron, (1,)
+    )
     found = chip_epsilon(layer, np.array([[[-3], [0], [64]]]))
     assert (found * 64).ravel().tolist() == [-3, -1, 64]
 
@@ -45,7 +47,9 @@ def test_table_filter_equals_the_gain_filter() -> None:
     gain, scale = np.array([1.0, 2.0, 0.5]), 1e5
     leak = np.rint(4096 * 0.9 * np.array([1.0, 0.5, 4.0])).astype(np.int64)
     table = chip.TableLifNeuron(leak, (scale / gain).astype(np.int64), np.zeros(1, np.int32))
-    layer = chip.ChipLayer("l", chip.DenseSynapse(np.zeros((1, 1), np.int16)), table, (1,))
+    layer = chip.ChipLayer(
+        "l", (chip.Connection(chip.DenseSynapse(np.zeros((1, 1), np.int16))),), table, (1,)
+    )
     current = np.array([[[0.3], [-0.2], [0.7]]])
     real = float_epsilon(Lif("l", 0.9, 1.0, True, gain), current)
     found = chip_epsilon(layer, np.rint(current * scale).astype(np.int64))

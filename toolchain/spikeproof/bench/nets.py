@@ -116,8 +116,10 @@ def fitted(
     for number, synapse in enumerate(synapses, 1):
         shape = output_shape(synapse, shape)
         bias = np.zeros((1,) * len(shape), np.int32)
-        draft = chip.ChipLayer(f"l{number}", synapse, chip.LifNeuron(1, _LEAK_DV, bias), shape)
-        threshold = _threshold(layer_drive(draft, source)[0], timesteps)
+        draft = chip.ChipLayer(
+            f"l{number}", (chip.Connection(synapse),), chip.LifNeuron(1, _LEAK_DV, bias), shape
+        )
+        threshold = _threshold(layer_drive(draft, [source])[0], timesteps)
         layer = replace(draft, neuron=chip.LifNeuron(threshold, _LEAK_DV, bias))
         layers.append(layer)
         prefix = chip.ChipNetwork(name, input_shape, timesteps, tuple(layers), "spikes")

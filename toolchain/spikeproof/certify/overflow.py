@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.certify.ranges import certify_ranges
-from spikeproof.engines.numpy_engine import at_step, layer_drive
+from spikeproof.engines.numpy_engine import at_step, lagged, layer_drive
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,11 @@ def count_overflows(network: ChipNetwork, x: NDArray[np.uint8]) -> list[Overflow
     for overflow in possible:
         index = next(i for i, layer in enumerate(network.layers) if layer.name == overflow.name)
         layer, trace = network.layers[index], traces[overflow.name]
-        before = traces[network.layers[index - 1].name].s if index else x
-        wrapped, saturated = _count(layer, trace, x if before is None else before)
+        arriving = [
+            lagged(_sent(network, source, traces, x), one.lag, network.timesteps)
+            for one, source in zip(layer.inputs, network.sources[index], strict=True)
+        ]
+        wrapped, saturated = _count(layer, trace, arriving)
         counted.append(
             replace(
                 overflow, wrapped=wrapped, saturated=saturated, values=trace.v.size, samples=len(x)
@@ -96,18 +99,30 @@ def count_overflows(network: ChipNetwork, x: NDArray[np.uint8]) -> list[Overflow
     return counted
 
 
-def _count(layer: ChipLayer, trace: LayerTrace, inputs: NDArray[np.uint8]) -> tuple[int, int]:
+def _sent(
+    network: ChipNetwork, source: int, traces: dict[str, LayerTrace], x: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return what a source sent, (N, T or 1, ...); pixels stay the same."""
+    if source == INPUT_INDEX:
+        return x[:, None] if network.coding == "pixels" else x
+    spikes = traces[network.layers[source].name].s
+    assert spikes is not None  # a readout is the source of nothing
+    return spikes
+
+
+def _count(
+    layer: ChipLayer, trace: LayerTrace, arriving: list[NDArray[np.uint8]]
+) -> tuple[int, int]:
     """Do each step again from the recorded state, without wrap and clip, and count what leaves.
 
-    ``inputs``: (N, T, ...) spikes, or (N, C, H, W) pixels that stay the same.
+    ``arriving``: what each connection carries, (N, T or 1, ...).
     """
     wrapped = saturated = 0
-    constant = inputs.ndim == 4
-    arriving, bias = layer_drive(layer, inputs[:, None] if constant else inputs)
-    u = np.zeros((len(inputs), *layer.shape), np.int64)
+    current, bias = layer_drive(layer, arriving)
+    u = np.zeros((len(trace.v), *layer.shape), np.int64)
     v = u + layer.neuron.initial
     for t in range(trace.v.shape[1]):
-        raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + at_step(arriving, t)
+        raw = fx.scale_toward_zero(u, layer.neuron.u_keep) + at_step(current, t)
         wrapped += int(((raw > fx.WRAP_LIMIT) | (raw <= -fx.WRAP_LIMIT)).sum())
         u = trace.u[:, t].astype(np.int64)
         moved = fx.scale_toward_zero(v, layer.neuron.leak_at(t)) + u

@@ -7,13 +7,14 @@ all inputs: the result is a proof, not a test.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import RangeError, list_problems
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.numerics.intervals import Ints, drive_of, states, weighted_sums
 
 
@@ -40,11 +41,16 @@ class LayerRange:
 
 
 def certify_ranges(network: ChipNetwork) -> list[LayerRange]:
-    """Bound every sum, u and v of every layer for every possible input."""
-    highest: Ints = np.full(network.input_shape, network.input_max, np.int64)
+    """Bound every sum, u and v of every layer for every possible input.
+
+    Whatever comes back from a layer listed later may be a spike at any step.
+    """
+    sent = {i: np.ones(layer.shape, np.int64) for i, layer in enumerate(network.layers)}
+    sent[INPUT_INDEX] = np.full(network.input_shape, network.input_max, np.int64)
     ranges = []
-    for layer in network.layers:
-        found, highest = certify_layer(layer, highest, network.timesteps)
+    for i, layer in enumerate(network.layers):
+        highest = [sent[source] for source in network.sources[i]]
+        found, sent[i] = certify_layer(layer, highest, network.timesteps)
         ranges.append(found)
     return ranges
 
@@ -62,12 +68,15 @@ def check_ranges(network: ChipNetwork) -> list[LayerRange]:
     return ranges
 
 
-def certify_layer(layer: ChipLayer, highest: Ints, timesteps: int) -> tuple[LayerRange, Ints]:
-    """Bound one layer whose inputs lie between 0 and ``highest`` (one value per input).
+def certify_layer(
+    layer: ChipLayer, highest: Sequence[Ints], timesteps: int
+) -> tuple[LayerRange, Ints]:
+    """Bound one layer; what a connection carries lies between 0 and its ``highest``, by input.
 
     Returns the bounds and, for the next layer, 1 where a neuron could ever spike, else 0.
     """
-    drive = drive_of(layer, weighted_sums(layer.synapse, highest))
+    pairs = zip(layer.inputs, highest, strict=True)
+    drive = drive_of(layer, [weighted_sums(one.synapse, reached) for one, reached in pairs])
     zero = np.zeros(layer.shape, np.int64)
     u_bound, fires = zero, zero.astype(bool)
     v_low = np.full(layer.shape, np.iinfo(np.int64).max)

@@ -75,7 +75,9 @@ def round_host_layer(
     silent = np.zeros((1,) * len(layer.shape), np.int32)
     neuron, more = neuron_of(layer, scale, silent, exponent)
     synapse, current = synapse_of(layer, held, "mixed"), chip.HostCurrent(whole, shift)
-    built = chip.ChipLayer(layer.name, synapse, neuron, layer.shape, current)
+    built = chip.ChipLayer(
+        layer.name, (chip.Connection(synapse, host=current),), neuron, layer.shape
+    )
     return Candidate(built, scale, 0.0, tuple(more + problems))
 
 

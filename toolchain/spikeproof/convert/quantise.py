@@ -173,7 +173,9 @@ def round_layer(
     if layer.weight.any() and not weight.any():
         problems.append(f"every weight rounds to 0 in {bits} bits: nothing of the layer is left")
     neuron, more = neuron_of(layer, scale, mantissa, exponent)
-    built = chip.ChipLayer(layer.name, synapse_of(layer, weight, grid.sign), neuron, layer.shape)
+    built = chip.ChipLayer(
+        layer.name, (chip.Connection(synapse_of(layer, weight, grid.sign)),), neuron, layer.shape
+    )
     return Candidate(built, scale, float(clipped.mean()), tuple(problems + more))
 
 

@@ -175,7 +175,7 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
 def _certificate(layer: FloatLayer, setting: Setting, candidate: Candidate) -> Certificate:
     found = setting.certificates.get(candidate)
     if found is None:
-        found = certify_layer(candidate.layer, setting.highest, layer.timesteps)
+        found = certify_layer(candidate.layer, [setting.highest], layer.timesteps)
         setting.certificates[candidate] = found
     return found
 

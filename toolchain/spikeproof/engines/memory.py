@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 
 from spikeproof.errors import InputError
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = (
@@ -91,7 +91,7 @@ def analysis_bytes(network: ChipNetwork) -> int:
     return max(
         max(
             _ANALYSIS_BYTES * layer.neurons,
-            _WINDOW_BYTES * layer.synapse.unfolded(layer.neurons),
+            *(_WINDOW_BYTES * one.synapse.unfolded(layer.neurons) for one in layer.inputs),
         )
         for layer in network.layers
     )
@@ -156,14 +156,15 @@ def size_text(size: int) -> str:
 
 
 def _layer_bytes(network: ChipNetwork, index: int) -> int:
-    layer = network.layers[index]
-    # Pixels enter once, and so does their sum; the spikes that leave are one per step.
-    steps_in = 1 if index == 0 and network.coding == "pixels" else network.timesteps
+    layer, sources = network.layers[index], network.sources[index]
     neurons = layer.neurons
+    # Pixels enter once, and so does their sum; the spikes that leave are one per step.
+    once = network.coding == "pixels" and set(sources) == {INPUT_INDEX}
+    steps_in = 1 if once else network.timesteps
     return (
-        prod(network.source_shape(index)) * steps_in
+        sum(prod(network.shape_of(source)) for source in set(sources)) * steps_in
         + (neurons * network.timesteps if layer.neuron.spiking else 0)
-        + 4 * (neurons * steps_in + layer.synapse.unfolded(neurons))
+        + 4 * (neurons * steps_in + max(c.synapse.unfolded(neurons) for c in layer.inputs))
         + _STATE_BYTES * neurons
     )
 

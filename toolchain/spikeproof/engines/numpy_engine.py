@@ -1,7 +1,8 @@
 """The plain batched engine: NumPy only, the oracle and the fallback of the compiled one.
 
-A feed-forward chain can be run layer by layer with all T steps at once, so a layer is one matrix
-product over (samples x steps) and T vectorised neuron updates. Sums go through the float matrix
+A layer that nothing comes back to is run with all T steps at once: one matrix product over
+(samples x steps) for each connection, and T vectorised neuron updates. Layers on a cycle go on step
+by step together. Sums go through the float matrix
 library, which is exact as long as no partial sum can reach 2^24 (float32) or 2^53 (float64);
 the bound is computed from the weights, never assumed. States are integers held in float64, where
 every product and sum of the neuron update is exact (fixedpoint.scale_exact_floats).
@@ -9,6 +10,7 @@ every product and sum of the neuron update is exact (fixedpoint.scale_exact_floa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from spikeproof import fixedpoint as fx
 from spikeproof.engines.base import BatchedEngine
 from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork, Connection
+from spikeproof.ir.graph import groups
+from spikeproof.ir.readouts import answers
 from spikeproof.numerics.correlation import correlate
 
 Floats = NDArray[np.floating[Any]]
@@ -33,33 +37,61 @@ class NumpyEngine(BatchedEngine):
 
     def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
         """Run one batch; a constant input keeps a step axis of length 1: its sum is made once."""
-        source: NDArray[Any] = x[:, None] if network.coding == "pixels" else x
-        traces: dict[str, LayerTrace] = {}
-        for layer in network.layers:
-            kept = trace or layer is network.layers[-1]
-            done, source = _run_neurons(layer, len(x), network.timesteps, source, kept)
-            if kept:
-                traces[layer.name] = done
-        logits = done.v[:, -1] if done.s is None else done.s.sum(axis=1, dtype=np.int64)
-        return result_from_logits(logits.reshape(len(x), -1), traces)
+        sent: dict[int, NDArray[Any]] = {INPUT_INDEX: x[:, None] if x.ndim == 4 else x}
+        last = len(network.layers) - 1
+        kept: dict[int, LayerTrace] = {}
+        ordered = groups(network)
+        for place, group in enumerate(ordered):
+            wanted = {i for i in group if trace or i == last}
+            for i, done, spikes in _run_group(network, group, sent, wanted):
+                sent[i] = spikes
+                if i in wanted:
+                    kept[i] = done
+            needed = {
+                s for later in ordered[place + 1 :] for i in later for s in network.sources[i]
+            }
+            sent = {i: spikes for i, spikes in sent.items() if i in needed}
+        logits = answers(network.readout, kept[last].v, kept[last].s)
+        names = [layer.name for layer in network.layers]
+        traces = {names[i]: kept[i] for i in sorted(kept)} if trace else None
+        return result_from_logits(logits, traces)
 
 
 def layer_drive(
-    layer: ChipLayer, source: NDArray[Any]
+    layer: ChipLayer, arriving: Sequence[NDArray[Any] | None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what arrives in u and what is added to v, each (N or 1, T or 1, *neurons).
 
     The first is the synaptic sum << 6, the second the bias << its exponent, with the host's
-    current in it. Both are integers held in float64.
+    current in it. Both are integers held in float64. ``arriving``: what each connection carries,
+    (N, T or 1, *shape); None: nothing, or what is added later.
     """
-    sums = _sums(layer.synapse, source, layer.shape)
-    if layer.host:
-        bias = layer.neuron.bias_units(layer.host.mantissa(sums.astype(np.int64)))
-        arriving = np.zeros((1, 1) + (1,) * len(layer.shape))
-    else:
-        bias, arriving = layer.neuron.bias_units(), sums * float(fx.CURRENT_UNIT)
+    current: NDArray[np.float64] | None = None
+    mantissa: NDArray[np.int64] | int = 0
+    for one, payloads in zip(layer.inputs, arriving, strict=True):
+        if payloads is None:
+            continue
+        sums = _sums(one.synapse, payloads, layer.shape)
+        if one.host is not None:
+            mantissa = one.host.mantissa(sums.astype(np.int64))
+            continue
+        sums = sums * float(fx.CURRENT_UNIT)
+        current = sums if current is None else current + sums
+    if current is None:
+        current = np.zeros((1, 1) + (1,) * len(layer.shape))
+    bias = layer.neuron.bias_units(mantissa)
     bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
-    return arriving, bias.astype(np.float64)
+    return current, bias.astype(np.float64)
+
+
+def lagged(payloads: NDArray[Any], lag: int, steps: int) -> NDArray[Any]:
+    """Return (N, T or 1, ...) payloads as they arrive: later by ``lag`` steps, none before."""
+    if lag == 0:
+        return payloads
+    full = np.broadcast_to(payloads, (len(payloads), steps, *payloads.shape[2:]))
+    late = np.zeros_like(full)
+    late[:, lag:] = full[:, : max(0, steps - lag)]
+    return late
 
 
 def _sums(
@@ -91,38 +123,93 @@ def _product(synapse: chip.Synapse, x: Floats) -> Floats:
     )
 
 
-def _run_neurons(
-    layer: ChipLayer, samples: int, steps: int, source: NDArray[Any], keep: bool
-) -> tuple[LayerTrace, NDArray[np.uint8]]:
-    """Update all neurons of a batch over T steps; return the trace (if kept) and the spikes."""
-    arriving, bias = layer_drive(layer, source)
-    full = (samples, steps, *layer.shape)
-    kept = full if keep else (0, 0, *layer.shape)
-    us, vs, spikes = np.empty(kept, np.int32), np.empty(kept, np.int32), np.empty(full, np.uint8)
-    neuron = layer.neuron
-    filters = neuron.filters or float(np.abs(arriving).max()) >= fx.WRAP_LIMIT
-    u, v = np.zeros((samples, *layer.shape)), np.zeros((samples, *layer.shape))
-    v += neuron.initial
-    taken = None if neuron.reset is None else np.broadcast_to(neuron.reset, v.shape)
+def _run_group(
+    network: ChipNetwork, group: tuple[int, ...], sent: dict[int, NDArray[Any]], wanted: set[int]
+) -> list[tuple[int, LayerTrace, NDArray[np.uint8]]]:
+    """Run layers that feed each other, or one layer; ``sent``: what came out of all before.
+
+    Returns for each its position, its trace (empty if not wanted) and its spikes (N, T, *neurons).
+    """
+    steps, samples = network.timesteps, len(next(iter(sent.values())))
+    populations = {}
+    for i in group:
+        layer, sources = network.layers[i], network.sources[i]
+        arriving = [
+            lagged(sent[source], one.lag, steps) if source in sent and source not in group else None
+            for one, source in zip(layer.inputs, sources, strict=True)
+        ]
+        populations[i] = _Population(layer, (samples, steps), arriving, i in wanted)
+    within = {
+        i: [
+            (one, populations[source])
+            for one, source in zip(network.layers[i].inputs, network.sources[i], strict=True)
+            if source in group
+        ]
+        for i in group
+    }
     for t in range(steps):
-        if filters:
+        for i, population in populations.items():
+            population.step(
+                t,
+                [(one, source.spikes[:, t - one.lag]) for one, source in within[i] if t >= one.lag],
+            )
+    return [(i, one.trace(), one.spikes) for i, one in populations.items()]
+
+
+class _Population:
+    """All neurons of a layer for a batch: their state, and what they did so far."""
+
+    def __init__(
+        self,
+        layer: ChipLayer,
+        form: tuple[int, int],
+        arriving: Sequence[NDArray[Any] | None],
+        keep: bool,
+    ) -> None:
+        """Begin with what arrives from outside at all steps; ``form``: samples and steps."""
+        self.layer, self.keep = layer, keep
+        self.current, self.bias = layer_drive(layer, arriving)
+        full = (*form, *layer.shape)
+        kept = full if keep else (0, 0, *layer.shape)
+        self.us, self.vs = np.empty(kept, np.int32), np.empty(kept, np.int32)
+        self.spikes = np.empty(full, np.uint8)
+        self.u, self.v = np.zeros((form[0], *layer.shape)), np.zeros((form[0], *layer.shape))
+        neuron = layer.neuron
+        self.v += neuron.initial
+        self.taken = None if neuron.reset is None else np.broadcast_to(neuron.reset, self.v.shape)
+        # Whether u has to be filtered or wrapped at all.
+        self.full = (
+            neuron.filters
+            or any(payloads is None for payloads in arriving)
+            or float(np.abs(self.current).max()) >= fx.WRAP_LIMIT
+        )
+
+    def step(self, t: int, within: Sequence[tuple[Connection, NDArray[np.uint8]]] = ()) -> None:
+        """Go on by one step; ``within``: connections that carry spikes which were not there yet."""
+        neuron, u, v = self.layer.neuron, self.u, self.v
+        if self.full:
             fx.scale_exact_floats(u, neuron.u_keep, out=u)
-            u += at_step(arriving, t)
+            u += at_step(self.current, t)
+            for one, spikes in within:
+                u += _sums(one.synapse, spikes[:, None], self.layer.shape)[:, 0] * fx.CURRENT_UNIT
             u[...] = fx.wrap_current(u.astype(np.int64))
         else:
-            u[...] = at_step(arriving, t)
+            u[...] = at_step(self.current, t)
         fx.scale_exact_floats(v, neuron.leak_at(t), out=v)
         v += u
-        v += at_step(bias, t)
+        v += at_step(self.bias, t)
         np.clip(v, -fx.STATE_MAX, fx.STATE_MAX, out=v)
-        if keep:
-            us[:, t], vs[:, t] = u, v
-        fired = np.greater(v, neuron.threshold_at(t), out=spikes[:, t].view(np.bool_))
-        if taken is None:
+        if self.keep:
+            self.us[:, t], self.vs[:, t] = u, v
+        fired = np.greater(v, neuron.threshold_at(t), out=self.spikes[:, t].view(np.bool_))
+        if self.taken is None:
             v[fired] = 0
         else:
-            v[fired] -= taken[fired]
-    return LayerTrace(us, vs, spikes if neuron.spiking else None), spikes
+            v[fired] -= self.taken[fired]
+
+    def trace(self) -> LayerTrace:
+        """Return u, v and s of all steps."""
+        return LayerTrace(self.us, self.vs, self.spikes if self.layer.neuron.spiking else None)
 
 
 def at_step(values: NDArray[Any], t: int) -> NDArray[Any]:

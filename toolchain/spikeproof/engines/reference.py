@@ -15,17 +15,18 @@ from spikeproof import fixedpoint as fx
 from spikeproof.engines.base import BatchedEngine
 from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
+from spikeproof.ir.readouts import answers
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """What reaches a layer's neurons in one step: a synaptic sum, or a host-written bias."""
+    """What reaches a layer's neurons in one step: a synaptic sum, and a host-written bias."""
 
-    total: Ints | int = 0
-    host_mantissa: Ints | int = 0
+    total: Ints
+    host_mantissa: Ints
 
 
 class ReferenceEngine(BatchedEngine):
@@ -36,44 +37,59 @@ class ReferenceEngine(BatchedEngine):
     most_samples = 16
 
     def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
-        """Run one sample from zero state (the per-layer reset between samples)."""
-        layers = _run_sample(network, x[0])
-        v, s = layers[-1].v, layers[-1].s
-        logits = v[-1].ravel() if s is None else s.sum(axis=0, dtype=np.int64).ravel()
-        names = [layer.name for layer in network.layers]
-        traces = {n: _one_of_many(t) for n, t in zip(names, layers, strict=True)} if trace else None
-        return result_from_logits(logits[None], traces)
+        """Run one sample from its initial state (the per-layer reset between samples)."""
+        done = _run_sample(network, x[0])
+        last = done[network.layers[-1].name]
+        logits = answers(network.readout, last.v, last.s)
+        return result_from_logits(logits, done if trace else None)
 
 
-def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> list[LayerTrace]:
-    """Run T steps layer by layer: on its own clock a layer sees its source's step t at step t."""
+def _run_sample(network: ChipNetwork, sample: NDArray[np.uint8]) -> dict[str, LayerTrace]:
+    """Run T steps: on its own clock a layer sees what its sources sent ``lag`` steps before."""
     constant = network.coding == "pixels"
-    source = (np.stack([sample] * network.timesteps) if constant else sample).astype(np.int64)
-    traces = []
-    for layer in network.layers:
-        trace = _run_layer(layer, source)
-        traces.append(trace)
-        if trace.s is not None:
-            source = trace.s.astype(np.int64)
-    return traces
+    sent: dict[int, list[Ints]] = {i: [] for i in range(INPUT_INDEX, len(network.layers))}
+    payloads = [sample] * network.timesteps if constant else sample
+    sent[INPUT_INDEX] = [payload.astype(np.int64) for payload in payloads]
+    states = [_State(layer) for layer in network.layers]
+    for t in range(network.timesteps):
+        for i, state in enumerate(states):
+            arriving = [
+                sent[source][t - one.lag] if t >= one.lag else None
+                for one, source in zip(state.layer.inputs, network.sources[i], strict=True)
+            ]
+            sent[i].append(state.step(arriving, t))
+    return {state.layer.name: state.trace() for state in states}
 
 
-def _run_layer(layer: ChipLayer, source: Ints) -> LayerTrace:
-    u = np.zeros(layer.shape, np.int64)
-    v = u + layer.neuron.initial
-    us, vs, spikes = [], [], []
-    for t, payload in enumerate(source):
-        u, v = _integrate(layer.neuron, u, v, drive(layer, payload), t)
-        s = v > layer.neuron.threshold_at(t) if layer.neuron.spiking else np.zeros(v.shape, bool)
-        us.append(u)
-        vs.append(v)
-        spikes.append(s)
-        v = np.where(s, layer.neuron.after_spike(v), v)  # the reset; u is left alone
-    return LayerTrace(
-        np.stack(us).astype(np.int32),
-        np.stack(vs).astype(np.int32),
-        np.stack(spikes).astype(np.uint8) if layer.neuron.spiking else None,
-    )
+class _State:
+    """u and v of one layer, and what they were."""
+
+    def __init__(self, layer: ChipLayer) -> None:
+        self.layer = layer
+        self.u = np.zeros(layer.shape, np.int64)
+        self.v = self.u + layer.neuron.initial
+        self.us: list[Ints] = []
+        self.vs: list[Ints] = []
+        self.spikes: list[Ints] = []
+
+    def step(self, arriving: list[Ints | None], t: int) -> Ints:
+        """Go on by one step and return the spikes, 0 or 1."""
+        neuron = self.layer.neuron
+        self.u, v = _integrate(neuron, self.u, self.v, drive(self.layer, arriving), t)
+        fires = v > neuron.threshold_at(t) if neuron.spiking else np.zeros(v.shape, bool)
+        self.v = np.where(fires, neuron.after_spike(v), v)  # the reset; u is left alone
+        self.us.append(self.u)
+        self.vs.append(v)
+        self.spikes.append(fires.astype(np.int64))
+        return self.spikes[-1]
+
+    def trace(self) -> LayerTrace:
+        """Return all steps, of one sample."""
+        return LayerTrace(
+            np.stack(self.us).astype(np.int32)[None],
+            np.stack(self.vs).astype(np.int32)[None],
+            np.stack(self.spikes).astype(np.uint8)[None] if self.layer.neuron.spiking else None,
+        )
 
 
 def _integrate(neuron: chip.Neuron, u: Ints, v: Ints, d: Drive, t: int) -> tuple[Ints, Ints]:
@@ -85,14 +101,21 @@ def _integrate(neuron: chip.Neuron, u: Ints, v: Ints, d: Drive, t: int) -> tuple
     return u, v
 
 
-def drive(layer: ChipLayer, payload: Ints) -> Drive:
-    """Section 2: the synaptic sum of one step's payloads, or the host's constant current."""
-    total = synaptic_sum(layer.synapse, payload)
-    if layer.host:
-        return Drive(
-            host_mantissa=fx.round_half_up_shift(total + layer.host.offset, layer.host.shift)
-        )
-    return Drive(total=fx.shift_sum(total, layer.synapse.exponent))
+def drive(layer: ChipLayer, arriving: list[Ints | None]) -> Drive:
+    """Section 2: the sums of one step's payloads over all connections, and the host's current.
+
+    ``arriving``: what each connection carries at this step; None before anything was sent.
+    """
+    total, mantissa = np.zeros(layer.shape, np.int64), np.zeros(layer.shape, np.int64)
+    for one, payload in zip(layer.inputs, arriving, strict=True):
+        if payload is None:
+            continue
+        sums = synaptic_sum(one.synapse, payload)
+        if one.host is None:
+            total += fx.shift_sum(sums, one.synapse.exponent)
+        else:
+            mantissa += fx.round_half_up_shift(sums + one.host.offset, one.host.shift)
+    return Drive(total, mantissa)
 
 
 def synaptic_sum(synapse: chip.Synapse, payload: Ints) -> Ints:
@@ -120,7 +143,3 @@ def _cross_correlate(synapse: chip.ConvSynapse, image: Ints) -> Ints:
             seen = padded[:, rows, columns].reshape(synapse.groups, per_group, out_h, out_w)
             total += np.einsum("goi,gihw->gohw", grouped[..., i, j], seen)
     return total.reshape(out_channels, out_h, out_w)
-
-
-def _one_of_many(trace: LayerTrace) -> LayerTrace:
-    return LayerTrace(trace.u[None], trace.v[None], None if trace.s is None else trace.s[None])

@@ -6,41 +6,53 @@ import numpy as np
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
+from spikeproof.ir.graph import delay_problems, source_name
 from spikeproof.ir.limits import RAW_SUM_MAX, broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
+from spikeproof.ir.readouts import FROM_SPIKES
 from spikeproof.ir.synapses import shifted_magnitude
 from spikeproof.ir.windows import Shape
 
 
 def check_chip(network: chip.ChipNetwork) -> None:
-    """Raise GraphError with all problems of a chip network: shapes and every bit width."""
+    """Raise GraphError with all problems of a chip network: wiring, shapes and every bit width."""
     frame = frame_problems(network.name, network.input_shape, network.timesteps)
     problems = frame + name_problems([layer.name for layer in network.layers])
     foreign = [f"{layer.name}: {p}" for layer in network.layers for p in _foreign_parts(layer)]
-    raise_problems([*problems, *foreign] if foreign else [], network.name)
-    shape: Shape | None = tuple(network.input_shape)
+    wiring = _wiring_problems(network)
+    raise_problems([*problems, *foreign, *wiring] if foreign or wiring else [], network.name)
+    shapes: dict[int, Shape | None] = {chip.INPUT_INDEX: tuple(network.input_shape)}
     for index, layer in enumerate(network.layers):
-        found = layer.host.problems(layer.synapse) if layer.host else layer.synapse.problems()
-        found = found or _sum_problems(layer, network.payload(index))
         own = layer.neuron.problems(network.timesteps, tuple(layer.shape))
         # What its registers are told of is not told again; steps are walked if they can be.
-        found += own or ([] if frame else layer.neuron.step_problems(network.timesteps))
-        found += _place_problems(network, layer, index)
-        found += [] if shape is None else layer.synapse.input_problems(shape)
+        found = own or ([] if frame else layer.neuron.step_problems(network.timesteps))
+        found = _connection_problems(network, index) + found + _place_problems(network, index)
         problems += [f"{layer.name}: {p}" for p in found]
-        shape = next_shape(layer.synapse, shape, layer.name, problems)
-        if shape is not None and shape != tuple(layer.shape):
-            problems.append(
-                f"{layer.name}: declares shape {layer.shape}, its synapse gives {shape}"
-            )
+        shapes[index] = tuple(layer.shape)
+        for one, source in zip(layer.inputs, network.sources[index], strict=True):
+            shape = shapes[source] if source in shapes else network.shape_of(source)
+            if shape is not None:
+                problems += [f"{layer.name}: {p}" for p in one.synapse.input_problems(shape)]
+            given = next_shape(one.synapse, shape, layer.name, problems)
+            if given is None:  # what reads this layer is not told of a shape that nothing gives
+                shapes[index] = None
+            elif given != tuple(layer.shape):
+                problems.append(
+                    f"{layer.name}: declares shape {layer.shape}, its synapse gives {given}"
+                )
     if not network.layers:
         problems.append("a network needs at least one layer")
+    else:
+        problems += _readout_problems(network)
     raise_problems(problems, network.name)
 
 
 def _foreign_parts(layer: chip.ChipLayer) -> list[str]:
     """Name parts that are none of the dialect: they answer none of the questions asked below."""
-    parts = (("synapse", layer.synapse, chip.Synapse), ("neuron", layer.neuron, chip.Neuron))
+    parts: list[tuple[str, object, type[object]]] = [
+        ("synapse", one.synapse, chip.Synapse) for one in layer.inputs
+    ]
+    parts.append(("neuron", layer.neuron, chip.Neuron))
     return [
         f"unknown {what} {type(part).__name__}"
         for what, part, kind in parts
@@ -48,27 +60,104 @@ def _foreign_parts(layer: chip.ChipLayer) -> list[str]:
     ]
 
 
-def _place_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, index: int) -> list[str]:
+def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
+    """List what is wrong with who feeds whom: unknown sources, cycles without lag, no input."""
+    position = {layer.name: i for i, layer in enumerate(network.layers)}
     problems = []
+    for index, layer in enumerate(network.layers):
+        if not layer.inputs:
+            problems.append(f"{layer.name}: nothing feeds it; a layer needs a connection")
+        for one in layer.inputs:
+            label = f"{layer.name}: the connection from {source_name(one.source)}"
+            known, source = one.source in position, _position(position, one, index)
+            if one.source is not None and one.source != chip.INPUT and not known:
+                names = ", ".join([chip.INPUT, *position])
+                problems.append(f"{label} has no such source; there are {names}")
+            elif one.lag < 0:
+                problems.append(f"{label} has lag {one.lag}; expected 0 or more steps")
+            elif known and source >= index and one.lag == 0:
+                problems.append(
+                    f"{label} closes a cycle without a lag: give it a lag of 1 or more"
+                    if _reaches(network, position, index, source)
+                    else f"{label} has no lag, so {one.source} must be listed before {layer.name}"
+                )
+            elif known and not network.layers[source].neuron.spiking:
+                problems.append(f"{label} comes from a readout, which sends nothing")
+    return problems or delay_problems(network)
+
+
+def _reaches(network: chip.ChipNetwork, position: dict[str, int], start: int, goal: int) -> bool:
+    """Tell whether spikes of one layer reach another without any lag."""
+    found, new = {start}, {start}
+    while new:
+        new = {
+            i
+            for i, layer in enumerate(network.layers)
+            for one in layer.inputs
+            if one.lag == 0 and _position(position, one, i) in new
+        } - found
+        found |= new
+    return goal in found
+
+
+def _position(position: dict[str, int], one: chip.Connection, index: int) -> int:
+    if one.source is None:
+        return index - 1
+    return position.get(one.source, chip.INPUT_INDEX)
+
+
+def _connection_problems(network: chip.ChipNetwork, index: int) -> list[str]:
+    problems = []
+    for one in network.layers[index].inputs:
+        problems += one.host.problems(one.synapse) if one.host else one.synapse.problems()
+    return problems or _sum_problems(network, index)
+
+
+def _place_problems(network: chip.ChipNetwork, index: int) -> list[str]:
+    layer, problems = network.layers[index], []
     if not layer.neuron.spiking and index != len(network.layers) - 1:
         problems.append("a readout must be the last layer")
-    if layer.host:
-        if index != 0 or network.coding != "pixels":
-            problems.append("a host current can only feed the first layer of a pixel network")
-        if layer.neuron.bias.any():
-            problems.append("a layer fed by a host current has its bias in the current's offset")
-        problems += broadcast_problems("host offset", layer.host.offset.shape, layer.shape)
+    hosts = [
+        (one, source)
+        for one, source in zip(layer.inputs, network.sources[index], strict=True)
+        if one.host is not None
+    ]
+    for one, source in hosts:
+        if source != chip.INPUT_INDEX or network.coding != "pixels" or one.lag:
+            problems.append("a host current can only carry pixels of the input, without a lag")
+        if one.host is not None:
+            offset = one.host.offset.shape
+            problems += broadcast_problems("host offset", offset, layer.shape)
+    if len(hosts) > 1:
+        problems.append("one host current at most can feed a layer")
+    if hosts and layer.neuron.bias.any():
+        problems.append("a layer fed by a host current has its bias in the current's offset")
     return problems
 
 
-def _sum_problems(layer: chip.ChipLayer, payload: int) -> list[str]:
+def _readout_problems(network: chip.ChipNetwork) -> list[str]:
+    last = network.layers[-1]
+    if network.readout in FROM_SPIKES and not last.neuron.spiking:
+        return [f"{last.name}: readout {network.readout!r} reads spikes, and it sends none"]
+    return []
+
+
+def _sum_problems(network: chip.ChipNetwork, index: int) -> list[str]:
     """Refuse sums that could overflow the 32-bit accumulators every engine relies on."""
-    worst, limit = layer.synapse.largest_sum(payload), layer.neuron.sum_limit
-    if layer.host:
-        worst += int(np.abs(layer.host.offset.astype(np.int64)).max(initial=0))
-        limit, worst = fx.STATE_MAX, int(fx.round_half_up_shift(worst, layer.host.shift))
-    elif worst > RAW_SUM_MAX:
-        limit = RAW_SUM_MAX
-    else:
-        worst = shifted_magnitude(worst, layer.synapse.exponent)
+    layer, total, problems = network.layers[index], 0, list[str]()
+    limit = layer.neuron.sum_limit
+    for one, source in zip(layer.inputs, network.sources[index], strict=True):
+        worst = one.synapse.largest_sum(network.payload_of(source))
+        if one.host:
+            worst += int(np.abs(one.host.offset.astype(np.int64)).max(initial=0))
+            held = int(fx.round_half_up_shift(worst, one.host.shift))
+            problems += _too_large(held, fx.STATE_MAX)
+        elif worst > RAW_SUM_MAX:
+            problems += _too_large(worst, RAW_SUM_MAX)
+        else:
+            total += shifted_magnitude(worst, one.synapse.exponent)
+    return problems or _too_large(total, limit)
+
+
+def _too_large(worst: int, limit: int) -> list[str]:
     return [] if worst <= limit else [f"a sum can reach {worst}; the accumulator holds {limit}"]

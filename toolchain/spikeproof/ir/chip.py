@@ -1,21 +1,24 @@
 """The chip dialect: integers only, exactly what docs/semantics.md runs.
 
-A network is a chain of layers; each layer is one synapse and the neuron population it feeds. The
-input enters the first one: as spikes, as graded pixels, or as a current that the host computes.
+A network is a graph of layers; each layer is a neuron population and the connections that feed it.
+The input enters as spikes, as graded pixels, or as a current that the host computes.
 Array shapes: neurons (C, H, W) or (N,); weights (out, in) or (out, in/groups, kH, kW).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.ir.limits import HOST_WEIGHT_MAX, PIXEL_MAX, integer_problems
+from spikeproof.ir.limits import HOST_WEIGHT_MAX, LATER, PIXEL_MAX, integer_problems
 from spikeproof.ir.neurons import (
     GeneralLifNeuron,
     LifNeuron,
@@ -23,11 +26,14 @@ from spikeproof.ir.neurons import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.readouts import ReadoutRule
 from spikeproof.ir.synapses import ConvSynapse, DenseSynapse, Ints, Sign, Synapse, weight_problems
 
 __all__ = [
+    "INPUT",
     "ChipLayer",
     "ChipNetwork",
+    "Connection",
     "ConvSynapse",
     "DenseSynapse",
     "GeneralLifNeuron",
@@ -42,6 +48,10 @@ __all__ = [
     "TableLifNeuron",
 ]
 Shape = tuple[int, ...]
+INPUT = "@input"
+"""The source of a connection from the network's input; no layer can be called so."""
+INPUT_INDEX = -1
+"""Where the input stands among the positions of layers."""
 _OFFSET_MAX = 1 << 40
 _SHIFT_MAX = 31
 
@@ -75,21 +85,72 @@ class HostCurrent:
 
 
 @dataclass(frozen=True, eq=False)
+class Connection:
+    """Synapses from one source to a population.
+
+    source: the name of a layer, INPUT, or None: the layer listed before (the input, for the first
+    one). lag: steps by which what the source sends arrives later on the target's own clock; before
+    the sample's start nothing was sent. host: how the host makes a current of the pixels; None:
+    payloads reach the chip's own synapses.
+    """
+
+    synapse: Synapse
+    source: str | None = None
+    lag: int = 0
+    host: HostCurrent | None = None
+
+    def changed(self, **fields: Any) -> Connection:
+        """Return a copy with other values in some fields."""
+        return dataclasses.replace(self, **fields)
+
+    @property
+    def kind(self) -> str:
+        """Return what tables call it."""
+        return type(self.host or self.synapse).__name__
+
+
+@dataclass(frozen=True, eq=False)
 class ChipLayer:
-    """One synapse and the neurons it feeds."""
+    """A neuron population and the connections that feed it."""
 
     name: str
-    synapse: Synapse
+    inputs: tuple[Connection, ...]
     neuron: Neuron
     shape: Shape
     """Shape of the neuron population, (C, H, W) or (N,)."""
-    host: HostCurrent | None = None
-    """How the host makes a current of the pixels; None: payloads reach the chip's own synapse."""
 
     @property
     def neurons(self) -> int:
         """Return the number of neurons."""
         return prod(self.shape)
+
+    @property
+    def synapse(self) -> Synapse:
+        """Return the synapse of a layer that has one connection."""
+        (only,) = self.inputs
+        return only.synapse
+
+    @property
+    def host(self) -> HostCurrent | None:
+        """Return how the host makes a current for it, if it does."""
+        return next((c.host for c in self.inputs if c.host is not None), None)
+
+    def changed(self, **fields: Any) -> ChipLayer:
+        """Return a copy with other values in some fields.
+
+        ``synapse`` and ``host`` are those of the only connection of a layer that has one.
+        """
+        wired = {key: fields.pop(key) for key in ("synapse", "host") if key in fields}
+        if wired:
+            (only,) = self.inputs
+            fields["inputs"] = (only.changed(**wired),)
+        return dataclasses.replace(self, **fields)
+
+    def parts(self) -> tuple[ChipLayer, ...]:
+        """Return the population once for each of its connections, fed by that one alone."""
+        if len(self.inputs) == 1:
+            return (self,)
+        return tuple(dataclasses.replace(self, inputs=(one,)) for one in self.inputs)
 
     def thresholds(self, steps: int) -> NDArray[np.int64]:
         """Return the thresholds in v-units, (T, ...) that broadcasts to (T, *neurons)."""
@@ -99,22 +160,24 @@ class ChipLayer:
 
     @property
     def connections(self) -> int:
-        """Return the connections: a kernel's weights once per place, borders included."""
-        return int(self.synapse.weight.size) * prod(self.shape[1:])
+        """Return the connected pairs: a kernel's weights once per place, borders included."""
+        places = prod(self.shape[1:])
+        return sum(int(one.synapse.weight.size) * places for one in self.inputs)
 
     @property
     def kind(self) -> str:
         """Return what tables call the way its input arrives."""
-        return type(self.host or self.synapse).__name__
+        return " + ".join(dict.fromkeys(one.kind for one in self.inputs))
 
 
 @dataclass(frozen=True, eq=False)
 class ChipNetwork:
-    """A chain of layers, run for ``timesteps`` steps per sample.
+    """A graph of layers, run for ``timesteps`` steps per sample.
 
     coding "pixels": input uint8 (C, H, W), the same graded payload at every step (or the
-    host current); "spikes": input 0/1 of shape (T, C, H, W). The last layer is the readout
-    (or a spiking layer, for networks that come from elsewhere).
+    host current); "spikes": input 0/1 of shape (T, C, H, W). A layer is listed after those whose
+    spikes reach it in the same step. The last one is the readout (or a spiking layer, for networks
+    that come from elsewhere); ``readout`` says what of it is the answer.
     """
 
     name: str
@@ -122,6 +185,7 @@ class ChipNetwork:
     timesteps: int
     layers: tuple[ChipLayer, ...]
     coding: Literal["pixels", "spikes"] = "pixels"
+    readout: ReadoutRule = field(default="auto", metadata=LATER)
 
     @property
     def input_max(self) -> int:
@@ -134,10 +198,27 @@ class ChipNetwork:
         image = tuple(self.input_shape)
         return image if self.coding == "pixels" else (self.timesteps, *image)
 
-    def payload(self, index: int) -> int:
-        """Return the largest payload that reaches layer ``index``."""
-        return self.input_max if index == 0 else 1
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """Return the position of each connection's source; INPUT_INDEX is the input.
 
-    def source_shape(self, index: int) -> Shape:
-        """Return the shape of what layer ``index`` reads: the input's, or the layer's before."""
-        return self.layers[index - 1].shape if index else tuple(self.input_shape)
+        Raises:
+            KeyError: no layer is called so.
+        """
+        known = {INPUT: INPUT_INDEX} | {layer.name: i for i, layer in enumerate(self.layers)}
+        return tuple(
+            tuple(i - 1 if one.source is None else known[one.source] for one in layer.inputs)
+            for i, layer in enumerate(self.layers)
+        )
+
+    def payload_of(self, source: int) -> int:
+        """Return the largest payload that a source sends."""
+        return self.input_max if source == INPUT_INDEX else 1
+
+    def shape_of(self, source: int) -> Shape:
+        """Return the shape of what a source sends."""
+        return tuple(self.input_shape) if source == INPUT_INDEX else self.layers[source].shape
+
+    def changed(self, layers: Sequence[ChipLayer]) -> ChipNetwork:
+        """Return the same network with other layers."""
+        return dataclasses.replace(self, layers=tuple(layers))

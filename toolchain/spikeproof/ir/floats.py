@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.ir.limits import LATER
+
 FloatArray = NDArray[np.floating[Any]]
 Shape = tuple[int, ...]
-LATER = {"later": True}
-"""Marks fields that files of earlier releases lack: they are written only if they say something."""
 
 
 @dataclass(frozen=True, eq=False)

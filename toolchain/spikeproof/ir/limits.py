@@ -25,6 +25,10 @@ FILTERED_SUM_MAX = 1 << 18
 """With a synaptic filter u adds up. A step that adds at most 2^24 is brought back into 24 bits by
 one wrap, so u never grows; larger steps would let it leave 32 bits, where targets differ."""
 PIXEL_MAX = 255
+DELAY_MAX = 62
+"""Steps a synapse of Loihi can hold a spike back."""
+LATER = {"later": True}
+"""Marks fields that files of earlier releases lack: they are written only if they say something."""
 
 
 def integer_problems(label: str, array: Any, low: int, high: int) -> list[str]:

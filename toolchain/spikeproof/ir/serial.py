@@ -5,8 +5,9 @@ is read off the dataclass fields, so a new node needs no code here. Unknown node
 fields and missing fields are errors.
 
 The written form is that of the first release and does not move with the classes: content hashes
-stay what they are. There a host current stands around the synapse it uses; :class:`_HostCurrent`
-and :class:`_ChipLayer` are that form.
+stay what they are. There a host current stands around the synapse it uses, and a layer has one
+synapse and reads the layer before; :class:`_HostCurrent` and :class:`_ChipLayer` are that form, and
+:class:`_Population` is that of layers it cannot say.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from typing import Any, TypeVar, Union
 import numpy as np
 
 from spikeproof.errors import BundleError
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, HostCurrent, Ints, Neuron, Shape, Synapse
+from spikeproof.ir.chip import (
+    ChipLayer,
+    ChipNetwork,
+    Connection,
+    HostCurrent,
+    Ints,
+    Neuron,
+    Shape,
+    Synapse,
+)
 from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
 from spikeproof.ir.registry import NEURONS, SYNAPSES
 
@@ -41,33 +51,72 @@ class _HostCurrent:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _ChipLayer:
-    """A layer as it is written."""
+    """A link of a chain as it is written: it reads the layer before and nothing else."""
 
     name: str
     synapse: Synapse | _HostCurrent
     neuron: Neuron
     shape: Shape
 
-    @classmethod
-    def of(cls, layer: ChipLayer) -> _ChipLayer:
-        """Put the host's numbers around the synapse."""
-        host, synapse = layer.host, layer.synapse
-        written = _HostCurrent(synapse, host.offset, host.shift) if host else synapse
-        return cls(layer.name, written, layer.neuron, layer.shape)
-
     def read(self) -> ChipLayer:
+        """Take the host's numbers and the synapse apart again."""
+        inputs = (_Connection(self.synapse, None, 0).read(),)
+        return ChipLayer(self.name, inputs, self.neuron, self.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Connection:
+    """A connection as it is written."""
+
+    synapse: Synapse | _HostCurrent
+    source: str | None
+    lag: int
+
+    @classmethod
+    def of(cls, one: Connection) -> _Connection:
+        """Put the host's numbers around the synapse."""
+        host, synapse = one.host, one.synapse
+        written = _HostCurrent(synapse, host.offset, host.shift) if host else synapse
+        return cls(written, one.source, one.lag)
+
+    def read(self) -> Connection:
         """Take them apart again."""
         held = self.synapse
         if isinstance(held, _HostCurrent):
             host = HostCurrent(held.offset, held.shift)
-            return ChipLayer(self.name, held.synapse, self.neuron, self.shape, host)
-        return ChipLayer(self.name, held, self.neuron, self.shape)
+            return Connection(held.synapse, self.source, self.lag, host)
+        return Connection(held, self.source, self.lag)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Population:
+    """Any other layer as it is written."""
+
+    name: str
+    inputs: tuple[_Connection, ...]
+    neuron: Neuron
+    shape: Shape
+
+    def read(self) -> ChipLayer:
+        """Return the layer."""
+        inputs = tuple(one.read() for one in self.inputs)
+        return ChipLayer(self.name, inputs, self.neuron, self.shape)
+
+
+def _written(layer: ChipLayer) -> _ChipLayer | _Population:
+    """Return the written form of a layer: the first release's wherever that says all."""
+    inputs = tuple(_Connection.of(one) for one in layer.inputs)
+    if len(inputs) == 1 and inputs[0].source is None and inputs[0].lag == 0:
+        return _ChipLayer(layer.name, inputs[0].synapse, layer.neuron, layer.shape)
+    return _Population(layer.name, inputs, layer.neuron, layer.shape)
 
 
 _FIXED: dict[str, type[Any]] = {
     **{t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, ChipNetwork)},
     "ChipLayer": _ChipLayer,
+    "Connection": _Connection,
     "HostCurrent": _HostCurrent,
+    "Population": _Population,
 }
 
 
@@ -105,7 +154,7 @@ def _encode(value: Any, path: str, tensors: Tensors) -> Any:
         tensors[path] = value
         return {"tensor": path}
     if isinstance(value, ChipLayer):
-        value = _ChipLayer.of(value)
+        value = _written(value)
     if isinstance(value, Neuron | Synapse):
         _type_of(type(value).__name__, path)  # who writes what nobody can read is told at once
     if dataclasses.is_dataclass(value):
@@ -131,7 +180,7 @@ def _decode(value: Any, tensors: Tensors, unused: set[str], where: str) -> Any:
         return _take_tensor(value["tensor"], tensors, unused, where)
     node_type = _type_of(str(value.get("type")), where)
     built = _build(node_type, value, tensors, unused, str(value.get("name", where)))
-    return built.read() if isinstance(built, _ChipLayer) else built
+    return built.read() if isinstance(built, _ChipLayer | _Population) else built
 
 
 def _build(
@@ -160,7 +209,7 @@ def _came_later(f: dataclasses.Field[Any]) -> bool:
 
 
 def _is_default(f: dataclasses.Field[Any], value: Any) -> bool:
-    return value is f.default or (isinstance(value, float) and value == f.default)
+    return value is f.default or (isinstance(value, float | str) and value == f.default)
 
 
 def _type_of(name: str, where: str) -> type[Any]:

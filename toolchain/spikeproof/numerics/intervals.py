@@ -9,7 +9,7 @@ Source: docs/semantics.md, "What rounding toward zero gives", item 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,14 +55,17 @@ def weighted_sums(synapse: Synapse, highest: Ints) -> Interval:
     return low.astype(np.int64), high.astype(np.int64)
 
 
-def drive_of(layer: ChipLayer, sums: Interval) -> Drive:
-    """Bound what a layer's sums make in its neurons."""
+def drive_of(layer: ChipLayer, sums: Sequence[Interval]) -> Drive:
+    """Bound what the sums of a layer's connections, one after another, make in its neurons."""
     none = np.zeros((), np.int64)
-    if layer.host:
-        return Drive((none, none), (layer.host.mantissa(sums[0]), layer.host.mantissa(sums[1])))
-    exponent = layer.synapse.exponent
-    low, high = fx.shift_sum(sums[0], exponent), fx.shift_sum(sums[1], exponent)
-    return Drive((low, high), (none, none))
+    low, high, mantissa = none, none, (none, none)
+    for one, (least, most) in zip(layer.inputs, sums, strict=True):
+        if one.host is not None:
+            mantissa = (one.host.mantissa(least), one.host.mantissa(most))
+        else:
+            low = low + fx.shift_sum(least, one.synapse.exponent)
+            high = high + fx.shift_sum(most, one.synapse.exponent)
+    return Drive((low, high), mantissa)
 
 
 def states(layer: ChipLayer, drive: Drive, timesteps: int) -> Iterator[State]:

@@ -8,6 +8,7 @@ more, tap by tap and step by step, so that one mistake cannot hide in both.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import UnsupportedError
 from spikeproof.ir.chip import (
+    INPUT,
     ChipLayer,
     ChipNetwork,
     ConvSynapse,
@@ -73,26 +75,32 @@ class Bounds:
 
 
 def bound_network(network: ChipNetwork) -> list[Bounds]:
-    """Bound all layers of a network; a neuron that can never spike sends nothing."""
-    largest = 255 if network.coding == "pixels" else 1
-    inputs: Ints = np.full(network.input_shape, largest, np.int64)
+    """Bound all layers of a network; a neuron that can never spike sends nothing.
+
+    Layers that come later in the list may send a spike back at any step.
+    """
+    names = [layer.name for layer in network.layers]
+    sent: dict[str, Ints] = {layer.name: np.ones(layer.shape, np.int64) for layer in network.layers}
+    sent[INPUT] = np.full(network.input_shape, 255 if network.coding == "pixels" else 1, np.int64)
     found = []
-    for layer in network.layers:
+    for before, layer in zip([INPUT, *names], network.layers, strict=False):
+        inputs = [sent[one.source or before] for one in layer.inputs]
         found.append(bound_layer(layer, inputs, network.timesteps))
-        inputs = found[-1].fires.astype(np.int64)
+        sent[layer.name] = found[-1].fires.astype(np.int64)
     return found
 
 
-def bound_layer(layer: ChipLayer, inputs: Ints, timesteps: int) -> Bounds:
-    """Bound one layer whose inputs lie anywhere in 0..``inputs``, in every step anew."""
+def bound_layer(layer: ChipLayer, inputs: Sequence[Ints], timesteps: int) -> Bounds:
+    """Bound one layer whose connections carry anything in 0..``inputs``, in every step anew."""
     none = np.zeros(layer.shape, np.int64)
     low, high, written = none, none, (none, none)
-    if layer.host:
-        written = _written(layer.synapse, layer.host, inputs)
-    else:
-        low, high = extreme_sums(layer.synapse, inputs)
-        # A weight exponent shifts the finished sum; below zero that is a floor, like >>.
-        low, high = (_shifted(x, layer.synapse.exponent) for x in (low, high))
+    for one, largest in zip(layer.inputs, inputs, strict=True):
+        if one.host is not None:
+            written = _written(one.synapse, one.host, largest)
+        else:
+            # A weight exponent shifts the finished sum; below zero that is a floor, like >>.
+            sums = (_shifted(x, one.synapse.exponent) for x in extreme_sums(one.synapse, largest))
+            low, high = (a + b for a, b in zip((low, high), sums, strict=True))
     states = _states(layer, (64 * low, 64 * high), written, timesteps)
     top = 64 * SUM_TOP if isinstance(layer.neuron, ReadoutNeuron) else STATE_TOP
     mantissa = np.maximum(np.abs(written[0]), np.abs(written[1]))

@@ -167,8 +167,8 @@ def _fits(
         if max(np.abs(values).max() for values in exact.values()) > _MARGIN * 8_388_607:
             return False
         neuron = neuron.changed(**{k: np.rint(v).astype(np.int64) for k, v in exact.items()})
-    rounded = replace(built, synapse=built.synapse.changed(weight=weight), neuron=neuron)
-    figures = bound_layer(rounded, highest, layer.timesteps).figures.values()
+    rounded = built.changed(synapse=built.synapse.changed(weight=weight), neuron=neuron)
+    figures = bound_layer(rounded, [highest], layer.timesteps).figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
 
 

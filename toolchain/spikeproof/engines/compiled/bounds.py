@@ -33,7 +33,7 @@ def update_mode(layer: chip.ChipLayer, steps: int, payload: int, plain_sum: bool
     per_channel = (-1,) + (1,) * (len(layer.shape) - 1)
     sums = (low * payload).reshape(per_channel), (high * payload).reshape(per_channel)
     kept = 0
-    for state in states(layer, drive_of(layer, sums), steps):
+    for state in states(layer, drive_of(layer, [sums]), steps):
         if max(-state.v_low.min(), state.v_high.max()) > fx.STATE_MAX:
             return ANY
         kept = max(kept, int(-state.kept_low.min()), int(state.kept_high.max()))

@@ -28,6 +28,7 @@ from spikeproof.engines.compiled.layout import (
     product_table,
 )
 from spikeproof.ir import chip
+from spikeproof.ir.graph import chain_problems
 from spikeproof.ir.limits import PIXEL_MAX, RAW_SUM_MAX
 
 Table = EventTable | ProductTable | LookupTable | GradedTable
@@ -74,6 +75,8 @@ def fits(network: chip.ChipNetwork) -> bool:
     would be far larger than its weights (hundreds of groups), nor one with other synapses than
     dense ones and convolutions.
     """
+    if chain_problems(network):
+        return False
     known = chip.DenseSynapse | chip.ConvSynapse
     if not all(isinstance(layer.synapse, known) for layer in network.layers):
         return False

@@ -33,6 +33,7 @@ from spikeproof.engines.trace import Progress, RunResult, result_from_logits
 from spikeproof.errors import InputError, TargetError
 from spikeproof.extras import need
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import chain_problems
 
 _BATCH_VALUES = {"cpu": 1 << 20, "cuda": 1 << 28}
 """A layer's states over all steps of a batch: near the cache on a CPU, large kernels on a GPU."""
@@ -60,6 +61,10 @@ class TorchEngine(BaseEngine):
         need("torch", extra="torch", purpose="engine torch")
         self.device = _device(device)
         self._proved = False
+
+    def problems(self, network: ChipNetwork) -> list[str]:
+        """List where the network is not a chain: this engine runs chains."""
+        return chain_problems(network)
 
     def run(
         self,

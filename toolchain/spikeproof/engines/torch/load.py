@@ -49,7 +49,10 @@ class DeviceLayer:
 def load_layers(network: ChipNetwork, put: Put) -> list[DeviceLayer]:
     """Copy all layers to a device."""
     steps = network.timesteps
-    return [_load(layer, network.payload(i), steps, put) for i, layer in enumerate(network.layers)]
+    return [
+        _load(layer, network.payload_of(i - 1), steps, put)
+        for i, layer in enumerate(network.layers)
+    ]
 
 
 def _load(layer: ChipLayer, payload: int, steps: int, put: Put) -> DeviceLayer:

@@ -32,12 +32,14 @@ from spikeproof.formats.netx.rules import (
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
     Neuron,
     Synapse,
 )
+from spikeproof.ir.graph import chain_problems
 
 _ONE = 1 << BIAS_EXPONENT
 
@@ -60,8 +62,10 @@ def netx_form(network: ChipNetwork, pixel_range: PixelRange = RAW_PIXELS) -> Chi
     Raises:
         FormProblem: the format cannot hold it; all reasons.
     """
+    problems = chain_problems(network)
+    if problems:
+        raise FormProblem([f"{problem}; a .net holds chains only" for problem in problems])
     network = with_proved_readout(network)
-    problems: list[str] = []
     layers = []
     place = 0 if network.layers[0].host else 1
     shape = network.input_shape
@@ -84,10 +88,12 @@ def _layer(layer: ChipLayer, place: int, pixels: PixelRange, problems: list[str]
     if layer.host:
         synapse, host = _host(layer, layer.host, pixels)
         neuron = _neuron(layer, problems)
-        return ChipLayer(f"input{place}", synapse, neuron, layer.shape, host)
+        return ChipLayer(f"input{place}", (Connection(synapse, host=host),), neuron, layer.shape)
     kind = "conv" if isinstance(layer.synapse, ConvSynapse) else "dense"
     synapse = _synapse(layer.synapse, problems)
-    return ChipLayer(f"{kind}{place}", synapse, _neuron(layer, problems), layer.shape)
+    return ChipLayer(
+        f"{kind}{place}", (Connection(synapse),), _neuron(layer, problems), layer.shape
+    )
 
 
 def written_weights(synapse: Synapse) -> NDArray[np.int16]:

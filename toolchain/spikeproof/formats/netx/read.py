@@ -34,6 +34,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import (
     ChipLayer,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     HostCurrent,
@@ -203,7 +204,9 @@ class _Chain:
         neuron = read_neuron(values, np.zeros(axes, np.int32))
         if self.pixels and current is not None and neuron is not None and self._shape:
             synapse, host = current
-            self.layers.append(ChipLayer("input0", synapse, neuron, self._shape, host))
+            self.layers.append(
+                ChipLayer("input0", (Connection(synapse, host=host),), neuron, self._shape)
+            )
 
     def _host(self, values: LayerValues) -> tuple[Synapse, HostCurrent] | None:
         """Read what the host writes as bias: our own entries say it, or lava-dl's affine map."""
@@ -261,7 +264,7 @@ class _Chain:
             neuron = read_neuron(values, read_bias(values, shape))
             if neuron is not None and synapse is not None:
                 name = f"{values.raw.kind}{values.raw.index}"
-                self.layers.append(ChipLayer(name, synapse, neuron, shape))
+                self.layers.append(ChipLayer(name, (Connection(synapse),), neuron, shape))
         self._shape = shape
 
 

@@ -42,6 +42,6 @@ def with_proved_readout(network: ChipNetwork) -> ChipNetwork:
 
 def last_range(network: ChipNetwork, last: ChipLayer) -> LayerRange:
     """Bound the last layer, whatever the layers before it do."""
-    index = len(network.layers) - 1
-    highest = np.full(network.source_shape(index), network.payload(index), np.int64)
-    return certify_layer(last, highest, network.timesteps)[0]
+    (source,) = network.sources[-1]
+    highest = np.full(network.shape_of(source), network.payload_of(source), np.int64)
+    return certify_layer(last, [highest], network.timesteps)[0]

@@ -18,6 +18,7 @@ from spikeproof.formats.onnx.neuron import BATCH, TIME, Frame, Population, add_p
 from spikeproof.formats.onnx.synapse import Arriving, add_arriving, stored_bytes
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.graph import chain_problems
 
 OPSET = 17
 IR_VERSION = 8
@@ -31,9 +32,11 @@ INPUT, TIMESTEPS, LOGITS = "input", "timesteps", "logits"
 
 def onnx_problems(network: chip.ChipNetwork) -> list[str]:
     """List every reason why a legal network has no exact ONNX form (empty: it has)."""
-    found, total = [], 0
+    found, total = chain_problems(network), 0
+    if found:
+        return found
     for index, layer in enumerate(network.layers):
-        size = stored_bytes(layer.synapse, network.payload(index))
+        size = stored_bytes(layer.synapse, network.payload_of(index - 1))
         if not size:
             inputs = f"{layer.synapse.fan_in:,} inputs"
             found.append(f"{layer.name}: a sum over {inputs} does not fit float32 exactly")
@@ -125,8 +128,8 @@ def _arriving(
 
     The first layer of a pixel network has no time axis on either side.
     """
-    layer, payload = network.layers[index], network.payload(index)
-    before = network.source_shape(index)
+    layer, payload = network.layers[index], network.payload_of(index - 1)
+    before = network.shape_of(index - 1)
     constant = payload > 1
     convolves = isinstance(layer.synapse, chip.ConvSynapse)
     kept = [0] if constant else [0, 0]

@@ -62,7 +62,7 @@ def _exact_rows(rng: Rng, rows: Any, steps: int, du: int = NO_FILTER) -> Drawn:
         leak = rng.choice([0, 4055, LEAK_MAX], steps).astype(np.int32)
         threshold = rng.choice([0, 64, fx.STATE_MAX], steps).astype(np.int32)
         neuron = chip.TableLifNeuron(leak, threshold, bias, int(rng.integers(0, 8)), du)
-    layer = chip.ChipLayer("l1", synapse, neuron, (len(weight),))
+    layer = chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (len(weight),))
     network = chip.ChipNetwork("random", (1, 1, weight.shape[1]), steps, (layer,), "spikes")
     check_chip(network)
     x = random_input(rng, network, int(rng.integers(1, 4)))

@@ -57,9 +57,9 @@ def draw_layer(rng: Rng, place: Place) -> chip.ChipLayer:
     if host:
         neuron = neuron.changed(bias=np.zeros((1,) * len(shape), np.int32))
         plain, current = _host_current(rng, synapse)
-        return chip.ChipLayer(place.name, plain, neuron, shape, current)
+        return chip.ChipLayer(place.name, (chip.Connection(plain, host=current),), neuron, shape)
     synapse = within_limit(synapse, place.payload, neuron.sum_limit)
-    return chip.ChipLayer(place.name, synapse, neuron, shape)
+    return chip.ChipLayer(place.name, (chip.Connection(synapse),), neuron, shape)
 
 
 def draw_width(rng: Rng, limit: int = 600) -> int:

@@ -65,7 +65,7 @@ def _ordinary(rng: Rng, **wanted: Any) -> Drawn:
 def _changed(network: chip.ChipNetwork, index: int, **fields: Any) -> chip.ChipNetwork:
     """Replace fields of one layer and check the whole again."""
     layers = list(network.layers)
-    layers[index] = replace(layers[index], **fields)
+    layers[index] = layers[index].changed(**fields)
     changed = replace(network, layers=tuple(layers))
     check_chip(changed)
     return changed
@@ -131,7 +131,7 @@ def _wrap(rng: Rng) -> Drawn:
     if index is None:
         return network, x
     layer = network.layers[index]
-    worst = layer.synapse.largest_sum(network.payload(index))
+    worst = layer.synapse.largest_sum(network.payload_of(index - 1))
     fits = [e for e in range(-8, 8) if shifted_magnitude(worst, e) <= layer.neuron.sum_limit]
     return _changed(network, index, synapse=layer.synapse.changed(exponent=max(fits))), x
 

@@ -94,8 +94,7 @@ def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Ta
     layers = list(network.layers)
     layer = layers[index]
     synapse, host, axes = layer.synapse, layer.host, len(layer.shape)
-    layers[index] = replace(
-        layer,
+    layers[index] = layer.changed(
         synapse=synapse.changed(weight=synapse.weight[kept]),
         neuron=layer.neuron.changed(bias=take_channels(layer.neuron.bias, axes, kept)),
         host=host and HostCurrent(take_channels(host.offset, axes, kept), host.shift),
@@ -154,7 +153,7 @@ def cut_window(task: Task) -> Candidates:
 
 def _with_window(network: ChipNetwork, x: Any, index: int, conv: ConvSynapse) -> Task:
     layers = list(network.layers)
-    layers[index] = replace(layers[index], synapse=conv)
+    layers[index] = layers[index].changed(synapse=conv)
     return rebuilt(network, layers), x
 
 

@@ -26,7 +26,7 @@ def rebuilt(network: ChipNetwork, layers: list[ChipLayer]) -> ChipNetwork:
         found = before.synapse.output_shape(shape)
         host = layer.host and HostCurrent(crop(layer.host.offset, found), layer.host.shift)
         neuron = layer.neuron.changed(bias=crop(layer.neuron.bias, found))
-        made.append(replace(before, neuron=neuron, shape=found, host=host))
+        made.append(before.changed(neuron=neuron, shape=found, host=host))
         shape = found
     return replace(network, layers=tuple(made))
 
@@ -37,11 +37,11 @@ def _cropped_inputs(layer: ChipLayer, old: ChipLayer, shape: tuple[int, ...]) ->
     if isinstance(synapse, ConvSynapse):
         if len(shape) != 3:
             raise GraphError(f"a convolution needs an image, gets {shape}", where=layer.name)
-        return replace(layer, synapse=synapse.changed(input_shape=shape))
+        return layer.changed(synapse=synapse.changed(input_shape=shape))
     columns = int(np.prod(shape))
     if columns > synapse.fan_in:
         raise GraphError(f"{columns} inputs, {synapse.fan_in} columns", where=old.name)
-    return replace(layer, synapse=synapse.changed(weight=synapse.weight[:, :columns]))
+    return layer.changed(synapse=synapse.changed(weight=synapse.weight[:, :columns]))
 
 
 def reads_some(layer: ChipLayer, source: tuple[int, ...], kept: Indices) -> ChipLayer:
@@ -56,7 +56,7 @@ def reads_some(layer: ChipLayer, source: tuple[int, ...], kept: Indices) -> Chip
         groups = len(kept) if weight.shape[1] == 1 else 1
         fewer = weight[kept] if len(weight) == source[0] else weight
         fitted = synapse.changed(weight=fewer, groups=groups)
-    return replace(layer, synapse=fitted)
+    return layer.changed(synapse=fitted)
 
 
 def take_channels(values: NDArray[Any], ndim: int, kept: Indices) -> NDArray[Any]:

@@ -179,7 +179,7 @@ def _toward_zero(value: int) -> Iterator[int]:
 
 def _changed(network: ChipNetwork, x: Any, index: int, **fields: Any) -> Task:
     layers = list(network.layers)
-    layers[index] = replace(layers[index], **fields)
+    layers[index] = layers[index].changed(**fields)
     return replace(network, layers=tuple(layers)), x
 
 

@@ -16,7 +16,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine, LayerTrace
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, DenseSynapse, Neuron
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Connection, DenseSynapse, Neuron
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.compare import compare_traces, run_all_traced, run_traced
@@ -184,7 +184,9 @@ def _tie_case(layer: ChipLayer, steps: int) -> TieCase | None:
     weight = np.stack([_spread(total, inputs) for _, _, (_, total) in found]).astype(np.int16)
     bias = np.array([bias for _, _, (bias, _) in found], np.int32)
     neuron = alike.changed(bias=bias, bias_exponent=0)
-    built = ChipLayer(layer.name, DenseSynapse(weight, "excitatory"), neuron, (len(found),))
+    built = ChipLayer(
+        layer.name, (Connection(DenseSynapse(weight, "excitatory")),), neuron, (len(found),)
+    )
     x = np.zeros((steps, steps, inputs, 1, 1), np.uint8)
     x[range(steps), range(steps)] = 1  # sample k: all inputs fire at step k
     expected = sum(offset == 0 for _, offset, _ in found)

@@ -1,0 +1,127 @@
+"""How the layers of a chip network hang together: what runs together, and what delays it needs.
+
+Each hop takes the chip one step. The input has depth 0, and a layer is one deeper than the deepest
+of those whose spikes reach it in the same step; a connection that skips layers, or lags, needs a
+synaptic delay that makes up for what the hops do not.
+"""
+
+from __future__ import annotations
+
+from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
+from spikeproof.ir.limits import DELAY_MAX
+from spikeproof.ir.readouts import settled
+
+
+def depths(network: ChipNetwork) -> list[int]:
+    """Return the depth of each layer; without connections that do not lag it is 1."""
+    found: list[int] = []
+    for layer, sources in zip(network.layers, network.sources, strict=True):
+        direct = [
+            0 if source == INPUT_INDEX else found[source]
+            for one, source in zip(layer.inputs, sources, strict=True)
+            if one.lag == 0
+        ]
+        found.append(1 + max(direct, default=0))
+    return found
+
+
+def delays(network: ChipNetwork) -> list[tuple[int, ...]]:
+    """Return how many steps each connection holds its spikes back; below 0 it cannot."""
+    depth = depths(network)
+    return [
+        tuple(
+            depth[i] - (0 if source == INPUT_INDEX else depth[source]) - 1 + one.lag
+            for one, source in zip(layer.inputs, sources, strict=True)
+        )
+        for i, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True))
+    ]
+
+
+def delay_problems(network: ChipNetwork) -> list[str]:
+    """List connections that no synaptic delay can realise, with the smallest lag that works."""
+    problems = []
+    for layer, found in zip(network.layers, delays(network), strict=True):
+        for one, delay in zip(layer.inputs, found, strict=True):
+            label = f"{layer.name}: the connection from {source_name(one.source)}"
+            if delay < 0:
+                problems.append(
+                    f"{label} lags {one.lag} steps, but its spikes need {one.lag - delay} to get "
+                    f"there: {one.lag - delay} is the smallest lag that works"
+                )
+            if delay > DELAY_MAX:
+                problems.append(
+                    f"{label} needs a delay of {delay} steps, a synapse holds at most "
+                    f"{DELAY_MAX}: put a layer in between"
+                )
+    return problems
+
+
+def chain_problems(network: ChipNetwork) -> list[str]:
+    """List where a network is not a chain that answers with its last v, or spike counts."""
+    problems = []
+    for i, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        if sources != (i - 1,) or layer.inputs[0].lag:
+            read = ", ".join(
+                source_name(one.source) + (f" {one.lag} steps later" if one.lag else "")
+                for one in layer.inputs
+            )
+            problems.append(f"{layer.name}: it reads {read}; in a chain, the layer before alone")
+    last = network.layers[-1]
+    if settled(network.readout, last.neuron.spiking) != settled("auto", last.neuron.spiking):
+        problems.append(f"{last.name}: its answer is the readout {network.readout!r}")
+    return problems
+
+
+def source_name(source: str | None) -> str:
+    """Return what messages call a source."""
+    if source is None:
+        return "the layer before"
+    return "the input" if source.startswith("@") else source
+
+
+def groups(network: ChipNetwork) -> list[tuple[int, ...]]:
+    """Split the layers into those that can run one after another, all steps of each at once.
+
+    Layers on a common cycle stay together, in the order of the list: they have to run step by step.
+    A group comes after all groups that feed it.
+    """
+    reached = [_reach(network, i) for i in range(len(network.layers))]
+    # Lists are short and graphs sparse; who reaches whom both ways is a group.
+    together = [
+        tuple(j for j in range(len(reached)) if j == i or (i in reached[j] and j in reached[i]))
+        for i in range(len(reached))
+    ]
+    pending, done, ordered = list(dict.fromkeys(together)), set[int](), list[tuple[int, ...]]()
+    while pending:
+        ready = next(
+            group
+            for group in pending
+            if all(
+                source in done or source in group or source == INPUT_INDEX
+                for i in group
+                for source in network.sources[i]
+            )
+        )
+        pending.remove(ready)
+        ordered.append(ready)
+        done.update(ready)
+    return ordered
+
+
+def is_recurrent(network: ChipNetwork) -> bool:
+    """Tell whether some layer's spikes come back to it."""
+    return any(i in _reach(network, i) for i in range(len(network.layers)))
+
+
+def steps_together(network: ChipNetwork, group: tuple[int, ...]) -> bool:
+    """Tell whether a group has to run step by step: its layers feed each other or themselves."""
+    return len(group) > 1 or group[0] in network.sources[group[0]]
+
+
+def _reach(network: ChipNetwork, start: int) -> set[int]:
+    """Return the layers whose spikes reach a layer, over any number of connections."""
+    found, new = set[int](), set(network.sources[start])
+    while new:
+        found |= new
+        new = {s for i in new if i != INPUT_INDEX for s in network.sources[i]} - found
+    return found - {INPUT_INDEX}
