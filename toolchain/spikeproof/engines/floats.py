@@ -7,6 +7,7 @@ Everything before the first Lif sees the same image at every step and is compute
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -15,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.base import in_batches
+from spikeproof.engines.numpy_engine import at_step, lagged
 from spikeproof.engines.trace import Progress, join_traces
 from spikeproof.errors import InputError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.ir.graph import components
+from spikeproof.ir.readouts import FROM_SPIKES, answers
 from spikeproof.numerics.correlation import correlate
 
 F64 = NDArray[np.float64]
@@ -87,39 +91,132 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
 
 
 def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[str, FloatTrace]]:
-    value = x[:, None]  # (N, 1 or T, ...): one step stands for all while the input is constant
+    """Run nodes one after another, all steps of each at once; those on a cycle step by step."""
+    sources = [tuple(one.source for one in incoming) for incoming in network.incoming]
+    done: dict[int, F64] = {-1: x[:, None]}  # one step stands for all while the input is constant
     traces: dict[str, FloatTrace] = {}
-    for node in network.nodes:
-        if isinstance(node, floats.Lif):
-            lif_trace = run_lif(node, value, network.timesteps)
-            value = np.asarray(lif_trace.s, np.float64)
-            if trace:
-                traces[node.name] = lif_trace
-        elif isinstance(node, floats.Readout):
-            full = np.broadcast_to(value, (len(x), network.timesteps, *value.shape[2:]))
-            if trace:
-                traces[node.name] = FloatTrace(full.copy(), None, None)
-            value = full.mean(axis=1)
-        else:
-            merged = value.reshape(-1, *value.shape[2:])
-            out = apply_node(node, merged)
-            value = out.reshape(len(x), -1, *out.shape[1:])
-    return value.reshape(len(x), -1), traces
+    ordered = components(sources)
+    for place, part in enumerate(ordered):
+        cyclic = len(part) > 1 or part[0] in sources[part[0]]
+        found = _run_cycle(network, part, done) if cyclic else _run_node(network, part[0], done)
+        for i, (value, kept) in found.items():
+            done[i] = value
+            if trace and kept is not None:
+                traces[network.nodes[i].name] = kept
+        needed = {s for later in ordered[place + 1 :] for i in later for s in sources[i]}
+        done = {i: v for i, v in done.items() if i in needed or i == len(sources) - 1}
+    order = [node.name for node in network.nodes if node.name in traces]
+    return done[len(sources) - 1].reshape(len(x), -1), {name: traces[name] for name in order}
+
+
+Ran = dict[int, tuple[F64, FloatTrace | None]]
+"""What nodes send, (N, T or 1, ...), or a readout's answer (N, K), and the traces of some."""
+
+
+def _run_node(network: FloatNetwork, i: int, done: dict[int, F64]) -> Ran:
+    node, steps = network.nodes[i], network.timesteps
+    value = _received(network.incoming[i], done, steps)
+    if isinstance(node, floats.Lif):
+        kept = run_lif(node, value, steps)
+        return {i: (np.asarray(kept.s, np.float64), kept)}
+    if isinstance(node, floats.Readout):
+        full = np.broadcast_to(value, (len(value), steps, *value.shape[2:]))
+        return {i: (_answer(node, full), FloatTrace(full.copy(), None, None))}
+    out = apply_node(node, value.reshape(-1, *value.shape[2:]))
+    return {i: (out.reshape(len(value), -1, *out.shape[1:]), None)}
+
+
+def _received(incoming: Sequence[floats.Incoming], done: dict[int, F64], steps: int) -> F64:
+    """Add up what reaches a node, (N, T or 1, ...)."""
+    total: F64 | None = None
+    for one in incoming:
+        value = lagged(done[one.source], one.lag, steps)
+        value = value if one.coefficient == 1 else one.coefficient * value
+        total = value if total is None else total + value
+    assert total is not None  # check_float refuses a node that nothing feeds
+    return total
+
+
+def _run_cycle(network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64]) -> Ran:
+    """Run nodes that feed each other, one step after another."""
+    steps = network.timesteps
+    outside = {
+        i: _received([one for one in network.incoming[i] if one.source not in part], done, steps)
+        for i in part
+        if any(one.source not in part for one in network.incoming[i])
+    }
+    sent: dict[int, list[F64]] = {i: [] for i in part}
+    currents: dict[int, list[F64]] = {i: [] for i in part}
+    states: dict[int, F64] = {}
+    vs: dict[int, list[F64]] = {i: [] for i in part}
+    for t in range(steps):
+        for i in part:
+            node = network.nodes[i]
+            fed = [at_step(outside[i], t)] if i in outside else []
+            fed += [
+                one.coefficient * sent[one.source][t - one.lag]
+                for one in network.incoming[i]
+                if one.source in part and t >= one.lag
+            ]
+            value = np.asarray(sum(fed[1:], fed[0]))
+            if isinstance(node, floats.Lif):
+                currents[i].append(value)
+                v, fired, states[i] = lif_step(node, states.get(i), value, t)
+                vs[i].append(v)
+                value = fired.astype(np.float64)
+            else:
+                value = apply_node(node, value)
+            sent[i].append(value)
+    return {i: (np.stack(sent[i], axis=1), _cycle_trace(currents[i], vs[i], sent[i])) for i in part}
+
+
+def _cycle_trace(currents: list[F64], vs: list[F64], sent: list[F64]) -> FloatTrace | None:
+    if not vs:
+        return None
+    current, v, spikes = (np.stack(one, axis=1) for one in (currents, vs, sent))
+    return FloatTrace(current, v, spikes.astype(np.uint8))
+
+
+def _answer(node: floats.Readout, current: F64) -> F64:
+    """Return the logits (N, ...) of what reaches a readout, (N, T, ...)."""
+    if node.rule in FROM_SPIKES:
+        none = np.zeros(current.shape, np.int32)
+        return answers(node.rule, none, current.astype(np.uint8)).astype(np.float64)
+    if node.rule == "auto":
+        return np.asarray(current.mean(axis=1))
+    membrane = current.cumsum(axis=1)
+    reads = {
+        "last": lambda m: m[:, -1],
+        "mean": lambda m: m.mean(axis=1),
+        "max": lambda m: m.max(axis=1),
+        "max-abs": lambda m: np.abs(m).max(axis=1),
+    }
+    return np.asarray(reads[node.rule](membrane))
 
 
 def run_lif(node: floats.Lif, current: F64, steps: int) -> FloatTrace:
     """Run one population over all steps; current (N, T or 1, *neurons)."""
     full = (len(current), steps, *current.shape[2:])
     current = np.broadcast_to(current, full)
-    gain = np.ones(steps) if node.gain is None else node.gain.astype(np.float64)
     vs, spikes = np.empty(full), np.empty(full, np.uint8)
-    v = np.zeros((full[0], *full[2:])) + node.initial
+    state: F64 | None = None
     for t in range(steps):
-        v = node.leak * v + gain[t] * current[:, t]
-        fired = v > node.threshold if node.strict else v >= node.threshold
-        vs[:, t], spikes[:, t] = v, fired
-        v = np.where(fired, 0.0 if node.reset is None else v - node.reset, v)
+        vs[:, t], spikes[:, t], state = lif_step(node, state, current[:, t], t)
     return FloatTrace(np.ascontiguousarray(current), vs, spikes)
+
+
+def lif_step(
+    node: floats.Lif, state: F64 | None, current: F64, t: int
+) -> tuple[F64, NDArray[np.bool_], F64]:
+    """Go on by one step: return v before the reset, who fires, and v after it.
+
+    ``state``: v after the step before, (N, *neurons); None before the first.
+    """
+    before = node.initial if state is None else state
+    driven = current if node.gain is None else node.gain[t].astype(np.float64) * current
+    v = np.asarray(node.leak * before + driven)
+    fired = v > node.threshold if node.strict else v >= node.threshold
+    return v, fired, np.where(fired, 0.0 if node.reset is None else v - node.reset, v)
 
 
 @singledispatch
@@ -161,6 +258,19 @@ def _(node: floats.AvgPool2d, x: F64) -> F64:
     channels = x.shape[1]
     window = np.full((channels, 1, *node.kernel), 1 / (node.kernel[0] * node.kernel[1]))
     return np.asarray(correlate(x, window, node.stride, (0, 0), (1, 1), channels), np.float64)
+
+
+@apply_node.register
+def _(node: floats.MaxPool2d, x: F64) -> F64:
+    channels = x.shape[1]
+    window = np.ones((channels, 1, *node.kernel))
+    counts = correlate(x, window, node.stride, (0, 0), (1, 1), channels)
+    return np.asarray(counts > 0, np.float64)
+
+
+@apply_node.register
+def _(node: floats.Add, x: F64) -> F64:
+    return x
 
 
 @apply_node.register

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
-from spikeproof.ir.limits import broadcast_problems
+from spikeproof.ir.limits import INPUT, broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
+from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 from spikeproof.ir.shapes import Shape, output_shape
 
 SMALLEST, LARGEST = 1e-30, 1e30
@@ -18,20 +19,73 @@ SMALLEST, LARGEST = 1e-30, 1e30
 
 
 def check_float(network: floats.FloatNetwork) -> None:
-    """Raise GraphError with all problems of a float network: names, shapes, NaN, ranges."""
+    """Raise GraphError with all problems of a float network: wiring, shapes, NaN, ranges."""
     problems = frame_problems(network.name, network.input_shape, network.timesteps)
-    shape: Shape | None = tuple(network.input_shape)
-    names = [node.name for node in network.nodes]
-    problems += name_problems(names)
-    for node in network.nodes:
+    problems += name_problems([node.name for node in network.nodes])
+    wiring = edge_problems(network)
+    raise_problems([*problems, *wiring] if wiring else [], network.name)
+    shapes: dict[int, Shape | None] = {-1: tuple(network.input_shape)}
+    for i, (node, incoming) in enumerate(zip(network.nodes, network.incoming, strict=True)):
+        shape = next(shapes[one.source] for one in incoming if one.source in shapes)
         found = _node_problems(node, network.timesteps, shape)
         problems += [f"{node.name}: {p}" for p in found]
-        shape = next_shape(node, shape, node.name, problems)
+        shapes[i] = next_shape(node, shape, node.name, problems)
+    for node, incoming in zip(network.nodes, network.incoming, strict=True):
+        given = {shapes[one.source] for one in incoming} - {None}
+        if len(given) > 1:
+            told = ", ".join(sorted(map(str, given)))
+            problems.append(f"{node.name}: what reaches it has shapes that differ: {told}")
     if not network.nodes or not isinstance(network.nodes[-1], floats.Readout):
         problems.append("the last node must be a Readout")
+    elif isinstance(network.nodes[-1], floats.Readout):
+        problems += _readout_problems(network)
     if sum(isinstance(n, floats.Readout) for n in network.nodes) > 1:
         problems.append("only one Readout is allowed, at the end")
     raise_problems(problems, network.name)
+
+
+def _readout_problems(network: floats.FloatNetwork) -> list[str]:
+    """Say that a readout of spikes does not read a neuron, or reads more than that."""
+    last: Any = network.nodes[-1]
+    fed = network.incoming[-1]
+    one = fed[0]
+    plain = len(fed) == 1 and one.source >= 0 and (one.lag, one.coefficient) == (0, 1.0)
+    if last.rule in FROM_SPIKES and not (
+        plain and isinstance(network.nodes[one.source], floats.Lif)
+    ):
+        return [f"{last.name}: readout {last.rule!r} reads spikes: put it right behind a Lif"]
+    return []
+
+
+def edge_problems(network: floats.FloatNetwork) -> list[str]:
+    """List edges that lead nowhere, come twice, or close a cycle, and nodes that have none."""
+    position = {INPUT: -1} | {node.name: i for i, node in enumerate(network.nodes)}
+    problems, met = [], set[tuple[str, str, int]]()
+    for edge in network.edges:
+        label, key = f"edge {edge.source} -> {edge.target}", (edge.source, edge.target, edge.lag)
+        unknown = [name for name in (edge.source, edge.target) if name not in position]
+        if unknown or edge.target == INPUT:
+            problems.append(f"{label}: there is no node {', '.join(unknown or [INPUT])} to lead to")
+            continue
+        if key in met:
+            problems.append(f"{label}: is there twice; give one edge the sum of both coefficients")
+        met.add(key)
+        if not 0 <= edge.lag <= network.timesteps:
+            problems.append(f"{label}: lag {edge.lag} is outside 0..{network.timesteps}")
+        if not SMALLEST <= abs(edge.coefficient) <= LARGEST:
+            problems.append(f"{label}: coefficient {edge.coefficient:g} is none")
+        if edge.lag == 0 and position[edge.source] >= position[edge.target]:
+            problems.append(f"{label}: leads back without a lag; list nodes in the order they run")
+    if network.edges and not problems:
+        sources, targets = {e.source for e in network.edges}, {e.target for e in network.edges}
+        for node in network.nodes:
+            if node.name not in targets:
+                problems.append(f"{node.name}: nothing feeds it")
+            elif not any(e.target == node.name and not e.lag for e in network.edges):
+                problems.append(f"{node.name}: nothing reaches it in the same step")
+            if node.name not in sources and not isinstance(node, floats.Readout):
+                problems.append(f"{node.name}: feeds nothing: leave it out")
+    return problems
 
 
 def _node_problems(node: Any, timesteps: int, shape: Shape | None) -> list[str]:
@@ -98,6 +152,12 @@ def _(node: floats.InputScale, timesteps: int, shape: Shape | None) -> list[str]
     if node.mean.shape != channels or node.std.shape != channels:
         return [f"mean {node.mean.shape} and std {node.std.shape} must both be {channels}"]
     return [] if (node.std >= SMALLEST).all() else [f"std must be at least {SMALLEST:g}"]
+
+
+@_own_problems.register
+def _(node: floats.Readout, timesteps: int, shape: Shape | None) -> list[str]:
+    known = get_args(ReadoutRule)
+    return [] if node.rule in known else [f"readout {node.rule!r} is none of {', '.join(known)}"]
 
 
 @_own_problems.register

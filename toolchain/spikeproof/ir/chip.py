@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.ir.limits import HOST_WEIGHT_MAX, LATER, PIXEL_MAX, integer_problems
+from spikeproof.ir.limits import HOST_WEIGHT_MAX, INPUT, LATER, PIXEL_MAX, integer_problems
 from spikeproof.ir.neurons import (
     GeneralLifNeuron,
     LifNeuron,
@@ -48,8 +48,6 @@ __all__ = [
     "TableLifNeuron",
 ]
 Shape = tuple[int, ...]
-INPUT = "@input"
-"""The source of a connection from the network's input; no layer can be called so."""
 INPUT_INDEX = -1
 """Where the input stands among the positions of layers."""
 _OFFSET_MAX = 1 << 40

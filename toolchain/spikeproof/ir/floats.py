@@ -1,18 +1,21 @@
 """The float dialect: what was trained, before anything is changed.
 
-A network is a chain of nodes applied at every timestep to the same image (direct coding).
+A network is a graph of nodes applied at every timestep to the same image (direct coding); without
+edges it is a chain.
 Arrays follow torch's layout: images (C, H, W), convolution kernels (out, in/groups, kH, kW).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.ir.limits import LATER
+from spikeproof.ir.limits import INPUT, LATER
+from spikeproof.ir.readouts import ReadoutRule
 
 FloatArray = NDArray[np.floating[Any]]
 Shape = tuple[int, ...]
@@ -71,6 +74,25 @@ class AvgPool2d:
 
 
 @dataclass(frozen=True, eq=False)
+class MaxPool2d:
+    """Whether anything in a window spiked: maxima of binary spikes, windows as of AvgPool2d.
+
+    On the chip it is a population of its own, which fires when at least one of its inputs does.
+    """
+
+    name: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """The sum of what its edges bring, coefficients applied: an analog residual stream."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
 class Flatten:
     """(C, H, W) -> (C*H*W,), C-order."""
 
@@ -118,34 +140,93 @@ class Lif:
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """Non-spiking output: logits are the mean of the input current over the timesteps."""
+    """What is the answer.
+
+    rule "auto": the mean of the input current over the timesteps. "last", "mean", "max", "max-abs":
+    that of the membrane m[t] = m[t-1] + I[t], which neither leaks nor spikes. "count", "first": of
+    the spikes of the Lif right before it, see :mod:`spikeproof.ir.readouts`.
+    """
 
     name: str
+    rule: ReadoutRule = field(default="auto", metadata=LATER)
 
 
-FloatNode = InputScale | Conv2d | Linear | BatchNorm2d | AvgPool2d | Flatten | Lif | Readout
+FloatNode = (
+    InputScale
+    | Conv2d
+    | Linear
+    | BatchNorm2d
+    | AvgPool2d
+    | MaxPool2d
+    | Add
+    | Flatten
+    | Lif
+    | Readout
+)
 FLOAT_NODES: tuple[type[FloatNode], ...] = (
     InputScale,
     Conv2d,
     Linear,
     BatchNorm2d,
     AvgPool2d,
+    MaxPool2d,
+    Add,
     Flatten,
     Lif,
     Readout,
 )
 
 
+@dataclass(frozen=True)
+class Edge:
+    """What one node sends to another: ``coefficient`` times its output of ``lag`` steps before.
+
+    source: a node or INPUT. Before the first step nothing is sent. All that reaches a node is added
+    up.
+    """
+
+    source: str
+    target: str
+    lag: int = 0
+    coefficient: float = 1.0
+
+
+class Incoming(NamedTuple):
+    """An edge seen from its target: the position of its source (-1: the input)."""
+
+    source: int
+    lag: int
+    coefficient: float
+
+
 @dataclass(frozen=True, eq=False)
 class FloatNetwork:
-    """A trained network: a chain of nodes that runs for ``timesteps`` steps.
+    """A trained network: nodes that run for ``timesteps`` steps.
 
     Args:
         input_shape: (C, H, W) of an image with values in [0, 1].
         nodes: in order of application; validated by :func:`spikeproof.ir.check_float.check_float`.
+        edges: who feeds whom; none: each node is fed by the one before, the first by the input.
     """
 
     name: str
     input_shape: Shape
     timesteps: int
     nodes: tuple[FloatNode, ...]
+    edges: tuple[Edge, ...] = field(default=(), metadata=LATER)
+
+    @cached_property
+    def incoming(self) -> tuple[tuple[Incoming, ...], ...]:
+        """Return what feeds each node.
+
+        Raises:
+            KeyError: an edge names a node that is not there.
+        """
+        if not self.edges:
+            return tuple((Incoming(i - 1, 0, 1.0),) for i in range(len(self.nodes)))
+        position = {INPUT: -1} | {node.name: i for i, node in enumerate(self.nodes)}
+        found: list[list[Incoming]] = [[] for _ in self.nodes]
+        for edge in self.edges:
+            one = Incoming(position[edge.source], edge.lag, edge.coefficient)
+            found[position[edge.target]].append(one)
+        return tuple(map(tuple, found))

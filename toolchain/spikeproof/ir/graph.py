@@ -7,6 +7,8 @@ synaptic delay that makes up for what the hops do not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
 from spikeproof.ir.limits import DELAY_MAX
 from spikeproof.ir.readouts import settled
@@ -80,13 +82,20 @@ def source_name(source: str | None) -> str:
 
 
 def groups(network: ChipNetwork) -> list[tuple[int, ...]]:
-    """Split the layers into those that can run one after another, all steps of each at once.
+    """Return the :func:`components` of a chip network's layers."""
+    return components(network.sources)
 
-    Layers on a common cycle stay together, in the order of the list: they have to run step by step.
-    A group comes after all groups that feed it.
+
+def components(sources: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Split a graph into parts that can run one after another, all steps of each at once.
+
+    Nodes on a common cycle stay together, in the order of the list: they have to run step by step.
+    A part comes after all parts that feed it.
+
+    Args:
+        sources: the positions of those that feed each node; INPUT_INDEX is the input.
     """
-    reached = [_reach(network, i) for i in range(len(network.layers))]
-    # Lists are short and graphs sparse; who reaches whom both ways is a group.
+    reached = [_reach(sources, i) for i in range(len(sources))]
     together = [
         tuple(j for j in range(len(reached)) if j == i or (i in reached[j] and j in reached[i]))
         for i in range(len(reached))
@@ -94,13 +103,9 @@ def groups(network: ChipNetwork) -> list[tuple[int, ...]]:
     pending, done, ordered = list(dict.fromkeys(together)), set[int](), list[tuple[int, ...]]()
     while pending:
         ready = next(
-            group
-            for group in pending
-            if all(
-                source in done or source in group or source == INPUT_INDEX
-                for i in group
-                for source in network.sources[i]
-            )
+            part
+            for part in pending
+            if all(s in done or s in part or s == INPUT_INDEX for i in part for s in sources[i])
         )
         pending.remove(ready)
         ordered.append(ready)
@@ -110,7 +115,7 @@ def groups(network: ChipNetwork) -> list[tuple[int, ...]]:
 
 def is_recurrent(network: ChipNetwork) -> bool:
     """Tell whether some layer's spikes come back to it."""
-    return any(i in _reach(network, i) for i in range(len(network.layers)))
+    return any(i in _reach(network.sources, i) for i in range(len(network.layers)))
 
 
 def steps_together(network: ChipNetwork, group: tuple[int, ...]) -> bool:
@@ -118,10 +123,10 @@ def steps_together(network: ChipNetwork, group: tuple[int, ...]) -> bool:
     return len(group) > 1 or group[0] in network.sources[group[0]]
 
 
-def _reach(network: ChipNetwork, start: int) -> set[int]:
-    """Return the layers whose spikes reach a layer, over any number of connections."""
-    found, new = set[int](), set(network.sources[start])
+def _reach(sources: Sequence[Sequence[int]], start: int) -> set[int]:
+    """Return the nodes that feed one, over any number of edges."""
+    found, new = set[int](), set(sources[start])
     while new:
         found |= new
-        new = {s for i in new if i != INPUT_INDEX for s in network.sources[i]} - found
+        new = {s for i in new if i != INPUT_INDEX for s in sources[i]} - found
     return found - {INPUT_INDEX}

@@ -25,6 +25,8 @@ FILTERED_SUM_MAX = 1 << 18
 """With a synaptic filter u adds up. A step that adds at most 2^24 is brought back into 24 bits by
 one wrap, so u never grows; larger steps would let it leave 32 bits, where targets differ."""
 PIXEL_MAX = 255
+INPUT = "@input"
+"""The source of what comes from a network's input; nothing in a network can be called so."""
 DELAY_MAX = 62
 """Steps a synapse of Loihi can hold a spike back."""
 LATER = {"later": True}

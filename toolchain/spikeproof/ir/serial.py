@@ -30,7 +30,7 @@ from spikeproof.ir.chip import (
     Shape,
     Synapse,
 )
-from spikeproof.ir.floats import FLOAT_NODES, FloatNetwork
+from spikeproof.ir.floats import FLOAT_NODES, Edge, FloatNetwork
 from spikeproof.ir.registry import NEURONS, SYNAPSES
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -112,7 +112,7 @@ def _written(layer: ChipLayer) -> _ChipLayer | _Population:
 
 
 _FIXED: dict[str, type[Any]] = {
-    **{t.__name__: t for t in (*FLOAT_NODES, FloatNetwork, ChipNetwork)},
+    **{t.__name__: t for t in (*FLOAT_NODES, Edge, FloatNetwork, ChipNetwork)},
     "ChipLayer": _ChipLayer,
     "Connection": _Connection,
     "HostCurrent": _HostCurrent,
@@ -209,7 +209,7 @@ def _came_later(f: dataclasses.Field[Any]) -> bool:
 
 
 def _is_default(f: dataclasses.Field[Any], value: Any) -> bool:
-    return value is f.default or (isinstance(value, float | str) and value == f.default)
+    return value is f.default or (isinstance(value, float | str | tuple) and value == f.default)
 
 
 def _type_of(name: str, where: str) -> type[Any]:

@@ -43,8 +43,9 @@ def _(node: floats.Conv2d, shape: Shape) -> Shape:
     return conv_output(node, shape)
 
 
-@output_shape.register
-def _(node: floats.AvgPool2d, shape: Shape) -> Shape:
+@output_shape.register(floats.AvgPool2d)
+@output_shape.register(floats.MaxPool2d)
+def _(node: floats.AvgPool2d | floats.MaxPool2d, shape: Shape) -> Shape:
     if len(shape) != 3 or min(*node.kernel, *node.stride) < 1:
         raise GraphError(f"pooling {node.kernel} needs an image (C, H, W), gets {shape}")
     return windowed(shape[0], shape, node.kernel, node.stride, (0, 0), (1, 1))

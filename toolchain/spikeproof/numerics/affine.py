@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.errors import GraphError
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import output_shape
@@ -98,6 +99,56 @@ def compose(first: Affine, second: Affine, shape: Shape) -> Affine:
     if isinstance(first, Linear):
         raise TypeError("a convolution cannot follow a linear layer")
     return _compose_convs(first, second, bias)
+
+
+def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
+    """Return the map equal to ``first(x) + second(x)`` for inputs of ``shape``.
+
+    None where the sum has not the form of both: convolutions of different strides, dilations or
+    groups, or whose kernels cannot be put on one grid.
+    """
+    bias = _add_biases(first, second, shape)
+    if isinstance(first, Linear) and isinstance(second, Linear):
+        return Linear(first.name, first.weight + second.weight, bias)
+    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+        return None
+    form = (first.stride, first.dilation)
+    if form != (second.stride, second.dilation):
+        return None
+    groups = first.groups
+    kernels = [first.weight, second.weight]
+    if first.groups != second.groups:
+        kernels, groups = [dense_kernel(first), dense_kernel(second)], 1
+    padding = tuple(map(max, first.padding, second.padding))
+    placed = []
+    for kernel, one in zip(kernels, (first, second), strict=True):
+        before = [(p - q) for p, q in zip(padding, one.padding, strict=True)]
+        if any(b % d for b, d in zip(before, one.dilation, strict=True)):
+            return None
+        placed.append((kernel, [b // d for b, d in zip(before, one.dilation, strict=True)]))
+    extent = [max(b[axis] + k.shape[2 + axis] for k, b in placed) for axis in (0, 1)]
+    total = np.zeros((*kernels[0].shape[:2], *extent))
+    for kernel, (top, left) in placed:
+        total[:, :, top : top + kernel.shape[2], left : left + kernel.shape[3]] += kernel
+    found = Conv2d(
+        first.name, total, bias, first.stride, (padding[0], padding[1]), first.dilation, groups
+    )
+    try:
+        fits = output_shape(found, shape) == output_shape(first, shape)
+    except GraphError:
+        fits = False
+    return found if fits else None
+
+
+def _add_biases(first: Affine, second: Affine, shape: Shape) -> Array | None:
+    if first.bias is None or second.bias is None:
+        return second.bias if first.bias is None else first.bias
+    if first.bias.shape == second.bias.shape:
+        return np.asarray(first.bias + second.bias)
+    return np.asarray(
+        bias_map(first.bias, output_shape(first, shape))
+        + bias_map(second.bias, output_shape(second, shape))
+    )
 
 
 def _compose_bias(first: Affine, second: Affine, middle: Shape) -> Array | None:
