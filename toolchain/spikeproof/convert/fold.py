@@ -38,7 +38,7 @@ from spikeproof.ir.floats import (
 )
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.readouts import FROM_SPIKES
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.shapes import Shape, network_shapes, output_shape
 from spikeproof.numerics.affine import Affine, add_maps, bias_map, compose, padding_problem
 
 
@@ -117,7 +117,7 @@ class Folding:
     def __init__(self, network: FloatNetwork, refuse: Refuse) -> None:
         """Start at the input; ``refuse`` is told of obstacles and may raise."""
         self.network, self.refuse = network, refuse
-        self.shapes = _shapes(network)
+        self.shapes = network_shapes(network)
         self.values: dict[int, tuple[Term, ...]] = {i: (Term(i),) for i in (-1, *_spiking(network))}
         self.ends: list[tuple[int, tuple[Term, ...]]] = []
 
@@ -231,7 +231,7 @@ class Folding:
                 given = bias_map(held.bias, output_shape(held, shape))
                 total = given if total is None else total + given
                 held = replace(held, bias=None)
-            found.append(replace(term, map=held, name=term.name or end.name))
+            found.append(replace(term, map=held))
         if total is not None and found[0].map is not None:
             flat = _per_channel_or_not(total)
             found[0] = replace(found[0], map=replace(found[0].map, bias=flat))
@@ -289,7 +289,8 @@ def fold(network: FloatNetwork) -> FloatNetwork:
                 edges.append(Edge(source, end.name))
                 chained = chained and bool(nodes) and nodes[-1].name == source
                 continue
-            name = _free_name(term.name, end.name, nodes)
+            wanted = term.name or f"{end.name}.{source.strip('@')}"
+            name = _free_name(wanted, end.name, nodes)
             before = nodes[-1].name if nodes else INPUT
             chained = chained and source == before and not term.lag and len(terms) == 1
             nodes.append(replace(term.map, name=name))
@@ -303,25 +304,15 @@ def _free_name(name: str, end: str, nodes: list[FloatNode]) -> str:
     taken = {node.name for node in nodes}
     if name not in taken:
         return name
-    tries = (f"{name}-{end}"[-60:].lstrip("-._"), *(f"{name[:55]}.{k}" for k in range(2, 9999)))
+    tries = (
+        f"{name}-{end}"[-60:].lstrip("-._"),
+        *(f"{name[:55]}.{k}" for k in range(2, len(taken) + 3)),
+    )
     return next(one for one in tries if one not in taken)
 
 
 def _spiking(network: FloatNetwork) -> list[int]:
     return [i for i, node in enumerate(network.nodes) if isinstance(node, Lif | MaxPool2d)]
-
-
-def _shapes(network: FloatNetwork) -> dict[int, Shape]:
-    """Return the shape each node gives, as far as they can be told."""
-    found: dict[int, Shape] = {-1: tuple(network.input_shape)}
-    for i, (node, incoming) in enumerate(zip(network.nodes, network.incoming, strict=True)):
-        before = next((found[one.source] for one in incoming if one.source in found), None)
-        if before is not None:
-            try:
-                found[i] = output_shape(node, before)
-            except (GraphError, ValueError, IndexError):  # check_float names it
-                continue
-    return found
 
 
 def _identity(shape: Shape) -> Affine:

@@ -24,6 +24,7 @@ from spikeproof.ir import floats
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.graph import components
 from spikeproof.ir.readouts import FROM_SPIKES, answers
+from spikeproof.ir.shapes import network_shapes
 from spikeproof.numerics.correlation import correlate
 
 F64 = NDArray[np.float64]
@@ -139,7 +140,8 @@ def _received(incoming: Sequence[floats.Incoming], done: dict[int, F64], steps: 
 
 def _run_cycle(network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64]) -> Ran:
     """Run nodes that feed each other, one step after another."""
-    steps = network.timesteps
+    steps, shapes = network.timesteps, network_shapes(network)
+    samples = len(next(iter(done.values())))
     outside = {
         i: _received([one for one in network.incoming[i] if one.source not in part], done, steps)
         for i in part
@@ -152,13 +154,12 @@ def _run_cycle(network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64
     for t in range(steps):
         for i in part:
             node = network.nodes[i]
-            fed = [at_step(outside[i], t)] if i in outside else []
-            fed += [
-                one.coefficient * sent[one.source][t - one.lag]
-                for one in network.incoming[i]
-                if one.source in part and t >= one.lag
-            ]
-            value = np.asarray(sum(fed[1:], fed[0]))
+            value = np.zeros((samples, *shapes[network.incoming[i][0].source]))
+            if i in outside:
+                value += at_step(outside[i], t)
+            for one in network.incoming[i]:
+                if one.source in part and t >= one.lag:
+                    value += one.coefficient * sent[one.source][t - one.lag]
             if isinstance(node, floats.Lif):
                 currents[i].append(value)
                 v, fired, states[i] = lif_step(node, states.get(i), value, t)

@@ -12,7 +12,7 @@ from spikeproof.ir import floats
 from spikeproof.ir.limits import INPUT, broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.shapes import Shape, network_shapes, output_shape
 
 SMALLEST, LARGEST = 1e-30, 1e30
 """Magnitudes a network may use: products of several of them stay far inside float64."""
@@ -24,17 +24,19 @@ def check_float(network: floats.FloatNetwork) -> None:
     problems += name_problems([node.name for node in network.nodes])
     wiring = edge_problems(network)
     raise_problems([*problems, *wiring] if wiring else [], network.name)
-    shapes: dict[int, Shape | None] = {-1: tuple(network.input_shape)}
-    for i, (node, incoming) in enumerate(zip(network.nodes, network.incoming, strict=True)):
-        shape = next(shapes[one.source] for one in incoming if one.source in shapes)
+    shapes = network_shapes(network)
+    for node, incoming in zip(network.nodes, network.incoming, strict=True):
+        given = list(dict.fromkeys(shapes[one.source] for one in incoming if one.source in shapes))
+        shape = given[0] if given else None
         found = _node_problems(node, network.timesteps, shape)
         problems += [f"{node.name}: {p}" for p in found]
-        shapes[i] = next_shape(node, shape, node.name, problems)
-    for node, incoming in zip(network.nodes, network.incoming, strict=True):
-        given = {shapes[one.source] for one in incoming} - {None}
+        next_shape(node, shape, node.name, problems)
         if len(given) > 1:
-            told = ", ".join(sorted(map(str, given)))
+            told = ", ".join(map(str, given))
             problems.append(f"{node.name}: what reaches it has shapes that differ: {told}")
+    if not problems and len(shapes) <= len(network.nodes):
+        lost = [node.name for i, node in enumerate(network.nodes) if i not in shapes]
+        problems.append(f"nothing of the input ever reaches {', '.join(lost)}")
     if not network.nodes or not isinstance(network.nodes[-1], floats.Readout):
         problems.append("the last node must be a Readout")
     elif isinstance(network.nodes[-1], floats.Readout):
@@ -81,8 +83,6 @@ def edge_problems(network: floats.FloatNetwork) -> list[str]:
         for node in network.nodes:
             if node.name not in targets:
                 problems.append(f"{node.name}: nothing feeds it")
-            elif not any(e.target == node.name and not e.lag for e in network.edges):
-                problems.append(f"{node.name}: nothing reaches it in the same step")
             if node.name not in sources and not isinstance(node, floats.Readout):
                 problems.append(f"{node.name}: feeds nothing: leave it out")
     return problems

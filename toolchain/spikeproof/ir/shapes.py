@@ -10,7 +10,23 @@ from spikeproof.ir import floats
 from spikeproof.ir.synapses import Synapse
 from spikeproof.ir.windows import Shape, conv_output, dense_output, windowed
 
-__all__ = ["Shape", "output_shape"]
+__all__ = ["Shape", "network_shapes", "output_shape"]
+
+
+def network_shapes(network: floats.FloatNetwork) -> dict[int, Shape]:
+    """Return the shape each node gives, by position, as far as they can be told; -1: the input."""
+    found: dict[int, Shape] = {-1: tuple(network.input_shape)}
+    count = 0
+    while count < len(found):  # what comes back on a cycle is known a round later
+        count = len(found)
+        for i, (node, incoming) in enumerate(zip(network.nodes, network.incoming, strict=True)):
+            before = next((found[one.source] for one in incoming if one.source in found), None)
+            if before is not None and i not in found:
+                try:
+                    found[i] = output_shape(node, before)
+                except (GraphError, ValueError, IndexError):
+                    continue
+    return found
 
 
 @singledispatch
