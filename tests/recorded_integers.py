@@ -22,7 +22,7 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import RunResult
-from spikeproof.fuzz.draw.nasty import draw_case
+from spikeproof.fuzz.draw.nasty import draw_chain
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
@@ -98,8 +98,8 @@ def converted(name: str, choice: str) -> dict[str, str]:
 
 
 def drawn(index: int) -> dict[str, str]:
-    """Draw a network of the fuzz campaign, run it, and hash both."""
-    case = draw_case(SEED, index)
+    """Draw a chain of the fuzz campaign, run it, and hash both."""
+    case = draw_chain(SEED, index)
     result = ReferenceEngine().run(case.network, case.x, trace=True)
     return {"integers": digest(integers(case.network)), "answers": digest(answers(result))}
 

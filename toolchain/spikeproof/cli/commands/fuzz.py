@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spikeproof.engines.trace import Engine
     from spikeproof.fuzz.document import FailureRow, FuzzReport
 
+_REASONS = 3
 _INTERRUPTED = 2
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 
@@ -132,8 +133,11 @@ def _show(console: Console, report: FuzzReport) -> int:
     kinds = [(k, c.networks, c.events) for k, c in report.kinds.items() if c.networks]
     console.table(["nasty on purpose", "networks", "times it happened"], kinds)
     for row in report.engines:
-        for reason, count in row.reasons.items():
+        common = sorted(row.reasons.items(), key=lambda reason: -reason[1])
+        for reason, count in common[:_REASONS]:
             console.note(f"{row.name}: skipped {count} networks: {' '.join(reason.split())}")
+        if rest := sum(count for _, count in common[_REASONS:]):
+            console.note(f"{row.name}: skipped {rest} more, for reasons like these (--json)")
     for name, reason in report.absent.items():
         console.note(f"{name}: not compared: {reason}")
     console.document(report.json_document)

@@ -42,6 +42,20 @@ def largest_sums(rng: Rng) -> Drawn:
     return _exact_rows(rng, rows, int(rng.integers(1, 12)), du)
 
 
+def in_two(rng: Rng, network: chip.ChipNetwork) -> chip.ChipNetwork:
+    """Let two connections share the inputs of a network of one layer; the sums stay the same."""
+    layer = network.layers[0]
+    synapse = layer.synapse
+    first = np.arange(synapse.fan_in) < rng.integers(1, synapse.fan_in)
+    inputs = tuple(
+        chip.Connection(synapse.changed(weight=np.where(part, synapse.weight, 0).astype(np.int16)))
+        for part in (first, ~first)
+    )
+    two = network.changed([layer.changed(inputs=inputs)])
+    check_chip(two)
+    return two
+
+
 def _exact_rows(rng: Rng, rows: Any, steps: int, du: int = NO_FILTER) -> Drawn:
     """Build one layer of given mixed weights at exponent 7; sample 0 has every input active."""
     weight = np.array(rows, np.int16)

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
-from spikeproof.engines.reference import synaptic_sum
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir import chip
+from spikeproof.numerics.correlation import correlate
 
 Ints = NDArray[np.int64]
 Traces = dict[str, LayerTrace]
 Source = Any
+Count = Callable[[chip.ChipNetwork, NDArray[np.uint8], Traces], int]
+"""Counts in a network, its input and the traces of a run."""
+Sums = list[tuple[chip.Synapse, Ints]]
 EXTREME_LEAKS = (0, 1, 4095, 4096, 16383)
 EXTREME_FILTERS = (0, 1, 4094)
 
 
-def sources(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> list[Source]:
-    """Return what each layer receives, (N, T, *inputs): the input, then the spikes before it."""
+def arriving(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> list[list[Source]]:
+    """Return what each connection of each layer carries, (N, T, *inputs): 0 before its lag."""
     first = x
     if network.coding == "pixels":
-        first = np.repeat(x[:, None], network.timesteps, axis=1)
-    return [first, *(traces[layer.name].s for layer in network.layers[:-1])]
+        first = np.broadcast_to(x[:, None], (len(x), network.timesteps, *x.shape[1:]))
+    sent = [*(traces[layer.name].s for layer in network.layers), first]  # INPUT_INDEX: the last
+    return [
+        [_late(sent[source], one.lag) for one, source in zip(layer.inputs, sources, strict=True)]
+        for layer, sources in zip(network.layers, network.sources, strict=True)
+    ]
+
+
+def _late(payloads: Source, lag: int) -> Source:
+    if lag == 0:
+        return payloads
+    late = np.zeros_like(payloads)
+    late[:, lag:] = payloads[:, :-lag]
+    return late
 
 
 def layer_sums(synapse: chip.Synapse, source: Source) -> Ints:
-    """Return the synaptic sums of a layer before the exponent, (N, T, *neurons)."""
-    return np.array(
-        [
-            [synaptic_sum(synapse, payload.astype(np.int64)) for payload in sample]
-            for sample in source
-        ],
-        np.int64,
-    )
+    """Return the synaptic sums of a connection before the exponent, (N, T, *neurons)."""
+    if source.shape[1] > 1 and source.strides[1] == 0:  # pixels, the same at every step
+        once = layer_sums(synapse, source[:, :1])
+        return np.broadcast_to(once, (len(once), source.shape[1], *once.shape[2:]))
+    # Sums below 2^53 are exact in floats, whose products are the fastest.
+    payloads = source.reshape(-1, *source.shape[2:]).astype(np.float64)
+    if isinstance(synapse, chip.ConvSynapse):
+        window = (synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+        sums = correlate(payloads, synapse.weight.astype(np.float64), *window)
+    else:
+        sums = payloads.reshape(len(payloads), -1) @ synapse.matrix().T.astype(np.float64)
+    shape = synapse.output_shape(source.shape[2:])
+    return np.asarray(sums, np.int64).reshape(*source.shape[:2], *shape)
 
 
 def count_ties(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
@@ -58,13 +78,11 @@ def count_saturations(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: T
 def count_wraps(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count steps at which u left 24 bits on either side and came back on the other."""
     found = 0
-    for layer, source in _with_synapses(network, x, traces):
+    for layer, sums in chip_sums(network, x, traces):
         u = traces[layer.name].u.astype(np.int64)
         before = np.concatenate([np.zeros_like(u[:, :1]), u[:, :-1]], axis=1)
         kept = fx.scale_toward_zero(before, layer.neuron.u_keep)
-        sums = fx.shift_sum(layer_sums(layer.synapse, source), layer.synapse.exponent)
-        arriving = fx.shift_sum(sums, fx.CURRENT_SHIFT)
-        found += int((kept + arriving != u).sum())
+        found += int((kept + fx.shift_sum(total_of(sums), fx.CURRENT_SHIFT) != u).sum())
     return found
 
 
@@ -76,32 +94,39 @@ def count_edges(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces)
 def count_floors(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count negative sums that a negative exponent floors: truncation would give another value."""
     found = 0
-    for layer, source in _with_synapses(network, x, traces):
-        exponent = layer.synapse.exponent
-        if exponent < 0:
-            raw = layer_sums(layer.synapse, source)
-            found += int(((raw < 0) & (raw % (1 << -exponent) != 0)).sum())
+    for _, sums in chip_sums(network, x, traces):
+        for one, raw in sums:
+            if one.exponent < 0:
+                found += int(((raw < 0) & (raw % (1 << -one.exponent) != 0)).sum())
     return found
 
 
 def count_largest(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
-    """Count sums that reach the very limit of the accumulators."""
+    """Count sums over all connections that reach the very limit of the accumulators."""
     found = 0
-    for layer, source in _with_synapses(network, x, traces):
-        synapse, limit = layer.synapse, layer.neuron.sum_limit
-        if synapse.largest_shifted_sum(int(source.max(initial=0))) == limit:
-            sums = fx.shift_sum(layer_sums(synapse, source), synapse.exponent)
-            found += int((np.abs(sums) == limit).sum())
+    carried = arriving(network, x, traces)
+    for layer, sources in zip(network.layers, carried, strict=True):
+        most = sum(
+            one.synapse.largest_shifted_sum(int(source.max(initial=0)))
+            for one, source in zip(layer.inputs, sources, strict=True)
+            if one.host is None
+        )
+        if most == layer.neuron.sum_limit:
+            total = total_of(_sums_of(layer, sources))
+            found += int((np.abs(total) == most).sum())
     return found
 
 
 def count_host_halves(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
     """Count host currents that lie halfway between two mantissas, where rounding goes up."""
-    host = network.layers[0].host
-    if not host or host.shift == 0:
-        return 0
-    total = layer_sums(network.layers[0].synapse, x[:, None]) + host.offset
-    return int((total % (1 << host.shift) == 1 << (host.shift - 1)).sum())
+    found = 0
+    for layer in network.layers:
+        for one in layer.inputs:
+            if one.host is not None and one.host.shift:
+                total = layer_sums(one.synapse, x[:, None]) + one.host.offset
+                half = 1 << (one.host.shift - 1)
+                found += int((total % (1 << one.host.shift) == half).sum())
+    return found
 
 
 def count_extreme_decays(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
@@ -151,8 +176,8 @@ def count_own_thresholds(network: chip.ChipNetwork, x: NDArray[np.uint8], traces
 
 
 def count_zero_weights(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
-    """Count layers whose weights are all zero."""
-    return sum(not layer.synapse.weight.any() for layer in network.layers)
+    """Count connections whose weights are all zero."""
+    return sum(not one.synapse.weight.any() for layer in network.layers for one in layer.inputs)
 
 
 def count_single_steps(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) -> int:
@@ -170,10 +195,28 @@ def count_full(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) 
     return int((x.reshape(len(x), -1).min(axis=1) == network.input_max).sum())
 
 
-def _with_synapses(
+def chip_sums(
     network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces
-) -> Iterator[tuple[chip.ChipLayer, Source]]:
-    """Go through the layers that have synapses on the chip, with what each receives."""
-    for layer, source in zip(network.layers, sources(network, x, traces), strict=True):
-        if not layer.host:
-            yield layer, source
+) -> Iterator[tuple[chip.ChipLayer, Sums]]:
+    """Go through the layers with synapses on the chip: each synapse, its sums before exponents."""
+    carried = arriving(network, x, traces)
+    for layer, sources in zip(network.layers, carried, strict=True):
+        sums = _sums_of(layer, sources)
+        if sums:
+            yield layer, sums
+
+
+def _sums_of(layer: chip.ChipLayer, sources: list[Source]) -> Sums:
+    return [
+        (one.synapse, layer_sums(one.synapse, source))
+        for one, source in zip(layer.inputs, sources, strict=True)
+        if one.host is None
+    ]
+
+
+def total_of(sums: Sums) -> Ints:
+    """Add up sums after their exponents."""
+    total = np.zeros(sums[0][1].shape, np.int64)
+    for synapse, raw in sums:
+        total += fx.shift_sum(raw, synapse.exponent)
+    return total

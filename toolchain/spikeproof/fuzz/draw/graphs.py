@@ -8,7 +8,12 @@ from typing import get_args
 import numpy as np
 
 from spikeproof.errors import GraphError
-from spikeproof.fuzz.draw.layers import draw_weights, readout_is_safe, within_limit
+from spikeproof.fuzz.draw.layers import (
+    draw_weights,
+    host_current,
+    readout_is_safe,
+    within_limit,
+)
 from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.graph import depths
@@ -17,7 +22,7 @@ from spikeproof.ir.windows import window_outputs
 
 Rng = np.random.Generator
 Shape = tuple[int, ...]
-_FORWARD_SHARE, _BACK_SHARE, _SHARED_SHARE = 0.7, 0.4, 0.3
+_FORWARD_SHARE, _BACK_SHARE, _SHARED_SHARE, _HOST_SHARE = 0.7, 0.4, 0.3, 0.3
 _KERNEL_MAX = 6
 _WIDEST = 4000
 """Inputs of a dense connection, at most: wider ones would take all the time."""
@@ -38,6 +43,16 @@ def random_graph(rng: Rng, network: chip.ChipNetwork) -> chip.ChipNetwork:
     return graph
 
 
+def with_loop(rng: Rng, network: chip.ChipNetwork, *, own: bool) -> chip.ChipNetwork:
+    """Add a connection from a spiking layer to itself, or to one listed before it, if there is."""
+    sources = [i for i, y in enumerate(network.layers) if y.neuron.spiking and (own or i)]
+    if not sources:
+        return network
+    source = sources[int(rng.integers(len(sources)))]
+    index = source if own else int(rng.integers(source))
+    return _connected(rng, network, source, index, lag=_lag(rng, network, source, index))
+
+
 def _connected(
     rng: Rng, network: chip.ChipNetwork, source: int, index: int, lag: int
 ) -> chip.ChipNetwork:
@@ -52,12 +67,23 @@ def _connected(
         return network
     name = chip.INPUT if source == chip.INPUT_INDEX else network.layers[source].name
     added = chip.Connection(synapse, name, lag)
+    may_be_host = source == chip.INPUT_INDEX and _may_be_host(network, layer, lag)
+    if may_be_host and rng.random() < _HOST_SHARE:
+        plain, current = host_current(rng, synapse)
+        added = chip.Connection(plain, name, host=current)
+        layer = layer.changed(neuron=layer.neuron.changed(bias=np.zeros_like(layer.neuron.bias)))
     wired = replace(layer, inputs=(*layer.inputs, added))
     layers = list(network.layers)
     layers[index] = _within_limits(network, wired, (*network.sources[index], source))
     too_large = any(one.synapse.problems() for one in layers[index].inputs if one.host is None)
     unsafe = not layers[index].neuron.spiking and not _is_safe(network, layers, index)
     return network if too_large or unsafe else replace(network, layers=tuple(layers))
+
+
+def _may_be_host(network: chip.ChipNetwork, layer: chip.ChipLayer, lag: int) -> bool:
+    """Tell whether the host may make a current of the input for a layer."""
+    graded = network.coding == "pixels" and lag == 0
+    return graded and layer.host is None and layer.neuron.spiking
 
 
 def _shared(

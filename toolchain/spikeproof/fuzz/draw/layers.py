@@ -56,7 +56,7 @@ def draw_layer(rng: Rng, place: Place) -> chip.ChipLayer:
         neuron = chip.ReadoutNeuron(neuron.bias, exponent)
     if host:
         neuron = neuron.changed(bias=np.zeros((1,) * len(shape), np.int32))
-        plain, current = _host_current(rng, synapse)
+        plain, current = host_current(rng, synapse)
         return chip.ChipLayer(place.name, (chip.Connection(plain, host=current),), neuron, shape)
     synapse = within_limit(synapse, place.payload, neuron.sum_limit)
     return chip.ChipLayer(place.name, (chip.Connection(synapse),), neuron, shape)
@@ -118,7 +118,7 @@ def _window(rng: Rng, size: Shape) -> tuple[tuple[int, int], ...]:
             return kernel, stride, padding, dilation
 
 
-def _host_current(rng: Rng, synapse: chip.Synapse) -> tuple[chip.Synapse, chip.HostCurrent]:
+def host_current(rng: Rng, synapse: chip.Synapse) -> tuple[chip.Synapse, chip.HostCurrent]:
     """Let the host compute it: larger weights, any offset, a shift for |mantissa| <= 4095."""
     wide = int(rng.choice([1, 1, 100]))
     weight = synapse.weight.astype(np.int32) * wide

@@ -101,3 +101,8 @@ def sample_count(rng: Rng, network: chip.ChipNetwork) -> int:
     if rng.random() < 0.2 and states + inputs < _MANY_VALUES // 10:
         return int(rng.choice(_BLOCK_SAMPLES))
     return int(rng.integers(1, 6 if states < _MANY_VALUES else 3))
+
+
+def with_input(rng: Rng, network: chip.ChipNetwork) -> tuple[chip.ChipNetwork, NDArray[np.uint8]]:
+    """Return a network and an input drawn for it, of as many samples as its size allows."""
+    return network, random_input(rng, network, sample_count(rng, network))
