@@ -9,18 +9,32 @@ from __future__ import annotations
 
 from spikeproof.engines.memory import available_bytes, size_text
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import delays
 
 _SYNAPSE_BYTES = 34
 _START_BYTES = 100 << 20
 _START_SECONDS, _BUILD_SECONDS = 5.0, 1.6e-7
 """Lava's start, and what unrolling and copying one connection takes."""
 _STEP_SECONDS, _SYNAPSE_SECONDS = 0.001, 1e-9
-"""Of a layer and of a connection, in every step."""
+"""Of a connection and of a weight of it, in every step."""
 
 
 def count_all_synapses(network: ChipNetwork) -> int:
     """Return the connections on the chip, every convolution unrolled."""
-    return sum(layer.synapse.stored for layer in network.layers if not layer.host)
+    every = (one for layer in network.layers for one in layer.inputs)
+    return sum(one.synapse.stored for one in every if one.host is None)
+
+
+def count_processes(network: ChipNetwork) -> int:
+    """Return the connections, and once more each that needs a delay line.
+
+    In a chain that is the number of its layers, and a layer's neurons are counted with it.
+    """
+    return sum(
+        1 + bool((delay or one.lag) and one.host is None)
+        for layer, found in zip(network.layers, delays(network), strict=True)
+        for one, delay in zip(layer.inputs, found, strict=True)
+    )
 
 
 def memory_bytes(network: ChipNetwork) -> int:
@@ -31,7 +45,7 @@ def memory_bytes(network: ChipNetwork) -> int:
 def run_seconds(network: ChipNetwork, samples: int) -> float:
     """Return about how long a run takes on a machine that is not busy."""
     steps, synapses = samples * network.timesteps + len(network.layers), count_all_synapses(network)
-    step = _STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses
+    step = _STEP_SECONDS * count_processes(network) + _SYNAPSE_SECONDS * synapses
     return _START_SECONDS + _BUILD_SECONDS * synapses + steps * step
 
 

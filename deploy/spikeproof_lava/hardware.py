@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.trace import RunResult
 from spikeproof.errors import TargetError, UnsupportedError, list_problems
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import source_name
+from spikeproof.ir.readouts import FROM_SPIKES, settled
 from spikeproof_lava.run import Task, run_many
 
 EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")
@@ -46,37 +48,62 @@ def problems(network: ChipNetwork) -> list[str]:
 
     Source: Davies et al. 2018, IEEE Micro 38(1) (12-bit decays); docs/semantics.md, "Neuron".
     """
-    found = []
-    for layer in network.layers:
-        if layer.neuron.program:
-            found.append(
-                f"layer {layer.name}: {layer.neuron.title} neurons need own microcode; train "
-                "with plain LIF neurons (reset to zero, one leak and threshold per layer), or a "
-                "gain that is constant over time"
-            )
-        elif (dv := fx.DECAY_ONE - int(layer.neuron.leak_at(0))) > DECAY_REGISTER_MAX:
-            found.append(
-                f"layer {layer.name}: dv is {dv}, the chip's decay register holds "
-                f"0..{DECAY_REGISTER_MAX}; train with a leak of at least 1/4096"
-            )
-        if not layer.host and layer.synapse.exponent < 0:
-            found.append(
-                f"layer {layer.name}: weight exponent {layer.synapse.exponent} floors the finished "
-                "sum in Lava, and whether a chip drops the same bits is not published; use an "
-                "exponent >= 0"
-            )
-        if layer.host:
-            found += [f"layer {layer.name}: {problem}" for problem in _host_problems(layer)]
+    found = [
+        problem
+        for index, layer in enumerate(network.layers)
+        for problem in _layer_problems(network, index)
+    ]
+    last = network.layers[-1]
+    given = FROM_SPIKES if last.neuron.spiking else ("last",)
+    if settled(network.readout, last.neuron.spiking) not in given:
+        found.append(
+            f"layer {last.name}: its answer is the readout {network.readout!r}; a chip gives its "
+            "spikes, or v after a sample's last step if it does not spike: use 'count', 'first' or "
+            "'last'"
+        )
     return found
 
 
-def _host_problems(layer: ChipLayer) -> list[str]:
+def _layer_problems(network: ChipNetwork, index: int) -> list[str]:
+    layer, found = network.layers[index], []
+    if layer.neuron.program:
+        found.append(
+            f"{layer.neuron.title} neurons need own microcode; train "
+            "with plain LIF neurons (reset to zero, one leak and threshold per layer), or a "
+            "gain that is constant over time"
+        )
+    elif (dv := fx.DECAY_ONE - int(layer.neuron.leak_at(0))) > DECAY_REGISTER_MAX:
+        found.append(
+            f"dv is {dv}, the chip's decay register holds "
+            f"0..{DECAY_REGISTER_MAX}; train with a leak of at least 1/4096"
+        )
+    for one in layer.inputs:
+        if one.host is None and one.synapse.exponent < 0:
+            found.append(
+                f"weight exponent {one.synapse.exponent} floors the finished "
+                "sum in Lava, and whether a chip drops the same bits is not published; use an "
+                "exponent >= 0"
+            )
+        if one.lag:
+            found.append(
+                f"the connection from {source_name(one.source)} lags {one.lag} steps: spikes under "
+                "way at the end of a sample would reach the next one, and no standard process "
+                "stops them (the CPU backend does)"
+            )
+    if layer.host:
+        found += _host_problems(network, index)
+    return [f"layer {layer.name}: {problem}" for problem in found]
+
+
+def _host_problems(network: ChipNetwork, index: int) -> list[str]:
     """List why graded spikes, one per neuron and step, cannot carry the host's current.
 
     A spike of payload p over a weight of 1 adds p to the sum and 64 p to u, for one step if there
-    is no synaptic filter: then it does what a bias of 64 p does. Source: docs/semantics.md.
+    is no synaptic filter: then it does what a bias of 64 p does, unless u wraps. Source:
+    docs/semantics.md.
     """
-    neuron, found = layer.neuron, []
+    layer, found = network.layers[index], []
+    neuron = layer.neuron
     if not fx.CURRENT_SHIFT <= neuron.bias_exponent <= fx.BIAS_EXPONENT_MAX:
         found.append(
             f"the host's current moves in steps of {1 << neuron.bias_exponent}, a spike adds "
@@ -84,6 +111,17 @@ def _host_problems(layer: ChipLayer) -> list[str]:
         )
     if neuron.filters:
         found.append("its synaptic filter would smear a current that comes as spikes")
+    carried = fx.BIAS_MANTISSA_MAX << max(0, neuron.bias_exponent - fx.CURRENT_SHIFT)
+    reached = carried + sum(
+        one.synapse.largest_shifted_sum(network.payload_of(source))
+        for one, source in zip(layer.inputs, network.sources[index], strict=True)
+        if one.host is None
+    )
+    if reached > fx.SUM_MAX:
+        found.append(
+            f"with the spikes that carry the host's current its sums can reach {reached:,}, and "
+            f"beyond {fx.SUM_MAX:,} u wraps"
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """One run as files in a private folder: what the worker needs, and what it leaves.
 
-``network`` (the container format, no pickle), ``frames.npy`` (payloads) or ``bias.npy`` (host
-currents), then ``LAYER_FIELD.npy`` written by the process models.
+``network`` (the container format, no pickle), ``frames.npy`` (payloads) and ``LAYER_bias.npy``
+(host currents), then ``LAYER_FIELD.npy`` written by the process models.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from spikeproof.errors import RangeError
 from spikeproof.io import container
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof_lava.schedule import takes_payloads
 
 _KIND = "lava-job"
 _SCHEMA = 1
@@ -48,10 +49,9 @@ class Job:
         """File of logits, written by the backends that record nothing else."""
         return self.folder / "logits.npy"
 
-    @property
-    def sample_bias(self) -> Path:
-        """File of bias mantissas, one row per sample."""
-        return self.folder / "bias.npy"
+    def sample_bias(self, index: int) -> Path:
+        """Return the file of a layer's bias mantissas, one row per sample."""
+        return self.folder / f"{index}_bias.npy"
 
 
 def write_job(
@@ -62,13 +62,16 @@ def write_job(
     Raises:
         RangeError: a host current exceeds the bias mantissa for one of the samples.
     """
-    if network.layers[0].host:
-        np.save(folder / "bias.npy", host_mantissas(network, x))
-    else:
+    job = Job(folder, network, len(x), trace, backend)
+    for index, layer in enumerate(network.layers):
+        if layer.host:
+            np.save(job.sample_bias(index), host_mantissas(network, x, index))
+    if takes_payloads(network):
         rows = len(x) if network.coding == "pixels" else len(x) * network.timesteps
-        np.save(folder / "frames.npy", np.ascontiguousarray(x).reshape(rows, -1))
+        np.save(job.frames, np.ascontiguousarray(x).reshape(rows, -1))
     document, tensors = network_to_parts(network)
-    parts = [part for layer in network.layers for part in (layer.synapse, layer.neuron)]
+    parts: list[object] = [layer.neuron for layer in network.layers]
+    parts += [one.synapse for layer in network.layers for one in layer.inputs]
     facts = {
         "network": document,
         "samples": len(x),
@@ -77,7 +80,7 @@ def write_job(
         "modules": sorted({type(part).__module__ for part in parts}),
     }
     (folder / "network").write_bytes(container.pack(_KIND, _SCHEMA, facts, tensors))
-    return Job(folder, network, len(x), trace, backend)
+    return job
 
 
 def read_job(folder: Path) -> Job:
@@ -90,8 +93,8 @@ def read_job(folder: Path) -> Job:
     return Job(folder, network, int(facts["samples"]), bool(facts["trace"]), facts["backend"])
 
 
-def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Return the first layer's constant current as bias mantissas (samples, neurons).
+def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8], index: int = 0) -> NDArray[np.int16]:
+    """Return a layer's constant current, the first's, as bias mantissas (samples, neurons).
 
     mantissa = round_half_up((W x + offset) / 2**shift), computed on the host in 64 bits. This is
     a second implementation on purpose: a fault in the one the other engines share must show.
@@ -99,9 +102,10 @@ def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int
     Raises:
         RangeError: a mantissa does not fit 13 signed bits (Lava would wrap it silently).
     """
-    layer = network.layers[0]
-    host: Any = layer.host
-    sums = (layer.synapse.matrix().astype(np.int64) @ x.reshape(len(x), -1).astype(np.int64).T).T
+    layer = network.layers[index]
+    one = next(one for one in layer.inputs if one.host is not None)
+    host: Any = one.host
+    sums = (one.synapse.matrix().astype(np.int64) @ x.reshape(len(x), -1).astype(np.int64).T).T
     offset = np.broadcast_to(host.offset, layer.shape).reshape(1, -1)
     unit = 2**host.shift
     mantissas: NDArray[np.int64] = (2 * (sums + offset) + unit) // (2 * unit)
@@ -112,6 +116,6 @@ def host_mantissas(network: ChipNetwork, x: NDArray[np.uint8]) -> NDArray[np.int
             f"host current of sample {sample}, neuron {neuron} has mantissa {largest}, the chip "
             f"takes at most {fx.BIAS_MANTISSA_MAX}",
             where=f"{network.name}, layer {layer.name}",
-            hint="Convert with a larger shift or a smaller scale of the first layer.",
+            hint="Convert with a larger shift or a smaller scale of the layer.",
         )
     return mantissas.astype(np.int16)

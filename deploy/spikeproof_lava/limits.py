@@ -12,7 +12,9 @@ from math import ceil
 
 import numpy as np
 
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, Connection
+from spikeproof.ir.graph import delays
+from spikeproof.ir.limits import DELAY_MAX
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,15 @@ class FitRow:
 
 
 def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> list[FitRow]:
-    """Compare a network with each chip: neurons, stored weights, cores, fan-in.
+    """Compare a network with each chip: neurons, stored weights, cores, fan-in, longest delay.
 
     Weights and cores are lower bounds: zeros are not counted, a kernel is counted once whatever
     the number of its positions (the chips can share it), each weight takes only the bits its
     layer needs, and nothing is added for addresses. A current computed on the host needs none.
     """
     neurons = sum(layer.neurons for layer in network.layers)
-    stored = [count_weights(layer) for layer in network.layers]
+    stored = [count_weights(one) for layer in network.layers for one in layer.inputs]
+    delay = _longest_delay(network)
     weights, size = sum(n for n, _ in stored), ceil(sum(n * bits for n, bits in stored) / 8)
     fan_in = max((_fan_in(layer) for layer in network.layers), default=0)
     rows = []
@@ -93,17 +96,32 @@ def chip_fit(network: ChipNetwork, chips: tuple[ChipLimits, ...] = CHIPS) -> lis
         ]
         if c.fan_in is not None:
             needs.append(("inputs to one neuron", fan_in, c.fan_in))
+        if delay:
+            needs.append(("longest synaptic delay", delay, DELAY_MAX))
         rows += [FitRow(c.name, name, need, limit, c.source) for name, need, limit in needs]
     return rows
 
 
-def count_weights(layer: ChipLayer) -> tuple[int, int]:
-    """Return how many non-zero weights a layer stores, and the bits one takes (0, 0 on the host).
+def _longest_delay(network: ChipNetwork) -> int:
+    """Return the most steps that synapses have to hold spikes back; the host writes when it may."""
+    return max(
+        (
+            delay
+            for layer, found in zip(network.layers, delays(network), strict=True)
+            for one, delay in zip(layer.inputs, found, strict=True)
+            if one.host is None
+        ),
+        default=0,
+    )
+
+
+def count_weights(one: Connection) -> tuple[int, int]:
+    """Return how many non-zero weights are stored, and the bits one takes (0, 0 on the host).
 
     The lowest bit of a mixed-sign weight is always zero and is not stored.
     """
-    synapse = layer.synapse
-    if layer.host or not synapse.weight.any():
+    synapse = one.synapse
+    if one.host or not synapse.weight.any():
         return 0, 0
     low, high = int(synapse.weight.min()), int(synapse.weight.max())
     if synapse.sign != "mixed":
@@ -114,8 +132,10 @@ def count_weights(layer: ChipLayer) -> tuple[int, int]:
 
 
 def _fan_in(layer: ChipLayer) -> int:
-    """Return the most non-zero weights that one neuron sums."""
-    if layer.host:
-        return 0
-    rows = layer.synapse.weight.reshape(len(layer.synapse.weight), -1)
-    return int(np.count_nonzero(rows, axis=1).max())
+    """Return the most non-zero weights that one neuron sums, over all its connections."""
+    total = np.zeros(layer.neurons, np.int64)
+    for one in layer.inputs:
+        if one.host is None:
+            counts = np.count_nonzero(one.synapse.rows, axis=1)  # of a channel, or of a neuron
+            total += np.repeat(counts, layer.neurons // len(counts))
+    return int(total.max())

@@ -3,12 +3,14 @@
 
 No recorder, no own models: logits come from reading the readout's v once per sample (a few
 values), or from a sink that keeps the last layer's spikes. A current that the host computes
-enters as graded spikes, one per neuron and step, over one weight each.
+enters as graded spikes, one per neuron and step, over one weight each. What the host sends to a
+layer deeper than the first it sends later; between layers, Lava's own processes hold spikes back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ from scipy.sparse import identity
 from spikeproof import fixedpoint as fx
 from spikeproof.errors import TargetError
 from spikeproof.ir import chip
+from spikeproof.ir.chip import INPUT_INDEX
+from spikeproof.ir.graph import delays, depths
+from spikeproof.ir.readouts import answers
 from spikeproof_lava.build import TAG, make_synapse
 from spikeproof_lava.jobs import Job
 
@@ -34,40 +39,58 @@ _CURRENT_BITS = 16
 
 @dataclass(frozen=True, eq=False)
 class PortableGraph:
-    """Connected standard processes; ``spikes`` keeps the output of a spiking last layer."""
+    """Connected standard processes; ``spikes`` keeps the output of a spiking last layer.
+
+    lead: steps before that layer's clock starts.
+    """
 
     last: LIFReset
     spikes: sink.RingBuffer | None
     steps: int
+    lead: int
     processes: tuple[AbstractProcess, ...]
 
 
 def build_portable(job: Job) -> PortableGraph:
-    """Build and connect source, synapses, LIFReset populations and, if needed, a sink."""
-    network = job.network
-    depth = len(network.layers)
-    steps = job.samples * network.timesteps + depth
-    frames = np.load(job.sample_bias if network.layers[0].host else job.frames)
-    pixels = network.coding == "pixels"
-    rows = np.repeat(frames, network.timesteps, axis=0) if pixels else frames
-    data = np.zeros((rows.shape[1], steps), np.int32)
-    data[:, : len(rows)] = rows.T
-    processes: list[Any] = [source.RingBuffer(data=data)]
-    for index, layer in enumerate(network.layers):
-        if layer.host:
-            synapse = _carrier(layer)
-        else:
-            synapse = make_synapse(layer, 8 if pixels and index == 0 else 1)
-        neurons = _lif(layer, network.timesteps, index + 2)
-        processes[-1].s_out.connect(synapse.s_in)
-        synapse.a_out.connect(neurons.a_in)
-        processes += [synapse, neurons]
-    last, spikes = processes[-1], None
+    """Build and connect sources, synapses, LIFReset populations and, if needed, a sink."""
+    network, first = job.network, depths(job.network)
+    steps = job.samples * network.timesteps + first[-1]
+    neurons = [
+        _lif(layer, network.timesteps, start + 1)
+        for layer, start in zip(network.layers, first, strict=True)
+    ]
+    processes: list[Any] = [*neurons]
+    for index, (layer, found) in enumerate(zip(network.layers, delays(network), strict=True)):
+        for one, origin, delay in zip(layer.inputs, network.sources[index], found, strict=True):
+            bits = network.payload_of(origin).bit_length()
+            if origin != INPUT_INDEX:
+                sender = neurons[origin]
+                synapse = make_synapse(one.synapse, bits, layer.name, delay)
+            elif one.host is None:
+                sender = _sent(job, steps, delay, job.frames)
+                synapse = make_synapse(one.synapse, bits, layer.name)
+            else:
+                sender = _sent(job, steps, delay, job.sample_bias(index))
+                synapse = _carrier(layer)
+            sender.s_out.connect(synapse.s_in)
+            synapse.a_out.connect(neurons[index].a_in)
+            processes += [synapse] if origin != INPUT_INDEX else [sender, synapse]
+    last, spikes = neurons[-1], None
     if network.layers[-1].neuron.spiking:
         spikes = sink.RingBuffer(shape=last.s_out.shape, buffer=steps)
         last.s_out.connect(spikes.a_in)
         processes.append(spikes)
-    return PortableGraph(last, spikes, steps, tuple(processes))
+    return PortableGraph(last, spikes, steps, first[-1], tuple(processes))
+
+
+def _sent(job: Job, steps: int, late: int, rows_of: Path) -> source.RingBuffer:
+    """Return what sends the rows of a file, ``late`` steps after the run has begun."""
+    rows = np.load(rows_of)
+    if job.network.coding == "pixels":
+        rows = np.repeat(rows, job.network.timesteps, axis=0)
+    data = np.zeros((rows.shape[1], steps), np.int32)
+    data[:, late : late + len(rows)] = rows[: steps - late].T
+    return source.RingBuffer(data=data)
 
 
 def run_portable(job: Job, *, hardware: bool) -> NDArray[np.int64]:
@@ -78,9 +101,9 @@ def run_portable(job: Job, *, hardware: bool) -> NDArray[np.int64]:
         if graph.spikes is None:
             return _membrane_per_sample(job, graph, config)
         graph.last.run(RunSteps(num_steps=graph.steps), run_cfg=config)
-        fired = np.asarray(graph.spikes.data.get())[:, len(job.network.layers) :]
-        per_sample = fired.reshape(len(fired), job.samples, job.network.timesteps)
-        return np.asarray(per_sample.sum(axis=2).T, np.int64)
+        fired = np.asarray(graph.spikes.data.get()).T[graph.lead :]
+        per_sample = fired.reshape(job.samples, job.network.timesteps, -1).astype(np.uint8)
+        return answers(job.network.readout, per_sample.astype(np.int32), per_sample)
     finally:
         graph.last.stop()
 
@@ -89,7 +112,7 @@ def _membrane_per_sample(job: Job, graph: PortableGraph, config: Any) -> NDArray
     """Stop at the readout's last step of each sample and read its v."""
     logits = []
     for sample in range(job.samples):
-        lead = len(job.network.layers) if sample == 0 else 0
+        lead = graph.lead if sample == 0 else 0
         steps = RunSteps(num_steps=job.network.timesteps + lead)
         graph.last.run(steps, run_cfg=config)
         logits.append(np.asarray(graph.last.v.get()).reshape(-1))

@@ -15,8 +15,9 @@ from spikeproof.io.files import temporary_folder
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.readouts import answers
 from spikeproof_lava import compat
-from spikeproof_lava.estimate import count_all_synapses, memory_problem
+from spikeproof_lava.estimate import count_all_synapses, count_processes, memory_problem
 from spikeproof_lava.jobs import Job, write_job
 from spikeproof_lava.supervise import Message, supervise
 
@@ -80,7 +81,7 @@ def estimate_seconds(task: Task) -> float:
     return (
         _START_SECONDS
         + _BUILD_SECONDS * synapses
-        + steps * (_STEP_SECONDS * len(network.layers) + _SYNAPSE_SECONDS * synapses)
+        + steps * (_STEP_SECONDS * count_processes(network) + _SYNAPSE_SECONDS * synapses)
     )
 
 
@@ -110,11 +111,9 @@ def _collect(job: Job) -> RunResult:
             s = _field(job, index, "s") if layer.neuron.spiking else None
             traces[layer.name] = LayerTrace(_field(job, index, "u"), _field(job, index, "v"), s)
     last = len(network.layers) - 1
-    if network.layers[last].neuron.spiking:
-        logits = _field(job, last, "s").sum(axis=1, dtype=np.int64)
-    else:
-        logits = _field(job, last, "v")[:, -1]
-    return result_from_logits(logits.reshape(job.samples, -1), traces if job.trace else None)
+    spikes = _field(job, last, "s") if network.layers[last].neuron.spiking else None
+    logits = answers(network.readout, _field(job, last, "v"), spikes)
+    return result_from_logits(logits, traces if job.trace else None)
 
 
 def _field(job: Job, index: int, field: str) -> NDArray[Any]:

@@ -27,14 +27,14 @@ _REPORT_SECONDS = 0.1
 class TapeSpec:
     """Where one layer records, and when its clock runs.
 
-    hops: synapses between the source and the layer, so its clock starts after that many steps.
+    start: steps before its clock starts.
     steps: samples x timesteps, the rows of the file. neurons: columns. progress_fd: descriptor
     for progress lines (the last layer only), with ``timesteps`` per sample.
     """
 
     folder: Path
     layer: int
-    hops: int
+    start: int
     steps: int
     neurons: int
     timesteps: int
@@ -77,7 +77,7 @@ class Tape:
 
     def record(self, time_step: int, u: NDArray[Any], v: NDArray[Any], s: NDArray[Any]) -> None:
         """Store one step; steps outside the layer's clock are ignored (time_step from 1)."""
-        row = time_step - 1 - self._spec.hops
+        row = time_step - 1 - self._spec.start
         if not 0 <= row < self._spec.steps:
             return
         for field, value in (("u", u), ("v", v), ("s", s)):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from spikeproof.engines.base import BaseEngine
 from spikeproof.engines.trace import Progress, RunResult
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.ir.graph import chain_problems
 from spikeproof_lava import compat, hardware
 from spikeproof_lava.estimate import memory_problem, run_seconds
 from spikeproof_lava.run import Task, run_many
@@ -39,9 +38,8 @@ class LavaTarget(BaseEngine):
 
     def problems(self, network: ChipNetwork) -> list[str]:
         """List every reason why this backend cannot run the network."""
-        chained = chain_problems(network)
-        if chained or self.backend == "loihi2":
-            return chained or hardware.problems(network)
+        if self.backend == "loihi2":
+            return hardware.problems(network)
         problem = memory_problem(network)
         return [problem] if problem else []
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyOutPort
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from numpy.typing import NDArray
 
-from spikeproof_lava.processes.process import FrameSource, ProgramLif, RecordedLif
+from spikeproof_lava.processes.process import DelayLine, FrameSource, ProgramLif, RecordedLif
 from spikeproof_lava.tape import Tape
 
 
@@ -48,6 +48,37 @@ class FrameSourceModel(PyLoihiProcessModel):
             self.s_out.send(self._frames[row].astype(np.int32))
         else:
             self.s_out.send(np.zeros(self._frames.shape[1], np.int32))
+
+
+@implements(proc=DelayLine, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class DelayLineModel(PyLoihiProcessModel):
+    """Receive, then send what came ``delay`` steps ago, or zeros while the gate is closed.
+
+    With delay 0 that is what has just come. No cycle waits for itself: the synapse process behind
+    sends the sums of the step before, and receives only then.
+    """
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        names = ("delay", "lag", "interval", "start")
+        self._delay, self._lag, self._interval, self._start = (int(proc_params[n]) for n in names)
+        self._held: NDArray[np.int32] | None = None
+
+    def run_spk(self) -> None:
+        """Send what the target, one step later, gets in a step of its own clock."""
+        arrived = self.s_in.recv()
+        if self._held is None:
+            self._held = np.zeros((self._delay + 1, *arrived.shape), np.int32)
+        slots = len(self._held)
+        self._held[self.time_step % slots] = arrived
+        leaving = self._held[(self.time_step + 1) % slots]
+        opened = (self.time_step - self._start) % self._interval >= self._lag
+        self.s_out.send(leaving if opened else np.zeros_like(leaving))
 
 
 class SampleBias:

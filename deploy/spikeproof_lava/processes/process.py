@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped,import-not-found,misc,no-untyped-call"
-"""Process classes: a source, Lava's LIF with a recorder, and the same as a neuron program.
+"""Process classes: a source, a delay line, Lava's LIF with a recorder or as a neuron program.
 
 Constructors take exact arguments only: Lava's own swallow unknown keywords silently.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lava.magma.core.process.ports.ports import OutPort
+from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.proc.lif.process import LIFReset
@@ -29,6 +29,24 @@ class FrameSource(AbstractProcess):
 
     def __init__(self, *, frames: Path, width: int, hold: int) -> None:
         super().__init__(frames=str(frames), hold=hold)
+        self.s_out = OutPort(shape=(width,))
+
+
+class DelayLine(AbstractProcess):
+    """Hold payloads back, and keep those of one sample from reaching the next.
+
+    Args:
+        width: number of payloads per step.
+        delay: steps by which each leaves later than it came, 0 or more.
+        lag: steps at the target's start of a sample in which nothing may reach it, since what
+            would arrive then was sent before.
+        interval: steps per sample.
+        start: steps before the target's clock starts; a synapse lies between, which takes one.
+    """
+
+    def __init__(self, *, width: int, delay: int, lag: int, interval: int, start: int) -> None:
+        super().__init__(delay=delay, lag=lag, interval=interval, start=start)
+        self.s_in = InPort(shape=(width,))
         self.s_out = OutPort(shape=(width,))
 
 

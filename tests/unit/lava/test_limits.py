@@ -22,11 +22,6 @@ def test_small_network_fits_both_chips(tiny: chip.ChipNetwork) -> None:
     assert needed["inputs to one neuron"] == widest
 
 
-def layer(synapse: chip.Synapse) -> chip.ChipLayer:
-    neuron = chip.LifNeuron(1, 0, np.zeros(1, np.int32))
-    return chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (len(synapse.weight),))
-
-
 def _one_layer(
     tiny: chip.ChipNetwork, synapse: chip.Synapse, shape: tuple[int, ...]
 ) -> chip.ChipNetwork:
@@ -80,15 +75,39 @@ def test_a_weight_takes_the_bits_its_layer_needs(
     weights: list[int], sign: chip.Sign, bits: int
 ) -> None:
     synapse = chip.DenseSynapse(np.array([weights], np.int16), sign)
-    assert count_weights(layer(synapse)) == (len(weights) - weights.count(0), bits)
+    assert count_weights(chip.Connection(synapse)) == (len(weights) - weights.count(0), bits)
 
 
 def test_host_currents_and_zeros_store_nothing() -> None:
     dense = chip.DenseSynapse(np.ones((2, 3), np.int16))
     host = chip.HostCurrent(np.zeros(1, np.int64), 4)
-    assert count_weights(layer(dense)) == (6, 1)
-    assert count_weights(layer(dense).changed(host=host)) == (0, 0)
-    assert count_weights(layer(chip.DenseSynapse(np.zeros((2, 3), np.int16)))) == (0, 0)
+    assert count_weights(chip.Connection(dense)) == (6, 1)
+    assert count_weights(chip.Connection(dense, host=host)) == (0, 0)
+    none = chip.DenseSynapse(np.zeros((2, 3), np.int16))
+    assert count_weights(chip.Connection(none)) == (0, 0)
+
+
+def test_all_connections_of_a_neuron_count_and_the_longest_delay_is_a_row(
+    tiny: chip.ChipNetwork,
+) -> None:
+    assert all(row.resource != "longest synaptic delay" for row in chip_fit(tiny))
+    (hidden, out), kernel = (
+        tiny.layers,
+        chip.ConvSynapse(np.full((2, 1, 1, 1), 2, np.int16), (1, 4, 4)),
+    )
+    dense = chip.DenseSynapse(np.full((3, 16), 2, np.int16))
+    hidden = replace(hidden, inputs=(*hidden.inputs, chip.Connection(kernel, chip.INPUT)))
+    out = replace(out, inputs=(*out.inputs, chip.Connection(dense, chip.INPUT, 3)))
+    (conv, _), (full, _) = hidden.inputs, out.inputs
+    rows = chip_fit(replace(tiny, layers=(hidden, out)))
+    needed = {row.resource: row.needed for row in rows if row.chip == "Loihi 1"}
+    widest = np.count_nonzero(full.synapse.weight, axis=1).max()
+    assert needed["inputs to one neuron"] == widest + 16
+    stored = np.count_nonzero(conv.synapse.weight) + np.count_nonzero(full.synapse.weight)
+    assert needed["stored weights (at least)"] == stored + 2 + 3 * 16
+    assert needed["longest synaptic delay"] == 4  # one hop that the input skips, and the lag
+    limits = {row.available for row in rows if row.resource == "longest synaptic delay"}
+    assert limits == {62}
 
 
 def test_every_limit_names_its_source() -> None:

@@ -15,7 +15,7 @@ from spikeproof_lava.tape import Tape, TapeSpec
 
 
 def test_rows_follow_the_layers_clock_and_other_steps_are_ignored(tmp_path: Path) -> None:
-    spec = TapeSpec(tmp_path, layer=1, hops=2, steps=4, neurons=3, timesteps=2)
+    spec = TapeSpec(tmp_path, layer=1, start=2, steps=4, neurons=3, timesteps=2)
     spec.create()
     tape = Tape(spec)
     for time_step in range(1, 9):
@@ -34,7 +34,7 @@ def test_full_disk_is_an_error_with_the_size_and_a_way_out(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    spec = TapeSpec(tmp_path, layer=0, hops=0, steps=1000, neurons=1000, timesteps=4)
+    spec = TapeSpec(tmp_path, layer=0, start=0, steps=1000, neurons=1000, timesteps=4)
     with pytest.raises(TargetError, match=r"9\.0 MB .*No space left") as caught:
         spec.create()
     assert "TMPDIR" in str(caught.value.hint)

@@ -29,7 +29,7 @@ _BUILD = """
     from spikeproof.ir import chip
     from spikeproof_lava import build, jobs
     def network(weight):
-        layer = chip.ChipLayer("out", chip.DenseSynapse(weight),
+        layer = chip.ChipLayer("out", (chip.Connection(chip.DenseSynapse(weight)),),
                                chip.LifNeuron(1, 0, np.zeros(1, np.int32)), (weight.shape[0],))
         return chip.ChipNetwork("n", (1, 1, weight.shape[1]), 2, (layer,))
     def job(weight):
@@ -97,9 +97,9 @@ def test_weights_come_through_lavas_conditioning_unchanged(lava_script: Script) 
         _BUILD
         + """
     def run(weight, sign):
-        layer = chip.ChipLayer("x", chip.DenseSynapse(weight, sign), None, (len(weight),))
         try:
-            return (build.make_synapse(layer, 1).weights.init == weight).all()
+            made = build.make_synapse(chip.DenseSynapse(weight, sign), 1, "x")
+            return (made.weights.init == weight).all()
         except TargetError as error:
             return error.what
     print(run(even, "mixed"), run(np.array([[0, 255, 3]]), "excitatory"),
