@@ -167,7 +167,7 @@ def test_a_rounding_that_only_suits_the_images_it_was_fitted_to_is_not_chosen() 
     on_all, on_judged = (score(layer, x, [plain, special]) for x in (inputs, inputs[1::2]))
     assert on_all[1].error < on_all[0].error  # judged on all images it would win
     assert on_judged[1].error > on_judged[0].error
-    setting = Setting(inputs, np.ones(40, np.int64), bits=4, search=False)
+    setting = Setting(inputs, [np.ones(40, np.int64)], bits=4, search=False)
     best = choose(layer, setting, "spikes").candidate.layer.synapse
     expected: Any = plain.layer.synapse
     np.testing.assert_array_equal(getattr(best, "weight", None), expected.weight)
@@ -183,7 +183,7 @@ def test_the_images_that_judge_are_not_fitted_to() -> None:
         round_layer(layer, _max_abs(weight), 4, compensation(layer, x)).layer.synapse
         for x in (inputs[::2], inputs)
     ]
-    setting = Setting(inputs, np.ones(40, np.int64), bits=4, search=False)
+    setting = Setting(inputs, [np.ones(40, np.int64)], bits=4, search=False)
     best: Any = choose(layer, setting, "spikes").candidate.layer.synapse
     on_half, on_all = (np.asarray(getattr(h, "weight", None)) for h in halves)
     np.testing.assert_array_equal(best.weight, on_half)

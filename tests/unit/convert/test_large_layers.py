@@ -26,7 +26,7 @@ def _layer(seed: int, fan_in: int, steps: int, scale: float) -> FloatLayer:
 def _setting(layer: FloatLayer, images: int = 24) -> Setting:
     rng = np.random.default_rng(7)
     inputs = (rng.random((images, layer.timesteps, *layer.input_shape)) < 0.2).astype(np.uint8)
-    return Setting(inputs, np.ones(layer.input_shape, np.int64))
+    return Setting(inputs, [np.ones(layer.input_shape, np.int64)])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.base import Condition, Pass
 from spikeproof.convert.conversion import Relation
-from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear
+from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear
 from spikeproof.ir.limits import LEAK_MAX
 
 
@@ -98,13 +98,19 @@ def fold_constant_gain(network: FloatNetwork) -> FloatNetwork:
     """Multiply constant gains into weights and biases and drop them."""
     nodes = list(network.nodes)
     for i, node in enumerate(nodes):
-        before = nodes[i - 1]
-        if isinstance(node, Lif) and isinstance(before, Conv2d | Linear) and _is_constant(node):
+        if isinstance(node, Lif) and _is_constant(node):
             factor = np.asarray(node.gain, np.float64).flat[0]
-            bias: Any = None if before.bias is None else before.bias * factor
-            nodes[i - 1] = replace(before, weight=before.weight * factor, bias=bias)
             nodes[i] = replace(node, gain=None)
+            for one in network.incoming[i]:
+                nodes[one.source] = _times(nodes[one.source], factor)
     return replace(network, nodes=tuple(nodes))
+
+
+def _times(node: FloatNode, factor: np.float64) -> FloatNode:
+    if not isinstance(node, Conv2d | Linear):  # the pass before left nothing else there
+        raise TypeError(f"{type(node).__name__} is not a linear map")
+    bias: Any = None if node.bias is None else node.bias * factor
+    return replace(node, weight=node.weight * factor, bias=bias)
 
 
 def _all_gain_problems(network: FloatNetwork) -> list[str]:

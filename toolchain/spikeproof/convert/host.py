@@ -9,6 +9,8 @@ bias. 8-bit weights times 8-bit pixels would have to fit 131 071 units instead, 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -18,13 +20,14 @@ from spikeproof.convert.quantise import (
     V_UNITS,
     Candidate,
     FloatLayer,
+    connections,
     neuron_of,
+    round_layer,
     settle_scale,
-    synapse_of,
 )
 from spikeproof.ir import chip
 from spikeproof.ir.limits import HOST_WEIGHT_MAX
-from spikeproof.numerics.affine import apply, bias_map
+from spikeproof.numerics.affine import Parallel, apply, bias_map
 
 _SHIFT_MAX = 31
 _OFFSET_MAX = 2.0**40
@@ -74,11 +77,40 @@ def round_host_layer(
     held = np.clip(weight, -HOST_WEIGHT_MAX, HOST_WEIGHT_MAX).astype(np.int32)
     silent = np.zeros((1,) * len(layer.shape), np.int32)
     neuron, more = neuron_of(layer, scale, silent, exponent)
-    synapse, current = synapse_of(layer, held, "mixed"), chip.HostCurrent(whole, shift)
-    built = chip.ChipLayer(
-        layer.name, (chip.Connection(synapse, host=current),), neuron, layer.shape
-    )
+    (only,) = connections(layer, held, "mixed")
+    current = only.changed(host=chip.HostCurrent(whole, shift))
+    built = chip.ChipLayer(layer.name, (current,), neuron, layer.shape)
     return Candidate(built, scale, 0.0, tuple(more + problems))
+
+
+def round_mixed_layer(layer: FloatLayer, scale: float, bits: int) -> Candidate:
+    """Round a layer that reads pixels and spikes: a host current, and weights on the chip.
+
+    The bias exponent is the finest that the host's largest current leaves.
+    """
+    scale = settle_scale(layer, scale)
+    assert isinstance(layer.linear, Parallel)
+    grey = next(k for k, wire in enumerate(layer.wires) if layer.is_pixels(wire))
+    part, shape, wire = layer.parts[grey]
+    alone = replace(part, bias=layer.linear.bias)
+    pixels = replace(layer, linear=alone, input_shape=shape, wires=(wire,))
+    fits = (e for e in range(fx.BIAS_EXPONENT_MAX) if largest_host_scale(pixels, e) >= scale)
+    first = round_host_layer(pixels, scale, next(fits, fx.BIAS_EXPONENT_MAX))
+    others = list(round_layer(spikes_alone(layer), scale, bits, bias_exponent=0).layer.inputs)
+    others.insert(grey, first.layer.inputs[0])
+    return replace(first, layer=replace(first.layer, inputs=tuple(others)))
+
+
+def spikes_alone(layer: FloatLayer) -> FloatLayer:
+    """Return a layer that reads pixels and spikes without its pixels and bias."""
+    parts = [part for part in layer.parts if not layer.is_pixels(part[2])]
+    maps = tuple(replace(part, bias=None) for part, _, _ in parts)
+    shapes, wires = tuple(shape for _, shape, _ in parts), tuple(wire for _, _, wire in parts)
+    if len(maps) == 1:
+        return replace(layer, linear=maps[0], input_shape=shapes[0], wires=wires, pixels=False)
+    linear = Parallel(layer.linear.name, maps, shapes)
+    width = (sum(prod(shape) for shape in shapes),)
+    return replace(layer, linear=linear, input_shape=width, wires=wires, pixels=False)
 
 
 def _above(layer: FloatLayer, offset: F64, lost: F64, shift: int) -> chip.Ints:

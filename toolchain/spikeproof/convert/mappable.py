@@ -9,6 +9,7 @@ from spikeproof.convert.gain import gain_problems
 from spikeproof.errors import GraphError, UnsupportedError, list_problems
 from spikeproof.ir.check_float import check_float, edge_problems
 from spikeproof.ir.floats import FloatNetwork, Lif
+from spikeproof.ir.graph import delay_problems
 
 
 def preflight(network: FloatNetwork) -> None:
@@ -42,10 +43,21 @@ def mapping_problems(network: FloatNetwork) -> list[str]:
     problems: list[str] = []
     folding = Folding(network, lambda name, text, hint: problems.append(f"{name}: {text}: {hint}"))
     folding.run()
+    problems = problems or _delay_problems(network, folding)
     for node in network.nodes:
         if isinstance(node, Lif):
             problems += _neuron_problems(node)
     return problems
+
+
+def _delay_problems(network: FloatNetwork, folding: Folding) -> list[str]:
+    """List lags that no synaptic delay of the chip can realise."""
+    ends = [i for i, terms in folding.ends if all(term.map is not None for term in terms)]
+    place = {-1: -1} | {i: k for k, i in enumerate(ends)}
+    wired = [
+        [(place[term.source], term.lag) for term in terms] for i, terms in folding.ends if i in ends
+    ]
+    return delay_problems([network.nodes[i].name for i in ends], wired)
 
 
 def _neuron_problems(node: Lif) -> list[str]:

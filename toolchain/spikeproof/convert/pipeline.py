@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Literal, cast
 
 import numpy as np
@@ -11,14 +13,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from spikeproof.certify.ranges import certify_ranges
+from spikeproof.convert.activity import Activity
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
 from spikeproof.convert.conversion import STATE_UNIT, Conversion, Relation, sequence
 from spikeproof.convert.fold import ALTERNATING, CONSISTENT, FOLD
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import preflight
-from spikeproof.convert.quantise import Coding, FloatLayer, dequantise
-from spikeproof.convert.score import Inputs, run_layer
+from spikeproof.convert.quantise import Coding, FloatLayer, Wire, dequantise
+from spikeproof.convert.score import Inputs
 from spikeproof.convert.search import Chosen, Setting, Tell, choose
 from spikeproof.convert.table import rounding_bound, table_row
 from spikeproof.engines.trace import Progress
@@ -28,8 +31,10 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import LARGEST, SMALLEST
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import Conv2d, FloatNetwork, FloatNode, Lif, Linear, Readout
-from spikeproof.ir.limits import PIXEL_MAX
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.limits import INPUT, PIXEL_MAX
+from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
+from spikeproof.ir.shapes import network_shapes
+from spikeproof.numerics.affine import Affine, Parallel
 
 
 class ConvertOptions(BaseModel):
@@ -137,14 +142,34 @@ def fold_network(source: FloatNetwork) -> FloatNetwork:
 
 
 def float_layers(folded: FloatNetwork) -> list[FloatLayer]:
-    """Pair each linear map of a folded network with the neurons it ends in."""
+    """Pair the linear maps of a folded network with the neurons they end in."""
     layers: list[FloatLayer] = []
-    shape: Shape = tuple(folded.input_shape)
-    for linear, end in zip(folded.nodes[::2], folded.nodes[1::2], strict=True):
-        if isinstance(linear, Conv2d | Linear) and isinstance(end, Lif | Readout):
-            layers.append(FloatLayer(linear, end, shape, folded.timesteps, not layers))
-            shape = output_shape(linear, shape)
+    shapes = network_shapes(folded)
+    for end, into in zip(folded.nodes, folded.incoming, strict=True):
+        if not isinstance(end, Lif | Readout) or _reads_spikes(end):
+            continue
+        maps = [
+            (node, folded.incoming[one.source][0])
+            for one in into
+            if isinstance(node := folded.nodes[one.source], Conv2d | Linear)
+        ]
+        names = [folded.nodes[one.source].name if one.source >= 0 else INPUT for _, one in maps]
+        wires = tuple(
+            Wire(name if folded.edges else None, one.lag)
+            for name, (_, one) in zip(names, maps, strict=True)
+        )
+        inputs = tuple(shapes[one.source] for _, one in maps)
+        linear: Affine | Parallel = maps[0][0]
+        if len(maps) > 1:
+            linear = Parallel(end.name, tuple(node for node, _ in maps), inputs)
+        shape = inputs[0] if len(maps) == 1 else (sum(map(prod, inputs)),)
+        layers.append(FloatLayer(linear, end, shape, folded.timesteps, INPUT in names, wires))
     return layers
+
+
+def _reads_spikes(end: Lif | Readout) -> bool:
+    """Tell whether a readout is no layer of its own, but counts the spikes of the last one."""
+    return isinstance(end, Readout) and end.rule in FROM_SPIKES
 
 
 def quantise_network(
@@ -156,23 +181,26 @@ def quantise_network(
 ) -> Quantised:
     """Round every layer, each on the float network's own activity (errors do not add up)."""
     layers = float_layers(folded)
-    inputs: Inputs = images[:, None]
-    highest = np.full(folded.input_shape, PIXEL_MAX, np.int64)
-    nodes: list[FloatNode] = []
+    activity = Activity(folded, layers, images)
+    reachable = {layer.name: np.ones(layer.shape, np.int64) for layer in layers}
+    reachable[INPUT] = np.full(folded.input_shape, PIXEL_MAX, np.int64)
+    nodes: dict[str, FloatNode] = {}
     chosen: list[Chosen] = []
     table: list[TableRow] = []
     bound = 0.0
     for i, layer in enumerate(layers):
         say = partial(_tell_of, tell, f"layer {i + 1} of {len(layers)} ({layer.name})")
-        best, rates = _choose_coding(layer, inputs, highest, options, say)
+        before = layers[i - 1].name if i else INPUT
+        highest = [reachable[wire.source or before] for wire in layer.wires]
+        best, rates = _choose_coding(layer, activity.of(layer), highest, options, say)
         chosen.append(best)
-        nodes += dequantise(layer, best.candidate)
+        nodes |= {node.name: node for node in dequantise(layer, best.candidate)}
         table.append(table_row(layer, best, options.weight_bits, rates))
         bound = max(bound, rounding_bound(layer, best))
-        highest = best.reachable
-        if not isinstance(layer.end, Readout):
-            say("its spikes, for the next layer")
-            inputs = run_layer(layer, inputs)
+        reachable[layer.name] = best.reachable
+        if i + 1 < len(layers):
+            say("its spikes, for those that read them")
+            activity.run(layer)
         if progress:
             progress(i + 1, len(layers))
     network = ChipNetwork(
@@ -181,9 +209,16 @@ def quantise_network(
         folded.timesteps,
         tuple(c.candidate.layer for c in chosen),
         "pixels",
+        _readout_rule(folded),
     )
     units = {c.candidate.layer.name: c.candidate.units for c in chosen}
-    return Quantised(network, replace(folded, nodes=tuple(nodes)), units, table, bound)
+    quantised = replace(folded, nodes=tuple(nodes.get(n.name, n) for n in folded.nodes))
+    return Quantised(network, quantised, units, table, bound)
+
+
+def _readout_rule(folded: FloatNetwork) -> ReadoutRule:
+    last = folded.nodes[-1]
+    return last.rule if isinstance(last, Readout) else "auto"
 
 
 def _tell_of(tell: Tell | None, where: str, text: str) -> None:
@@ -194,7 +229,7 @@ def _tell_of(tell: Tell | None, where: str, text: str) -> None:
 def _choose_coding(
     layer: FloatLayer,
     inputs: Inputs,
-    highest: NDArray[np.int64],
+    highest: Sequence[NDArray[np.int64]],
     options: ConvertOptions,
     tell: Tell,
 ) -> tuple[Chosen, dict[str, float]]:

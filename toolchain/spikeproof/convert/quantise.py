@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics, leak_table
 from spikeproof.ir import chip
-from spikeproof.ir.floats import Lif, Linear, Readout
+from spikeproof.ir.floats import FloatNode, Lif, Linear, Readout
+from spikeproof.ir.limits import INPUT
 from spikeproof.ir.neurons import NO_FILTER
 from spikeproof.ir.shapes import Shape, output_shape
-from spikeproof.numerics.affine import Affine
+from spikeproof.numerics.affine import Affine, Parallel
 
 F64 = NDArray[np.float64]
 Coding = Literal["spikes", "graded", "bias"]
@@ -40,18 +41,45 @@ V_UNITS = int(fx.shift_sum(1, fx.CURRENT_SHIFT))
 """v-units per unit of weight times spike."""
 
 
+class Wire(NamedTuple):
+    """Where a map's input comes from: a layer, INPUT or None (the layer before), and its lag."""
+
+    source: str | None = None
+    lag: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class FloatLayer:
     """One folded layer: its linear map, the neurons it ends in, and where its input comes from.
 
-    ``pixels`` marks the first layer: its weights act on x / 255 with x in 0..255.
+    A layer that reads several sources has them in one row: its map is a Parallel, its input flat.
+    ``pixels`` marks a layer that reads the input: weights of pixels act on x / 255 with x in
+    0..255.
     """
 
-    linear: Affine
+    linear: Affine | Parallel
     end: Lif | Readout
     input_shape: Shape
     timesteps: int
     pixels: bool
+    wires: tuple[Wire, ...] = (Wire(),)
+
+    @property
+    def parts(self) -> tuple[tuple[Affine, Shape, Wire], ...]:
+        """Return each map with the shape of what it reads, and where that comes from."""
+        linear = self.linear
+        if not isinstance(linear, Parallel):
+            return ((linear, self.input_shape, self.wires[0]),)
+        return tuple(zip(linear.parts, linear.shapes, self.wires, strict=True))
+
+    def is_pixels(self, wire: Wire) -> bool:
+        """Tell whether what a part reads are pixels."""
+        return self.pixels and wire.source in (None, INPUT)
+
+    @property
+    def mixed(self) -> bool:
+        """Tell whether it reads pixels and spikes."""
+        return self.pixels and not all(self.is_pixels(wire) for wire in self.wires)
 
     @property
     def name(self) -> str:
@@ -67,7 +95,10 @@ class FloatLayer:
     def weight(self) -> F64:
         """Return the weights per payload unit: per grey level for pixels, per spike otherwise."""
         weight = np.asarray(self.linear.weight, np.float64)
-        return weight / 255 if self.pixels else weight
+        if not self.mixed or not isinstance(self.linear, Parallel):
+            return weight / 255 if self.pixels else weight
+        grey = [255.0 if self.is_pixels(wire) else 1.0 for wire in self.wires]
+        return np.asarray(weight / np.repeat(grey, self.linear.widths))
 
     @property
     def bias(self) -> F64:
@@ -173,9 +204,7 @@ def round_layer(
     if layer.weight.any() and not weight.any():
         problems.append(f"every weight rounds to 0 in {bits} bits: nothing of the layer is left")
     neuron, more = neuron_of(layer, scale, mantissa, exponent)
-    built = chip.ChipLayer(
-        layer.name, (chip.Connection(synapse_of(layer, weight, grid.sign)),), neuron, layer.shape
-    )
+    built = chip.ChipLayer(layer.name, connections(layer, weight, grid.sign), neuron, layer.shape)
     return Candidate(built, scale, float(clipped.mean()), tuple(problems + more))
 
 
@@ -209,12 +238,23 @@ def _round(x: F64, above: bool) -> F64:
     return np.where(whole, nearest, np.floor(x)) + 1
 
 
-def synapse_of(layer: FloatLayer, weight: chip.Ints, sign: chip.Sign) -> chip.Synapse:
-    """Wrap integer weights in the chip form of the layer's linear map."""
+def connections(
+    layer: FloatLayer, weight: chip.Ints, sign: chip.Sign
+) -> tuple[chip.Connection, ...]:
+    """Wrap integer weights, shaped as the layer's, in the chip form of its maps."""
     linear = layer.linear
+    kernels = linear.split(weight) if isinstance(linear, Parallel) else [weight]
+    return tuple(
+        chip.Connection(synapse_of(part, shape, kernel, sign), *wire)
+        for (part, shape, wire), kernel in zip(layer.parts, kernels, strict=True)
+    )
+
+
+def synapse_of(linear: Affine, shape: Shape, weight: chip.Ints, sign: chip.Sign) -> chip.Synapse:
+    """Wrap integer weights in the chip form of a linear map of inputs of ``shape``."""
     if isinstance(linear, Linear):
         return chip.DenseSynapse(weight, sign)
-    channels, height, width = layer.input_shape
+    channels, height, width = shape
     return chip.ConvSynapse(
         weight,
         (channels, height, width),
@@ -224,6 +264,17 @@ def synapse_of(layer: FloatLayer, weight: chip.Ints, sign: chip.Sign) -> chip.Sy
         linear.groups,
         sign,
     )
+
+
+def held_weight(layer: FloatLayer, built: chip.ChipLayer) -> NDArray[Any]:
+    """Return a layer's integer weights, shaped as the float layer's."""
+    if not isinstance(layer.linear, Parallel):
+        return built.synapse.weight
+    pieces = [
+        replace(part, weight=one.synapse.weight.astype(np.float64))
+        for part, one in zip(layer.linear.parts, built.inputs, strict=True)
+    ]
+    return np.asarray(replace(layer.linear, parts=tuple(pieces)).weight)
 
 
 def neuron_of(
@@ -305,8 +356,8 @@ def _threshold_table(
     return np.clip(raw, 1, fx.STATE_MAX).astype(np.int32), problems
 
 
-def dequantise(layer: FloatLayer, candidate: Candidate) -> tuple[Affine, Lif | Readout]:
-    """Return the layer with the chip's rounded parameters as floats, states still real.
+def dequantise(layer: FloatLayer, candidate: Candidate) -> tuple[FloatNode, ...]:
+    """Return the layer's nodes with the chip's rounded parameters as floats, states still real.
 
     A standard LIF keeps its threshold exactly and gets the leak of the 1/4096 grid. A DLIF table
     is written as a gain again, ``theta units / threshold[t]``: its thresholds are then exact and
@@ -314,18 +365,18 @@ def dequantise(layer: FloatLayer, candidate: Candidate) -> tuple[Affine, Lif | R
     strict: equality, where it mattered, went into the bias.
     """
     built, units = candidate.layer, candidate.units
-    synapse, neuron = built.synapse, built.neuron
-    if built.host:
-        per_unit = units * 2.0 ** (built.host.shift - neuron.bias_exponent)
-        weight: Any = synapse.weight / per_unit
-        bias: Any = built.host.offset / per_unit
-    else:
-        weight = synapse.weight / candidate.scale
-        bias = neuron.bias * (2.0**neuron.bias_exponent / units)
-    linear = replace(
-        layer.linear, weight=weight * 255 if layer.pixels else weight, bias=_float_bias(bias, layer)
-    )
-    return linear, _dequantise_end(layer, neuron, units)
+    neuron, host = built.neuron, built.host
+    per_unit = units * 2.0 ** (host.shift - neuron.bias_exponent) if host else 0.0
+    bias: Any = neuron.bias * (2.0**neuron.bias_exponent / units)
+    if host:
+        bias = host.offset / per_unit
+    nodes: list[FloatNode] = []
+    for (part, _, wire), one in zip(layer.parts, built.inputs, strict=True):
+        weight = one.synapse.weight / (per_unit if one.host else candidate.scale)
+        weight = weight * 255 if layer.is_pixels(wire) else weight
+        first = _float_bias(bias, layer) if not nodes else None
+        nodes.append(replace(part, weight=weight, bias=first))
+    return (*nodes, _dequantise_end(layer, neuron, units))
 
 
 def _float_bias(bias: F64, layer: FloatLayer) -> F64 | None:

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics
-from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer
+from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, held_weight
 from spikeproof.ir.floats import Lif, Readout
 from spikeproof.ir.neurons import Neuron
-from spikeproof.numerics.affine import bias_map, columns, product, to_neurons
+from spikeproof.numerics.affine import Parallel, bias_map, columns, product, to_neurons
 
 F32 = NDArray[np.float32]
 Inputs = NDArray[np.uint8]
@@ -98,8 +98,10 @@ def chip_current(
     candidate: Candidate, layer: FloatLayer, chunk: Inputs, unfolded: NDArray[Any]
 ) -> F32:
     """Return what a candidate adds to v per step, in v-units: (N, T or 1, positions, out)."""
-    weight, neuron = candidate.layer.synapse.weight, candidate.layer.neuron
+    weight, neuron = held_weight(layer, candidate.layer), candidate.layer.neuron
     host, exponent = candidate.layer.host, 2.0**neuron.bias_exponent
+    if host and layer.mixed:
+        return _mixed_current(candidate, layer, chunk, unfolded, weight)
     if host:
         exact = unfolded.astype(np.float64)  # host sums need more than 24 bits
         total = product(layer.linear, exact, weight.astype(np.float64))
@@ -113,6 +115,25 @@ def chip_current(
     if bias.any():
         arranged += bias
     return arranged
+
+
+def _mixed_current(
+    candidate: Candidate,
+    layer: FloatLayer,
+    chunk: Inputs,
+    unfolded: NDArray[Any],
+    weight: NDArray[Any],
+) -> F32:
+    """Return the current of a layer whose pixels the host weighs, and whose spikes the chip."""
+    built, linear = candidate.layer, layer.linear
+    assert built.host is not None and isinstance(linear, Parallel)
+    grey = np.repeat([layer.is_pixels(wire) for wire in layer.wires], linear.widths)
+    on_host = product(linear, unfolded.astype(np.float64), weight * grey)
+    whole = _arrange(layer, on_host, chunk) + _rows(layer, built.host.offset)
+    mantissa = fx.round_half_up_shift(whole.astype(np.int64), built.host.shift)
+    on_chip = product(linear, unfolded, (weight * ~grey).astype(np.float32))
+    total = _arrange(layer, on_chip, chunk) * np.float32(V_UNITS)
+    return np.asarray(total + mantissa * 2.0**built.neuron.bias_exponent, np.float32)
 
 
 class _Numbers(NamedTuple):

@@ -19,7 +19,12 @@ import numpy as np
 
 from spikeproof.certify.ranges import LayerRange, certify_layer
 from spikeproof.convert.compensate import FAN_IN_MAX, compensation
-from spikeproof.convert.host import largest_host_scale, round_host_layer
+from spikeproof.convert.host import (
+    largest_host_scale,
+    round_host_layer,
+    round_mixed_layer,
+    spikes_alone,
+)
 from spikeproof.convert.quantise import (
     Candidate,
     Coding,
@@ -30,6 +35,7 @@ from spikeproof.convert.quantise import (
 )
 from spikeproof.convert.score import Inputs, Score, score
 from spikeproof.errors import RangeError
+from spikeproof.numerics.affine import Parallel
 from spikeproof.numerics.intervals import Ints
 
 LOWEST, HIGHEST, COARSE = 0.35, 2.5, 17
@@ -76,7 +82,8 @@ class Setting:
     """What the search of one layer needs besides the layer itself."""
 
     inputs: Inputs
-    highest: Ints
+    highest: Sequence[Ints]
+    """The largest payload of each input, for every connection."""
     bits: int = 8
     search: bool = True
     compensate: bool = True
@@ -96,15 +103,18 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
     Raises:
         RangeError: a forced scale overflows, or no scale fits; says which bound and what helps.
     """
-    if coding == "bias":
+    if coding == "bias" and not layer.mixed:
         return _choose_host(layer, setting)
+    on_host = coding == "bias"
 
     def build(scale: float) -> Candidate:
+        if on_host:
+            return round_mixed_layer(layer, scale, setting.bits)
         return round_layer(layer, scale, setting.bits, bias_exponent=setting.bias_exponent)
 
     if setting.forced is not None:
         return _forced(layer, setting, coding, [build])
-    base = max_abs_scale(layer, setting.bits)
+    base = max_abs_scale(spikes_alone(layer) if on_host else layer, setting.bits)
     setting.tell("largest scale that cannot overflow")
     top = _largest_fitting(layer, setting, build, HIGHEST * base)
     if top is None:
@@ -133,7 +143,11 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
 
 def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> list[Candidate]:
     """Round the same scales again, letting roundings make up for each other."""
-    if not setting.compensate or layer.linear.weight[0].size > FAN_IN_MAX:
+    missing = isinstance(layer.linear, Parallel) and layer.linear.grouped
+    on_host = any(candidate.layer.host for candidate in pool)
+    if not setting.compensate or missing or on_host:
+        return []
+    if layer.linear.weight[0].size > FAN_IN_MAX:
         return []
     setting.tell("moments of the inputs, for compensation")
     rounding = compensation(layer, setting.inputs[::2])
@@ -175,7 +189,7 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
 def _certificate(layer: FloatLayer, setting: Setting, candidate: Candidate) -> Certificate:
     found = setting.certificates.get(candidate)
     if found is None:
-        found = certify_layer(candidate.layer, [setting.highest], layer.timesteps)
+        found = certify_layer(candidate.layer, setting.highest, layer.timesteps)
         setting.certificates[candidate] = found
     return found
 

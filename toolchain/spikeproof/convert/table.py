@@ -51,8 +51,10 @@ def table_row(
 
 def _synapses(layer: FloatLayer) -> int:
     """Count connections; taps that fall on zero padding are none."""
-    ones = np.ones((1, *layer.input_shape))
-    return int(apply(layer.linear, ones, np.ones_like(layer.linear.weight)).sum())
+    return sum(
+        int(apply(part, np.ones((1, *shape)), np.ones_like(part.weight)).sum())
+        for part, shape, _ in layer.parts
+    )
 
 
 def rounding_bound(layer: FloatLayer, best: Chosen) -> float:

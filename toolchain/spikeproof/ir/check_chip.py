@@ -6,7 +6,7 @@ import numpy as np
 
 from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
-from spikeproof.ir.graph import delay_problems, source_name
+from spikeproof.ir.graph import delay_problems, source_name, wiring
 from spikeproof.ir.limits import RAW_SUM_MAX, broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.readouts import FROM_SPIKES
@@ -83,7 +83,7 @@ def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
                 )
             elif known and not network.layers[source].neuron.spiking:
                 problems.append(f"{label} comes from a readout, which sends nothing")
-    return problems or delay_problems(network)
+    return problems or delay_problems([layer.name for layer in network.layers], wiring(network))
 
 
 def _reaches(network: chip.ChipNetwork, position: dict[str, int], start: int, goal: int) -> bool:

@@ -13,42 +13,54 @@ from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
 from spikeproof.ir.limits import DELAY_MAX
 from spikeproof.ir.readouts import settled
 
+Wiring = Sequence[Sequence[tuple[int, int]]]
+"""The position of the source and the lag of each connection of each layer."""
+
+
+def wiring(network: ChipNetwork) -> Wiring:
+    """Return who feeds whom, and how late."""
+    return [
+        [(source, one.lag) for one, source in zip(layer.inputs, sources, strict=True)]
+        for layer, sources in zip(network.layers, network.sources, strict=True)
+    ]
+
 
 def depths(network: ChipNetwork) -> list[int]:
     """Return the depth of each layer; without connections that do not lag it is 1."""
-    found: list[int] = []
-    for layer, sources in zip(network.layers, network.sources, strict=True):
-        direct = [
-            0 if source == INPUT_INDEX else found[source]
-            for one, source in zip(layer.inputs, sources, strict=True)
-            if one.lag == 0
-        ]
-        found.append(1 + max(direct, default=0))
-    return found
+    return _depths(wiring(network))
 
 
 def delays(network: ChipNetwork) -> list[tuple[int, ...]]:
     """Return how many steps each connection holds its spikes back; below 0 it cannot."""
-    depth = depths(network)
+    return _delays(wiring(network))
+
+
+def _depths(wired: Wiring) -> list[int]:
+    found: list[int] = []
+    for layer in wired:
+        direct = [0 if source == INPUT_INDEX else found[source] for source, lag in layer if not lag]
+        found.append(1 + max(direct, default=0))
+    return found
+
+
+def _delays(wired: Wiring) -> list[tuple[int, ...]]:
+    depth = [*_depths(wired), 0]  # the last is the input's, which is at -1
     return [
-        tuple(
-            depth[i] - (0 if source == INPUT_INDEX else depth[source]) - 1 + one.lag
-            for one, source in zip(layer.inputs, sources, strict=True)
-        )
-        for i, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True))
+        tuple(depth[i] - depth[source] - 1 + lag for source, lag in layer)
+        for i, layer in enumerate(wired)
     ]
 
 
-def delay_problems(network: ChipNetwork) -> list[str]:
+def delay_problems(names: Sequence[str], wired: Wiring) -> list[str]:
     """List connections that no synaptic delay can realise, with the smallest lag that works."""
     problems = []
-    for layer, found in zip(network.layers, delays(network), strict=True):
-        for one, delay in zip(layer.inputs, found, strict=True):
-            label = f"{layer.name}: the connection from {source_name(one.source)}"
+    for name, layer, found in zip(names, wired, _delays(wired), strict=True):
+        for (source, lag), delay in zip(layer, found, strict=True):
+            label = f"{name}: the connection from {names[source] if source >= 0 else 'the input'}"
             if delay < 0:
                 problems.append(
-                    f"{label} lags {one.lag} steps, but its spikes need {one.lag - delay} to get "
-                    f"there: {one.lag - delay} is the smallest lag that works"
+                    f"{label} lags {lag} steps, but its spikes need {lag - delay} to get there: "
+                    f"{lag - delay} is the smallest lag that works"
                 )
             if delay > DELAY_MAX:
                 problems.append(

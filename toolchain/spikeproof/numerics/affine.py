@@ -7,6 +7,9 @@ in the middle of the chain agrees with zero padding at its start (:func:`padding
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,11 +24,85 @@ from spikeproof.numerics.correlation import unfold
 
 Array = NDArray[Any]
 Affine = Conv2d | Linear
-Map = Conv2d | Linear | chip.Synapse
+
+
+@dataclass(frozen=True, eq=False)
+class Parallel:
+    """Several maps whose results are added up, as one whose input is that of all, flat, in a row.
+
+    Its weight is (out, K): a row has the kernels of all maps for one output, one after another. The
+    first map has the bias of all.
+    """
+
+    name: str
+    parts: tuple[Affine, ...]
+    shapes: tuple[Shape, ...]
+    """Of what each map reads."""
+
+    @cached_property
+    def weight(self) -> Array:
+        """Return all weights; those of a map with groups with the zeros between them."""
+        return np.concatenate([_kernel_rows(part) for part in self.parts], axis=1)
+
+    @property
+    def bias(self) -> Array | None:
+        """Return the bias, (O,) or (O, H, W)."""
+        return self.parts[0].bias
+
+    @property
+    def grouped(self) -> bool:
+        """Tell whether some weights stand for connections that are not there."""
+        return any(getattr(part, "groups", 1) > 1 for part in self.parts)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return how many columns of the weight belong to each map."""
+        return tuple(_kernel_rows(part).shape[1] for part in self.parts)
+
+    def split(self, rows: Array) -> list[Array]:
+        """Return numbers shaped as the weight in the shape of each map's own."""
+        ends = np.cumsum(self.widths)[:-1]
+        pieces = np.split(rows, ends, axis=1)
+        return [_own_kernel(part, one) for part, one in zip(self.parts, pieces, strict=True)]
+
+
+Map = Conv2d | Linear | Parallel | chip.Synapse
+
+
+@output_shape.register
+def _(node: Parallel, shape: Shape) -> Shape:
+    return output_shape(node.parts[0], node.shapes[0])
+
+
+def _kernel_rows(part: Affine) -> Array:
+    kernel = dense_kernel(part) if isinstance(part, Conv2d) else part.weight
+    return kernel.reshape(len(kernel), -1)
+
+
+def _own_kernel(part: Affine, rows: Array) -> Array:
+    """Return rows with zeros between the groups in the shape of a kernel with groups."""
+    if not isinstance(part, Conv2d) or part.groups == 1:
+        return rows.reshape(part.weight.shape)
+    out, per_group, k_h, k_w = part.weight.shape
+    full = rows.reshape(out, -1, k_h, k_w)
+    group = np.arange(out) // (out // part.groups)
+    channel = group[:, None] * per_group + np.arange(per_group)
+    return np.take_along_axis(full, channel[:, :, None, None], axis=1)
 
 
 def columns(node: Map, x: Array) -> Array:
     """Unfold inputs (N, *shape) into rows: (groups, N * positions, fan-in)."""
+    if isinstance(node, Parallel):
+        ends = np.cumsum([prod(shape) for shape in node.shapes])[:-1]
+        pieces = np.split(x.reshape(len(x), -1), ends, axis=1)
+        maps = [
+            replace(part, groups=1, weight=dense_kernel(part)) if isinstance(part, Conv2d) else part
+            for part in node.parts
+        ]
+        each = zip(maps, pieces, node.shapes, strict=True)
+        return np.concatenate(
+            [columns(part, one.reshape(len(x), *shape)) for part, one, shape in each], axis=2
+        )
     if not isinstance(node, Conv2d | chip.ConvSynapse):
         return x.reshape(1, len(x), -1)
     kernel = (node.weight.shape[2], node.weight.shape[3])
