@@ -14,6 +14,7 @@ from spikeproof.convert.quantise import FloatLayer, Grid, round_layer, weight_gr
 from spikeproof.convert.score import score
 from spikeproof.convert.search import Setting, choose
 from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
+from spikeproof.verify import compensated
 
 F64 = NDArray[np.float64]
 GRID = Grid("mixed", 2, -254, 254)
@@ -118,6 +119,26 @@ def test_the_factor_comes_from_the_leaky_sums_of_the_inputs(end: Any) -> None:
     damping = difference[0, 0]  # the same small amount on each diagonal entry, nothing elsewhere
     assert 0 < damping < 0.1 * np.trace(moments) / 10
     np.testing.assert_allclose(difference, damping * np.eye(10), rtol=0, atol=1e-3 * damping)
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_the_verification_finds_the_same_sums_by_itself(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(9)
+    linear = Conv2d("c", rng.normal(size=(4, 2, 3, 3)), None, (2, 1), (1, 1), groups=2)
+    layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (4, 6, 6), 4, False)
+    inputs = _spikes(rng, 200, 4, 4, 6, 6)
+    factored: list[F64] = []
+    work = 1500 * 19**2
+    monkeypatch.setattr(compensate, "_MOMENT_WORK", work)
+    monkeypatch.setattr(compensate, "_CHUNK_VALUES", chunk * 18 * 18 * 4)
+    monkeypatch.setattr(compensate, "_factor", lambda m: factored.append(m.copy()) or m)
+    compensation(layer, inputs)
+    monkeypatch.setattr(compensated, "_WORK", work)
+    again = compensated.moments(linear, layer.end, inputs, 4)
+    assert factored[0][-1, -1] < 10_000  # of all 14 400 sums it would be 85 600
+    np.testing.assert_allclose(again, np.array(factored), rtol=1e-5)
 
 
 def _with_a_bias_per_position(seed: int) -> tuple[FloatLayer, NDArray[np.uint8]]:

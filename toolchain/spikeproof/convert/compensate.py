@@ -161,24 +161,27 @@ def _moments(layer: FloatLayer, chunk: Inputs) -> F64:
 def _some_moments(layer: FloatLayer, chunks: list[Inputs], share: float) -> F64:
     """Return the moments of a share of the sums, merged into few large products.
 
-    Single precision adds them up: spikes are small numbers, and what it loses is a thousandth of
-    the damping.
+    Which sums, check V2 has to know: those whose number, counted by image, step and position,
+    times :data:`_PHI` leaves a fraction below ``share``. Single precision is enough for a product
+    of some thousand sums of spikes: what it loses is far below the damping.
     """
-    total: NDArray[np.float32] | None = None
+    spatial = int(np.prod(layer.shape[1:]))
+    total: F64 | None = None
     kept: list[NDArray[np.float32]] = []
-    seen = values = 0
+    first = values = 0
     for k, chunk in enumerate(chunks):
-        for sums in _leaky_sums(layer, chunk):
-            order = np.arange(seen, seen + sums.shape[1])
-            seen += len(order)
-            kept.append(sums[:, order * _PHI % 1 < share])
+        images = np.arange(first, first + len(chunk))[:, None]
+        first += len(chunk)
+        for t, sums in enumerate(_leaky_sums(layer, chunk)):
+            number = (images * layer.timesteps + t) * spatial + np.arange(spatial)
+            kept.append(sums[:, number.reshape(-1) * _PHI % 1 < share])
             values += kept[-1].size
-        if kept and (values >= _ROW_VALUES or k == len(chunks) - 1):
+        if values >= _ROW_VALUES or k == len(chunks) - 1:
             rows = np.concatenate(kept, axis=1)
             found = rows.transpose(0, 2, 1) @ rows
-            total = found if total is None else np.add(total, found, out=total)
+            total = found.astype(np.float64) if total is None else np.add(total, found, out=total)
             kept, values = [], 0
-    return np.asarray(total, np.float64)
+    return np.asarray(total)
 
 
 def _leaky_sums(layer: FloatLayer, chunk: Inputs) -> Iterator[NDArray[np.float32]]:

@@ -30,6 +30,11 @@ _CHUNK = 1 << 22
 WIDEST = 12_000
 """Layers with more inputs per neuron are rounded to nearest."""
 
+_WORK, _PER_INPUT, _GOLDEN = 2e10, 2, 0.6180339887498949
+"""Of a large layer's sums some are used: 2e10 products worth of them, at least two per input.
+They are those whose number, by image, step and position, times the golden ratio leaves a fraction
+below that share."""
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -44,6 +49,8 @@ def moments(
 ) -> F64:
     """Return H before damping, (groups, fan-in + 1, fan-in + 1), summed over all samples.
 
+    Of a large layer over some sums only (``_WORK``).
+
     Args:
         linear: the folded map.
         end: its neurons, whose leak the sums decay with.
@@ -56,6 +63,10 @@ def moments(
     leaks = _leaks(end, timesteps)
     per_sample = inputs.shape[1] * _rows(linear, inputs[:1, :1]).shape[1] * groups * fan_in
     size = max(1, _CHUNK // max(1, per_sample))
+    places = _rows(linear, inputs[:1, :1]).shape[1]
+    sums = len(inputs) * timesteps * places
+    share = max(_WORK / (fan_in + 1) ** 2, _PER_INPUT * fan_in) / sums
+    waiting: list[list[NDArray[np.float32]]] = [[] for _ in range(groups)]
     for start in range(0, len(inputs), size):
         chunk = inputs[start : start + size]
         rows = _rows(linear, chunk).reshape(groups, len(chunk), chunk.shape[1], -1, fan_in)
@@ -64,8 +75,18 @@ def moments(
             kept *= np.float32(leaks[t])
             kept[..., :-1] += rows[:, :, min(t, chunk.shape[1] - 1)]
             kept[..., -1] += 1
+            image, place = np.mgrid[start : start + len(chunk), :places]
+            number = ((image * timesteps + t) * places + place).reshape(-1)
+            used = (number * _GOLDEN) % 1 < share if share < 1 else np.full(len(number), True)
             for group, flat in enumerate(kept.reshape(groups, -1, fan_in + 1)):
-                total[group] += flat.T @ flat
+                waiting[group].append(flat[used])
+        # Few large products cost far less than many small ones.
+        last = start + size >= len(inputs)
+        if share >= 1 or last or sum(map(len, waiting[0])) * (fan_in + 1) >= _CHUNK:
+            for group, parts in enumerate(waiting):
+                joined = np.concatenate(parts)
+                total[group] += joined.T @ joined
+                parts.clear()
     return total
 
 

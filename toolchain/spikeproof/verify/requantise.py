@@ -34,8 +34,9 @@ LISTED = 200
 _ROUNDOFF = 1e-9
 """Relative error of the float64 products that give the exact values."""
 
-_REPLAY = 0.005
-"""Steps a compensated target may be off: the conversion measures its moments in float32."""
+_REPLAY, _EXACT_INPUTS = 0.005, 1000
+"""Steps a compensated target may be off: the conversion measures its moments in float32. With more
+inputs than so many, as many times more: each makes up for all before it."""
 
 _BROKEN = 4.0
 """Error of a neuron's sums, in times that of rounding to nearest, on images not calibrated with.
@@ -366,6 +367,7 @@ def _chip_weights(
     room = step / 2 + _ROUNDOFF * np.abs(wanted)
     found.rounding = "nearest"
     fan_in = wanted[0].size
+    replay = _REPLAY * step * max(1.0, fan_in / _EXACT_INPUTS)
     nearest = np.abs(held - np.clip(wanted, low, high)) <= room
     only = bias_exponent(options)
     plain_bias = not _bias(bias, built.neuron, layer.above, only, Findings(""))
@@ -379,9 +381,9 @@ def _chip_weights(
         second = moments(layer.linear, layer.end, inputs(), layer.timesteps)
         if fitted:
             target = targets(wanted, held, second)
-            replayed = np.abs(held - np.clip(target.weight, low, high)) <= room + _REPLAY * step
+            replayed = np.abs(held - np.clip(target.weight, low, high)) <= room + replay
             if (~replayed).sum() <= (~nearest).sum():
-                found.rounding, exact, room = "compensated", target.weight, room + _REPLAY * step
+                found.rounding, exact, room = "compensated", target.weight, room + replay
                 moved = target.bias
         else:
             found.rounding = "objective"
@@ -395,7 +397,7 @@ def _chip_weights(
     found.compare("weight", held, inside - room, inside + room, expected=inside)
     found.clipped_share = _beyond(exact, low, high, room)
     spread = moved.reshape(-1, *(1,) * (bias.ndim - 1))
-    uncertain = _REPLAY * step if found.rounding == "compensated" else 0.0
+    uncertain = replay if found.rounding == "compensated" else 0.0
     _bias(bias + spread, built.neuron, layer.above, only, found, uncertain)
 
 
