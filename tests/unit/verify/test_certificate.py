@@ -112,7 +112,7 @@ NETWORKS = {
     "padded": PADDED,
 }
 
-KEEP_NOTHING = "v_high = np.minimum(fx.scale_toward_zero(high, leak)"
+KEEP_NOTHING = "v_high = np.clip(fx.scale_toward_zero(high, leak)"
 U_KEEPS = "fx.scale_toward_zero(u_high, neuron.u_keep)"
 WIDEST = "np.minimum(v_low, state.v_low), np.maximum(v_high, state.v_high)"
 MUTANTS = [
@@ -146,8 +146,8 @@ MUTANTS = [
         "np.where(silent, np.minimum(v_low, fired_low), fired_low)",
         "fired_low",
     ),
-    ("bias forgotten", "plain", "l1", "+ u_high + bias[1], _FAR)", "+ u_high, _FAR)"),
-    ("bias forgotten from below", "lowered", "l1", "+ u_low + bias[0], -_FAR)", "+ u_low, -_FAR)"),
+    ("bias forgotten", "plain", "l1", "+ u_high + bias[1], -", "+ u_high, -"),
+    ("bias forgotten from below", "lowered", "l1", "+ u_low + bias[0], -", "+ u_low, -"),
     (
         "bias not shifted",
         "plain",

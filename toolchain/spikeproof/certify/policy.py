@@ -1,7 +1,8 @@
 """Which bundles may be written and run: those no input makes overflow, and others as they are.
 
-A converted bundle is certified for every input. One that was read from a ``.net`` file is what its
-integers say: u may wrap and v saturate as on the chip, in every engine alike.
+A converted bundle is certified for every input; its options may allow v to saturate below. One that
+was read from a ``.net`` file is what its integers say: u may wrap and v saturate as on the chip, in
+every engine alike.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from spikeproof import fixedpoint as fx
 from spikeproof.certify.overflow import possible_overflows
-from spikeproof.certify.ranges import certify_ranges, check_ranges
+from spikeproof.certify.ranges import LowerRail, certify_ranges, check_ranges
 from spikeproof.errors import InputError, RangeError, list_problems
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.files import make_folder
@@ -51,11 +52,12 @@ def write_bundle(path: Path, bundle: Bundle) -> Bundle:
 
 
 def overflow_warnings(bundle: Bundle) -> list[str]:
-    """Say where a bundle that was not converted by us leaves the chip's ranges for some input.
+    """Say where a bundle leaves the chip's ranges for some input.
 
-    For a converted one that is excluded by proof (see :func:`load_safe_bundle`).
+    For a converted one that is excluded by proof (see :func:`load_safe_bundle`), unless v may
+    saturate at its lower end as its options say.
     """
-    if bundle.record.get("netx") is None:
+    if bundle.record.get("netx") is None and _lower_rail(bundle) == "never":
         return []
     return [overflow.sentence for overflow in possible_overflows(bundle.network)]
 
@@ -65,7 +67,13 @@ def check_bundle_ranges(bundle: Bundle) -> None:
     if bundle.record.get("netx") is not None:
         check_foreign_ranges(bundle.network)
     else:
-        check_ranges(bundle.network)
+        check_ranges(bundle.network, _lower_rail(bundle))
+
+
+def _lower_rail(bundle: Bundle) -> LowerRail:
+    """Return what the options of a bundle's conversion say; older ones say nothing."""
+    allowed = bundle.record.get("options", {}).get("lower_rail") == "may-saturate"
+    return "may-saturate" if allowed else "never"
 
 
 def check_foreign_ranges(network: ChipNetwork) -> None:

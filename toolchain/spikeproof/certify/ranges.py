@@ -2,6 +2,10 @@
 
 Interval arithmetic on exact integers (:mod:`spikeproof.numerics.intervals`), over all T steps and
 all inputs: the result is a proof, not a test.
+
+The worst inhibition of all steps may sum up far below what any image causes, and v *saturates* at
+its lower end, it does not wrap. Whether it may is a choice (:data:`LowerRail`): then the proof is
+that u never wraps, that v never reaches beyond its upper end, and that it saturates below at worst.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +21,9 @@ from spikeproof import fixedpoint as fx
 from spikeproof.errors import RangeError, list_problems
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.numerics.intervals import Ints, drive_of, states, weighted_sums
+
+LowerRail = Literal["never", "may-saturate"]
+"""Whether v of a spiking layer that receives spikes may saturate below for some input."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class LayerRange:
     u_bound, v_low, v_high: in v-units, v before the reset. host_bound: largest magnitude of a
     host-written mantissa (0 without one). headroom_bits: log2(limit / bound), the worst of all.
     worst_neuron: index of the neuron with the widest v. problems: empty if everything fits.
+    saturates: v may stay at its lower end, as was allowed; ``v_low`` is that end, and the headroom
+    that of everything else.
     """
 
     name: str
@@ -38,9 +48,10 @@ class LayerRange:
     worst_neuron: tuple[int, ...]
     host_bound: int = 0
     problems: tuple[str, ...] = ()
+    saturates: bool = False
 
 
-def certify_ranges(network: ChipNetwork) -> list[LayerRange]:
+def certify_ranges(network: ChipNetwork, lower_rail: LowerRail = "never") -> list[LayerRange]:
     """Bound every sum, u and v of every layer for every possible input.
 
     Whatever comes back from a layer listed later may be a spike at any step.
@@ -50,14 +61,14 @@ def certify_ranges(network: ChipNetwork) -> list[LayerRange]:
     ranges = []
     for i, layer in enumerate(network.layers):
         highest = [sent[source] for source in network.sources[i]]
-        found, sent[i] = certify_layer(layer, highest, network.timesteps)
+        found, sent[i] = certify_layer(layer, highest, network.timesteps, lower_rail)
         ranges.append(found)
     return ranges
 
 
-def check_ranges(network: ChipNetwork) -> list[LayerRange]:
+def check_ranges(network: ChipNetwork, lower_rail: LowerRail = "never") -> list[LayerRange]:
     """Return the certified ranges, or raise RangeError with all layers that could overflow."""
-    ranges = certify_ranges(network)
+    ranges = certify_ranges(network, lower_rail)
     problems = [f"{r.name}: {p}" for r in ranges for p in r.problems]
     if problems:
         raise RangeError(
@@ -69,9 +80,12 @@ def check_ranges(network: ChipNetwork) -> list[LayerRange]:
 
 
 def certify_layer(
-    layer: ChipLayer, highest: Sequence[Ints], timesteps: int
+    layer: ChipLayer, highest: Sequence[Ints], timesteps: int, lower_rail: LowerRail = "never"
 ) -> tuple[LayerRange, Ints]:
     """Bound one layer; what a connection carries lies between 0 and its ``highest``, by input.
+
+    A readout's v never saturates: it is read as a number. Nor does v of a layer that pixels reach:
+    they are the same in all steps, so that what inhibits most there does happen.
 
     Returns the bounds and, for the next layer, 1 where a neuron could ever spike, else 0.
     """
@@ -87,10 +101,16 @@ def certify_layer(
         fires = fires | state.may_fire
     widest = np.unravel_index(int(np.maximum(-v_low, v_high).argmax()), layer.shape)
     neuron = tuple(map(int, widest))
+    hosts = any(one.host is not None for one in layer.inputs)
+    spikes_only = not hosts and all(int(most.max(initial=0)) <= 1 for most in highest)
+    allowed = lower_rail == "may-saturate" and layer.neuron.spiking and spikes_only
+    saturates = allowed and bool(v_low.min() < -fx.STATE_MAX)
+    if saturates:
+        v_low = np.maximum(v_low, -fx.STATE_MAX)
     figures = {
         "synaptic sum": (_reach(*drive.total), fx.SUM_MAX),
         "u": (int(u_bound.max()), fx.WRAP_LIMIT - 1),
-        "v": (_reach(v_low, v_high), layer.neuron.v_limit),
+        "v": (_reach(zero if saturates else v_low, v_high), layer.neuron.v_limit),
         "host mantissa": (_reach(*drive.mantissa), fx.BIAS_MANTISSA_MAX),
     }
     problems = tuple(
@@ -109,6 +129,7 @@ def certify_layer(
         worst_neuron=neuron,
         host_bound=figures["host mantissa"][0],
         problems=problems,
+        saturates=saturates,
     )
     return found, fires.astype(np.int64)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from spikeproof.certify.ranges import certify_ranges
+from spikeproof.certify.ranges import LowerRail, certify_ranges
 from spikeproof.convert.activity import Activity
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
@@ -74,6 +74,12 @@ class ConvertOptions(BaseModel):
         description="Let the rounding of one weight make up for that of others, fitted to half of "
         "the calibration images and kept where it helps on the other half; false: nearest.",
     )
+    lower_rail: LowerRail = Field(
+        default="never",
+        description="never: no input drives v to either end of its range, by proof. may-saturate: "
+        "v may stay at its lowest value, as on the chip, if all that inhibits comes in every step; "
+        "finer weights where there are many inputs. u never wraps in both.",
+    )
     search: bool = Field(
         default=True, description="Search each layer's scale on calibration images; false: max-abs."
     )
@@ -120,7 +126,7 @@ def convert_network(
         requires=(CONSISTENT, ALTERNATING),
         ensures=(
             Condition("a chip network with legal integers", _chip_problems),
-            Condition("certified ranges", _range_problems),
+            Condition("certified ranges", partial(_range_problems, chosen.lower_rail)),
         ),
     )
     done = apply_pass(quantise, folded)
@@ -244,6 +250,7 @@ def _choose_coding(
         options.compensate,
         forced,
         exponent,
+        options.lower_rail,
         tell,
     )
     if not layer.pixels:
@@ -298,5 +305,6 @@ def _chip_problems(done: Quantised) -> list[str]:
     return []
 
 
-def _range_problems(done: Quantised) -> list[str]:
-    return [f"{r.name}: {p}" for r in certify_ranges(done.chip) for p in r.problems]
+def _range_problems(lower_rail: LowerRail, done: Quantised) -> list[str]:
+    ranges = certify_ranges(done.chip, lower_rail)
+    return [f"{r.name}: {p}" for r in ranges for p in r.problems]

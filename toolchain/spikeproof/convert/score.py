@@ -23,6 +23,7 @@ from spikeproof.numerics.affine import Parallel, bias_map, columns, product, to_
 F32 = NDArray[np.float32]
 Inputs = NDArray[np.uint8]
 _CHUNK_VALUES = 1 << 22
+_LOWEST_V = np.float32(-fx.STATE_MAX)
 
 
 @dataclass(frozen=True, order=True)
@@ -227,6 +228,7 @@ def _compare(
         else:
             kept *= numbers.leak[t]
             v = kept + arriving
+        v = np.maximum(v, _LOWEST_V)
         fired = v > numbers.threshold[t]
         flips += int(np.count_nonzero(fired != spike))
         difference = v * np.float32(1 / candidate.units)

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from spikeproof.certify.ranges import LayerRange, certify_layer
+from spikeproof.certify.ranges import LayerRange, LowerRail, certify_layer
 from spikeproof.convert.compensate import FAN_IN_MAX, compensation
 from spikeproof.convert.host import (
     largest_host_scale,
@@ -90,6 +90,7 @@ class Setting:
     forced: float | None = None
     bias_exponent: int | None = None
     """The only exponent biases may have; None: any of the chip's."""
+    lower_rail: LowerRail = "never"
     tell: Tell = field(default=lambda _: None)
     certificates: WeakKeyDictionary[Candidate, Certificate] = field(
         default_factory=WeakKeyDictionary
@@ -189,7 +190,7 @@ def _choose_host(layer: FloatLayer, setting: Setting) -> Chosen:
 def _certificate(layer: FloatLayer, setting: Setting, candidate: Candidate) -> Certificate:
     found = setting.certificates.get(candidate)
     if found is None:
-        found = certify_layer(candidate.layer, setting.highest, layer.timesteps)
+        found = certify_layer(candidate.layer, setting.highest, layer.timesteps, setting.lower_rail)
         setting.certificates[candidate] = found
     return found
 

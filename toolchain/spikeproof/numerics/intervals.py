@@ -79,8 +79,9 @@ def states(layer: ChipLayer, drive: Drive, timesteps: int) -> Iterator[State]:
         leak, threshold = neuron.leak_at(t), neuron.threshold_at(t)
         u_low = fx.scale_toward_zero(u_low, neuron.u_keep) + arriving[0]
         u_high = fx.scale_toward_zero(u_high, neuron.u_keep) + arriving[1]
-        v_low = np.maximum(fx.scale_toward_zero(low, leak) + u_low + bias[0], -_FAR)
-        v_high = np.minimum(fx.scale_toward_zero(high, leak) + u_high + bias[1], _FAR)
+        # Saturated, a v is no lower than the lower end, whatever would be its highest value.
+        v_low = np.clip(fx.scale_toward_zero(low, leak) + u_low + bias[0], -_FAR, fx.STATE_MAX)
+        v_high = np.clip(fx.scale_toward_zero(high, leak) + u_high + bias[1], -fx.STATE_MAX, _FAR)
         may = v_high > threshold
         # Who stays silent is at most at the threshold; who fires is above it before its reset.
         silent = v_low <= threshold

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,11 @@ from spikeproof.ir.chip import (
 
 Ints = NDArray[np.int64]
 SUM_TOP, STATE_TOP, MANTISSA_TOP = 131_071, 8_388_607, 4095
+LowerRail = Literal["never", "may-saturate"]
+"""Whether v of a spiking layer that receives spikes may saturate at its lower end."""
 _BEYOND = 1 << 40
-"""States are cut here: far beyond every limit, and their products still fit 64 bits."""
+"""States are cut here: far beyond every limit, and their products still fit 64 bits. Where v cannot
+but saturate it is at its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +59,20 @@ class Bounds:
     fires: NDArray[np.bool_]
     top: int
     """Largest legal magnitude of v."""
+    saturates: bool = False
+    """v may go below its range and stay at its lower end, as was allowed; ``v_low`` ends there."""
 
     @property
     def figures(self) -> dict[str, tuple[int, int]]:
         """Return (largest magnitude, limit) of each quantity."""
         reach = np.maximum(np.abs(self.total_low), np.abs(self.total_high))
+        v = np.abs(self.v_high)
+        if not self.saturates:
+            v = np.maximum(v, np.abs(self.v_low))
         return {
             "synaptic sum": (int(reach.max()), SUM_TOP),
             "u": (int(self.u.max()), STATE_TOP),
-            "v": (int(np.maximum(np.abs(self.v_low), np.abs(self.v_high)).max()), self.top),
+            "v": (int(v.max()), self.top),
             "host mantissa": (int(self.mantissa.max()), MANTISSA_TOP),
         }
 
@@ -74,7 +82,7 @@ class Bounds:
         return min(math.log2(top / max(found, 1)) for found, top in self.figures.values())
 
 
-def bound_network(network: ChipNetwork) -> list[Bounds]:
+def bound_network(network: ChipNetwork, lower_rail: LowerRail = "never") -> list[Bounds]:
     """Bound all layers of a network; a neuron that can never spike sends nothing.
 
     Layers that come later in the list may send a spike back at any step.
@@ -85,12 +93,14 @@ def bound_network(network: ChipNetwork) -> list[Bounds]:
     found = []
     for before, layer in zip([INPUT, *names], network.layers, strict=False):
         inputs = [sent[one.source or before] for one in layer.inputs]
-        found.append(bound_layer(layer, inputs, network.timesteps))
+        found.append(bound_layer(layer, inputs, network.timesteps, lower_rail))
         sent[layer.name] = found[-1].fires.astype(np.int64)
     return found
 
 
-def bound_layer(layer: ChipLayer, inputs: Sequence[Ints], timesteps: int) -> Bounds:
+def bound_layer(
+    layer: ChipLayer, inputs: Sequence[Ints], timesteps: int, lower_rail: LowerRail = "never"
+) -> Bounds:
     """Bound one layer whose connections carry anything in 0..``inputs``, in every step anew."""
     none = np.zeros(layer.shape, np.int64)
     low, high, written = none, none, (none, none)
@@ -104,7 +114,17 @@ def bound_layer(layer: ChipLayer, inputs: Sequence[Ints], timesteps: int) -> Bou
     states = _states(layer, (64 * low, 64 * high), written, timesteps)
     top = 64 * SUM_TOP if isinstance(layer.neuron, ReadoutNeuron) else STATE_TOP
     mantissa = np.maximum(np.abs(written[0]), np.abs(written[1]))
-    return Bounds(layer.name, low, high, *states[:4], mantissa, states[4], top)
+    widest, v_low, v_high, jump, fires = states
+    readout = isinstance(layer.neuron, ReadoutNeuron)
+    # Where pixels arrive, the same in all steps, the worst inhibition does happen.
+    hosts = any(one.host is not None for one in layer.inputs)
+    allowed = not (readout or hosts) and all((largest <= 1).all() for largest in inputs)
+    saturates = lower_rail == "may-saturate" and allowed and bool((v_low < -top).any())
+    if saturates:
+        v_low = np.maximum(v_low, -top)
+    return Bounds(
+        layer.name, low, high, widest, v_low, v_high, jump, mantissa, fires, top, saturates
+    )
 
 
 def extreme_sums(synapse: Synapse, inputs: Ints) -> tuple[Ints, Ints]:
@@ -231,8 +251,8 @@ def _states(
         u_low = toward_zero(u_low, kept) + arriving[0]
         u_high = toward_zero(u_high, kept) + arriving[1]
         widest = np.maximum(widest, np.maximum(np.abs(u_low), np.abs(u_high)))
-        low = np.clip(toward_zero(low, leak) + u_low + bias_low, -_BEYOND, _BEYOND)
-        high = np.clip(toward_zero(high, leak) + u_high + bias_high, -_BEYOND, _BEYOND)
+        low = np.clip(toward_zero(low, leak) + u_low + bias_low, -_BEYOND, STATE_TOP)
+        high = np.clip(toward_zero(high, leak) + u_high + bias_high, -STATE_TOP, _BEYOND)
         jump = np.where(high > highest, t, jump)
         lowest, highest = np.minimum(lowest, low), np.maximum(highest, high)
         if threshold is None:

@@ -87,7 +87,8 @@ def state_bounds(stages: Stages) -> list[float]:
     thresholds stand for; that acts on a v that stayed silent. Nothing is read from the record.
     """
     found = []
-    for layer, bounds in zip(stages.chip.layers, bound_network(stages.chip), strict=True):
+    everywhere = bound_network(stages.chip, stages.options.lower_rail)
+    for layer, bounds in zip(stages.chip.layers, everywhere, strict=True):
         end = next(n for n in stages.quantised.nodes if n.name == layer.name)
         neuron = layer.neuron
         fresh = 2.0**neuron.bias_exponent / 2 if layer.host else 0.0

@@ -36,7 +36,7 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Ste
         x: any images, to judge compensated rounding where ``calibration`` is None.
     """
     layers = exact_layers(stages.folded)
-    bounds = bound_network(stages.chip)
+    bounds = bound_network(stages.chip, stages.options.lower_rail)
     fitted = calibration is not None
     flat = x.reshape(len(x), -1)
     telling = fitted or int((flat.max(axis=1) > flat.min(axis=1)).sum()) >= FEWEST

@@ -168,7 +168,8 @@ def _fits(
             return False
         neuron = neuron.changed(**{k: np.rint(v).astype(np.int64) for k, v in exact.items()})
     rounded = built.changed(synapse=built.synapse.changed(weight=weight), neuron=neuron)
-    figures = bound_layer(rounded, [highest], layer.timesteps).figures.values()
+    bounds = bound_layer(rounded, [highest], layer.timesteps, options.lower_rail)
+    figures = bounds.figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
 
 

@@ -151,6 +151,9 @@ def run(
     show_table(console, bundle.record["table"])
     if "profile_cost" in bundle.record:
         show_cost(console, bundle.record["profile_cost"])
+    if options.lower_rail != "never":
+        overflows = count_overflows(written.network, written.stimulus)
+        warnings += warn(console, [overflow.sentence for overflow in overflows])
     _show_result(console, target, written, warnings)
     return 0
 

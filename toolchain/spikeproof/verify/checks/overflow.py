@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from spikeproof.ir.chip import ChipNetwork
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.extremes import Reached, reach
-from spikeproof.verify.interval import Bounds, Ints, bound_network
+from spikeproof.verify.interval import Bounds, Ints, LowerRail, bound_network
 from spikeproof.verify.material import Material
 from spikeproof.verify.verdict import Verdict
 
@@ -61,6 +62,8 @@ class RangeLayer(Record):
     host_bound: Number = None
     problems: list[Text] = Field(default_factory=list)
     independent: SecondBound | None = None
+    saturates: bool = False
+    """v may stay at its lower end for some input, as the conversion's options allow."""
     reached: Reached | None = None
     unsound: list[Text] = Field(default_factory=list)
     """A sentence for each figure of the certificate that is too small; empty: it holds."""
@@ -104,6 +107,7 @@ def judge_certificate(
     network: ChipNetwork,
     claims: Mapping[str, TableRow] | None,
     certify: Certify = certify_ranges,
+    lower_rail: LowerRail = "never",
 ) -> list[RangeLayer]:
     """Certify a network and judge the certificate, layer by layer.
 
@@ -112,11 +116,12 @@ def judge_certificate(
         claims: the rows of the conversion's table by layer, whose ranges are judged as well; what
             they lack is listed. None: integers that no conversion made, of which nothing is said.
         certify: the analysis under judgement.
+        lower_rail: whether v may saturate at its lower end; ``certify`` allows the same.
 
     Returns:
         One row per layer.
     """
-    bounds = bound_network(network)
+    bounds = bound_network(network, lower_rail)
     certified = {row.name: row for row in certify(network)}
     largest = 255 if network.coding == "pixels" else 1
     inputs: Ints = np.full(network.input_shape, largest, np.int64)
@@ -216,6 +221,8 @@ def _unsound(found: LayerRange, bound: Bounds) -> list[str]:
     problems = _too_tight(promise, wanted, "the certificate")
     if found.ok and not wanted.ok:
         problems.append("the certificate says that everything fits, and it does not")
+    if bound.saturates and not found.saturates:
+        problems.append("the certificate says that v does not saturate, and it may")
     return problems
 
 
@@ -290,7 +297,9 @@ def _where(bound: Bounds, found: LayerRange | None) -> list[int]:
 
 def _measure(material: Material) -> Ranges:
     stages = material.stages
-    return Ranges(layers=judge_certificate(stages.chip, stages.claims, certify_ranges))
+    rail = stages.options.lower_rail
+    certify = partial(certify_ranges, lower_rail=rail)
+    return Ranges(layers=judge_certificate(stages.chip, stages.claims, certify, rail))
 
 
 RANGES = Job("ranges", _measure, Ranges, 300)
@@ -316,6 +325,14 @@ def ranges_outcome(layers: list[RangeLayer]) -> Outcome[Ranges]:
         f"{proved} leave the chip's ranges. The worst possible input would fill {_filled(bits)} "
         f"of the registers of {tightest.name}, the fullest layer."
     )
+    saturating = ", ".join(x.name for x in layers if x.saturates)
+    if saturating:
+        summary = (
+            f"{proved} make u wrap or lift v beyond the upper end of its range, of which the "
+            f"fullest layer, {tightest.name}, would use {_filled(bits)}. v of {saturating} may "
+            "stay at the lower end for some input, as the conversion's options allow and as on the "
+            "chip, in every engine."
+        )
     if unsound:
         summary = (
             f"The certificate of {', '.join(x.name for x in unsound)} does not hold: "
@@ -449,11 +466,17 @@ def _tables(result: Ranges) -> dict[str, Table]:
             n.integer(e.v_low),
             n.integer(e.v_high),
             used_share(e.headroom_bits),
-            words[e.ok],
+            words[e.ok] + ("; v may saturate below" if e.saturates else ""),
         )
         for e in result.layers
     ]
     return {"ranges": Table("Largest values any input could cause", head, lines(proved))}
+
+
+def _clause(check: Check, result: Ranges) -> str:
+    if any(layer.saturates for layer in result.layers):
+        return "no input can overflow the chip's registers, though v may saturate at its lower end"
+    return "no input can overflow the chip's registers"
 
 
 def used_share(headroom_bits: float | None) -> str:
@@ -477,6 +500,6 @@ CHECK = CheckKind(
     facts=_facts,
     headline=_headline,
     lead=4,
-    clause=lambda check, result: "no input can overflow the chip's registers",
+    clause=_clause,
     tables=_tables,
 )
