@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import wired
 
 from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.reference import ReferenceEngine
@@ -18,6 +20,7 @@ from spikeproof.engines.torch import load as torch_load
 from spikeproof.engines.torch.engine import TorchEngine
 from spikeproof.engines.trace import RunResult
 from spikeproof.errors import InputError, MissingExtraError, TargetError
+from spikeproof.fuzz.draw.graphs import random_graph
 from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
@@ -33,7 +36,9 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.graph import groups, is_recurrent
 from spikeproof.ir.limits import LEAK_MAX
+from spikeproof.ir.readouts import ReadoutRule
 
 torch = pytest.importorskip("torch", reason="needs torch")
 Array = np.ndarray[Any, Any]
@@ -96,6 +101,47 @@ def test_random_networks(device: str) -> None:
     assert min(ties, saturated, wrapped) > 0
     parts = {ConvSynapse, DenseSynapse, HostCurrent, LifNeuron, TableLifNeuron, ReadoutNeuron}
     assert {"pixels", "spikes", "T=1", "T>1"} | parts <= seen
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_random_graphs(device: str) -> None:
+    engine = TorchEngine(device)
+    seen: Counter[str] = Counter()
+    for index in range(120):
+        rng = np.random.default_rng([20261128, index])
+        network = random_graph(rng, random_network(rng, nasty=index % 3 == 0))
+        compare(engine, network, random_input(rng, network, 3))
+        inputs = [one for layer in network.layers for one in layer.inputs]
+        seen["several"] += any(len(layer.inputs) > 1 for layer in network.layers)
+        seen["shared"] += len({id(one.synapse) for one in inputs}) < len(inputs)
+        seen["lag"] += any(one.lag for one in inputs)
+        seen["loop"] += is_recurrent(network)
+        seen["cycle"] += any(len(group) > 1 for group in groups(network))
+        seen[network.readout] += 1
+    expected = {"several", "shared", "lag", "loop", "cycle", *get_args(ReadoutRule)}
+    assert set(+seen) == expected
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", sorted(wired.cases()))
+def test_each_part_of_a_graph(name: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, engine = wired.cases()[name], TorchEngine(device)
+    x = wired.stimulus(network)
+    expected = compare(engine, network, x)
+    monkeypatch.setitem(torch_engine._BATCH_VALUES, engine.device.type, 1)
+    assert_same(expected, engine.run(network, x, trace=True))
+
+
+def test_weights_that_connections_share_are_on_the_device_once() -> None:
+    network = wired.cases()["shared weights"]
+    copied: list[Array] = []
+
+    def put(array: Array) -> Any:
+        copied.append(array)
+        return torch.from_numpy(array)
+
+    torch_load.load_layers(network, put)
+    assert sum(array.shape == (wired.WIDTH, wired.WIDTH) for array in copied) == 1
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -248,16 +294,16 @@ def test_too_little_memory_halves_the_batch_and_then_says_so(
     rng = np.random.default_rng(8)
     network = random_network(rng)
     x = random_input(rng, network, 9)
-    engine, plain = TorchEngine("cpu"), torch_engine.run_layer
+    engine, plain = TorchEngine("cpu"), torch_engine.run_group
     whole, sizes, limit = engine.run(network, x, trace=True), [], 2
 
-    def small(loaded: Any, source: Any, *args: Any, **options: Any) -> Any:
-        sizes.append(source.shape[1])
-        if source.shape[1] > limit:
+    def small(group: Any, sent: Any, form: Any, kept: Any) -> Any:
+        sizes.append(form.samples)
+        if form.samples > limit:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return plain(loaded, source, *args, **options)
+        return plain(group, sent, form, kept)
 
-    monkeypatch.setattr(torch_engine, "run_layer", small)
+    monkeypatch.setattr(torch_engine, "run_group", small)
     assert_same(whole, engine.run(network, x, trace=True))
     assert sizes[:2] == [9, 4]
     limit = 0
@@ -272,7 +318,7 @@ def test_the_lack_of_memory_on_a_cpu_is_recognised(monkeypatch: pytest.MonkeyPat
     def greedy(*_: Any, **__: Any) -> None:
         torch.empty(1 << 60, dtype=torch.uint8)  # the allocator's own words
 
-    monkeypatch.setattr(torch_engine, "run_layer", greedy)
+    monkeypatch.setattr(torch_engine, "run_group", greedy)
     with pytest.raises(TargetError, match="cpu has too little memory"):
         TorchEngine("cpu").run(network, random_input(rng, network, 2))
 
@@ -285,7 +331,7 @@ def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory(
 
     rng = np.random.default_rng(8)
     network = random_network(rng)
-    monkeypatch.setattr(torch_engine, "run_layer", broken)
+    monkeypatch.setattr(torch_engine, "run_group", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         TorchEngine("cpu").run(network, random_input(rng, network, 2))
 

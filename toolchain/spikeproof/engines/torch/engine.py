@@ -1,7 +1,8 @@
 """The engine ``torch``: the same integers through torch, on a GPU where there is one.
 
-Layer by layer with all T steps at once; torch_layers holds the arithmetic and the reason why it
-is exact. This file holds what surrounds it: the device, its number modes, its memory.
+Layer by layer with all T steps at once, or a cycle of layers step by step; layers.py holds the
+arithmetic and the reason why it is exact. This file holds what surrounds it: the device, its number
+modes, its memory.
 
 What is assumed of the device, and what is done about it:
 
@@ -26,14 +27,14 @@ from numpy.typing import NDArray
 
 from spikeproof.engines.base import BaseEngine
 from spikeproof.engines.memory import sample_bytes, size_text, trace_bytes
-from spikeproof.engines.torch.layers import run_layer
+from spikeproof.engines.torch.layers import Form, run_group
 from spikeproof.engines.torch.load import DeviceLayer, Tensor, load_layers, prove_products
 from spikeproof.engines.torch.results import TorchResults
 from spikeproof.engines.trace import Progress, RunResult, result_from_logits
 from spikeproof.errors import InputError, TargetError
 from spikeproof.extras import need
-from spikeproof.ir.chip import ChipNetwork
-from spikeproof.ir.graph import chain_problems
+from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
+from spikeproof.ir.graph import groups
 
 _BATCH_VALUES = {"cpu": 1 << 20, "cuda": 1 << 28}
 """A layer's states over all steps of a batch: near the cache on a CPU, large kernels on a GPU."""
@@ -61,10 +62,6 @@ class TorchEngine(BaseEngine):
         need("torch", extra="torch", purpose="engine torch")
         self.device = _device(device)
         self._proved = False
-
-    def problems(self, network: ChipNetwork) -> list[str]:
-        """List where the network is not a chain: this engine runs chains."""
-        return chain_problems(network)
 
     def run(
         self,
@@ -105,15 +102,20 @@ class TorchEngine(BaseEngine):
         """Run one batch; what is kept of a layer leaves the device before the next one runs."""
         network = results.network
         source = self._put(x[:, None] if network.coding == "pixels" else x)
-        source = source.transpose(0, 1).contiguous()
-        chunk = _CHUNK_VALUES[self.device.type]
-        for loaded in layers:
-            done = run_layer(
-                loaded, source, network.timesteps, trace=results.traces is not None, chunk=chunk
-            )
-            results.take(loaded.layer.name, start, done)
-            source = done.spikes
-        results.finish(start, done)
+        sent: dict[int, Any] = {INPUT_INDEX: source.transpose(0, 1).contiguous()}
+        chunk, trace = _CHUNK_VALUES[self.device.type], results.traces is not None
+        form = Form(network.timesteps, len(x), chunk, trace)
+        ordered = groups(network)
+        for place, group in enumerate(ordered):
+            loaded = {i: layers[i] for i in group}
+            done = run_group(loaded, sent, form, {i: results.kept(i) for i in group})
+            for i, run in done.items():
+                results.take(i, start, run)
+                sent[i] = run.spikes
+            needed = {
+                s for later in ordered[place + 1 :] for i in later for s in network.sources[i]
+            }
+            sent = {i: spikes for i, spikes in sent.items() if i in needed}
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         """Copy to the device; the array may be read-only and in any order."""

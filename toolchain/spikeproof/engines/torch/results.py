@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from spikeproof.engines.torch.layers import LayerRun
+from spikeproof.engines.torch.load import Tensor
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.readouts import FROM_SPIKES, answers, settled
 
 
 class TorchResults:
@@ -28,17 +31,32 @@ class TorchResults:
                     np.empty(full, np.uint8) if layer.neuron.spiking else None,
                 )
 
-    def take(self, name: str, start: int, done: LayerRun) -> None:
-        """Keep a layer's trace of the batch that begins at sample ``start``."""
-        if self.traces is None:
-            return
-        kept = self.traces[name]
-        for target, found in ((kept.u, done.u), (kept.v, done.v), (kept.s, done.spikes)):
-            if target is not None and found is not None:
-                target[start : start + found.shape[1]] = found.transpose(0, 1).cpu().numpy()
+    def kept(self, index: int) -> int:
+        """Return of how many steps, the last ones, the v of a layer is needed."""
+        network = self.network
+        if self.traces is not None:
+            return network.timesteps
+        if index != len(network.layers) - 1:
+            return 0
+        rule = settled(network.readout, network.layers[index].neuron.spiking)
+        return {"last": 1, **dict.fromkeys(FROM_SPIKES, 0)}.get(rule, network.timesteps)
 
-    def finish(self, start: int, done: LayerRun) -> None:
-        """Keep the logits: the last layer's v, or how often its neurons fired."""
-        final = done.last_v if done.spikes is None else done.spikes.sum(0)
-        logits = final.flatten(1).cpu().numpy()
-        self.logits[start : start + len(logits)] = logits
+    def take(self, index: int, start: int, done: LayerRun) -> None:
+        """Keep what is wanted of a layer of the batch that begins at sample ``start``."""
+        last = index == len(self.network.layers) - 1
+        if self.traces is None and not last:
+            return
+        u, v, s = _arrays(done.u), _arrays(done.v), _arrays(done.spikes)
+        if last:
+            logits = answers(self.network.readout, v, None if s is None else s.view(np.uint8))
+            self.logits[start : start + len(logits)] = logits
+        if self.traces is not None:
+            kept = self.traces[self.network.layers[index].name]
+            for target, found in ((kept.u, u), (kept.v, v), (kept.s, s)):
+                if target is not None and found is not None:
+                    target[start : start + len(found)] = found
+
+
+def _arrays(steps: Tensor | None) -> Any:
+    """Return (T, N, ...) values as an array (N, T, ...) in ordinary memory."""
+    return None if steps is None else steps.transpose(0, 1).cpu().numpy()
