@@ -32,7 +32,9 @@ class DataConfig(_Strict):
     """Which images, and how many of the training split only serve to choose the epoch."""
 
     dataset: DatasetName = "fashion-mnist"
-    held_out: int = Field(default=5000, ge=1)
+    held_out: int = Field(
+        default=5000, ge=1, description="images that only choose the epoch (validation)"
+    )
     limit: int | None = Field(
         default=None, ge=1, description="use only the first images (for tests)"
     )

@@ -6,6 +6,7 @@ import doctest
 import functools
 import inspect
 import pydoc
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -258,6 +259,40 @@ def test_what_is_of_no_use_is_named_at_the_border(bundle: Bundle, xy: tuple[Any,
             call(bundle, *xy)
 
 
+WAYS_OUT: list[tuple[str, Callable[[Bundle, Checkpoint], object]]] = [
+    ("or the name of a shipped network: .*fmnist-lif-natural", lambda b, c: api.load(5)),
+    ("It is loaded already: use it as it is", lambda b, c: api.load(b)),
+    ("It is loaded already: take its file", lambda b, c: api.inspect(c)),
+    ("leaving it out, takes all samples", lambda b, c: api.run(b, limit=0)),
+    (r"bundle = spikeproof\.convert\(checkpoint\)", lambda b, c: api.run(c)),
+    (r"bundle = spikeproof\.convert\(checkpoint\)", lambda b, c: api.export(c, "a.onnx")),
+    ("give the trained network that it was made from", lambda b, c: api.verify(b, b)),
+    ("the Bundle itself, not its network", lambda b, c: api.run(b.network)),
+    (r"Checkpoint\(network\)\.", lambda b, c: api.convert(c.network)),
+    (r"as a spikeproof\.ir\.floats\.FloatNetwork", lambda b, c: api.convert({"w": 1})),
+    (r"as a spikeproof\.ir\.floats\.FloatNetwork", lambda b, c: api.convert(_Module())),
+    ("Give what spikeproof.convert returned", lambda b, c: api.run(None)),
+]
+
+
+class _Module:
+    """What a torch module is known by, where torch is not installed."""
+
+    def state_dict(self) -> dict[str, object]:
+        return {}
+
+
+def test_a_wrong_argument_is_told_what_to_give_instead(
+    bundle: Bundle, tiny_checkpoint: Path
+) -> None:
+    checkpoint = api.load(tiny_checkpoint)
+    assert isinstance(checkpoint, Checkpoint)
+    for way, call in WAYS_OUT:
+        with pytest.raises(InputError) as error:
+            call(bundle, checkpoint)
+        assert re.search(way, error.value.hint or ""), (way, str(error.value))
+
+
 def test_a_limit_is_a_whole_number_of_one_or_more(bundle: Bundle, xy: tuple[Any, Any]) -> None:
     assert len(api.run(bundle, xy, limit=np.int64(3)).predictions) == 3  # type: ignore[arg-type]
     images = images_of(xy, (1, 8, 8))
@@ -336,7 +371,7 @@ def test_what_an_engine_refuses_is_neither_run_nor_verified(
 
 def test_labels_must_be_classes_of_the_network(bundle: Bundle, xy: tuple[Any, Any]) -> None:
     x, y = xy
-    with pytest.raises(InputError, match="1 of 24 labels are no class of this network"):
+    with pytest.raises(InputError, match="1 of 24 labels is no class of this network"):
         api.run(bundle, (x, np.where(np.arange(24) == 3, 77, y)))
 
 

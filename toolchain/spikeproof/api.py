@@ -64,7 +64,7 @@ from spikeproof.io.kinds import is_kind
 from spikeproof.io.options import merged_options
 from spikeproof.io.slices import check_labels
 from spikeproof.io.zoo import resolve_model
-from spikeproof.text import network_line
+from spikeproof.text import counted, network_line
 
 if TYPE_CHECKING:
     from spikeproof.verify.document import Report
@@ -94,7 +94,7 @@ class Run:
     def __repr__(self) -> str:
         """Say in one line what it is."""
         right = "" if self.accuracy is None else f": {100 * self.accuracy:.2f} % right"
-        return f"<Run of {len(self.predictions):,} samples on {self.engine}{right}>"
+        return f"<Run of {counted(len(self.predictions), 'sample')} on {self.engine}{right}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class Description:
             return f"<Description of {self.kind} {found['path']}>"
         steps, shape = found["timesteps"], tuple(found["input_shape"])
         line = found["name"] if steps is None else network_line(found["name"], shape, steps)
-        return f"<Description of {self.kind} {line}, {len(self.layers)} layers>"
+        return f"<Description of {self.kind} {line}, {counted(len(self.layers), 'layer')}>"
 
 
 @speaks_python

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.formats import ChipFrontend, find_frontend, frontend_name, load_trained
+from spikeproof.text import counted
 
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
@@ -290,7 +291,7 @@ def _details(node: Any) -> str:
     if isinstance(node, floats.Conv2d):
         return f"kernel {node.weight.shape[2:]}, stride {node.stride}, padding {node.padding}"
     if isinstance(node, floats.Lif):
-        gain = "" if node.gain is None else f", gain over {len(node.gain)} steps"
+        gain = "" if node.gain is None else f", gain over {counted(len(node.gain), 'step')}"
         sign = ">" if node.strict else ">="
         reset = "" if node.reset is None else f", a spike takes off {_span(node.reset)}"
         begins = f", begins at {_span(node.initial)}" if _span(node.initial) != "0" else ""

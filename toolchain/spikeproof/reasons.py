@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from spikeproof.text import clean_text
+from spikeproof.text import clean_text, counted
 
 Verdict = Literal["fail", "inconclusive"]
 Relation = Literal["at most", "at least", "less than", "more than", "exactly", "within"]
@@ -61,16 +61,18 @@ def request_text(requests: Sequence[Request]) -> str:
             wider[r.part] = max(r.needed, wider.get(r.part, 0))
     options = " ".join(f"--set samples.{part}={count}" for part, count in wider.items())
     if not beyond:
-        return f"Use more of the {given:,} images at hand: verify {options}."
+        return f"Use more of the {counted(given, 'image')} at hand: verify {options}."
     repeated = requests[0].repeated
+    there = f"there {'was' if given == 1 else 'were'} {given:,}"
     if most <= held and not repeated:
         return (
             f"Use at least {most:,} of the {held:,} images in the file: verify --limit {most}"
-            f"{f' {options}' if options else ''} (there were {given:,} because of --limit)."
+            f"{f' {options}' if options else ''} ({there} because of --limit)."
         )
-    there = f"there were {given:,}"
     if repeated:
-        there += f" different ones, and {repeated:,} that repeat one of them"
+        one, others = ("one", "it") if given == 1 else ("ones", "one of them")
+        repeat = "repeats" if repeated == 1 else "repeat"
+        there += f" different {one}, and {repeated:,} that {repeat} {others}"
     elif given < held:
         there += f" of {held:,} because of --limit"
     kind = "different images" if repeated else "images"
@@ -151,7 +153,7 @@ class Reason(BaseModel):
         """Say how many images were used and, where more would decide it, how many."""
         if self.images is None:
             return ""
-        used = f"{self.images:,} image{'' if self.images == 1 else 's'} used"
+        used = f"{counted(self.images, 'image')} used"
         if self.images_needed is None:
             return used
         outlook = {

@@ -27,6 +27,14 @@ def clean_text(text: str) -> str:
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def counted(count: int, what: str, many: str | None = None) -> str:
+    """Write a number with what it counts: ``1 image``, ``1,000 images``.
+
+    ``many`` is the plural where it is not ``what`` with an s: ``counted(2, "class", "classes")``.
+    """
+    return f"{count:,} {what if count == 1 else many or f'{what}s'}"
+
+
 def accuracy_figure(share: float) -> str:
     """Write an accuracy as a bare percentage: ``90.90``.
 
@@ -72,4 +80,4 @@ def _escape(code: int) -> str:
 
 def network_line(name: str, input_shape: tuple[int, ...], timesteps: int) -> str:
     """Say in a few words what a network is: ``net, input 1×28×28, 4 timesteps``."""
-    return f"{name}, input {'×'.join(map(str, input_shape))}, {timesteps} timesteps"
+    return f"{name}, input {'×'.join(map(str, input_shape))}, {counted(timesteps, 'timestep')}"

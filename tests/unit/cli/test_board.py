@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def document(capsys: Text, *args: object, code: int = 0) -> Any:
 
 def convert(checkpoint: Path, images: Path, output: Path, *more: str) -> list[object]:
     return ["convert", checkpoint, "--calibration", images, "-o", output, *more]
+
+
+def test_the_table_of_chips_fits_sixty_columns(
+    capsys: Text, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    bundle = tmp_path / "net.spk"
+    assert run(["convert", "fmnist-lif-natural", "--no-search", "-o", str(bundle)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    weights = r"Loihi 1  stored weights        ≥ 302,0\d\d  130,000,000  yes"
+    assert any(re.fullmatch(weights, line) for line in lines), lines
+    assert "Loihi 1  neurons                   7,194      131,072  yes" in lines
+    assert max(len(line) for line in lines if not line.startswith("bundle: ")) <= 60
 
 
 def test_the_profile_reports_its_price_in_output_json_and_record(
@@ -139,8 +153,10 @@ def test_limits_of_the_chips_show_in_convert_inspect_and_for_net_files(
     ):
         assert document(capsys, *command)["chip_fit"] == wanted
         assert run([*map(str, command)]) == 0
-        lines = "".join(capsys.readouterr()).splitlines()
-        assert any("published limit" in line and LOWER_BOUNDS in line for line in lines)
+        told = " ".join("".join(capsys.readouterr()).split())
+        assert f"published limit exceeded; {LOWER_BOUNDS}" in told or (
+            "beyond published limits" in told and f"; {LOWER_BOUNDS}" in told
+        )
 
 
 def test_the_line_names_what_exceeds_a_limit(tmp_path: Path, capsys: Text) -> None:

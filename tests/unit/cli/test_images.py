@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_convert_names_the_data_and_warns_about_what_is_odd(
     assert run([*args, str(tmp_path / "one.npz")]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert "calibration: one.npz (unrecognised), 1 samples" in err
+    assert "calibration: one.npz (unrecognised), 1 sample," in err
     assert any("calibrated on one image" in w for w in document["warnings"])
     assert any("not shown to be better than" in w for w in document["warnings"])
     assert "warning: calibrated on one image" in err
@@ -169,6 +170,30 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
         load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})), fitted=True
     )
     assert found == ["these are the images the bundle was calibrated on"]
+
+
+def test_a_plan_for_more_images_than_there_are_says_how_many_are_used(
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tiny_images: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = ["verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--dry-run"]
+    args += ["--data", str(tiny_images), "--set", "samples.pgd=50000", "--set", "samples.fgsm=24"]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(args) == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"samples\.pgd +24 \(of 50,000 asked for: all there are\)", out), out
+    assert re.search(r"samples\.fgsm +24\n", out), out
+    warning = " ".join(err.split())
+    assert "warning: there are 24 images, fewer than samples.accuracy" in warning
+    assert "samples.pgd" in warning and "more come with --data" in warning
+    assert run([*args, "--limit", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    used = json.loads(out)["plan"]["images_used"]
+    assert set(used.values()) == {1} and {"pgd", "accuracy", "lava_samples"} <= set(used)
+    assert "there is 1 image, fewer than" in err and "the file holds 24" in err
 
 
 @pytest.mark.parametrize("form", ["npz", "folder", "npy"])

@@ -118,3 +118,35 @@ def test_what_is_being_done_is_said_before_anything_is_done(
         clock.now = 20.0
         progress.say("layer 1: rounding")
     assert capsys.readouterr().err == ""
+
+
+def test_a_table_too_wide_for_the_terminal_breaks_its_widest_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = [("V1", "pass", "The target computes what the specification says", 1), ("V2", "", "", 2)]
+    Console().table(["check", "verdict", "what", "n"], rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "check  verdict  what                   n",
+        "-----  -------  ---------------------  -",
+        "V1     pass     The target computes    1",
+        "                what the",
+        "                specification says",
+        "V2                                     2",
+    ]
+    Console().table(["check", "what"], [("a name " * 3 + str(i), "x" * 18) for i in range(2)])
+    assert capsys.readouterr().out.startswith("a name a name a name 0: what\n"), "paragraphs"
+
+
+def test_sentences_break_between_words_where_a_width_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "The worst possible input would fill 99.94 % of the registers of l3."
+    monkeypatch.delenv("COLUMNS", raising=False)
+    Console().sentence(told)
+    assert capsys.readouterr().out == f"{told}\n"
+    monkeypatch.setenv("COLUMNS", "41")
+    Console().sentence(told)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "The worst possible input would fill", "99.94 stays with its per cent sign"
+    assert lines[1].startswith("    99.94 % of") and max(map(len, lines)) <= 41

@@ -406,7 +406,7 @@ def test_tables_and_help_fit_a_narrow_terminal(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
     Console().table(["layer", "kind", "neurons"], [("l1", "convolution " * 9, 1234)])
     out = capsys.readouterr().out
-    assert out.startswith("l1: kind convolution") and "neurons 1,234" in out
+    assert out.splitlines()[2].startswith("l1     convolution") and "1,234" in out
     assert max(map(len, out.splitlines())) <= 60
 
 

@@ -104,7 +104,7 @@ def test_the_advice_on_labels_works(tmp_path: Path) -> None:
         ([-0.4, 3, 0.5], "has 2 of 16 values that are outside 0..1", ["normalisation"]),
         (
             [np.nan, 3, 0.5],
-            "has 1 of 16 values that are NaN or infinite and 1 of 16 values that are outside 0..1",
+            "has 1 of 16 values that is NaN or infinite and 1 of 16 values that is outside 0..1",
             ["isfinite", "Divide 0..255"],
         ),
     ],
@@ -167,7 +167,11 @@ def test_the_advice_on_shape_and_type_works(
         (RGB.transpose(0, 2, 3, 1), "has shape (5, 4, 6, 3)", "3 channels, the network takes 1"),
         (GREY[..., :5], "has shape (5, 1, 4, 5)", "4 x 5 pixels, the network takes 4 x 6"),
         (GREY[:0], "has shape (0, 1, 4, 6)", "no samples"),
-        (GREY[:, None], "has shape (5, 1, 1, 4, 6)", "steps of spikes; this network takes images"),
+        (
+            GREY[:, None],
+            "has shape (5, 1, 1, 4, 6)",
+            "like 1 step of spikes; this network takes",
+        ),
         (np.zeros((2, 2)), "has shape (2, 2)", "samples, channels 1, height 4, width 6"),
         (GREY.astype("i2") - 9, f"values from {int(GREY.min()) - 9} to ", "undo the shift"),
         (GREY.astype("i4") << 12, "has type int32 (values", "floats in 0..1"),

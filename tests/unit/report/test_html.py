@@ -15,6 +15,7 @@ import pytest
 from spikeproof.document import numbers as n
 from spikeproof.errors import InputError
 from spikeproof.reasons import rounded
+from spikeproof.report.card import render_card
 from spikeproof.report.html import render_html, write_html
 from spikeproof.verify.document import parse_report
 
@@ -137,6 +138,22 @@ def test_hostile_names_stay_text(make_report: Make) -> None:
     assert not re.search("[\u202e\x00\ud800]", text)
     assert "&lt;script&gt;alert(1)" in text
     text.encode()
+
+
+def test_commands_in_advice_are_code_on_page_and_card(make_report: Make) -> None:
+    report = make_report("inconclusive")
+    check = next(c for c in report["checks"] if c["id"] == "V5")
+    check["verdict"] = "inconclusive"
+    reason = {"verdict": "inconclusive", "criterion": "c", "value": 1.0, "limit": 2.0, "unit": "%"}
+    told = "Run `spikeproof doctor --install x_y`, or <b>less</b>; one ` alone stays."
+    check["reasons"] = [{**reason, "try": told}]
+    page = render_html(report)
+    advice = re.search(r'<p class="try">.*?</p>', page)
+    assert advice is not None
+    assert "<code>spikeproof doctor --install x_y</code>, or &lt;b&gt;less" in advice[0]
+    assert "one ` alone" in advice[0]
+    check["reasons"][0]["try"] = "Run `spikeproof doctor --install x_y`, or <b>less</b>."
+    assert r"Try: Run `spikeproof doctor --install x_y`, or \<b\>less" in render_card(report)
 
 
 def test_top_numbers_come_from_the_json(make_report: Make) -> None:

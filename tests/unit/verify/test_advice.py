@@ -132,7 +132,7 @@ def test_repeated_images_are_not_blamed_on_a_limit() -> None:
     told = more_images(Needed(299, "pass"), supply, "fgsm")
     assert "--limit" not in told
     assert "at least 299 different images" in told
-    assert "there were 1 different ones, and 796 that repeat one of them" in told
+    assert "there was 1 different one, and 796 that repeat it" in told
 
 
 def test_what_convert_tried_or_has_done_is_not_advised_again() -> None:

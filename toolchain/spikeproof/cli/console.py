@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
 """The words of the command line being run, without the program's name."""
 
+_LEAST_CELL = 20
+_PER_CENT = re.compile(r"(?<=\d) %")
+_TIED = "\0%"
+"""A per cent sign that stays with its number; texts are free of control characters."""
 _PLAIN_EVERY = 5.0
 _SHOW_AFTER = 2.0
 _AT_ONCE = 1.0
@@ -93,6 +98,12 @@ class Console:
         """Print several lines of the result, laid out by us; ``-q`` keeps them."""
         for line in text.split("\n"):
             self.say(line)
+
+    def sentence(self, text: str, style: str | None = None) -> None:
+        """Print a result in lines that fit, where a width is known; in one elsewhere, for grep."""
+        known = "COLUMNS" in os.environ or self.results.isatty()
+        for line in wrapped(text).split("\n") if known else [text]:
+            self.say(line, style)
 
     def warn(self, text: str) -> None:
         """Print a remark that ``-q`` keeps, because who ignores it is misled."""
@@ -276,15 +287,14 @@ class _Pace:
 def wrapped(text: str, indent: int = 4) -> str:
     """Break a text into lines that fit the terminal, at most 100 wide; later ones are indented."""
     width = max(20, min(100, shutil.get_terminal_size((100, 24)).columns))
-    return "\n".join(
-        textwrap.wrap(
-            text,
-            width,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    lines = textwrap.wrap(
+        _PER_CENT.sub(_TIED, text),
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return "\n".join(lines).replace(_TIED, " %")
 
 
 def show(value: object) -> str:
@@ -313,12 +323,19 @@ def duration(seconds: float) -> str:
 def _plain_table(columns: Sequence[str], cells: list[list[str]], numeric: list[bool]) -> str:
     """Lay out a table in plain characters, as wide as its content.
 
-    Where COLUMNS says that this is too wide, each row becomes a paragraph instead.
+    Where COLUMNS says that this is too wide, the cells of the widest column of text are broken into
+    lines; where that leaves it too little, each row becomes a paragraph instead.
     """
     rows = [list(columns), *cells]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and sum(widths) + 2 * (len(widths) - 1) > int(given):
+    over = sum(widths) + 2 * (len(widths) - 1) - int(given) if given.isdecimal() else 0
+    wide = max(range(len(widths)), key=lambda i: 0 if numeric[i] or i == 0 else widths[i])
+    if over > 0 and wide > 0 and widths[wide] - over >= _LEAST_CELL and not numeric[wide]:
+        widths[wide] -= over
+        broken = [_broken(row, wide, widths[wide]) for row in cells]
+        rows, over = [list(columns), *(line for row in broken for line in row)], 0
+    if over > 0:
         heads = [f"{name} " for name in columns]
         return "\n".join(
             wrapped(f"{row[0]}: " + ", ".join(map("".join, zip(heads[1:], row[1:], strict=True))))
@@ -333,6 +350,13 @@ def _plain_table(columns: Sequence[str], cells: list[list[str]], numeric: list[b
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _broken(row: list[str], wide: int, width: int) -> list[list[str]]:
+    """Return the lines of a row whose cell ``wide`` is broken to fit; the first has the others."""
+    parts = textwrap.wrap(row[wide], width, break_on_hyphens=False) or [""]
+    lines = [[""] * wide + [part] + [""] * (len(row) - wide - 1) for part in parts]
+    return [[*row[:wide], parts[0], *row[wide + 1 :]], *lines[1:]]
 
 
 def _is_number(value: object) -> bool:

@@ -16,6 +16,7 @@ from spikeproof.cli.commands import COMMANDS
 from spikeproof.errors import InputError
 
 HELP = {"help_option_names": ["-h", "--help"]}
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 _NARROW, _LEAST = 60, 30
 """Columns below which help is laid out anew (the parser's own least is 50), and the least."""
 _INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
@@ -50,7 +51,10 @@ def _fitting(context: Any) -> Any:
     columns = shutil.get_terminal_size().columns
 
     class Formatter(base):  # type: ignore[misc]
-        """Give the options a third of a narrow terminal; longer ones get a line of their own."""
+        """Give the options a third of a narrow terminal; longer ones get a line of their own.
+
+        No line ends within ``--data-dir`` or ``stable-snn``: half a name cannot be typed or copied.
+        """
 
         def __init__(self, *given: Any, **options: Any) -> None:
             super().__init__(*given, **options)
@@ -60,7 +64,16 @@ def _fitting(context: Any) -> Any:
         def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
             """Write names and their descriptions in two columns."""
             narrow = self.width // 3 if self.width < _NARROW else col_max
-            super().write_dl(rows, min(col_max, narrow), col_spacing)
+            kept = [(name, told.replace("-", _UNBROKEN)) for name, told in rows]
+            super().write_dl(kept, min(col_max, narrow), col_spacing)
+
+        def write_text(self, text: str) -> None:
+            """Write a paragraph."""
+            super().write_text(text.replace("-", _UNBROKEN))
+
+        def getvalue(self) -> str:
+            """Return all that was written."""
+            return str(super().getvalue()).replace(_UNBROKEN, "-")
 
     return type("Context", (context,), {"formatter_class": Formatter})
 

@@ -19,7 +19,7 @@ from spikeproof.describe import (
 )
 from spikeproof.io.formats import FRONTENDS, ChipFrontend
 from spikeproof.io.zoo import resolve_model
-from spikeproof.text import network_line
+from spikeproof.text import counted, network_line
 
 Row = dict[str, Any]
 
@@ -63,8 +63,8 @@ def _show_trained(console: Console, path: Path, found: TrainedFile) -> None:
     _say_title(console, path, found)
     console.table(list(NodeRow.model_fields), [tuple(dict(row).values()) for row in rows])
     console.say(
-        f"{sum(r.neurons or 0 for r in rows):,} neurons, "
-        f"{sum(r.parameters for r in rows):,} parameters"
+        f"{counted(sum(r.neurons or 0 for r in rows), 'neuron')}, "
+        f"{counted(sum(r.parameters for r in rows), 'parameter')}"
     )
     recipe = found.training.get("recipe")
     if isinstance(recipe, dict):
@@ -98,10 +98,11 @@ def _show_bundle(console: Console, path: Path, found: BundleFile) -> None:
         show_cost(console, record["profile_cost"])
     show_limits(console, found.chip_fit)
     console.say(
-        f"{sum(r.neurons for r in rows):,} neurons, {sum(r.weights for r in rows):,} weights"
+        f"{counted(sum(r.neurons for r in rows), 'neuron')}, "
+        f"{counted(sum(r.weights for r in rows), 'weight')}"
     )
     samples = found.self_test_samples
-    console.say(f"content {found.content_hash[:16]}, self-test on {samples} samples")
+    console.say(f"content {found.content_hash[:16]}, self-test on {counted(samples, 'sample')}")
     warn(console, found.warnings)
 
 
@@ -110,7 +111,7 @@ def _show_chip(console: Console, path: Path, found: ChipFile) -> None:
     frontend = FRONTENDS.get(found.kind)
     assert isinstance(frontend, ChipFrontend)
     shape, steps = "×".join(map(str, found.input_shape)), found.timesteps
-    told = "timesteps not in the file" if steps is None else f"{steps} timesteps"
+    told = "timesteps not in the file" if steps is None else counted(steps, "timestep")
     console.say(f"{frontend.title} {path}: input {shape} ({found.coding}), {told}")
     console.table(
         [name.replace("_", " ") for name in frontend.columns],

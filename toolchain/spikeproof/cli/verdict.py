@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikeproof.cli.console import Console
@@ -18,6 +19,7 @@ _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yello
 def show_verdict(console: Console, report: Report) -> int:
     """Print a line per check, why some did not pass, verdict, path; return the exit code."""
     from spikeproof.verify.checks.accuracy import Accuracy
+    from spikeproof.verify.document import REPORT_JSON
 
     rows = [(c.id, str(c.verdict), c.kind, c.title) for c in report.checks]
     console.table(["check", "verdict", "kind", "what"], rows)
@@ -28,8 +30,10 @@ def show_verdict(console: Console, report: Report) -> int:
     _show_reasons(console, report)
     if accuracy.plausibility is not None and accuracy.plausibility.warning:
         console.say(f"warning: {accuracy.plausibility.warning}", _STYLES["inconclusive"])
-    console.say(f"{report.verdict.upper()}: {report.sentence}", _STYLES[report.verdict])
+    console.sentence(f"{report.verdict.upper()}: {report.sentence}", _STYLES[report.verdict])
     console.say(f"report: {report.report}")
+    if report.report is not None:
+        console.say(f"figures: {Path(report.report).with_name(REPORT_JSON)}")
     console.document(report.json_document())
     return EXIT_CODES[report.verdict]
 
@@ -41,13 +45,13 @@ def _show_reasons(console: Console, report: Report) -> None:
     explained = explain(report.checks)
     for entry in explained:
         check = entry.check
-        console.say(f"{check.id} {check.title}: {check.verdict}", _STYLES[check.verdict])
+        console.sentence(f"{check.id} {check.title}: {check.verdict}", _STYLES[check.verdict])
         for line in [r.sentence for r in entry.reasons] + [entry.rest] * bool(entry.rest):
-            console.say(f"  {line}")
+            console.sentence(f"  {line}")
         for advice in entry.advice:
-            console.say(f"  Try: {advice}")
+            console.sentence(f"  Try: {advice}")
     if explained:
-        console.say(HELP)
+        console.sentence(HELP)
 
 
 def _show_accuracy(console: Console, accuracy: Accuracy) -> None:

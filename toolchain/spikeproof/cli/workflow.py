@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikeproof.engines.trace import Engine, SlowEngine
+from spikeproof.text import counted
 
 if TYPE_CHECKING:
     from spikeproof.cli.ahead import Ahead
@@ -103,9 +104,11 @@ def announce_time(console: Console, engine: Engine, network: ChipNetwork, sample
         return
     seconds = engine.expected_seconds(network, samples)
     if seconds >= LONG_SECONDS:
+        from spikeproof.cli.console import duration
+
         one = engine.expected_seconds(network, 1)
         console.note(
-            f"{samples:,} samples on {engine.name} take about {seconds / 60:,.0f} minutes or more "
-            f"(estimated; one sample {one:,.0f} s); --limit takes fewer, --engine fast gives the "
-            "same integers sooner"
+            f"{counted(samples, 'sample')} on {engine.name} {'takes' if samples == 1 else 'take'} "
+            f"about {duration(seconds)} or more (estimated; one sample {duration(one)}); --limit "
+            "takes fewer, --engine fast gives the same integers sooner"
         )

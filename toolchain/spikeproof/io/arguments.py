@@ -18,9 +18,15 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.files import same_file
 from spikeproof.io.kinds import Kind, in_the_way
+from spikeproof.io.zoo import zoo_networks
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.floats import FloatNetwork
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_OR_NONE = ", or None"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Takes:
     @property
     def optional(self) -> Takes:
         """The same, or None."""
-        return Takes(f"{self.words}, or None", lambda found: found is None or self.fits(found))
+        return Takes(f"{self.words}{_OR_NONE}", lambda found: found is None or self.fits(found))
 
 
 def _is_path(found: object) -> bool:
@@ -124,13 +130,44 @@ def check_arguments(function: str, **given: tuple[object, Takes]) -> None:
         if not takes.fits(found)
     ]
     if problems:
-        dicts = any(
-            t.words.startswith(DATA.words) and isinstance(x, Mapping) for x, t in given.values()
+        wrong = [(found, takes) for found, takes in given.values() if not takes.fits(found)]
+        ways = [_way(function, found, takes.words.removesuffix(_OR_NONE)) for found, takes in wrong]
+        told = [way for way in dict.fromkeys(ways) if way]
+        raise InputError(list_problems(problems), where=function, hint=" ".join(told) or None)
+
+
+def _way(function: str, found: object, words: str) -> str:
+    """Say what to give instead; empty where the words of what is expected say it."""
+    if words == DATA.words:
+        is_dict = isinstance(found, Mapping)
+        return 'Take the arrays out of the dict: (d["x"], d["y"]), or d["x"] alone.' * is_dict
+    if words == COUNT.words:
+        return "None, or leaving it out, takes all samples."
+    if words not in (BUNDLE.words, NETWORK.words, NETWORK_OR_BUNDLE.words):
+        return ""
+    loaded = isinstance(found, Bundle | Checkpoint)
+    if loaded and words == NETWORK_OR_BUNDLE.words:
+        how = "take its file" if function == "inspect" else "use it as it is"
+        return f"It is loaded already: {how}."
+    if isinstance(found, Checkpoint):
+        return "Convert it first: bundle = spikeproof.convert(checkpoint)."
+    if isinstance(found, Bundle):
+        return "A Bundle is converted already: give the trained network that it was made from."
+    if isinstance(found, ChipNetwork):
+        return "Give the Bundle itself, not its network."
+    if isinstance(found, FloatNetwork):
+        return "Give spikeproof.io.checkpoint.Checkpoint(network)."
+    if hasattr(found, "state_dict") or isinstance(found, Mapping):
+        return (
+            "Modules and state dicts of torch say nothing of neurons and steps. Build the network "
+            "as a spikeproof.ir.floats.FloatNetwork from these arrays and give "
+            'spikeproof.io.checkpoint.Checkpoint(network), see "Use my own network" in the How-to.'
         )
-        hint = (
-            'Take the arrays out of the dict: (d["x"], d["y"]), or d["x"] alone.' if dicts else None
-        )
-        raise InputError(list_problems(problems), where=function, hint=hint)
+    if words == BUNDLE.words:
+        return 'Give what spikeproof.convert returned, or its file: "net.spk".'
+    return 'Give a file, such as "net.ckpt", or the name of a shipped network: ' + (
+        f"{', '.join(zoo_networks())}."
+    )
 
 
 def check_places(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spikeproof.errors import InputError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint, value_range
+from spikeproof.text import counted
 
 _SHOWN = 8
 Array = NDArray[Any]
@@ -73,14 +74,16 @@ def _out_of_range(x: Array, where: str, which: str) -> InputError:
     odd, wrong = x.size - int(finite.sum()), int(outside.sum())
     found, hints = [], []
     if odd:
-        found.append(f"{odd:,} of {x.size:,} values{which} that are NaN or infinite")
+        found.append(f"{_share(odd, x.size, which)} NaN or infinite")
         hints.append("numpy.isfinite(x) is False there: leave these samples out, or mend them.")
     if wrong:
-        found.append(
-            f"{wrong:,} of {x.size:,} values{which} that are outside 0..1 ({value_range(x)})"
-        )
+        found.append(f"{_share(wrong, x.size, which)} outside 0..1 ({value_range(x)})")
         hints.append(range_hint(x))
     return InputError(f"has {' and '.join(found)}", where=where, hint=" ".join(hints))
+
+
+def _share(count: int, total: int, which: str) -> str:
+    return f"{count:,} of {counted(total, 'value')}{which} that {'is' if count == 1 else 'are'}"
 
 
 def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
@@ -116,7 +119,7 @@ def as_labels(y: Array | None, samples: int, path: Path) -> NDArray[np.int64] | 
 def _label_problem(y: Array, samples: int) -> tuple[str, str] | None:
     """Say what is wrong with labels, and the way to right ones; None if nothing is."""
     if y.shape != (samples,):
-        what = f"has shape {y.shape}, expected {samples:,} labels, shape ({samples},)"
+        what = f"has shape {y.shape}, expected {counted(samples, 'label')}, shape ({samples},)"
         if y.ndim == 2 and len(y) == samples:
             one = "y[:, 0] takes the only column."
             many = "One-hot rows become integers with y.argmax(axis=1)."

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.text import counted
+
 Shape = tuple[int, ...]
 _IMAGES = ("samples", "channels", "height", "width")
 _SPIKES = ("samples", "steps", "channels", "height", "width")
@@ -60,8 +62,8 @@ def _size_hint(found: Shape, expected: Shape) -> str:
     channels, *size = expected
     if len(found) == 5 and found[2:] == expected:
         return (
-            f"This looks like {found[1]} steps of spikes; this network takes images, without an "
-            "axis of steps."
+            f"This looks like {counted(found[1], 'step')} of spikes; this network takes images, "
+            "without an axis of steps."
         )
     seen: int | None = None
     if len(found) == 4 and found[2:] == tuple(size):
@@ -72,7 +74,7 @@ def _size_hint(found: Shape, expected: Shape) -> str:
         seen = 1
     if seen is not None:
         return (
-            f"The images have {_counted(seen, 'channel')}, the network takes {channels}: bring "
+            f"The images have {counted(seen, 'channel')}, the network takes {channels}: bring "
             f"them to {'grey' if channels == 1 else 'colour' if channels == 3 else 'its channels'} "
             "as its training images were."
         )
@@ -89,13 +91,13 @@ def _spike_hint(found: Shape, expected: Shape) -> str:
     steps = expected[0]
     if found[1:] == expected[1:]:
         return (
-            f"These look like images: this network takes spikes, 0 or 1, over {steps} steps (a "
-            "second axis)."
+            "These look like images: this network takes spikes, 0 or 1, over "
+            f"{counted(steps, 'step')} (a second axis)."
         )
     if len(found) == 5 and found[0] == steps and found[2:] == expected[1:]:
         return "The steps come first: x.swapaxes(0, 1) puts the samples there."
     if len(found) == 5 and found[2:] == expected[1:]:
-        return f"It holds {_counted(found[1], 'step')}; the network takes {steps}."
+        return f"It holds {counted(found[1], 'step')}; the network takes {steps}."
     if found == expected:
         return "This is one sample: x[None] makes it a set of one."
     return _axes_hint(_SPIKES, (None, *expected))
@@ -147,7 +149,3 @@ def value_range(x: NDArray[Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{int(value)}" if np.asarray(value).dtype.kind in "biu" else f"{float(value):g}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from spikeproof.document.values import Record, Text
+from spikeproof.text import counted
 
 Labels = Literal["official", "other", "absent"]
 
@@ -81,7 +82,8 @@ class DataRecord(Record):
             found = f"{self.name} {self.split}, {self.what} (recognised by content)"
         else:
             digest = f", images SHA-256 {self.sha256[:16]}…" if self.sha256 else ""
-            found = f"{self.file or 'images'} (unrecognised), {self.held:,} samples{digest}"
+            held = counted(self.held, "sample")
+            found = f"{self.file or 'images'} (unrecognised), {held}{digest}"
         if self.samples < self.held:
             found += f"; of these the first {self.samples:,}"
         if self.recognised and self.labels == "other":

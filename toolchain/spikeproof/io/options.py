@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ _KINDS: dict[Any, str] = {
 _ENDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _NO_TABLE = ("model_type", "model_attributes_type", "dict_type")
 _MOST_HINTS = 3
+_SURE = 0.7
+_WORD = re.compile(r"[a-z0-9_]+")
 
 
 def merged_options(model: type[ModelT], config: Path | None, given: dict[str, Any]) -> ModelT:
@@ -54,7 +57,7 @@ def wrong_settings(model: type[BaseModel], error: ValidationError, where: str) -
 def _explain(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        near = [repr(name) for name in _alike(key, _all_keys(model))]
+        near = [repr(name) for name in _alike(key, _all_keys(model), _told(model))]
         return f"unknown setting {key!r}" + (f"; did you mean {_either(near)}?" if near else "")
     told = "is a table of settings" if item["type"] in _NO_TABLE else message_of(item)
     problem = f"{key}: {told}" if key else told
@@ -62,17 +65,29 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     return problem if whole else f"{problem} (found {item['input']!r})"
 
 
-def _alike(key: str, known: Sequence[str]) -> list[str]:
+def _alike(key: str, known: Sequence[str], told: Mapping[str, str]) -> list[str]:
     """Return the settings an unknown one may stand for, by their full names.
 
-    Whoever names the last part right has left out or mistaken the section: all that end so.
+    Whoever names the last part right has left out or mistaken the section: all that end so. Else
+    what is spelled alike or described by that very word (``validation``), first in the section
+    that was named. ``told``: descriptions by name.
     """
-    last = key.rpartition(".")[2]
+    section, _, last = key.rpartition(".")
     ends = [name.rpartition(".")[2] for name in known]
     if last not in ends:
-        if near := get_close_matches(key, known, n=1):
+        described = [name for name in known if last in _WORD.findall(told[name])]
+        if section:
+            here = {e: k for k, e in zip(known, ends, strict=True) if k == f"{section}.{e}"}
+            if near := get_close_matches(last, here, n=1, cutoff=_SURE):
+                return [here[near[0]]]
+            if meant := [name for name in described if name in here.values()]:
+                return meant[:_MOST_HINTS]
+        others = [name for name in known if not f"{key}.".startswith(f"{name}.")]
+        if not section and (near := get_close_matches(key, others, n=1)):
             return near
-        last = next(iter(get_close_matches(last, ends, n=1)), "")
+        if not (near := get_close_matches(last, ends, n=1)):
+            return [] if section in known else described[:_MOST_HINTS]
+        last = near[0]
     return [name for name, end in zip(known, ends, strict=True) if end == last]
 
 
@@ -163,10 +178,15 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
+def _all_keys(model: type[BaseModel]) -> list[str]:
+    return list(_told(model))
+
+
+def _told(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return all settings by their full names, each with its description in small letters."""
+    told = {}
     for name, info in model.model_fields.items():
-        keys.append(prefix + name)
+        told[prefix + name] = (info.description or "").lower()
         if _is_model(info.annotation):
-            keys += _all_keys(typing.cast(Any, info.annotation), f"{prefix}{name}.")
-    return keys
+            told |= _told(typing.cast(Any, info.annotation), f"{prefix}{name}.")
+    return told

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from spikeproof.errors import InputError
 from spikeproof.io.checked import as_labels, as_uint8, check_names, check_shape
 from spikeproof.io.known import DataRecord, Labels, images_hash, record
+from spikeproof.text import counted
 
 npy: Any = npy_format  # its functions have no types
 Array = NDArray[Any]
@@ -141,8 +142,9 @@ def check_labels(y: NDArray[np.int64] | None, classes: int, path: Path) -> None:
     outside = 0 if y is None else int((y >= classes).sum())
     if y is not None and outside:
         raise InputError(
-            f"{outside} of {len(y)} labels are no class of this network (largest {y.max()}, "
-            f"first at index {int((y >= classes).argmax())}; classes 0..{classes - 1})",
+            f"{outside:,} of {counted(len(y), 'label')} {'is' if outside == 1 else 'are'} no class "
+            f"of this network (largest {y.max()}, first at index "
+            f"{int((y >= classes).argmax())}; classes 0..{classes - 1})",
             where=f"{path}: y",
             hint="Give the labels of the data this network was trained for.",
         )
@@ -233,7 +235,7 @@ def _open_npz(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | Non
                     shape, _, dtype = _header(member)
                 as_labels(np.broadcast_to(np.zeros((), dtype), shape), len(x), path)
                 raise ValueError(
-                    f"y unpacks to {found:,} bytes, labels of {len(x):,} samples do not"
+                    f"y unpacks to {found:,} bytes, labels of {counted(len(x), 'sample')} do not"
                 )
             with archive.open("y.npy") as member:
                 y = npy.read_array(member, allow_pickle=False)

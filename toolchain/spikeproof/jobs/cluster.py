@@ -22,6 +22,7 @@ from spikeproof.jobs.items import Done, Item, Task, execute
 from spikeproof.jobs.origin import code_identity
 from spikeproof.jobs.shared import load_bytes, pack
 from spikeproof.jobs.stream import stream
+from spikeproof.text import counted
 
 CONNECT_SECONDS = 5.0
 WORKERS_SECONDS = 15.0
@@ -70,7 +71,8 @@ class Cluster:
                 lost += 1
                 if lost > self._retries:
                     raise TargetError(
-                        f"{len(missing)} items were lost {lost} times with their workers",
+                        f"{counted(len(missing), 'item')} got lost {counted(lost, 'time')}, "
+                        "workers and all",
                         where=self._address,
                         hint=_RESUME,
                     ) from error
@@ -117,7 +119,7 @@ class Cluster:
 
         if isinstance(error, KilledWorker):
             return TargetError(
-                f"the worker of item {name!r} died {error.allowed_failures + 1} times",
+                f"the worker of item {name!r} died {counted(error.allowed_failures + 1, 'time')}",
                 where=self._address,
                 hint="Often too little memory: look at the workers' logs. " + _RESUME,
             )

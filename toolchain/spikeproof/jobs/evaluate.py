@@ -26,6 +26,7 @@ from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.origin import code_identity
 from spikeproof.jobs.pool import Pool
 from spikeproof.jobs.runner import Runner
+from spikeproof.text import counted
 
 _INPUT_BYTES, _TRACE_BYTES = 8 << 20, 64 << 20
 WAITING = ".spikeproof-trace"
@@ -106,7 +107,8 @@ def evaluate(
     predictions = np.array([p for r in results for p in r["predictions"]], np.int64)
     if len(predictions) != len(samples):
         raise TargetError(
-            f"{len(predictions):,} of {len(samples):,} samples were evaluated", where=subject.engine
+            f"{len(predictions):,} of {counted(len(samples), 'sample')} were evaluated",
+            where=subject.engine,
         )
     return Evaluation(predictions, len(items), runner.taken)
 
@@ -173,14 +175,15 @@ def _run_batch(subject: Subject, x: NDArray[np.uint8]) -> tuple[Json, Arrays]:
         result = subject.made.run(subject.network, x, trace=subject.trace)
     except MemoryError as error:
         raise InputError(
-            f"not enough memory for a batch of {len(x):,} samples ({size_text(x.nbytes)} of "
-            f"input): {error}",
+            f"not enough memory for a batch of {counted(len(x), 'sample')} "
+            f"({size_text(x.nbytes)} of input): {error}",
             where=subject.network.name,
             hint="Try a smaller --batch.",
         ) from error
     if result.predictions.shape != (len(x),):
         raise TargetError(
-            f"{subject.engine} gave {len(result.predictions)} predictions for {len(x)} samples"
+            f"{subject.engine} gave {counted(len(result.predictions), 'prediction')} for "
+            f"{counted(len(x), 'sample')}"
         )
     arrays = trace_arrays(result.traces or {}) if subject.trace else {}
     return {"predictions": result.predictions.tolist(), "trace": _hashes(arrays)}, arrays

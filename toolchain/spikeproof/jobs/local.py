@@ -28,6 +28,7 @@ from spikeproof.jobs.items import Done, Item, Task, execute
 from spikeproof.jobs.shared import load_file, pack
 from spikeproof.jobs.stream import stream
 from spikeproof.jobs.threads import limit_process
+from spikeproof.text import counted
 
 _WATCH_SECONDS = 1.0
 _AHEAD = 2
@@ -79,7 +80,7 @@ class LocalProcesses:
         if count > self._retries:
             who = f"the worker of item {missing[index].name!r}" if index >= 0 else "a worker"
             raise TargetError(
-                f"{who} died {count} times: {str(error).splitlines()[0]}",
+                f"{who} died {counted(count, 'time')}: {str(error).splitlines()[0]}",
                 where="workers",
                 hint="Often too little memory: use fewer workers, or --workers 1 to see the error.",
             ) from error

@@ -12,6 +12,7 @@ from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Arrays, Done, Item, Json, check_names
 from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.pool import Pool
+from spikeproof.text import counted
 
 Store = Callable[[Item, Json, Arrays], None]
 """Keeps the arrays of a result, before the result itself is recorded."""
@@ -95,7 +96,8 @@ class Runner:
         absent = [item.name for i, item in enumerate(items) if i not in found]
         if absent or len(found) != len(items):
             raise TargetError(
-                f"{len(found)} results for {len(items)} items; missing: {', '.join(absent[:5])}",
+                f"{counted(len(found), 'result')} for {counted(len(items), 'item')}; "
+                f"missing: {', '.join(absent[:5])}",
                 where="workers",
                 hint="Run the same command again.",
             )

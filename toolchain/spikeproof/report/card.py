@@ -15,6 +15,7 @@ from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
 from spikeproof.verify.document import Report, as_report
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.
+_SPACES = re.compile(r"\s+")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~&])")
 
 
@@ -48,8 +49,21 @@ def _reasons(told: Explained) -> str:
     """Say why one check did not pass, and what to try."""
     head = f"**{_text(told.check.title)}** ({_text(told.check.id)}): {told.check.verdict}"
     points = [r.sentence for r in told.reasons] + [told.rest] * bool(told.rest)
-    points += [f"Try: {advice}" for advice in told.advice]
-    return "\n".join([f"{head}\n", *(f"- {_text(point)}" for point in points)])
+    lines = [_text(point) for point in points] + [f"Try: {_coded(a)}" for a in told.advice]
+    return "\n".join([f"{head}\n", *(f"- {line}" for line in lines)])
+
+
+def _coded(value: str) -> str:
+    """Write a text whose commands stand between backticks: they stay as they are typed."""
+    parts = value.split("`")
+    if len(parts) % 2 == 0:
+        return _text(value)
+    return "".join(f"`{part}`" if i % 2 else _spaced(part) for i, part in enumerate(parts))
+
+
+def _spaced(value: str) -> str:
+    """As :func:`_text`, with the spaces at its ends."""
+    return _SPECIAL.sub(r"\\\1", _SPACES.sub(" ", value))
 
 
 def _fact(fact: Fact) -> str:

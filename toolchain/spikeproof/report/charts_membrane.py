@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from spikeproof.document.numbers import finite, integer, significant
+from spikeproof.document.numbers import finite, significant
 from spikeproof.report.charts import Chart
 from spikeproof.report.svg import (
     Plot,
@@ -21,6 +21,7 @@ from spikeproof.report.svg import (
     shorten,
     text,
 )
+from spikeproof.text import counted
 from spikeproof.verify.checks.response import AttackMatch, Cloud, MatchLayer
 from spikeproof.verify.config import MppdLimits
 
@@ -122,7 +123,7 @@ def _residual_panel(
             body.append(element("path", d=drawn, class_=f"k{index % len(MARKS)} dot"))
     total = sum(len(dots) for _, dots in sets)
     told = (
-        f"{integer(total)} images; the largest difference is {significant(largest)} % of the "
+        f"{counted(total, 'image')}; the largest difference is {significant(largest)} % of the "
         "trained network's value. Figures in the table below."
     )
     outside = [f"±{v:g} %" for v in bounds.values() if v > reach]

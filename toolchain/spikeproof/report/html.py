@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Line
@@ -72,9 +72,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _tied(text: str) -> str:
-    """Keep a number and its per cent sign on one line."""
-    return _PER_CENT.sub("\N{NO-BREAK SPACE}%", text)
+def _tied(text: str) -> Markup:
+    """Keep a number and its per cent sign on one line; what stands between backticks is code."""
+    plain = escape(_PER_CENT.sub("\N{NO-BREAK SPACE}%", text))
+    return Markup(_CODE.sub(r"<code>\1</code>", str(plain)))
 
 
 def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
@@ -82,6 +83,7 @@ def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
 
 
 _PER_CENT = re.compile(r"(?<=\d) %")
+_CODE = re.compile("`([^`]+)`")
 
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Table, by_columns
+from spikeproof.text import counted
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.document import Report
 from spikeproof.verify.examples import Example, View
@@ -198,8 +199,8 @@ def disagreement_table(report: Report) -> Table:
     """List the clean images to which the two networks give different classes."""
     found = report.result(Accuracy).predictions
     differ = sorted((row for row in found if row[1] != row[2]), key=lambda row: (-row[3], row))
-    total, images = (n.integer(sum(row[3] for row in rows)) for rows in (differ, found))
-    caption = f"Where the networks differ: {total} of {images} clean images"
+    total, images = (sum(row[3] for row in rows) for rows in (differ, found))
+    caption = f"Where the networks differ: {total:,} of {counted(images, 'clean image')}"
     if len(differ) > MOST_LISTED:
         caption += f" (the {MOST_LISTED} most frequent cases of {n.integer(len(differ))})"
     return by_columns(

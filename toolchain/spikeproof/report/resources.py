@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Table, by_columns
+from spikeproof.text import counted
 from spikeproof.verify.document import Report
 from spikeproof.verify.operations import LayerOperations
 
@@ -41,9 +42,9 @@ def operation_table(report: Report) -> Table:
         neurons, synapses = (sum(pair[i] or 0 for pair in sizes.values()) for i in (0, 1))
         rows.append((total.name, neurons, synapses, total))
     images = report.network.operations_samples
-    counted = f", mean of {n.integer(images)} clean images" if images is not None else ""
+    mean = f", mean of {counted(images, 'clean image')}" if images is not None else ""
     return by_columns(
-        f"What one image costs{counted}",
+        f"What one image costs{mean}",
         rows,
         (Head("layer", "name"), lambda r: r[0]),
         (Head("neurons"), lambda r: n.integer(r[1])),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact
 from spikeproof.io.known import DataRecord
 from spikeproof.report.tables import check_order
+from spikeproof.text import counted
 from spikeproof.verify.checks.base import Check
 from spikeproof.verify.checks.registry import facts, headlines
 from spikeproof.verify.document import Report
@@ -51,7 +51,7 @@ def about(report: Report) -> list[tuple[str, str]]:
     """Say what was verified on what, and when; what the report does not hold is left out."""
     p, suite = report.provenance, report.provenance.suite
     settings = suite if isinstance(suite, dict) else {}
-    images = f"{n.integer(p.data_samples)} images" if p.data_samples is not None else ""
+    images = counted(p.data_samples, "image") if p.data_samples is not None else ""
     data = [data_title(p.data)] if p.data is not None else []
     known = [
         ("Date", date_text(report)),

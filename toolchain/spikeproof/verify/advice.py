@@ -45,7 +45,7 @@ def conversion_advice(rows: Iterable[TableRow], samples: int, weight_bits: int) 
     *most, last = ways
     told = f"{_LOOK}, " + (", ".join(most) + " or " if most else "") + last
     if used in _OTHER and len(tried) >= len(_OTHER):
-        told += f" (of both input codings it chose {used}, which flips fewer spikes)"
+        told += f"; of both input codings it chose {used}, which flips fewer spikes"
     return told
 
 

@@ -20,6 +20,7 @@ from spikeproof.io.record import SourceRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import output_shape
+from spikeproof.text import counted
 from spikeproof.verify.document import FitRow
 from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
 
@@ -123,8 +124,8 @@ def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.u
     recorded = bundle.record.get("calibration") or {}
     if not is_calibration(bundle, images):
         raise InputError(
-            f"the {len(images):,} images given do not start with the "
-            f"{recorded.get('samples', 0):,} the bundle was calibrated with",
+            f"the {counted(len(images), 'image')} given {'does' if len(images) == 1 else 'do'} not "
+            f"start with the {recorded.get('samples', 0):,} the bundle was calibrated with",
             where="--calibration",
             hint="Give the file that was given to convert --calibration, unchanged.",
         )
@@ -167,7 +168,7 @@ def check_data(
     if y is None or y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
         found = "no labels" if y is None else f"labels {y.dtype} {y.shape}"
         raise InputError(
-            f"found {found} for {len(x)} images, expected integers ({len(x)},)",
+            f"found {found} for {counted(len(x), 'image')}, expected integers ({len(x)},)",
             where=where,
             hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
         )
@@ -190,7 +191,8 @@ def repeat_warnings(given: int, kept: int) -> list[str]:
     if kept == given:
         return []
     return [
-        f"{given - kept:,} of the {given:,} images repeat an earlier one; each was used once, "
+        f"{given - kept:,} of the {given:,} images "
+        f"{'repeats' if given - kept == 1 else 'repeat'} an earlier one; each was used once, "
         f"which leaves {kept:,}"
     ]
 
@@ -203,8 +205,9 @@ def _check_classes(source: FloatNetwork, y: NDArray[Any], where: str) -> None:
     wrong = np.flatnonzero((y < 0) | (y >= classes))
     if len(wrong):
         raise InputError(
-            f"{len(wrong):,} labels are none of the {classes} classes 0..{classes - 1}; the first "
-            f"is {int(y[wrong[0]])} of image {int(wrong[0])}",
+            f"{counted(len(wrong), 'label')} {'is' if len(wrong) == 1 else 'are'} none of the "
+            f"{classes} classes 0..{classes - 1}; the first is {int(y[wrong[0]])} of image "
+            f"{int(wrong[0])}",
             where=where,
             hint="Give the labels this network was trained for.",
         )

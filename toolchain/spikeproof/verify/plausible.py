@@ -19,7 +19,7 @@ from spikeproof.document.values import Figure, Json, Number, Record, Text
 from spikeproof.io.known import DataRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import ALTERNATIVE, Reason
-from spikeproof.text import ACCURACY_DECIMALS, accuracy_text
+from spikeproof.text import ACCURACY_DECIMALS, accuracy_text, counted
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
 from spikeproof.verify.responses import CLEAN
@@ -180,7 +180,7 @@ def _guess(chance: float, total: int, classes: int) -> str:
 
 def _low_warning(right: int, total: int, floor: float, chance: float, expected: Expectation) -> str:
     return (
-        f"accuracy is {accuracy_text(right / total)} on {total:,} images, little above "
+        f"accuracy is {accuracy_text(right / total)} on {counted(total, 'image')}, little above "
         f"{_guess(chance, total, expected.classes)} ({accuracy_text(chance)}); nothing is recorded "
         f"from training, so this changes no verdict, but below {accuracy_text(floor)} (a quarter "
         "of the way from there to 100 %) check that images, labels and their order are those the "
@@ -230,15 +230,18 @@ def pixel_warnings(x: NDArray[np.uint8]) -> list[str]:
     low, high = flat.min(axis=1), flat.max(axis=1)
     blank, black = int((low == high).sum()), int((high == 0).sum())
     shows = "a network cannot be judged by them"
+    those = f"all {len(x):,} images are" if len(x) > 1 else "the only image is"
     if black == len(x):
-        return [f"all {len(x):,} images are black (every pixel is 0): {shows}"]
+        return [f"{those} black (every pixel is 0): {shows}"]
     if blank == len(x):
-        return [f"all {len(x):,} images are blank (each has one grey level throughout): {shows}"]
+        each = "each has" if len(x) > 1 else "it has"
+        return [f"{those} blank ({each} one grey level throughout): {shows}"]
     found = []
     if blank:
         of_these = f"; {black:,} of them black" if black else ""
         found.append(
-            f"{blank:,} of the {len(x):,} images are blank (one grey level throughout{of_these})"
+            f"{blank:,} of the {len(x):,} images {'is' if blank == 1 else 'are'} blank (one grey "
+            f"level throughout{of_these})"
         )
     if int(high.max()) <= 1:
         found.append(
@@ -262,7 +265,8 @@ def useless_images(x: NDArray[np.uint8], repeated: int = 0) -> str:
     elif len(x) == 1 and repeated:
         what = "equal"
     elif bool((flat == flat[:, :1]).all()):
-        what = "blank (each has one grey level throughout)"
+        each = "each has" if count > 1 else "it has"
+        what = f"blank ({each} one grey level throughout)"
     else:
         return ""
     those = f"All {count:,} images are" if count > 1 else "The only image is"
@@ -279,7 +283,7 @@ def calibration_warnings(
     found = pixel_warnings(x)
     more = 0 if held is None else len(held)
     if len(x) < FEW:
-        count = "one image" if len(x) == 1 else f"{len(x)} images"
+        count = "one image" if len(x) == 1 else counted(len(x), "image")
         give = "give some hundreds"
         if more > len(x):
             give = f"use some hundreds of the {more:,} in the file (--calibration-samples)"
@@ -300,7 +304,7 @@ def recorded_calibration_warnings(record: Json) -> list[str]:
     count = calibration.get("samples") if isinstance(calibration, dict) else None
     if not isinstance(count, int) or count >= FEW:
         return []
-    images = "one image" if count == 1 else f"{count} images"
+    images = "one image" if count == 1 else counted(count, "image")
     return [f"the bundle was calibrated on {images}: its scales may not fit others"]
 
 
@@ -318,8 +322,9 @@ def chance_warnings(
     if chance < 1:
         doubt = "are these the data this network was trained for?"
     return [
-        f"accuracy{what} is {accuracy_text(right / total)} on {total:,} images: that is not shown "
-        f"to be better than {_guess(chance, total, classes)} ({accuracy_text(chance)}); {doubt}"
+        f"accuracy{what} is {accuracy_text(right / total)} on {counted(total, 'image')}: that is "
+        f"not shown to be better than {_guess(chance, total, classes)} ({accuracy_text(chance)}); "
+        f"{doubt}"
     ]
 
 

@@ -16,6 +16,7 @@ from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import check_folder
 from spikeproof.cli.verdict import EXIT_CODES
 from spikeproof.errors import InputError, MissingExtraError
+from spikeproof.text import counted
 
 if TYPE_CHECKING:
     from spikeproof.engines.trace import Engine
@@ -62,7 +63,7 @@ def run(
         place = f"; see {entry.folder}" if entry.folder else ""
         console.say(f"{entry.engine}: network {entry.network}: {entry.text}{place}")
 
-    title = f"Comparing {len(engines)} engines on {nets:,} networks"
+    title = f"Comparing {counted(len(engines), 'engine')} on {counted(nets, 'network')}"
     with console.stage(title, "networks") as progress:
         report = fuzz(
             nets,
@@ -135,7 +136,8 @@ def _show(console: Console, report: FuzzReport) -> int:
     for row in report.engines:
         common = sorted(row.reasons.items(), key=lambda reason: -reason[1])
         for reason, count in common[:_REASONS]:
-            console.note(f"{row.name}: skipped {count} networks: {' '.join(reason.split())}")
+            skipped = f"skipped {counted(count, 'network')}"
+            console.note(f"{row.name}: {skipped}: {' '.join(reason.split())}")
         if rest := sum(count for _, count in common[_REASONS:]):
             console.note(f"{row.name}: skipped {rest} more, for reasons like these (--json)")
     for name, reason in report.absent.items():
@@ -150,12 +152,12 @@ def _show(console: Console, report: FuzzReport) -> int:
 
 def _sentence(report: FuzzReport) -> str:
     done, asked, seed = report.done, report.asked, report.seed
-    which = f"{done:,} of {asked:,} networks of seed {seed}"
+    which = f"{done:,} of {counted(asked, 'network')} of seed {seed}"
     if report.interrupted:
         which = f"interrupted after {which}"
     names = ", ".join(row.name for row in report.engines if row.compared)
-    differ = len(report.failures)
-    return f"{which} ({report.nasty:,} nasty), {differ:,} differences; compared: {names or '-'}"
+    differ = counted(len(report.failures), "difference")
+    return f"{which} ({report.nasty:,} nasty), {differ}; compared: {names or '-'}"
 
 
 def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
@@ -174,7 +176,8 @@ def _replay(console: Console, path: Path, engines: list[Engine]) -> int:
                 "mismatch": None if found is None else found.json,
             }
         )
-        text = found.text if found else outcome.skipped or f"{outcome.values:,} values, all equal"
+        equal = f"{counted(outcome.values, 'value')}, all equal"
+        text = found.text if found else outcome.skipped or equal
         console.say_lines(f"{engine.name}: {text}")
         if found is not None and found.divergence:
             console.note(str(found.divergence.replay))

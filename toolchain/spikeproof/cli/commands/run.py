@@ -15,7 +15,7 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.options import WORKERS_HELP, Cluster, Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs, run_files
 from spikeproof.errors import InputError
-from spikeproof.text import accuracy_text
+from spikeproof.text import accuracy_text, counted
 
 if TYPE_CHECKING:
     from spikeproof.engines.trace import Engine
@@ -154,8 +154,8 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
     }
     console.table(["layer", "mismatches"], list(result.mismatches.items()))
     console.say(
-        f"{document['self_test']}: {result.compared:,} stored values compared on {engine.name}, "
-        f"{document['mismatches']:,} differ"
+        f"{document['self_test']}: {counted(result.compared, 'stored value')} compared on "
+        f"{engine.name}, {document['mismatches']:,} differ"
     )
     console.document(document)
     return 0 if result.passed else 1
@@ -210,9 +210,13 @@ def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Option
     if not console.json:  # else the document has all of them
         show_predictions(console, document)
     correct = "" if accuracy is None else f", accuracy {accuracy_text(accuracy)}"
-    console.say(f"{len(samples):,} samples on {options.engine} in {seconds:.1f} s{correct}")
+    ran = counted(len(samples), "sample")
+    console.say(f"{ran} on {options.engine} in {seconds:.1f} s{correct}")
     if found.earlier:
-        console.say(f"{found.earlier} of {found.batches} batches were taken from {options.journal}")
+        console.say(
+            f"{found.earlier:,} of {counted(found.batches, 'batch', 'batches')} "
+            f"{'was' if found.earlier == 1 else 'were'} taken from {options.journal}"
+        )
     if options.trace is not None:
         document["trace"] = str(options.trace)
         console.say(f"trace: {options.trace}")
@@ -274,7 +278,7 @@ def _evaluate(
             for line in journal.notes:
                 console.note(line)
         pool = stack.enter_context(Pool(processes, options.cluster))
-        title = f"Running {len(samples):,} samples on {subject.engine}"
+        title = f"Running {counted(len(samples), 'sample')} on {subject.engine}"
         progress = stack.enter_context(console.stage(title, "samples"))
         return evaluate(
             subject,

@@ -32,7 +32,7 @@ from spikeproof.document.values import (
     Text,
 )
 from spikeproof.reasons import Reason
-from spikeproof.text import accuracy_text
+from spikeproof.text import accuracy_text, counted
 from spikeproof.verify import statistics as st
 from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
@@ -399,10 +399,10 @@ def _about_attacks(rows: list[AccuracyRow]) -> str:
             f"{accuracy_text(v)} ({told.get(k, k)})" for k, v in row.estimators.items()
         )
         text += (
-            f" Gradient masking suspected: under {row_name(row)}, on {row.compared} images, the "
-            f"same attack leaves {shares}, which differ by McNemar's exact test. What "
-            "misleads one attack may mislead all of these, so the network may be far weaker than "
-            "the figures say."
+            f" Gradient masking suspected: under {row_name(row)}, on "
+            f"{counted(row.compared, 'image')}, the same attack leaves {shares}, which differ by "
+            "McNemar's exact test. What misleads one attack may mislead all of these, so the "
+            "network may be far weaker than the figures say."
         )
     return text
 
@@ -452,7 +452,7 @@ def _clause(check: Check, result: Accuracy) -> str:
     most = max(row.samples for row in result.rows)
     return (
         "the chip network is as accurate as the trained network on clean images and under every "
-        f"perturbation tested (up to {most:,} images each, within the margins)"
+        f"perturbation tested (up to {counted(most, 'image')} each, within the margins)"
     )
 
 

@@ -13,6 +13,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.reasons import Reason
+from spikeproof.text import counted
 from spikeproof.verify.bisect import (
     FirstDifference,
     first_difference,
@@ -119,11 +120,13 @@ def exact_outcome(
     fewest = min(FEWEST, available)
     if verdict is Verdict.PASS and measured.samples < fewest:
         verdict, reasons = Verdict.INCONCLUSIVE, [_too_few(measured.samples, fewest)]
-    where = f"in all but {mismatches:,} of {compared:,} values" if mismatches else "in every value"
+    where = "in every value"
+    if mismatches:
+        where = f"in all but {mismatches:,} of {counted(compared, 'value')}"
     return Outcome(
         verdict,
-        f"On {_images(measured.samples)} {engine} agrees with the reference simulator {where} of "
-        "u, v and s.",
+        f"On {counted(measured.samples, 'image')} {engine} agrees with the reference simulator "
+        f"{where} of u, v and s.",
         ExactFigures(
             compared=compared,
             mismatches=mismatches,
@@ -134,10 +137,6 @@ def exact_outcome(
         BitExact(layers=row.layers),
         reasons,
     )
-
-
-def _images(samples: int) -> str:
-    return "1 image" if samples == 1 else f"{samples:,} images"
 
 
 def _too_few(samples: int, fewest: int) -> Reason:
@@ -222,7 +221,8 @@ def _headline(check: Check, result: BitExact) -> Fact | None:
 
 def _clause(check: Check, result: BitExact) -> str:
     told = check.figures_of(ExactFigures)
-    return f"on {_images(told.samples)} {told.engine} reproduces the specification bit for bit"
+    images = counted(told.samples, "image")
+    return f"on {images} {told.engine} reproduces the specification bit for bit"
 
 
 def _tables(result: BitExact) -> dict[str, Table]:

@@ -1,0 +1,23 @@
+"""Help is laid out so that what it names can be copied, at every width."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from spikeproof.cli.app import run
+from spikeproof.cli.commands import COMMANDS
+
+
+@pytest.mark.parametrize("width", [40, 45, 65, 75, 80, 95])
+def test_no_line_of_help_ends_within_a_name(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert not re.findall(r"\w-$", told, re.MULTILINE), (name, told)
+        assert "\N{NON-BREAKING HYPHEN}" not in told
+        assert "--help" in told
