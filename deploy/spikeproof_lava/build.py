@@ -230,9 +230,8 @@ def make_synapse(
     if not delay:
         return (Sparse if issparse(matrix) else Dense)(**facts)
     if issparse(matrix):
-        delays = csr_matrix((np.full(matrix.nnz, delay), matrix.indices, matrix.indptr))
-        delays.resize(matrix.shape)
-        return DelaySparse(delays=delays, **facts)
+        held = (np.full(matrix.nnz, delay), matrix.indices, matrix.indptr)
+        return DelaySparse(delays=csr_matrix(held, shape=matrix.shape), **facts)
     return DelayDense(delays=np.full(matrix.shape, delay), **facts)
 
 

@@ -17,7 +17,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.chip import INPUT, ChipLayer, ChipNetwork, Connection, DenseSynapse, HostCurrent
 from spikeproof.ir.graph import chain_problems, delays, is_recurrent
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
-from spikeproof_lava import compat
+from spikeproof_lava import compat, hardware
 from spikeproof_lava.run import Task, run_many
 
 pytestmark = [
@@ -189,12 +189,12 @@ def _busy(trace: LayerTrace) -> bool:
 
 def test_chosen_graphs() -> None:
     networks = GRAPHS | {f"readout {rule}": answered(rule) for rule in get_args(ReadoutRule)}
-    tasks = []
+    rng, tasks = np.random.default_rng(8), []
     for network in networks.values():
         check_chip(network)
-        x = RNG.integers(0, 256, (3, *network.input_shape)).astype(np.uint8)
+        x = rng.integers(0, 256, (3, *network.input_shape)).astype(np.uint8)
         if network.coding == "spikes":
-            x = (RNG.random((3, network.timesteps, *network.input_shape)) < 0.6).astype(np.uint8)
+            x = (rng.random((3, network.timesteps, *network.input_shape)) < 0.6).astype(np.uint8)
         tasks.append(Task(network, x, True))
     tasks[list(networks).index(_FULL)].x[0] = 255
     results = run_many(tasks)
@@ -207,3 +207,74 @@ def test_chosen_graphs() -> None:
         assert all(_busy(t) for t in (result.traces or {}).values()) or name == _FULL, name
     most = np.abs((results[list(networks).index(_FULL)].traces or {})["a"].u)
     assert most.max() > 1 << 30, "the sums are small"
+
+
+def kernel(channels: int, exponent: int = 0) -> chip.ConvSynapse:
+    weight = 2 * RNG.integers(-30, 41, (2, channels, 3, 3)).astype(np.int16)
+    return chip.ConvSynapse(weight, (channels, 3, 3), padding=(1, 1), exponent=exponent)
+
+
+def maps(name: str, *inputs: Connection) -> ChipLayer:
+    neuron = chip.LifNeuron(threshold=90, dv=300, bias=np.full(1, 2, np.int32), bias_exponent=7)
+    return ChipLayer(name, inputs, neuron, (2, 3, 3))
+
+
+IMAGES = chip.ChipNetwork(
+    "images",
+    (1, 3, 3),
+    5,
+    (
+        maps("a", Connection(kernel(1), INPUT)),
+        maps("b", Connection(kernel(2), "a"), Connection(kernel(1, 1), INPUT)),
+        maps("c", Connection(kernel(2), "b"), Connection(kernel(2, 1), "a")),
+        maps("d", Connection(kernel(2), "c"), Connection(kernel(2, 2), "a")),
+        ChipLayer(
+            "out",
+            (Connection(dense(18, 4), "d"), Connection(dense(18, 4, 1), "b")),
+            chip.ReadoutNeuron(np.zeros(1, np.int32)),
+            (4,),
+        ),
+    ),
+    "spikes",
+)
+CHIPS = [
+    IMAGES,
+    graph(
+        *chain("a", "b", "c", "d"),
+        layer(
+            "e",
+            *(reads("d"), reads("a", exponent=1), reads("a"), reads("c", exponent=2)),
+            threshold=1000,
+        ),
+        rule="first",
+    ),
+    graph(
+        layer("a", host(), bias_exponent=6, du=4095),
+        layer("b", reads("a"), host(), bias_exponent=7, du=4095),
+        layer("c", reads("b"), host(), reads("a", exponent=1), bias_exponent=6, du=4095),
+        readout(reads("c"), reads("b"), reads("a")),
+        coding="pixels",
+    ),
+    graph(
+        layer("a", reads(INPUT), threshold=9000),
+        layer("b", reads("a"), reads(INPUT), threshold=9000),
+        readout(reads("b"), reads("a"), reads(INPUT)),
+        coding="pixels",
+    ),
+]
+
+
+def test_the_chips_process_graph_holds_spikes_back_with_lavas_own_processes() -> None:
+    rng, tasks = np.random.default_rng(1), []
+    for network in CHIPS:
+        check_chip(network)
+        assert hardware.problems(network) == []
+        assert any(delay > 0 for found in delays(network) for delay in found)
+        x = rng.integers(0, 256, (4, *network.sample_shape)).astype(np.uint8)
+        x = x if network.coding == "pixels" else (x < 150).astype(np.uint8)
+        tasks.append(Task(network, x, backend="portable"))
+    for task, result in zip(tasks, run_many(tasks), strict=True):
+        expected = ReferenceEngine().run(task.network, task.x, trace=True)
+        assert all(map(_busy, (expected.traces or {}).values()))
+        assert np.array_equal(result.logits, expected.logits), task.network.name
+        assert len(np.unique(expected.logits)) > 3, "nothing was compared"
