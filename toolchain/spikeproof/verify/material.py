@@ -12,6 +12,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.registry import get_engine
 from spikeproof.engines.trace import Engine
 from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.effort import effort
 from spikeproof.verify.perturbations import Perturb, Perturbation
 from spikeproof.verify.stages import Stages
 
@@ -31,6 +32,15 @@ class Material:
     folder: Path
     engine: Engine | None = None
     calibration: Images | None = None
+
+    @property
+    def effort(self) -> float:
+        """Return the products an image costs, in times those of the shipped networks."""
+        return effort(self.stages.chip)
+
+    def images(self, samples: int) -> int:
+        """Return how many images there are, of so many wanted."""
+        return min(samples, len(self.x))
 
     def engines(self) -> list[Engine]:
         """Return the fast engine and the target under test."""

@@ -54,7 +54,7 @@ from spikeproof.verify.plausible import (
     pixel_warnings,
 )
 from spikeproof.verify.stages import conversion_table, rebuild_stages
-from spikeproof.verify.work import measure, total_cost
+from spikeproof.verify.work import measure, time_told, total_cost
 
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
@@ -135,7 +135,7 @@ def verify(
         _open_journal(run_dir, base, hashes, config) as journal,
     ):
         if how.note:
-            for line in journal.notes:
+            for line in [*journal.notes, *filter(None, [time_told(material)])]:
                 how.note(line)
         runner = Runner(pool, journal, total_cost(material), how.progress)
         # One thread, as in a worker: the last bit of a sum depends on it. A library that is loaded

@@ -62,7 +62,11 @@ def _measure(material: Material) -> Staged:
     )
 
 
-STAGES = Job("stages", _measure, Staged, 7000)
+def _cost(material: Material) -> float:
+    return material.images(material.config.samples.stages) * (28 + 7 * material.effort)
+
+
+STAGES = Job("stages", _measure, Staged, _cost)
 
 
 def widest_gaps(real: list[Membrane], alone: list[Membrane]) -> dict[str, Gap]:

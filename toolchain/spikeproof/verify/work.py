@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.weak import WEAK
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.engines.memory import available_bytes, trace_bytes
 from spikeproof.errors import InputError, TargetError
@@ -20,6 +19,7 @@ from spikeproof.jobs.items import Arrays, Item
 from spikeproof.jobs.runner import Runner
 from spikeproof.verify.checks.base import Job
 from spikeproof.verify.checks.registry import jobs
+from spikeproof.verify.effort import craft_milliseconds, response_milliseconds
 from spikeproof.verify.examples import Example, choose_examples
 from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import (
@@ -33,7 +33,8 @@ from spikeproof.verify.perturbations import (
 from spikeproof.verify.responses import CLEAN, Responded, Responses, measure_batch, merge_batches
 
 Images = NDArray[np.uint8]
-_MS_PER_RESPONSE, _MS_PER_GRADIENT = 4, 1
+_LONG = 10 * 60_000
+"""Milliseconds from which the time is told before the work begins."""
 _TIMES_TRACES = 40
 """Memory for two chunks, with room left, in chip traces of a chunk. Measured with the shipped LIF
 network: showing clean and perturbed images takes 14, crafting them with gradients 4."""
@@ -41,13 +42,33 @@ network: showing clean and perturbed images takes 14, crafting them with gradien
 
 def total_cost(material: Material) -> int:
     """Estimate all work in milliseconds."""
-    crafted = sum(p.samples * _cost_per_image(p) for p in material.planned)
-    shown = material.config.samples.accuracy + sum(p.samples for p in material.planned)
-    return sum(job.cost for job in jobs().values()) + crafted + shown * _MS_PER_RESPONSE
+    return sum(_costs(material).values())
 
 
-def _cost_per_image(item: Perturbation) -> int:
-    return (1 + item.attack.gradients * len(WEAK.members)) * _MS_PER_GRADIENT
+def time_told(material: Material) -> str | None:
+    """Say how long the work takes and what takes most of it; None if it is not long."""
+    costs = _costs(material)
+    total = sum(costs.values())
+    if total < _LONG:
+        return None
+    most = sorted(costs, key=lambda part: -costs[part])[:3]
+    parts = ", ".join(f"{part} {costs[part] / 60_000:.0f}" for part in most)
+    return (
+        f"this takes about {total / 60_000:,.0f} minutes on one core (estimated from the size of "
+        f"the network; most of it: {parts}); --limit takes fewer images, --set samples.pgd=N "
+        "attacks fewer, --workers uses more cores"
+    )
+
+
+def _costs(material: Material) -> dict[str, int]:
+    """Return milliseconds by part of the work: jobs, perturbations, responses."""
+    found = {name: job.milliseconds(material) for name, job in jobs().items()}
+    for p in material.planned:
+        found[p.name] = round(p.samples * craft_milliseconds(p.attack, material.effort))
+    shown = material.images(material.config.samples.accuracy)
+    shown += sum(p.samples for p in material.planned)
+    found["responses"] = round(shown * response_milliseconds(material.effort))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +105,7 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
         return item.name not in by_name or by_name[item.name].load(result) is not None
 
     beside = _fits_twice(material)
-    crafts = [chunk.item(beside=beside) for chunk in chunks]
+    crafts = [chunk.item(material.effort, beside=beside) for chunk in chunks]
     results = runner.do([*items, *crafts], material, store, whole)
     crafted = list(zip(chunks, results[len(items) :], strict=True))
     shown = _responses(material, crafted, beside=beside)
@@ -115,7 +136,7 @@ def _job_item(job: Job[Any], material: Material, hashes: Mapping[str, str]) -> I
     depends: Json = {"data": hashes["data_hash"], "config": material.config.resolved()}
     if job.calibrated:
         depends["calibration"] = hashes.get("calibration_hash")
-    return Item(job.name, _measure, (job.name,), depends=depends, cost=job.cost)
+    return Item(job.name, _measure, (job.name,), depends=depends, cost=job.milliseconds(material))
 
 
 def _measure(material: Material, name: str) -> Json:
@@ -140,8 +161,9 @@ class _Chunk:
     def name(self) -> str:
         return f"images {self.perturbation.name} {self.start}"
 
-    def item(self, *, beside: bool) -> Item:
-        cost = (self.stop - self.start) * _cost_per_image(self.perturbation)
+    def item(self, times: float, *, beside: bool) -> Item:
+        per_image = craft_milliseconds(self.perturbation.attack, times)
+        cost = round((self.stop - self.start) * per_image)
         arguments = (self.perturbation, self.start)
         return Item(self.name, _craft, arguments, depends=self.depends, cost=cost, beside=beside)
 
@@ -214,7 +236,7 @@ def _responses(
                     **{c.perturbation.name: r["sha256"] for c, r in used},
                 },
                 payload=partial(_load_all, used),
-                cost=shown * _MS_PER_RESPONSE,
+                cost=round(shown * response_milliseconds(material.effort)),
                 beside=beside,
             )
         )

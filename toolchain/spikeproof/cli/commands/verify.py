@@ -5,6 +5,7 @@ Work that is done stays done: after an interruption the same command goes on whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 from spikeproof.verify.files import REPORT_FILES
 
 if TYPE_CHECKING:
+    from spikeproof.ir.chip import ChipNetwork
     from spikeproof.verify.document import Report
     from spikeproof.verify.given import Subject
     from spikeproof.verify.run import How
@@ -106,6 +108,8 @@ def run(
     show_source(console, source.record.source)
     check_identity(loaded, source.content_hash)
     images = load_images(data, "test", source, "--data").first(limit)
+    if limit is not None:
+        settings = _within(console, settings, loaded.network, len(images.x), set_ or (), config)
     if dry_run:
         return _show_plan(console, settings, folder, images)
     with compiling_ahead(bundle) as ahead:
@@ -115,6 +119,28 @@ def run(
             console, subject, images, settings, folder, ahead, calibration=calibration, how=how
         )
     return show_verdict(console, report)
+
+
+def _within(
+    console: Console,
+    settings: VerifyConfig,
+    network: ChipNetwork,
+    images: int,
+    changes: Sequence[str],
+    config: Path | None,
+) -> VerifyConfig:
+    """Attack fewer images of a large network under --limit, unless the user says how many."""
+    from spikeproof.verify.effort import affordable
+
+    if config is not None or any(change.strip().startswith("samples.") for change in changes):
+        return settings
+    fewer = affordable(settings, network, images)
+    if not fewer:
+        return settings
+    told = ", ".join(f"{name}={count}" for name, count in fewer.items())
+    console.note(f"attacks take long on a network of this size, so with --limit: --set {told}")
+    parts = {name.partition(".")[2]: count for name, count in fewer.items()}
+    return settings.model_copy(update={"samples": settings.samples.model_copy(update=parts)})
 
 
 def verify_into(
@@ -139,7 +165,7 @@ def verify_into(
     bundle, how = subject.bundle, how or How()
     engine = get_engine(settings.engine)
     refuse(engine, bundle.network)
-    announce_time(console, engine, bundle.network, settings.lava_samples)
+    announce_time(console, engine, bundle.network, min(settings.lava_samples, len(images.x)))
     warn_of_cluster(console, how.cluster)
     show_data(console, images.record)
     fitted = find_calibration(bundle, calibration)

@@ -65,15 +65,20 @@ class Nothing(Record):
 class Job(Generic[MeasuredT]):
     """A piece of work whose result is kept in the journal; several checks may use it.
 
-    cost: rough milliseconds, so that progress runs evenly. calibrated: whether the result depends
-    on the calibration images; one that does not is kept when they are given later.
+    cost: rough milliseconds with one thread, for these networks and images or for all, so that
+    progress runs evenly and the time is told beforehand. calibrated: whether the result depends on
+    the calibration images; one that does not is kept when they are given later.
     """
 
     name: str
     measure: Callable[[Material], MeasuredT]
     result: type[MeasuredT]
-    cost: int
+    cost: int | Callable[[Material], float]
     calibrated: bool = False
+
+    def milliseconds(self, material: Material) -> int:
+        """Return the cost for these networks and images."""
+        return round(self.cost(material) if callable(self.cost) else self.cost)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from spikeproof.verify.compare import (
     judge_comparison,
     run_traced,
 )
+from spikeproof.verify.effort import engine_milliseconds
 from spikeproof.verify.material import Material
 from spikeproof.verify.verdict import Verdict
 
@@ -104,7 +105,15 @@ def _measure(material: Material) -> EngineComparisons:
 
 FEWEST = 20
 """Images on which the target must agree, where there are so many."""
-EXACT = Job("exact", _measure, EngineComparisons, 4000)
+
+
+def _cost(material: Material) -> float:
+    samples, network = material.images(material.config.lava_samples), material.stages.chip
+    slow = sum(engine_milliseconds(engine, network, samples) for engine in material.engines())
+    return samples * (10 + 4 * material.effort) + slow
+
+
+EXACT = Job("exact", _measure, EngineComparisons, _cost)
 
 
 # --- judge ---------------------------------------------------------------------------------------

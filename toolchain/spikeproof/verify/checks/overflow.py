@@ -302,7 +302,7 @@ def _measure(material: Material) -> Ranges:
     return Ranges(layers=judge_certificate(stages.chip, stages.claims, certify, rail))
 
 
-RANGES = Job("ranges", _measure, Ranges, 300)
+RANGES = Job("ranges", _measure, Ranges, lambda material: 250 + 44 * material.effort)
 
 
 # --- judge ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from spikeproof.reasons import Reason
 from spikeproof.verify.checks.accuracy import clean_row
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.checks.bit_exact import EXACT, EngineComparisons, unequal_layers
+from spikeproof.verify.effort import rounding_milliseconds
 from spikeproof.verify.material import Material
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.staged import STAGES
@@ -39,7 +40,14 @@ def _measure(material: Material) -> Step:
     return check_rounding(material.stages, material.calibration, x)
 
 
-ROUNDING = Job("rounding", _measure, Step, 1700, calibrated=True)
+def _cost(material: Material) -> float:
+    known = material.calibration
+    images = material.images(material.config.samples.stages)
+    images = images if known is None else len(known) // 2
+    return 500 + rounding_milliseconds(material.stages.chip, images)
+
+
+ROUNDING = Job("rounding", _measure, Step, _cost, calibrated=True)
 
 
 # --- judge ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from spikeproof.document.values import Count, Figure, Record, Text
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.trace import Engine, LayerTrace
+from spikeproof.engines.trace import Engine, LayerTrace, SlowEngine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, Connection, DenseSynapse, Neuron
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
@@ -269,8 +269,16 @@ def _measure(material: Material) -> Audit:
     )
 
 
-TIES = Job("ties", _measure_ties, Ties, 12000)
-AUDIT = Job("boundary", _measure, Audit, 800)
+def _ties_cost(material: Material) -> float:
+    return 12_000 if any(isinstance(e, SlowEngine) for e in material.engines()) else 500
+
+
+def _audit_cost(material: Material) -> float:
+    return material.images(material.config.samples.boundary) * (2.6 + 1.4 * material.effort)
+
+
+TIES = Job("ties", _measure_ties, Ties, _ties_cost)
+AUDIT = Job("boundary", _measure, Audit, _audit_cost)
 
 
 # --- judge ---------------------------------------------------------------------------------------

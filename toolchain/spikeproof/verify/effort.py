@@ -1,0 +1,80 @@
+"""What the work of a verification costs, known before it is done.
+
+Milliseconds with one thread on a common machine: what a shipped network takes, times how much more
+an image costs in this one. Measured with a shipped network and with VGG-11, see docs/howto.md,
+"Large networks".
+"""
+
+from __future__ import annotations
+
+from spikeproof.attacks.base import Attack
+from spikeproof.attacks.registry import ATTACKS
+from spikeproof.attacks.weak import WEAK
+from spikeproof.engines.trace import Engine, SlowEngine
+from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.verify.config import VerifyConfig
+
+_SHIPPED_PRODUCTS = 3.4e6
+_NOISE, _GRADIENT, _RESPONSE = 1.0, 1.0, 4.0
+_RESPONSE_PER_EFFORT = 0.7
+_ATTACK, _FEWEST = 5 * 60_000, 4
+_PER_CORE = 1e7
+"""Multiplications and additions a core does in a millisecond."""
+_MOMENT_WORK, _SUMS_PER_INPUT, _WIDEST = 2e10, 2, 12_000
+"""What compensation uses of a layer's inputs, see :mod:`spikeproof.verify.compensated`."""
+
+
+def _fan_in(layer: ChipLayer) -> int:
+    return sum(one.synapse.fan_in for one in layer.inputs)
+
+
+def effort(network: ChipNetwork) -> float:
+    """Return the products an image costs, in times those of the shipped networks."""
+    products = sum(layer.neurons * _fan_in(layer) for layer in network.layers)
+    return network.timesteps * products / _SHIPPED_PRODUCTS
+
+
+def craft_milliseconds(attack: Attack, times: float) -> float:
+    """Return what crafting one image costs; ``times``: :func:`effort`."""
+    return _NOISE + attack.gradients * len(WEAK.members) * _GRADIENT * max(1.0, times)
+
+
+def response_milliseconds(times: float) -> float:
+    """Return what running both networks on one image costs."""
+    return _RESPONSE + _RESPONSE_PER_EFFORT * times
+
+
+def engine_milliseconds(engine: Engine, network: ChipNetwork, samples: int) -> float:
+    """Return what a slow engine says it takes; 0 for the others."""
+    if not isinstance(engine, SlowEngine):
+        return 0.0
+    return 1000 * engine.expected_seconds(network, samples)
+
+
+def rounding_milliseconds(network: ChipNetwork, images: int) -> float:
+    """Return what judging all weights takes, with the inputs that so many images give."""
+    work = 0.0
+    for layer in network.layers:
+        inputs = _fan_in(layer)
+        if inputs <= _WIDEST:
+            places = layer.neurons // layer.shape[0]
+            most = max(_MOMENT_WORK / inputs**2, _SUMS_PER_INPUT * inputs)
+            sums = min(most, images * network.timesteps * places)
+            work += 2.0 * inputs**2 * (sums + inputs / 3 + layer.shape[0])
+    return images * _RESPONSE_PER_EFFORT * effort(network) + work / _PER_CORE
+
+
+def affordable(config: VerifyConfig, network: ChipNetwork, images: int) -> dict[str, int]:
+    """Return how many of so few images each attack is tried on, where all would take long.
+
+    Settings as :func:`spikeproof.verify.config.load_config` takes them as values; only those of
+    attacks that would take over five minutes with one thread. So few images show nothing of
+    robustness; that the attacks run, and how the chip answers them, some of them show as well.
+    """
+    found = {}
+    for kind in ATTACKS.names():
+        for strength in getattr(config.perturbations, kind, ()):
+            most = _ATTACK / craft_milliseconds(WEAK.at(kind, strength), effort(network))
+            if most < min(getattr(config.samples, kind), images):
+                found[f"samples.{kind}"] = max(_FEWEST, int(most))
+    return found
