@@ -150,3 +150,19 @@ def test_sentences_break_between_words_where_a_width_is_known(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The worst possible input would fill", "99.94 stays with its per cent sign"
     assert lines[1].startswith("    99.94 % of") and max(map(len, lines)) <= 41
+
+
+def test_a_terminal_too_narrow_for_a_table_cuts_no_number_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console as Terminal
+
+    columns = ["layer", "kind", "neurons", "weights", "range"]
+    rows = [("l1", "HostCurrent", 1234567, 7654321, "-1,978,113 .. 552,829")]
+    for width, broken in ((40, True), (100, False)):
+        terminal = Terminal(force_terminal=True, width=width, highlight=False)
+        monkeypatch.setattr(Console, "_terminal", lambda self, stream, found=terminal: found)
+        Console().table(columns, rows)
+        out = capsys.readouterr().out
+        assert "1,234,567" in out and "7,654,321" in out and "…" not in out
+        assert ("\x1b[1m" in out) is not broken, "a terminal that is wide enough has rich's table"

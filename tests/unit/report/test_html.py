@@ -150,7 +150,8 @@ def test_commands_in_advice_are_code_on_page_and_card(make_report: Make) -> None
     page = render_html(report)
     advice = re.search(r'<p class="try">.*?</p>', page)
     assert advice is not None
-    assert "<code>spikeproof doctor --install x_y</code>, or &lt;b&gt;less" in advice[0]
+    option = '<span class="whole">--install</span>'
+    assert f"<code>spikeproof doctor {option} x_y</code>, or &lt;b&gt;less" in advice[0]
     assert "one ` alone" in advice[0]
     check["reasons"][0]["try"] = "Run `spikeproof doctor --install x_y`, or <b>less</b>."
     assert r"Try: Run `spikeproof doctor --install x_y`, or \<b\>less" in render_card(report)

@@ -147,7 +147,12 @@ class Console:
             self.say_lines(title)
         terminal = self._terminal(self.results)
         if terminal is None:
-            self.say_lines(_plain_table(columns, cells, numeric))
+            given = os.environ.get("COLUMNS", "")
+            width = int(given) if given.isdecimal() else None
+            self.say_lines(_plain_table(columns, cells, numeric, width))
+            return
+        if terminal.width < _natural_width(columns, cells):  # rich would cut numbers short
+            self.say_lines(_plain_table(columns, cells, numeric, terminal.width))
             return
         from rich import box
         from rich.table import Table
@@ -320,16 +325,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _plain_table(columns: Sequence[str], cells: list[list[str]], numeric: list[bool]) -> str:
+def _natural_width(columns: Sequence[str], cells: list[list[str]]) -> int:
+    """Return the columns a table takes where nothing is broken."""
+    rows = [list(columns), *cells]
+    return sum(max(len(row[i]) for row in rows) + 2 for i in range(len(columns)))
+
+
+def _plain_table(
+    columns: Sequence[str], cells: list[list[str]], numeric: list[bool], width: int | None
+) -> str:
     """Lay out a table in plain characters, as wide as its content.
 
-    Where COLUMNS says that this is too wide, the cells of the widest column of text are broken into
+    Where this is wider than ``width``, the cells of the widest column of text are broken into
     lines; where that leaves it too little, each row becomes a paragraph instead.
     """
     rows = [list(columns), *cells]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    given = os.environ.get("COLUMNS", "")
-    over = sum(widths) + 2 * (len(widths) - 1) - int(given) if given.isdecimal() else 0
+    over = 0 if width is None else sum(widths) + 2 * (len(widths) - 1) - width
     wide = max(range(len(widths)), key=lambda i: 0 if numeric[i] or i == 0 else widths[i])
     if over > 0 and wide > 0 and widths[wide] - over >= _LEAST_CELL and not numeric[wide]:
         widths[wide] -= over

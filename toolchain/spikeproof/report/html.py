@@ -73,9 +73,13 @@ def _environment() -> Environment:
 
 
 def _tied(text: str) -> Markup:
-    """Keep a number and its per cent sign on one line; what stands between backticks is code."""
+    """Keep a number and its per cent sign on one line; what stands between backticks is code.
+
+    An option is not broken at its hyphens.
+    """
     plain = escape(_PER_CENT.sub("\N{NO-BREAK SPACE}%", text))
-    return Markup(_CODE.sub(r"<code>\1</code>", str(plain)))
+    whole = _OPTION.sub(r'<span class="whole">\g<0></span>', str(plain))
+    return Markup(_CODE.sub(r"<code>\1</code>", whole))
 
 
 def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
@@ -84,6 +88,7 @@ def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
 
 _PER_CENT = re.compile(r"(?<=\d) %")
 _CODE = re.compile("`([^`]+)`")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},
