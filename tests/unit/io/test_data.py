@@ -303,3 +303,10 @@ def test_spikes_of_an_odd_type_are_refused(tmp_path: Path, kind: object) -> None
     np.savez(tmp_path / "a.npz", x=np.zeros((1, 2, *SHAPE), kind))  # type: ignore[call-overload]
     with pytest.raises(InputError, match="0 and 1"):
         load_data(tmp_path / "a.npz", SHAPE, steps=2)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name}: is an empty file\n.*Copy or create it again"):
+        load_data(tmp_path / name, SHAPE)

@@ -186,6 +186,10 @@ def _open(path: Path, expected: tuple[int, ...]) -> tuple[Array, Array | None]:
                 where=str(path),
                 hint="Raise the limit (ulimit -v), or split it.",
             ) from error
+        if path.is_file() and not path.stat().st_size:
+            raise InputError(
+                "is an empty file", where=str(path), hint="Copy or create it again."
+            ) from error
         # Nothing but the parsing of an untrusted file happens here, and zipfile and NumPy raise a
         # dozen kinds of errors (MemoryError, for a header that promises too much, is one).
         raise InputError(
