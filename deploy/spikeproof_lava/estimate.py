@@ -13,6 +13,8 @@ from spikeproof.ir.graph import delays
 
 _SYNAPSE_BYTES = 34
 _START_BYTES = 100 << 20
+_PROCESS_BYTES, _ONE_LAYER = 7 << 20, 2
+"""Of each process beyond those of a layer with one connection, which the start holds."""
 _START_SECONDS, _BUILD_SECONDS = 5.0, 1.6e-7
 """Lava's start, and what unrolling and copying one connection takes."""
 _STEP_SECONDS, _SYNAPSE_SECONDS = 0.001, 1e-9
@@ -28,7 +30,7 @@ def count_all_synapses(network: ChipNetwork) -> int:
 def count_processes(network: ChipNetwork) -> int:
     """Return the connections, and once more each that needs a delay line.
 
-    In a chain that is the number of its layers, and a layer's neurons are counted with it.
+    Those of the neurons are left out, one for each layer.
     """
     return sum(
         1 + bool((delay or one.lag) and one.host is None)
@@ -39,7 +41,12 @@ def count_processes(network: ChipNetwork) -> int:
 
 def memory_bytes(network: ChipNetwork) -> int:
     """Return the memory that all processes of a run take together at its highest."""
-    return _START_BYTES + _SYNAPSE_BYTES * count_all_synapses(network)
+    processes = count_processes(network) + len(network.layers)
+    return (
+        _START_BYTES
+        + _PROCESS_BYTES * (processes - _ONE_LAYER)
+        + _SYNAPSE_BYTES * count_all_synapses(network)
+    )
 
 
 def run_seconds(network: ChipNetwork, samples: int) -> float:

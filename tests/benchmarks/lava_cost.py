@@ -2,10 +2,12 @@
 
     python tests/benchmarks/lava_cost.py
 
-Each network is one spiking convolution on random spikes. Memory is the proportional set size,
-summed over this process's descendants, at its highest; shared pages count once. Time is processor
-time of all of them, which a busy machine disturbs less than a clock, between the end of the first
-sample and that of the last; what was used before, less the first sample, went into the start.
+Each network of the first table is one spiking convolution on random spikes; those of the second are
+small and have many processes: layers of 16 neurons that each read up to so many layers before.
+Memory is the proportional set size, summed over this process's descendants, at its highest; shared
+pages count once. Time is processor time of all of them, which a busy machine disturbs less than a
+clock, between the end of the first sample and that of the last; what was used before, less the
+first sample, went into the start.
 """
 
 from __future__ import annotations
@@ -19,12 +21,19 @@ from pathlib import Path
 import numpy as np
 
 from spikeproof.ir import chip
-from spikeproof_lava.estimate import count_all_synapses, memory_bytes, run_seconds
+from spikeproof_lava.estimate import (
+    count_all_synapses,
+    count_processes,
+    memory_bytes,
+    run_seconds,
+)
 from spikeproof_lava.run import Task, run_many
 
 SIZES = ((8, 16), (32, 16), (64, 24), (96, 24))
 """Channels and size of the map."""
 STEPS, SAMPLES = 4, 9
+GRAPHS = ((8, 1), (8, 2), (16, 2), (16, 3))
+"""Layers, and how many before it each reads."""
 
 
 def network(channels: int, size: int) -> chip.ChipNetwork:
@@ -35,6 +44,23 @@ def network(channels: int, size: int) -> chip.ChipNetwork:
     neuron = chip.LifNeuron(60 * int(channels**0.5), 41, np.zeros((1, 1, 1), np.int32))
     layer = chip.ChipLayer("l1", (chip.Connection(synapse),), neuron, (channels, size, size))
     return chip.ChipNetwork("n", (channels, size, size), STEPS, (layer,), "spikes")
+
+
+def graph(layers: int, sources: int) -> chip.ChipNetwork:
+    """Return layers that each read the ones before, as many as there are up to ``sources``."""
+    rng, width = np.random.default_rng(0), 16
+
+    def reads(position: int) -> chip.Connection:
+        weight = (2 * rng.integers(-20, 30, (width, width))).astype(np.int16)
+        source = chip.INPUT if position < 0 else f"l{position}"
+        return chip.Connection(chip.DenseSynapse(weight), source)
+
+    neuron = chip.LifNeuron(200, 41, np.zeros(1, np.int32))
+    found = [
+        chip.ChipLayer(f"l{i}", tuple(map(reads, range(max(-1, i - sources), i))), neuron, (width,))
+        for i in range(layers)
+    ]
+    return chip.ChipNetwork("n", (1, 1, width), STEPS, tuple(found), "spikes")
 
 
 class Watch:
@@ -83,26 +109,45 @@ def _processor_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def measure(net: chip.ChipNetwork, samples: int) -> tuple[int, float, float, float]:
+    """Return memory at its highest, seconds to build, and those of a step: used, and estimated."""
+    x = np.random.default_rng(0).random((samples, STEPS, *net.input_shape)) < 0.1
+    used: list[float] = []
+    with Watch() as watch:
+        run_many(
+            [Task(net, x.astype(np.uint8))],
+            timeout=3600,
+            progress=lambda done, of: used.append(_processor_seconds()),
+        )
+    step = (max(used) - used[0]) / (STEPS * (samples - 1))
+    told = (run_seconds(net, samples) - run_seconds(net, 1)) / (STEPS * (samples - 1))
+    return watch.peak, used[0] - step * STEPS, step, told
+
+
 def main() -> None:
-    """Print the table."""
+    """Print both tables."""
     write = sys.stdout.write
     write("| synapses | memory, MiB | estimated | to build, s | ms a step | estimated |\n")
     write("|---:|---:|---:|---:|---:|---:|\n")
     for channels, size in SIZES:
         net = network(channels, size)
-        x = np.random.default_rng(0).random((SAMPLES, STEPS, *net.input_shape)) < 0.1
-        used: list[float] = []
-        with Watch() as watch:
-            run_many(
-                [Task(net, x.astype(np.uint8))],
-                timeout=3600,
-                progress=lambda done, of, used=used: used.append(_processor_seconds()),
-            )
-        step = (max(used) - used[0]) / (STEPS * (SAMPLES - 1))
-        told = (run_seconds(net, SAMPLES) - run_seconds(net, 1)) / (STEPS * (SAMPLES - 1))
+        peak, build, step, told = measure(net, SAMPLES)
         write(
-            f"| {count_all_synapses(net):,} | {watch.peak >> 20:,} | {memory_bytes(net) >> 20:,} "
-            f"| {used[0] - step * STEPS:.1f} | {step * 1e3:.1f} | {told * 1e3:.1f} |\n"
+            f"| {count_all_synapses(net):,} | {peak >> 20:,} | {memory_bytes(net) >> 20:,} "
+            f"| {build:.1f} | {step * 1e3:.1f} | {told * 1e3:.1f} |\n"
+        )
+        sys.stdout.flush()
+    write(
+        "\n| layers | connections | processes | memory, MiB | estimated | ms a step | estimated |\n"
+    )
+    write("|---:|---:|---:|---:|---:|---:|---:|\n")
+    for layers, sources in GRAPHS:
+        net = graph(layers, sources)
+        peak, _, step, told = measure(net, 10 * SAMPLES)
+        wired = sum(len(layer.inputs) for layer in net.layers)
+        write(
+            f"| {layers} | {wired} | {count_processes(net) + layers} | {peak >> 20:,} "
+            f"| {memory_bytes(net) >> 20:,} | {step * 1e3:.1f} | {told * 1e3:.1f} |\n"
         )
         sys.stdout.flush()
 

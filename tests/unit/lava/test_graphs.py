@@ -14,8 +14,13 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.ir import chip
 from spikeproof.ir.chip import INPUT, ChipLayer, ChipNetwork, Connection, DenseSynapse, HostCurrent
 from spikeproof.ir.readouts import ReadoutRule
-from spikeproof_lava import compat, run
-from spikeproof_lava.estimate import count_all_synapses, count_processes, run_seconds
+from spikeproof_lava import compat, estimate, run
+from spikeproof_lava.estimate import (
+    count_all_synapses,
+    count_processes,
+    memory_bytes,
+    run_seconds,
+)
 from spikeproof_lava.jobs import write_job
 from spikeproof_lava.schedule import run_steps, starts, takes_payloads
 from spikeproof_lava.target import LavaTarget
@@ -132,6 +137,8 @@ def test_every_connection_is_counted_and_a_delay_line_with_it() -> None:
     assert count_processes(BESIDE) == 3
     assert count_all_synapses(SKIP) == 4 * 9 and count_all_synapses(BESIDE) == 9
     assert run_seconds(SKIP, 1000) > run_seconds(graph(*SKIP.layers[:2]), 1000)
+    more = memory_bytes(SKIP) - memory_bytes(graph(*SKIP.layers[:2]))
+    assert more == estimate._PROCESS_BYTES * 4 + estimate._SYNAPSE_BYTES * 2 * 9
     assert LavaTarget().problems(SKIP) == LavaTarget().problems(LOOP) == []
 
 
