@@ -26,14 +26,19 @@ from spikeproof.fuzz.draw.nasty import draw_case
 from spikeproof.fuzz.reproduce import replay
 from spikeproof.fuzz.shrink.search import shrink, size_of
 from spikeproof.io.bundle import load_bundle
+from spikeproof.ir.check_chip import check_chip
+from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import (
+    INPUT,
     ChipNetwork,
+    Connection,
     ConvSynapse,
     DenseSynapse,
     LifNeuron,
     Neuron,
     TableLifNeuron,
 )
+from spikeproof.ir.graph import chain_problems, delays, is_recurrent
 
 Patch = Callable[[], Any]
 
@@ -169,6 +174,152 @@ def test_a_planted_fault_is_found_shrunk_and_seen_again(
     assert replay(path, engine).mismatch is not None
     assert replay(path, NumpyEngine()).mismatch is None
     assert self_test(load_bundle(path), ReferenceEngine()).passed
+
+
+# --- faults that graphs alone show ---------------------------------------------------------------
+
+
+class Rewired(NumpyEngine):
+    """The plain engine, which is given another network than the one it was asked to run."""
+
+    name = "rewired"
+
+    def __init__(self, change: Callable[[ChipNetwork], ChipNetwork]) -> None:
+        self.change = change
+
+    def run(self, network: ChipNetwork, x: Any, **options: Any) -> RunResult:
+        return super().run(self.change(network), x, **options)
+
+
+def each_connection(
+    network: ChipNetwork, change: Callable[[int, int, Connection], Connection | None]
+) -> ChipNetwork:
+    """Change every connection, given its target's place, its source's, and itself."""
+    layers = []
+    for i, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        names = [INPUT if s < 0 else network.layers[s].name for s in sources]
+        named = [c.changed(source=n) for c, n in zip(layer.inputs, names, strict=True)]
+        found = [change(i, s, c) for s, c in zip(sources, named, strict=True)]
+        layers.append(replace(layer, inputs=tuple(c for c in found if c is not None)))
+    return network.changed(layers)
+
+
+def comes_a_step_early(network: ChipNetwork) -> ChipNetwork:
+    def early(target: int, source: int, one: Connection) -> Connection:
+        return one.changed(lag=max(one.lag - 1, int(source >= target)))
+
+    return each_connection(network, early)
+
+
+def takes_the_first_exponent(network: ChipNetwork) -> ChipNetwork:
+    first: dict[int, int] = {}
+
+    def same(target: int, source: int, one: Connection) -> Connection:
+        if one.host is not None:
+            return one
+        exponent = first.setdefault(target, one.synapse.exponent)
+        return one.changed(synapse=one.synapse.changed(exponent=exponent))
+
+    return each_connection(network, same)
+
+
+def uses_a_synapse_once(network: ChipNetwork) -> ChipNetwork:
+    used: set[int] = set()
+
+    def once(target: int, source: int, one: Connection) -> Connection:
+        if id(one.synapse) in used:
+            zero = one.synapse.weight * 0
+            return one.changed(synapse=one.synapse.changed(weight=zero))
+        used.add(id(one.synapse))
+        return one
+
+    return each_connection(network, once)
+
+
+def cuts_self_loops(network: ChipNetwork) -> ChipNetwork:
+    return each_connection(network, lambda to, source, one: None if source == to else one)
+
+
+def cuts_back_edges(network: ChipNetwork) -> ChipNetwork:
+    return each_connection(network, lambda to, source, one: None if source > to else one)
+
+
+def drops_skips(network: ChipNetwork) -> ChipNetwork:
+    held = iter([delay for layer in delays(network) for delay in layer])
+    return each_connection(
+        network, lambda to, source, one: None if next(held) > 0 and one.lag == 0 else one
+    )
+
+
+def answers_as_ever(network: ChipNetwork) -> ChipNetwork:
+    return replace(network, readout="auto")
+
+
+_ONE_LAYER = {"samples": 1, "layers": 1, "inputs": 2, "neurons": 1}
+WIRING_FAULTS: list[tuple[Callable[[ChipNetwork], ChipNetwork], dict[str, int]]] = [
+    (comes_a_step_early, {**_TINY, "connections": 1}),
+    (takes_the_first_exponent, {**_TINY, "connections": 2, "weights": 1}),
+    (uses_a_synapse_once, {**_ONE_LAYER, "connections": 2, "weights": 2}),
+    (cuts_self_loops, {**_ONE_LAYER, "connections": 2, "steps": 2, "weights": 2}),
+    (cuts_back_edges, {"samples": 1, "layers": 2, "neurons": 2, "connections": 3, "weights": 1}),
+    (drops_skips, {"samples": 1, "steps": 1, "layers": 2, "neurons": 2, "weights": 1}),
+    (answers_as_ever, {**_TINY, "connections": 1, "weights": 1, "steps": 2}),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "most"), WIRING_FAULTS, ids=[f.__name__ for f, _ in WIRING_FAULTS]
+)
+def test_a_fault_in_the_wiring_is_shrunk_to_the_wires_that_show_it(
+    fault: Callable[[ChipNetwork], ChipNetwork], most: dict[str, int], tmp_path: Path
+) -> None:
+    engine = Rewired(fault)
+    report = fuzz(80, 3, [engine], output=tmp_path, most=1)
+    (best,) = [f for f in report["failures"] if f["folder"]]
+    assert best["shrunk"] and all(best["size"][key] <= most[key] for key in most), best["size"]
+    path = Path(best["folder"]) / "network.spk"
+    assert replay(path, engine).mismatch is not None
+    assert replay(path, NumpyEngine()).mismatch is None
+    text = (path.parent / "README.txt").read_text()
+    wires = [line for line in text.splitlines() if line.startswith("  reads ")]
+    assert len(wires) == best["size"]["connections"]
+
+
+def test_a_graph_is_shrunk_to_a_chain_where_a_chain_shows_the_fault() -> None:
+    for index in (i for i in range(60) if chain_problems(draw_case(5, i).network)):
+        case = draw_case(5, index)
+        found = shrink((case.network, case.x), lambda tasks: [True] * len(tasks))
+        network, x = found.task
+        assert found.complete and not chain_problems(network) and len(network.layers) == 1
+        assert network.layers[0].inputs[0].source is None and len(x) == network.timesteps == 1
+        assert size_of(found.task)["inputs"] == size_of(found.task)["neurons"] == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_candidate_that_is_judged_is_a_legal_network(seed: int) -> None:
+    case = draw_case(11, next(i for i in range(seed, 90, 5) if has_loop(draw_case(11, i))))
+    judged = []
+
+    def fails(tasks: Sequence[Task]) -> list[bool]:
+        for network, x in tasks:
+            check_chip(network)
+            check_input(network, x)
+            ReferenceEngine().run(network, x[:1])
+        judged.extend(tasks)
+        return [any(has_several(n) and is_recurrent(n) for n in (t[0],)) for t in tasks]
+
+    assert fails([(case.network, case.x)]) == [True]
+    found = shrink((case.network, case.x), fails, seconds=30)
+    assert is_recurrent(found.task[0]) and len(judged) > 10
+    assert size_of(found.task)["neurons"] <= 4 and size_of(found.task)["connections"] <= 4
+
+
+def has_several(network: ChipNetwork) -> bool:
+    return any(len(layer.inputs) > 1 for layer in network.layers)
+
+
+def has_loop(case: Any) -> bool:
+    return is_recurrent(case.network) and has_several(case.network)
 
 
 def test_the_text_tells_the_difference_the_command_and_the_network(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikeproof.fuzz.case import Task
+from spikeproof.ir.graph import source_name
 
 _SHOWN, _SMALL = 400, 16
 
@@ -16,11 +17,16 @@ def describe_task(task: Task) -> list[str]:
     """Write a network and its input as readable lines; large arrays are abbreviated."""
     network, x = task
     lines = [
-        f"Network: coding {network.coding}, {network.timesteps} steps, input {network.input_shape}"
+        f"Network: coding {network.coding}, {network.timesteps} steps, "
+        f"input {network.input_shape}, readout {network.readout}"
     ]
     for layer in network.layers:
         lines.append(f"Layer {layer.name}, neurons {layer.shape}")
-        lines += _described(layer.synapse, "  ") + _described(layer.neuron, "  ")
+        for one in layer.inputs:
+            lag = f", {one.lag} steps later" if one.lag else ""
+            lines += [f"  reads {source_name(one.source)}{lag}", *_described(one.synapse, "    ")]
+            lines += _described(one.host, "    ") if one.host else []
+        lines += _described(layer.neuron, "  ")
     return [*lines, f"Input {x.shape}: {_array(x)}"]
 
 

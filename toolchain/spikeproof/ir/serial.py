@@ -146,7 +146,33 @@ def network_from_parts(document: Json, tensors: Tensors, kind: type[N]) -> N:
         raise BundleError(f"holds a {type(network).__name__}, expected a {kind.__name__}")
     if unused:
         raise BundleError(f"holds tensors nothing refers to: {', '.join(sorted(unused))}")
+    if isinstance(network, ChipNetwork):
+        network = _shared_again(network)
     return network
+
+
+def _shared_again(network: ChipNetwork) -> ChipNetwork:
+    """Make one synapse of those that are alike: a file holds a shared one for each connection."""
+    if all(len(layer.inputs) == 1 for layer in network.layers):
+        return network
+    found: list[Synapse] = []
+    layers = []
+    for layer in network.layers:
+        inputs = []
+        for one in layer.inputs:
+            same = next((s for s in found if _alike(s, one.synapse)), None)
+            if same is None:
+                found.append(one.synapse)
+            inputs.append(one if same is None else one.changed(synapse=same))
+        layers.append(layer.changed(inputs=tuple(inputs)))
+    return network.changed(layers)
+
+
+def _alike(first: Synapse, second: Synapse) -> bool:
+    return type(first) is type(second) and all(
+        np.array_equal(getattr(first, f.name), getattr(second, f.name))
+        for f in dataclasses.fields(first)  # type: ignore[arg-type]
+    )
 
 
 def _encode(value: Any, path: str, tensors: Tensors) -> Any:

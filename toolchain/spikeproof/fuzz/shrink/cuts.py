@@ -1,4 +1,4 @@
-"""Cuts that make a failing network smaller: samples, layers, steps, neurons, inputs, windows.
+"""Cuts that make a failing network smaller: samples, steps, neurons, inputs, windows.
 
 Each cut yields candidates, the largest cut first; one whose making may fail as what makes it. A
 candidate need not compute the same as before; it only has to be a legal network on which the engine
@@ -15,26 +15,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.fuzz.case import Task
-from spikeproof.fuzz.shrink.layers import reads_some, rebuilt, take_channels
-from spikeproof.ir.chip import ChipNetwork, ConvSynapse, HostCurrent, TableLifNeuron
+from spikeproof.fuzz.shrink.layers import (
+    gives_some,
+    named,
+    reads_some,
+    rebuilt,
+    take_channels,
+    with_arrays,
+)
+from spikeproof.fuzz.shrink.wiring import (
+    Candidates,
+    Indices,
+    cut_connections,
+    cut_layers,
+    plain_readout,
+    shorter_lags,
+    without_parts,
+)
+from spikeproof.ir.chip import (
+    INPUT,
+    INPUT_INDEX,
+    ChipLayer,
+    ChipNetwork,
+    ConvSynapse,
+    GeneralLifNeuron,
+    Shape,
+    TableLifNeuron,
+)
 
-Candidates = Iterator[Task | Callable[[], Task]]
 Cut = Callable[[Task], Candidates]
-Indices = NDArray[np.int64]
-
-
-def without_parts(count: int) -> Iterator[Indices]:
-    """Yield index sets that leave out ever smaller runs of ``range(count)``, never all of it."""
-    everything = np.arange(count)
-    size = count - 1
-    while size >= 1:
-        for start in range(0, count, size):
-            kept = np.delete(everything, np.arange(start, min(start + size, count)))
-            if len(kept):
-                yield kept
-        size //= 2
 
 
 def cut_samples(task: Task) -> Candidates:
@@ -42,26 +52,6 @@ def cut_samples(task: Task) -> Candidates:
     network, x = task
     for kept in without_parts(len(x)):
         yield network, x[kept]
-
-
-def cut_layers(task: Task) -> Candidates:
-    """Keep one layer, then several: earlier ones are replaced by the spikes they send."""
-    network, x = task
-    count = len(network.layers)
-    for length in range(1, count):
-        for start in range(count - length + 1):
-            yield partial(_some_layers, network, x, start, start + length)
-
-
-def _some_layers(network: ChipNetwork, x: Any, start: int, end: int) -> Task:
-    layers = network.layers[start:end]
-    if start == 0:
-        return replace(network, layers=layers), x
-    before = network.layers[start - 1]
-    traces = ReferenceEngine().run(network, x, trace=True).traces or {}
-    shape = before.shape if len(before.shape) == 3 else (*before.shape, 1, 1)
-    spikes = np.asarray(traces[before.name].s).reshape(len(x), network.timesteps, *shape)
-    return replace(network, layers=layers, input_shape=shape, coding="spikes"), spikes
 
 
 def cut_steps(task: Task) -> Candidates:
@@ -75,15 +65,19 @@ def _some_steps(network: ChipNetwork, x: Any, kept: Indices) -> Task:
     layers = []
     for layer in network.layers:
         neuron = layer.neuron
-        if isinstance(neuron, TableLifNeuron):
-            neuron = replace(neuron, leak=neuron.leak[kept], threshold=neuron.threshold[kept])
+        if isinstance(neuron, TableLifNeuron | GeneralLifNeuron):
+            leak, threshold = (
+                table[kept] if len(table) == network.timesteps else table
+                for table in (neuron.leak, neuron.threshold)
+            )
+            neuron = replace(neuron, leak=leak, threshold=threshold)
         layers.append(replace(layer, neuron=neuron))
     shorter = replace(network, layers=tuple(layers), timesteps=len(kept))
     return shorter, x[:, kept] if network.coding == "spikes" else x
 
 
 def cut_outputs(task: Task) -> Candidates:
-    """Leave out neurons or output channels of a layer, and what the next layer reads of them."""
+    """Leave out neurons or output channels of a layer, and what others read of them."""
     network, x = task
     for index in reversed(range(len(network.layers))):
         for kept in without_parts(network.layers[index].shape[0]):
@@ -91,34 +85,53 @@ def cut_outputs(task: Task) -> Candidates:
 
 
 def _some_outputs(network: ChipNetwork, x: Any, index: int, kept: Indices) -> Task:
-    layers = list(network.layers)
-    layer = layers[index]
-    synapse, host, axes = layer.synapse, layer.host, len(layer.shape)
-    layers[index] = layer.changed(
-        synapse=synapse.changed(weight=synapse.weight[kept]),
-        neuron=layer.neuron.changed(bias=take_channels(layer.neuron.bias, axes, kept)),
-        host=host and HostCurrent(take_channels(host.offset, axes, kept), host.shift),
-    )
-    if index + 1 < len(layers):
-        layers[index + 1] = reads_some(layers[index + 1], layer.shape, kept)
-    return rebuilt(network, layers), x
+    old, axes = network.layers[index], len(network.layers[index].shape)
+    layers = named(network)
+    fewer = tuple(gives_some(one, axes, kept) for one in layers[index].inputs)
+    neuron = with_arrays(old.neuron, lambda values: take_channels(values, axes, kept))
+    shape = (len(kept), *old.shape[1:])
+    layers[index] = replace(layers[index], inputs=fewer, neuron=neuron, shape=shape)
+    return rebuilt(network, _reading_some(layers, old.name, old.shape, kept)), x
+
+
+def _reading_some(
+    layers: list[ChipLayer], name: str, source: Shape, kept: Indices
+) -> list[ChipLayer]:
+    """Leave out what every layer reads of some channels of one source."""
+    return [
+        replace(
+            layer,
+            inputs=tuple(
+                reads_some(one, source, kept) if one.source == name else one for one in layer.inputs
+            ),
+        )
+        for layer in layers
+    ]
 
 
 def cut_inputs(task: Task) -> Candidates:
-    """Leave out input channels; of a dense first layer any inputs."""
+    """Leave out input channels; any inputs where no convolution reads them."""
     network, x = task
-    conv = isinstance(network.layers[0].synapse, ConvSynapse)
-    if not conv and network.input_shape[1:] != (1, 1):
+    if not _is_image(network) and network.input_shape[1:] != (1, 1):
         yield partial(_flat_input, network, x)
         return
     for kept in without_parts(network.input_shape[0]):
         yield partial(_some_inputs, network, x, kept)
 
 
+def _is_image(network: ChipNetwork) -> bool:
+    """Tell whether a convolution reads the input."""
+    return any(
+        isinstance(one.synapse, ConvSynapse) and source == INPUT_INDEX
+        for layer, sources in zip(network.layers, network.sources, strict=True)
+        for one, source in zip(layer.inputs, sources, strict=True)
+    )
+
+
 def _some_inputs(network: ChipNetwork, x: Any, kept: Indices) -> Task:
-    first = reads_some(network.layers[0], network.input_shape, kept)
-    fewer = replace(network, input_shape=(len(kept), *network.input_shape[1:]))
-    return rebuilt(fewer, [first, *network.layers[1:]]), x.take(kept, x.ndim - 3)
+    layers = _reading_some(named(network), INPUT, network.input_shape, kept)
+    shape = (len(kept), *network.input_shape[1:])
+    return rebuilt(network, layers, input_shape=shape), x.take(kept, x.ndim - 3)
 
 
 def _flat_input(network: ChipNetwork, x: Any) -> Task:
@@ -129,7 +142,7 @@ def _flat_input(network: ChipNetwork, x: Any) -> Task:
 def cut_image(task: Task) -> Candidates:
     """Crop rows or columns of the image that a convolution reads."""
     network, x = task
-    if isinstance(network.layers[0].synapse, ConvSynapse):
+    if _is_image(network):
         for axis in (1, 2):
             for kept in without_parts(network.input_shape[axis]):
                 yield partial(_some_pixels, network, x, axis, kept)
@@ -138,22 +151,25 @@ def cut_image(task: Task) -> Candidates:
 def _some_pixels(network: ChipNetwork, x: Any, axis: int, kept: Indices) -> Task:
     shape = list(network.input_shape)
     shape[axis] = len(kept)
-    cropped = replace(network, input_shape=tuple(shape))
-    return rebuilt(cropped, list(network.layers)), x.take(kept, x.ndim - 3 + axis)
+    cropped = rebuilt(network, named(network), input_shape=tuple(shape))
+    return cropped, x.take(kept, x.ndim - 3 + axis)
 
 
 def cut_window(task: Task) -> Candidates:
     """Simplify convolutions: smaller kernel, stride, padding, dilation, a single group."""
     network, x = task
     for index, layer in enumerate(network.layers):
-        if isinstance(layer.synapse, ConvSynapse):
-            for simpler in _simpler_windows(layer.synapse):
-                yield partial(_with_window, network, x, index, simpler)
+        for place, one in enumerate(layer.inputs):
+            if isinstance(one.synapse, ConvSynapse):
+                for simpler in _simpler_windows(one.synapse):
+                    yield partial(_with_window, network, x, (index, place), simpler)
 
 
-def _with_window(network: ChipNetwork, x: Any, index: int, conv: ConvSynapse) -> Task:
-    layers = list(network.layers)
-    layers[index] = layers[index].changed(synapse=conv)
+def _with_window(network: ChipNetwork, x: Any, at: tuple[int, int], conv: ConvSynapse) -> Task:
+    layers, (index, place) = named(network), at
+    inputs = list(layers[index].inputs)
+    inputs[place] = inputs[place].changed(synapse=conv)
+    layers[index] = replace(layers[index], inputs=tuple(inputs))
     return rebuilt(network, layers), x
 
 
@@ -169,11 +185,26 @@ def _simpler_windows(conv: ConvSynapse) -> Iterator[ConvSynapse]:
                 yield replace(conv, **changes)
     if conv.groups > 1 and conv.weight.shape[1] == conv.input_shape[0]:
         yield replace(conv, groups=1)
+    if conv.groups > 1:
+        yield replace(conv, groups=1, weight=_ungrouped(conv))
+
+
+def _ungrouped(conv: ConvSynapse) -> NDArray[Any]:
+    """Return the weights of the same sums over all channels: 0 where a group reads none."""
+    out, per_group, *window = conv.weight.shape
+    weight = np.zeros((out, conv.input_shape[0], *window), conv.weight.dtype)
+    for channel in range(out):
+        first = channel // (out // conv.groups) * per_group
+        weight[channel, first : first + per_group] = conv.weight[channel]
+    return weight
 
 
 CUTS: tuple[Cut, ...] = (
     cut_samples,
     cut_layers,
+    cut_connections,
+    shorter_lags,
+    plain_readout,
     cut_steps,
     cut_outputs,
     cut_inputs,

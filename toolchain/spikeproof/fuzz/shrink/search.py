@@ -18,6 +18,7 @@ from spikeproof.errors import SpikeproofError
 from spikeproof.fuzz.case import Task
 from spikeproof.fuzz.shrink.cuts import CUTS, Cut
 from spikeproof.fuzz.shrink.values import SIMPLER_VALUES
+from spikeproof.fuzz.shrink.wiring import as_matrices
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 
@@ -63,7 +64,7 @@ def shrink(
     changed = True
     while changed and not limits.over():
         changed = False
-        for cut in (*CUTS, *SIMPLER_VALUES):
+        for cut in (*CUTS, *SIMPLER_VALUES, as_matrices):
             smaller = _apply(task, cut, fails, together, limits)
             while smaller is not None:
                 task, changed = smaller, True
@@ -105,11 +106,13 @@ def _legal(found: Task | Callable[[], Task]) -> Task | None:
 def size_of(task: Task) -> dict[str, int]:
     """Measure a network and its input in the terms a reader cares about."""
     network, x = task
+    wires = [one for layer in network.layers for one in layer.inputs]
     return {
         "samples": len(x),
         "steps": network.timesteps,
         "layers": len(network.layers),
         "inputs": int(np.prod(network.input_shape)),
         "neurons": sum(layer.neurons for layer in network.layers),
-        "weights": sum(int(np.count_nonzero(y.synapse.weight)) for y in network.layers),
+        "connections": len(wires),
+        "weights": sum(int(np.count_nonzero(one.synapse.weight)) for one in wires),
     }

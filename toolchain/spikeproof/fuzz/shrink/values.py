@@ -39,11 +39,31 @@ def zero_input(task: Task) -> Iterator[Task]:
 def zero_weights(task: Task) -> Iterator[Task]:
     """Set weights to zero, many at a time, then make those that are left small."""
     network, x = task
-    for index, layer in enumerate(network.layers):
-        synapse = layer.synapse
+    for synapse in _synapses(network):
         unit = 2 if synapse.sign == "mixed" else 1
         for weight in chain(_with_zeros(synapse.weight), _smaller(synapse.weight, unit)):
-            yield _changed(network, x, index, synapse=synapse.changed(weight=weight))
+            yield _with_synapse(network, x, synapse, synapse.changed(weight=weight))
+
+
+def _synapses(network: ChipNetwork) -> list[Synapse]:
+    """Return every synapse once, though several connections share it."""
+    every = (one.synapse for layer in network.layers for one in layer.inputs)
+    return list({id(synapse): synapse for synapse in every}.values())
+
+
+def _with_synapse(network: ChipNetwork, x: Any, old: Synapse, new: Synapse) -> Task:
+    """Put a synapse in another's place, in every connection that has it."""
+    return network.changed(
+        [
+            replace(
+                layer,
+                inputs=tuple(
+                    one.changed(synapse=new) if one.synapse is old else one for one in layer.inputs
+                ),
+            )
+            for layer in network.layers
+        ]
+    ), x
 
 
 def _with_zeros(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -77,10 +97,15 @@ def plain_synapses(task: Task) -> Iterator[Task]:
     """Bring exponents to 0, host offsets and shifts toward 0, and the array to int16."""
     network, x = task
     for index, layer in enumerate(network.layers):
-        for host in _simpler_currents(layer.host) if layer.host else ():
-            yield _changed(network, x, index, host=host)
-        for synapse in () if layer.host else _simpler_synapses(layer.synapse):
-            yield _changed(network, x, index, synapse=synapse)
+        for place, one in enumerate(layer.inputs):
+            for host in _simpler_currents(one.host) if one.host else ():
+                inputs = list(layer.inputs)
+                inputs[place] = one.changed(host=host)
+                yield _changed(network, x, index, inputs=tuple(inputs))
+    hosts = {id(c.synapse) for layer in network.layers for c in layer.inputs if c.host}
+    for synapse in _synapses(network):
+        for simpler in () if id(synapse) in hosts else _simpler_synapses(synapse):
+            yield _with_synapse(network, x, synapse, simpler)
 
 
 def _simpler_currents(host: HostCurrent) -> Iterator[HostCurrent]:
