@@ -146,14 +146,13 @@ def network_from_parts(document: Json, tensors: Tensors, kind: type[N]) -> N:
         raise BundleError(f"holds a {type(network).__name__}, expected a {kind.__name__}")
     if unused:
         raise BundleError(f"holds tensors nothing refers to: {', '.join(sorted(unused))}")
-    if isinstance(network, ChipNetwork):
-        network = _shared_again(network)
-    return network
+    shared: N = _shared_again(network)
+    return shared
 
 
-def _shared_again(network: ChipNetwork) -> ChipNetwork:
+def _shared_again(network: Any) -> Any:
     """Make one synapse of those that are alike: a file holds a shared one for each connection."""
-    if all(len(layer.inputs) == 1 for layer in network.layers):
+    if isinstance(network, FloatNetwork) or all(len(y.inputs) == 1 for y in network.layers):
         return network
     found: list[Synapse] = []
     layers = []
