@@ -519,7 +519,8 @@ def test_a_chip_neuron_and_a_synapse_are_one_class_each(
     x = rng.integers(0, network.input_max + 1, (9, *network.sample_shape)).astype(np.uint8)
     bundle = save_bundle(tmp_path / "a.spk", make_bundle(network, {}, x))
     loaded = load_bundle(tmp_path / "a.spk")
-    assert kind in {type(p).__name__ for p in vars(loaded.network.layers[0]).values()}
+    first = loaded.network.layers[0]
+    assert kind in {type(part).__name__ for part in (first.neuron, first.synapse)}
     (outcome,) = check_engine(get_engine(engine), [(network, x)], [run_reference((network, x))])
     assert outcome.skipped is None and outcome.mismatch is None
     assert all(0 < bundle.expected[f"{name}/s"].mean() < 1 for name in ("l1", "l2"))
