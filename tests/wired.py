@@ -105,7 +105,7 @@ def _late_pixels(neuron: Neuron) -> ChipNetwork:
     return network(
         [
             layer("a", begin(1, 2, -8), neuron=neuron),
-            layer("b", begin(2, 0, -8), begin(3, 4, -8), flat(4, "a"), neuron=neuron),
+            layer("b", begin(3, 4, -8), flat(4, "a"), begin(2, 0, -8), neuron=neuron),
             layer("c", begin(5, 0, -8), begin(6, 0, -7), neuron=neuron),
             layer("d", flat(7, "b"), flat(8, "c", 1), neuron=READOUT),
         ],
@@ -149,13 +149,14 @@ def _cycle(neuron: Neuron) -> ChipNetwork:
     )
 
 
-def _wrapping() -> ChipNetwork:
-    """Only what comes in and what comes back together wrap u."""
+def _wrapping(second: str, lag: int) -> ChipNetwork:
+    """Only two connections together wrap u."""
     size, weight = 400, np.full((400, 400), 254, np.int16)
     ones = DenseSynapse(weight)
-    both = (Connection(ones, INPUT), Connection(ones, "a", 1))
+    both = (Connection(ones, INPUT), Connection(ones, second, lag))
     neuron = LifNeuron(0, 0, NONE)
-    net = network([ChipLayer("a", both, neuron, (size,))])
+    layers = [ChipLayer("a", (Connection(ones, INPUT),), neuron, (size,))]
+    net = network([*layers, ChipLayer("b", both, neuron, (size,))])
     return replace(net, input_shape=(1, 1, size))
 
 
@@ -263,7 +264,8 @@ def cases() -> dict[str, ChipNetwork]:
                 layer("c", Connection(shared, "b"), Connection(shared, "a"), neuron=READOUT),
             ]
         ),
-        "wrap": _wrapping(),
+        "wrap": _wrapping("a", 1),
+        "wrap, self loop": _wrapping("b", 1),
         "beyond float32": _beyond_single(),
     }
     for rule in get_args(ReadoutRule):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, get_args
 
 import edges
 import numpy as np
 import pytest
+import wired
 
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.formats.onnx.engine import OnnxEngine
+from spikeproof.fuzz.draw.graphs import random_graph
 from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
@@ -24,7 +27,9 @@ from spikeproof.ir.chip import (
     LifNeuron,
     ReadoutNeuron,
 )
+from spikeproof.ir.graph import groups, is_recurrent
 from spikeproof.ir.limits import ACCUMULATOR_MAX
+from spikeproof.ir.readouts import ReadoutRule
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
@@ -32,10 +37,12 @@ pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
 
 def compare(network: ChipNetwork, x: Any) -> tuple[int, Any]:
     """Compare everything; return how many values were compared, and the reference's traces."""
-    found = OnnxEngine(1).run(network, x, trace=True)
+    engine = OnnxEngine(1)
+    found = engine.run(network, x, trace=True)
     expected = ReferenceEngine().run(network, x, trace=True)
     np.testing.assert_array_equal(found.logits, expected.logits)
     np.testing.assert_array_equal(found.predictions, expected.predictions)
+    np.testing.assert_array_equal(engine.run(network, x).logits, expected.logits)
     assert found.traces is not None and expected.traces is not None
     assert list(found.traces) == list(expected.traces)
     compared = 0
@@ -71,6 +78,29 @@ def test_many_random_networks() -> None:
     assert compared > 100_000 and ties > 30 and saturated > 100 and single > 3
     assert {ConvSynapse, DenseSynapse, HostCurrent} <= parts and len(parts) == 7
     assert exponents == {-1, 0, 1}
+
+
+def test_many_random_graphs() -> None:
+    seen: Counter[str] = Counter()
+    for index in range(110):
+        rng = np.random.default_rng([20261129, index])
+        network = random_graph(rng, random_network(rng, nasty=index % 3 == 0))
+        compare(network, random_input(rng, network, 3))
+        inputs = [one for layer in network.layers for one in layer.inputs]
+        seen["several"] += any(len(layer.inputs) > 1 for layer in network.layers)
+        seen["shared"] += len({id(one.synapse) for one in inputs}) < len(inputs)
+        seen["lag"] += any(one.lag for one in inputs)
+        seen["loop"] += is_recurrent(network)
+        seen["cycle"] += any(len(group) > 1 for group in groups(network))
+        seen[network.readout] += 1
+    expected = {"several", "shared", "lag", "loop", "cycle", *get_args(ReadoutRule)}
+    assert set(+seen) == expected
+
+
+@pytest.mark.parametrize("name", sorted(wired.cases()))
+def test_each_part_of_a_graph(name: str) -> None:
+    network = wired.cases()[name]
+    compare(network, wired.stimulus(network))
 
 
 @pytest.mark.parametrize("name", sorted(zoo_networks()))

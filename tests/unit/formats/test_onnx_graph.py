@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from spikeproof.formats.onnx import graph as onnx_graph
 from spikeproof.formats.onnx.build import RUNTIME_MIN, check_runtime
 from spikeproof.formats.onnx.graph import IR_VERSION, OPSET
 from spikeproof.formats.onnx.synapse import FLOAT32_EXACT, float_parts
+from spikeproof.fuzz.draw.graphs import random_graph
 from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -48,10 +50,11 @@ def graphs(graph: Any) -> list[Any]:
     return [graph, *(inner for body in bodies for inner in graphs(body))]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_models_are_valid_standard_and_named(seed: int) -> None:
-    network = drawn(seed, nasty=seed % 2 == 0)
-    model = onnx_graph.build_model(network, traces=seed % 3 == 0)
+def check_form(network: ChipNetwork, *, traces: bool) -> None:
+    """Check a model with full inference, and the names of all that is in it."""
+    model = onnx_graph.build_model(network, traces=traces)
+    again = onnx_graph.build_model(network, traces=traces)
+    assert onnx_graph.model_bytes(model) == onnx_graph.model_bytes(again)
     onnx.checker.check_model(model, full_check=True)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", onnx_graph.OPSET)]
     layers = {layer.name for layer in network.layers}
@@ -61,7 +64,17 @@ def test_models_are_valid_standard_and_named(seed: int) -> None:
         "step_numbers",
         "input_by_time",
         "last_values",
+        "last_step",
         "spike_counts",
+        "membrane_sums",
+        "magnitudes",
+        "largest",
+        "largest_int64",
+        "number_of_steps",
+        "steps_left",
+        "steps_left_by_time",
+        "steps_left_where_fired",
+        "left_at_first_spike",
         "logits",
     }
     values = []
@@ -79,10 +92,27 @@ def test_models_are_valid_standard_and_named(seed: int) -> None:
     assert "" not in values
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_models_are_valid_standard_and_named(seed: int) -> None:
+    check_form(drawn(seed, nasty=seed % 2 == 0), traces=seed % 3 == 0)
+
+
+@pytest.mark.parametrize("name", sorted(wired.cases()))
+def test_models_of_graphs_are_valid_standard_and_named(name: str) -> None:
+    for traces in (False, True):
+        check_form(wired.cases()[name], traces=traces)
+
+
+def test_models_of_random_graphs_are_valid_standard_and_named() -> None:
+    for index in range(100):
+        rng = np.random.default_rng([31, index])
+        check_form(random_graph(rng, random_network(rng)), traces=index % 2 == 0)
+
+
 def test_every_operator_is_defined_by_the_standard_for_its_type() -> None:
     """Strict inference agrees with the declared type and shape of every output."""
-    for seed in range(10):
-        model = onnx_graph.build_model(drawn(seed), traces=True)
+    for network in [*map(drawn, range(10)), *wired.cases().values()]:
+        model = onnx_graph.build_model(network, traces=True)
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         for declared, found in zip(model.graph.output, inferred.graph.output, strict=True):
             one, other = declared.type.tensor_type, found.type.tensor_type
@@ -152,6 +182,63 @@ def test_one_spike_file_runs_with_any_batch_and_any_number_of_steps(seed: int) -
         for name, trace in (expected.traces or {}).items():
             np.testing.assert_array_equal(found[f"{name}/u"], trace.u)
             np.testing.assert_array_equal(found[f"{name}/v"], trace.v)
+
+
+@pytest.mark.parametrize("name", sorted(wired.cases()))
+def test_one_file_of_a_graph_runs_with_any_batch_and_any_number_of_steps(name: str) -> None:
+    network = wired.cases()[name]
+    tables = any(layer.neuron.stepwise for layer in network.layers)
+    for steps, batch in ((1, 1), (4, 5), *([] if tables else [(network.timesteps + 9, 2)])):
+        layers = tuple(
+            replace(layer, neuron=shortened(layer.neuron, steps)) for layer in network.layers
+        )
+        other = replace(network, timesteps=steps, layers=layers)
+        x = wired.stimulus(other, batch)
+        feeds = {"input": x}
+        if network.coding == "pixels":
+            feeds["timesteps"] = np.array(steps)
+        found = run(network, feeds, traces=True)
+        expected = ReferenceEngine().run(other, x, trace=True)
+        np.testing.assert_array_equal(found["logits"], expected.logits)
+        np.testing.assert_array_equal(run(network, feeds)["logits"], expected.logits)
+        for key, trace in (expected.traces or {}).items():
+            np.testing.assert_array_equal(found[f"{key}/u"], trace.u)
+            np.testing.assert_array_equal(found[f"{key}/v"], trace.v)
+
+
+def shortened(neuron: Any, steps: int) -> Any:
+    """Cut a neuron's tables."""
+    if not neuron.stepwise:
+        return neuron
+    return replace(neuron, leak=neuron.leak[:steps], threshold=neuron.threshold[:steps])
+
+
+def test_a_graph_costs_as_many_nodes_at_many_steps_as_at_few() -> None:
+    for name in ("cycle of three", "lags", "late pixels", "readout first of spikes"):
+        network = wired.cases()[name]
+        sizes = {
+            sum(len(g.node) for g in graphs(onnx_graph.build_model(other).graph))
+            for other in (network, replace(network, timesteps=500))
+        }
+        assert len(sizes) == 1
+
+
+def test_weights_that_connections_share_are_stored_once() -> None:
+    model = onnx_graph.build_model(wired.cases()["shared weights"])
+    stored = [tuple(i.dims) for g in graphs(model.graph) for i in g.initializer if i.data_type == 1]
+    assert stored.count((wired.WIDTH, wired.WIDTH)) == 1
+
+
+def test_the_model_says_what_its_answer_is() -> None:
+    found = set()
+    for name, network in wired.cases().items():
+        model = onnx_graph.build_model(network)
+        facts = {p.key: p.value for p in model.metadata_props}
+        assert facts.get("spikeproof.readout", "auto") == network.readout
+        if name.startswith("readout"):
+            found.add(model.doc_string)
+    # last of a readout and count of spikes are what auto stands for: one text for them.
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("seed", range(6))

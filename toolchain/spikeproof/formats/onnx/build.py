@@ -53,6 +53,8 @@ class GraphBuilder:
         self._constants: dict[str, Any] = {}
         # A body may not use a name of the graph around it again: the names are kept in common.
         self._names: set[str] = set() if parent is None else parent._names
+        self._outermost: GraphBuilder = self if parent is None else parent._outermost
+        self._shared: dict[Any, str] = {}
 
     def op(
         self, kind: str, inputs: Sequence[str], name: str, *, doc: str = "", **attributes: Any
@@ -85,11 +87,11 @@ class GraphBuilder:
         """Convert to another element type, "int32" for example."""
         return self.op("Cast", [value], name, doc=doc, to=CAST_TO[kind])
 
-    def zeros(self, shape: str, name: str) -> str:
-        """Make int32 zeros of a shape that is known when the model runs."""
+    def zeros(self, shape: str, name: str, kind: str = "int32") -> str:
+        """Make zeros of a shape that is known when the model runs."""
         from onnx import numpy_helper
 
-        value = numpy_helper.from_array(np.zeros(1, np.int32), "value")
+        value = numpy_helper.from_array(np.zeros(1, kind), "value")
         return self.op("ConstantOfShape", [shape], name, value=value)
 
     def constant(self, name: str, value: Any, kind: str) -> str:
@@ -100,6 +102,13 @@ class GraphBuilder:
         array = np.ascontiguousarray(np.asarray(value)).reshape(np.shape(value))
         self._constants[name] = numpy_helper.from_array(array.astype(kind), name)
         return name
+
+    def shared(self, key: Any, name: str, value: Any, kind: str) -> str:
+        """Store an array in the outermost graph, once for each key, and return its name."""
+        top = self._outermost
+        if key not in top._shared:
+            top._shared[key] = top.constant(name, value, kind)
+        return top._shared[key]
 
     def number(self, value: int, kind: str = "int32") -> str:
         """Return a scalar constant, stored once per graph and named after its value."""

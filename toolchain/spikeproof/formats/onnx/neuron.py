@@ -1,5 +1,8 @@
 """Neuron populations in ONNX: one Scan per layer, its state u and v in 32-bit integers.
 
+Layers on a common cycle have one Scan together. It hands on their spikes of as many steps as the
+longest lag looks back, and makes the sums of what they send each other one step at a time.
+
 The body is the page docs/semantics.md, node by node. Everything in it is integer arithmetic that
 the standard defines to the last bit: Div truncates, which is the chip's rounding toward zero, and
 no intermediate value leaves 32 bits. A cast from floating point, which could do the same in fewer
@@ -8,7 +11,9 @@ nodes, is not used: the standard does not say how it rounds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +40,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Population:
-    """What a layer's loop gives: v after the last reset, and s, v and u by time.
+    """What a loop gives of a layer: v after the last reset, and s, v and u by time.
 
     By time means (time, batch, *neurons). Spikes are bool, "" for a readout; v and u are "" unless
-    traces are asked for. u_constant: u of every step, (batch, *neurons), where it does not change;
+    they are asked for. u_constant: u of every step, (batch, *neurons), where it does not change;
     if both are "" then u is zero.
     """
 
@@ -49,79 +54,251 @@ class Population:
     u_constant: str
 
 
+@dataclass(frozen=True)
+class Within:
+    """A connection whose spikes come from a layer of the same loop.
+
+    add: adds the nodes from one step's spikes, bool (batch, *inputs), to the current that they
+    make, int32 (batch, *neurons). worst: bound on the current's magnitude.
+    """
+
+    source: int
+    lag: int
+    worst: int
+    add: Callable[[GraphBuilder, str], str]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A layer of a loop: what reaches it from outside at all steps, and what from within.
+
+    keep: what is wanted of all steps besides the spikes, of "u" and "v".
+    """
+
+    layer: chip.ChipLayer
+    arriving: Arriving
+    within: tuple[Within, ...] = ()
+    keep: str = ""
+
+
+@dataclass
+class _State:
+    """What a body hands on from step to step; ``after`` is set once it is known."""
+
+    name: str
+    initial: str
+    kind: str
+    shape: list[int | str]
+    after: str = ""
+
+
 @dataclass
 class _Loop:
-    """The Scan of one layer while it is put together; a body takes its states first."""
+    """A Scan while it is put together; a body takes its states first, and gives them first."""
 
     g: GraphBuilder
-    layer: chip.ChipLayer
     frame: Frame
+    name: str
     body: GraphBuilder
-    initial: list[str] = field(default_factory=list)
+    states: list[_State] = field(default_factory=list)
     scanned: list[str] = field(default_factory=list)
+    rows: dict[str, tuple[str, str, list[int | str]]] = field(default_factory=dict)
+    _befores: list[Any] = field(default_factory=list)
+    _counts: bool = False
 
-    def state(self, what: str, first: chip.Ints | int = 0) -> str:
-        """Add a state variable and what it is before the first step."""
-        name, shape = self.layer.name, self.layer.shape
-        sizes = self.g.constant(f"{name}/{what}_sizes", shape, "int64")
-        full = self.g.op("Concat", [self.frame.batch, sizes], f"{name}/{what}_shape", axis=0)
-        before = self.g.zeros(full, f"{name}/{what}_reset")
+    def state(
+        self,
+        layer: chip.ChipLayer,
+        what: str,
+        first: chip.Ints | int = 0,
+        kind: str = "int32",
+        rows: int = 0,
+    ) -> tuple[str, _State]:
+        """Add a state variable and what it is before the first step; ``rows``: a leading axis."""
+        name, shape, g = layer.name, layer.shape, self.g
+        sizes = [g.constant(f"{name}/{what}_sizes", shape, "int64")]
+        if rows:
+            sizes.insert(0, g.constant(f"{name}/{what}_rows", [rows], "int64"))
+        sizes.insert(len(sizes) - 1, self.frame.batch)
+        full = g.op("Concat", sizes, f"{name}/{what}_shape", axis=0)
+        before = g.zeros(full, f"{name}/{what}_reset", kind)
         if np.any(first):
-            begin = self.g.constant(f"{name}/{what}_initial", first, "int32")
-            before = self.g.op("Add", [before, begin], f"{name}/{what}_first")
-        self.initial.append(before)
-        return self.body.input(f"{name}/{what}_before", "int32", [BATCH, *shape])
+            begin = g.constant(f"{name}/{what}_initial", first, "int32")
+            before = g.op("Add", [before, begin], f"{name}/{what}_first")
+        form: list[int | str] = [rows, BATCH, *shape] if rows else [BATCH, *shape]
+        state = _State(f"{name}/{what}_last", before, kind, form)
+        self.states.append(state)
+        value = self.body.input(f"{name}/{what}_before", kind, form)
+        self._befores.append(self.body.inputs.pop())
+        return value, state
 
-    def scan(self, value: str, what: str, shape: list[int | str], kind: str = "int32") -> str:
-        """Hand the body one entry of ``value`` per step."""
+    def scan(self, value: str, name: str, shape: list[int | str], kind: str = "int32") -> str:
+        """Hand the body one entry of ``value`` per step, as ``name``."""
         self.scanned.append(value)
-        return self.body.input(f"{self.layer.name}/{what}_now", kind, shape)
+        return self.body.input(name, kind, shape)
+
+    def count(self) -> None:
+        """Make the loop as long as the run, where nothing else that it scans may do so."""
+        if not self._counts:
+            self._counts = True
+            steps = self.frame.steps or step_numbers(self.g, self.frame, f"{self.name}/")
+            self.scan(steps, f"{self.name}/step_now", [], "int64")
+
+    def close(self, doc: str, told: str) -> None:
+        """Add the Scan; its outputs are the states' names and the rows' keys."""
+        if not self.scanned:
+            self.count()
+        self.body.inputs[:0] = self._befores
+        for state in self.states:
+            self.body.output(state.after, state.kind, state.shape)
+        for value, kind, shape in self.rows.values():
+            self.body.output(value, kind, shape)
+        self.g.node(
+            "Scan",
+            [*(state.initial for state in self.states), *self.scanned],
+            [*(state.name for state in self.states), *self.rows],
+            f"{self.name}/steps",
+            doc=doc,
+            body=self.body.graph(f"{self.name}/step", told),
+            num_scan_inputs=len(self.scanned),
+        )
 
 
-def add_population(
-    g: GraphBuilder, layer: chip.ChipLayer, arriving: Arriving, frame: Frame, traces: bool
-) -> Population:
-    """Add the loop of a layer's neurons over all steps."""
-    name, neuron = layer.name, layer.neuron
-    loop = _Loop(g, layer, frame, GraphBuilder(g, f"{name}/step/"))
-    v_before = loop.state("v", neuron.initial)
-    u = arriving.current
-    if u is not None and neuron.filters:
-        u_before = loop.state("u")
-        u_now = _filter(loop, u_before, _each_step(loop, u, arriving), arriving.worst)
-        drive = _plus(loop.body, u_now, arriving.bias, f"{name}/drive_now")
-    else:
-        u_now = ""
-        u = u and _wrapped(g, u, f"{name}/u_wrapped", arriving.worst)
-        drive = _each_step(loop, _plus(g, u, arriving.bias, f"{name}/drive"), arriving)
-    v, kept, spike = _membrane(loop, v_before, drive)
-    wanted = {"spikes": spike} if spike else {}
-    if traces:
-        recorded = {"v_steps": v, "u_steps": u_now} if u_now else {"v_steps": v}
-        wanted |= {k: loop.body.op("Identity", [r], f"{r}_row") for k, r in recorded.items()}
-    made = _close(loop, [kept, u_now] if u_now else [kept], wanted)
-    steady = u or "" if arriving.constant and not u_now else ""
-    moving = made.get("u_steps", "") if u_now or arriving.constant else u or ""
-    return Population(
-        made["v_last"], made.get("spikes", ""), made.get("v_steps", ""), moving, steady
+def step_numbers(g: GraphBuilder, frame: Frame, scope: str = "", *, down: bool = False) -> str:
+    """Make 0..time - 1, or time..1 if ``down``, int64."""
+    length = g.op("Squeeze", [frame.time], f"{scope}number_of_steps")
+    first, last, step = g.number(0, "int64"), length, g.number(1, "int64")
+    if down:
+        first, last, step = length, first, g.number(-1, "int64")
+    return g.op(
+        "Range", [first, last, step], f"{scope}steps_left" if down else f"{scope}step_numbers"
     )
 
 
-def _each_step(loop: _Loop, value: str, arriving: Arriving) -> str:
+def add_populations(
+    g: GraphBuilder, members: dict[int, Member], frame: Frame
+) -> dict[int, Population]:
+    """Add the loop over all steps of a layer's neurons, or of all layers on a common cycle."""
+    layers = [member.layer for member in members.values()]
+    name = layers[0].name
+    loop = _Loop(g, frame, name, GraphBuilder(g, f"{name}/step/"))
+    sent = _Sent(loop, members)
+    made = {i: _add_member(loop, member, sent, i) for i, member in members.items()}
+    sent.close()
+    told = ", ".join(f"{type(layer.neuron).__name__} {layer.name}" for layer in layers)
+    if len(layers) == 1:
+        doc = f"All steps of {name}: {type(layers[0].neuron).__name__} on its own clock"
+    else:
+        doc = f"All steps of {', '.join(layer.name for layer in layers)}, which feed each other"
+    loop.close(doc, f"One step of {told} ('Integer semantics')")
+    return made
+
+
+class _Sent:
+    """The spikes that layers of a loop send each other: of this step, and of those before."""
+
+    def __init__(self, loop: _Loop, members: dict[int, Member]) -> None:
+        """Hand on as many steps' spikes of each layer as its longest lag within the loop."""
+        self.loop, self.now = loop, dict[int, str]()
+        self.layers = {i: member.layer for i, member in members.items()}
+        self._longest: dict[int, int] = {}
+        for member in members.values():
+            for one in member.within:
+                self._longest[one.source] = max(one.lag, self._longest.get(one.source, 0))
+        self._kept: dict[int, tuple[str, _State]] = {}
+        self._read: dict[tuple[int, int], str] = {}
+        for i, longest in self._longest.items():
+            if longest:
+                rows = longest if longest > 1 else 0
+                self._kept[i] = loop.state(self.layers[i], "sent", kind="bool", rows=rows)
+
+    def at(self, source: int, lag: int) -> str:
+        """Return the spikes of a layer ``lag`` steps ago, (batch, *neurons)."""
+        if lag == 0:
+            return self.now[source]
+        before, longest = self._kept[source][0], self._longest[source]
+        if longest == 1:
+            return before
+        key = source, lag
+        if key not in self._read:
+            body, name = self.loop.body, f"{self.layers[source].name}/sent_{lag}_before"
+            row = body.number(longest - lag, "int64")
+            self._read[key] = body.op("Gather", [before, row], name, axis=0)
+        return self._read[key]
+
+    def close(self) -> None:
+        """Move all spikes on by a step; the oldest come first and are dropped."""
+        body = self.loop.body
+        for i, (before, state) in self._kept.items():
+            name, spike = self.layers[i].name, self.now[i]
+            if self._longest[i] == 1:
+                state.after = body.op("Identity", [spike], f"{name}/sent_after")
+                continue
+            start = body.constant(f"{name}/sent_start", [1], "int64")
+            end = body.constant(f"{name}/sent_end", [self._longest[i]], "int64")
+            axis = body.constant(f"{name}/sent_axis", [0], "int64")
+            later = body.op("Slice", [before, start, end], f"{name}/sent_later")
+            row = body.op("Unsqueeze", [spike, axis], f"{name}/sent_row")
+            state.after = body.op("Concat", [later, row], f"{name}/sent_after", axis=0)
+
+
+def _add_member(loop: _Loop, member: Member, sent: _Sent, index: int) -> Population:
+    """Add one step of a layer's neurons to the body, and say what the loop gives of it."""
+    g, layer, arriving = loop.g, member.layer, member.arriving
+    name, neuron = layer.name, layer.neuron
+    shape: list[int | str] = [BATCH, *layer.shape]
+    v_before, v_state = loop.state(layer, "v", neuron.initial)
+    u, u_now = arriving.current, ""
+    if member.within or (u is not None and neuron.filters):
+        u_before, u_state = loop.state(layer, "u") if neuron.filters else ("", None)
+        now, worst = u and _each_step(loop, layer, u, arriving), arriving.worst
+        for k, one in enumerate(member.within):
+            back = one.add(loop.body, sent.at(one.source, one.lag))
+            now, worst = _plus(loop.body, now, back, f"{name}/current_now_{k}"), worst + one.worst
+        if not now:
+            raise ValueError(f"{name}: nothing reaches it")
+        if u_state is None:
+            u_now = _wrapped(loop.body, now, f"{name}/u_now", worst)
+        else:
+            u_now = u_state.after = _filter(loop.body, layer, u_before, now, worst)
+        drive = _plus(loop.body, u_now, arriving.bias, f"{name}/drive_now")
+    else:
+        u = u and _wrapped(g, u, f"{name}/u_wrapped", arriving.worst)
+        drive = _each_step(loop, layer, _plus(g, u, arriving.bias, f"{name}/drive"), arriving)
+    v, v_state.after, spike = _membrane(loop, layer, v_before, drive)
+    spikes, v_by_time, u_by_time = "", "", ""
+    if spike:
+        sent.now[index], spikes = spike, f"{name}/spikes"
+        loop.rows[spikes] = spike, "bool", shape
+    # A state is handed on and given as well; each output of a body is a value of its own.
+    if "v" in member.keep:
+        v_by_time = f"{name}/v_steps"
+        loop.rows[v_by_time] = loop.body.op("Identity", [v], f"{v}_row"), "int32", shape
+    if u_now and "u" in member.keep:
+        u_by_time = f"{name}/u_steps"
+        loop.rows[u_by_time] = loop.body.op("Identity", [u_now], f"{u_now}_row"), "int32", shape
+    u_constant = ""
+    if not u_now and u:
+        u_by_time, u_constant = ("", u) if arriving.constant else (u, "")
+    return Population(f"{name}/v_last", spikes, v_by_time, u_by_time, u_constant)
+
+
+def _each_step(loop: _Loop, layer: chip.ChipLayer, value: str, arriving: Arriving) -> str:
     """Return the body's name for one step of ``value``.
 
     A constant is seen from the graph around; the loop is then as long as the step numbers.
     """
     if arriving.constant:
-        loop.scan(loop.frame.steps, "step", [], "int64")
+        loop.count()
         return value
-    return loop.scan(value, "arriving", [BATCH, *loop.layer.shape])
+    return loop.scan(value, f"{layer.name}/arriving_now", [BATCH, *layer.shape])
 
 
-def _filter(loop: _Loop, before: str, arriving: str, worst: int) -> str:
+def _filter(
+    body: GraphBuilder, layer: chip.ChipLayer, before: str, arriving: str, worst: int
+) -> str:
     """Update u: wrap(trunc0(u (4096 - (du + 1)) / 4096) + 64 a)."""
-    body, name = loop.body, loop.layer.name
-    keep = np.asarray(loop.layer.neuron.u_keep)
+    name, keep = layer.name, np.asarray(layer.neuron.u_keep)
     shared = int(keep.flat[0]) if keep.size == 1 else body.constant(f"{name}/u_keep", keep, "int32")
     decayed = _decay(body, before, shared, f"{name}/u_decayed")
     total = _plus(body, arriving, decayed, f"{name}/u_sum")
@@ -131,16 +308,19 @@ def _filter(loop: _Loop, before: str, arriving: str, worst: int) -> str:
     )
 
 
-def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | None]:
+def _membrane(
+    loop: _Loop, layer: chip.ChipLayer, before: str, drive: str
+) -> tuple[str, str, str | None]:
     """Update v: clip(trunc0(v leak / 4096) + u + bias); return it, it after the reset, and s."""
-    body, name, neuron = loop.body, loop.layer.name, loop.layer.neuron
+    body, name, neuron = loop.body, layer.name, layer.neuron
     leak: int | str
     if neuron.stepwise:
         steps = loop.frame.timesteps
         leaks, thresholds = neuron.leaks(steps), neuron.thresholds(steps)
-        leak = loop.scan(_table(loop, leaks, "leak"), "leak", list(leaks.shape[1:]))
-        rows = _table(loop, thresholds, "threshold")
-        threshold = loop.scan(rows, "threshold", list(thresholds.shape[1:]))
+        rows = _table(loop, name, leaks, "leak")
+        leak = loop.scan(rows, f"{name}/leak_now", list(leaks.shape[1:]))
+        rows = _table(loop, name, thresholds, "threshold")
+        threshold = loop.scan(rows, f"{name}/threshold_now", list(thresholds.shape[1:]))
     else:
         leak, threshold = int(neuron.leak_at(0)), body.number(int(neuron.threshold_at(0)))
     decayed = _decay(body, before, leak, f"{name}/v_decayed")
@@ -162,9 +342,9 @@ def _membrane(loop: _Loop, before: str, drive: str) -> tuple[str, str, str | Non
     return v, kept, spike
 
 
-def _table(loop: _Loop, table: chip.Ints, what: str) -> str:
+def _table(loop: _Loop, name: str, table: chip.Ints, what: str) -> str:
     """Cut a table to the steps that are run; a run longer than the table ends in an error."""
-    g, name = loop.g, loop.layer.name
+    g = loop.g
     stored = g.constant(f"{name}/{what}_table", table, "int32")
     start = g.constant(f"{name}/{what}_start", [0], "int64")
     return g.op("Slice", [stored, start, loop.frame.time], f"{name}/{what}")
@@ -210,26 +390,3 @@ def _plus(g: GraphBuilder, a: str | None, b: str | None, name: str) -> str:
     if not present:
         raise ValueError(f"{name}: nothing to add")
     return present[0] if len(present) == 1 else g.op("Add", present, name)
-
-
-def _close(loop: _Loop, states: list[str], rows: dict[str, str]) -> dict[str, str]:
-    """Add the Scan; return its outputs by what they are: v_last, u_last, and the rows' names."""
-    name = loop.layer.name
-    shape: list[int | str] = [BATCH, *loop.layer.shape]
-    for state in states:
-        loop.body.output(state, "int32", shape)
-    for what, row in rows.items():
-        loop.body.output(row, "bool" if what == "spikes" else "int32", shape)
-    whats = [*["v_last", "u_last"][: len(states)], *rows]
-    kind = type(loop.layer.neuron).__name__
-    body = loop.body.graph(f"{name}/step", f"One step of {kind} {name} ('Integer semantics')")
-    made = loop.g.node(
-        "Scan",
-        [*loop.initial, *loop.scanned],
-        [f"{name}/{w}" for w in whats],
-        f"{name}/steps",
-        doc=f"All steps of {name}: {kind} on its own clock",
-        body=body,
-        num_scan_inputs=len(loop.scanned),
-    )
-    return dict(zip(whats, made, strict=True))

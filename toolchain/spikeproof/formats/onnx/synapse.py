@@ -13,6 +13,7 @@ wrong sums for some shapes on CPUs with tile registers (AMX).
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,32 +82,37 @@ def _peak(weight: NDArray[np.int64], payload: int) -> int:
     return int(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * payload
 
 
-def add_arriving(
-    g: GraphBuilder, layer: chip.ChipLayer, source: str, payload: int
-) -> tuple[str | None, str | None, int]:
-    """Add the nodes from the payloads to the current; return (current, bias, worst current).
+def add_current(
+    g: GraphBuilder, label: str, synapse: chip.Synapse, source: str, payload: int
+) -> str:
+    """Add the nodes from the payloads to the current, the synaptic sum << 6.
 
     ``source`` is uint8 or bool, (samples, *inputs) for a convolution and (..., inputs) for a
-    dense layer; the results keep its leading axes.
+    dense layer; the result, int32, keeps its leading axes. ``label`` begins all names.
     """
-    name, synapse, host = layer.name, layer.synapse, layer.host
-    if not host:
-        current = _float_current(g, name, synapse, source, payload)
-        return current, None, synapse.largest_shifted_sum(payload) * fx.CURRENT_UNIT
-    total = _wide_sum(g, name, synapse, g.cast(source, "float32", f"{name}/input"), payload)
+    floats = g.cast(source, "float32", f"{label}/input")
+    return _float_current(g, label, synapse, floats, payload)
+
+
+def add_host_bias(
+    g: GraphBuilder, label: str, one: chip.Connection, source: str, payload: int, exponent: int
+) -> str:
+    """Add the nodes from pixels to what a host writes as bias, << its exponent; as above."""
+    host: Any = one.host
+    floats = g.cast(source, "float32", f"{label}/input")
+    total = _wide_sum(g, label, one.synapse, floats, payload)
     half = 1 << (host.shift - 1) if host.shift else 0
-    offset = g.constant(f"{name}/offset", host.offset.astype(np.int64) + half, "int64")
-    total = g.op("Add", [total, offset], f"{name}/with_offset", doc="offset + half a unit")
-    mantissa = _floor_shift(g, total, host.shift, f"{name}/mantissa")
-    unit = g.number(1 << layer.neuron.bias_exponent, "int64")
-    shifted = g.op("Mul", [mantissa, unit], f"{name}/bias_units", doc="<< the bias exponent")
-    return None, g.cast(shifted, "int32", f"{name}/bias_int32"), 0
+    offset = g.constant(f"{label}/offset", host.offset.astype(np.int64) + half, "int64")
+    total = g.op("Add", [total, offset], f"{label}/with_offset", doc="offset + half a unit")
+    mantissa = _floor_shift(g, total, host.shift, f"{label}/mantissa")
+    unit = g.number(1 << exponent, "int64")
+    shifted = g.op("Mul", [mantissa, unit], f"{label}/bias_units", doc="<< the bias exponent")
+    return g.cast(shifted, "int32", f"{label}/bias_int32")
 
 
 def _float_current(
-    g: GraphBuilder, name: str, synapse: chip.Synapse, source: str, payload: int
+    g: GraphBuilder, name: str, synapse: chip.Synapse, floats: str, payload: int
 ) -> str:
-    floats = g.cast(source, "float32", f"{name}/input")
     unit = fx.CURRENT_UNIT
     if len(float_parts(_weights(synapse), payload)) > 1:
         total = _wide_sum(g, name, synapse, floats, payload)
@@ -123,7 +129,7 @@ def _float_current(
     else:
         weight = _weights(synapse) / float(fx.shift_sum(1, -synapse.exponent))
         told = "weights carry the negative weight exponent"
-    sums = _product(g, synapse, floats, weight, f"{name}/sum", told)
+    sums = _product(g, synapse, floats, weight, f"{name}/sum", told, None)
     if synapse.exponent < 0:
         floor = g.op("Floor", [sums], f"{name}/floor", doc="a right shift of the sum floors")
         sums = g.op("Mul", [floor, g.number(unit, "float32")], f"{name}/units")
@@ -135,7 +141,8 @@ def _wide_sum(g: GraphBuilder, name: str, synapse: chip.Synapse, floats: str, pa
     total = ""
     for shift, digits in float_parts(_weights(synapse), payload):
         label = f"{name}/sum_{shift}"
-        product = _product(g, synapse, floats, digits, label, f"weight digits at bit {shift}")
+        told = f"weight digits at bit {shift}"
+        product = _product(g, synapse, floats, digits, label, told, (payload, shift))
         part = g.cast(product, "int64", f"{label}_int64")
         if shift:
             unit = g.number(int(fx.shift_sum(1, shift)), "int64")
@@ -155,13 +162,21 @@ def _floor_shift(g: GraphBuilder, value: str, shift: int, name: str) -> str:
 
 
 def _product(
-    g: GraphBuilder, synapse: chip.Synapse, floats: str, weight: NDArray[Any], name: str, doc: str
+    g: GraphBuilder,
+    synapse: chip.Synapse,
+    floats: str,
+    weight: NDArray[Any],
+    name: str,
+    doc: str,
+    form: Hashable,
 ) -> str:
-    """Multiply in float32 (exact, see above)."""
+    """Multiply in float32 (exact, see above); ``form`` tells a synapse's weights apart."""
+    convolves = isinstance(synapse, chip.ConvSynapse)
+    # Connections that share a synapse share what is stored, if they need it in the same form.
+    key = (id(synapse), form)
+    stored = g.shared(key, f"{name}_weight", weight if convolves else weight.T, "float32")
     if not isinstance(synapse, chip.ConvSynapse):
-        stored = g.constant(f"{name}_weight", weight.T, "float32")
         return g.op("MatMul", [floats, stored], name, doc=doc)
-    stored = g.constant(f"{name}_weight", weight, "float32")
     return g.op(
         "Conv",
         [floats, stored],
