@@ -282,7 +282,7 @@ def fold(network: FloatNetwork) -> FloatNetwork:
     for i, terms in folding.ends:
         end = network.nodes[i]
         if isinstance(end, MaxPool2d):
-            end = Lif(end.name, 0.0, 0.5)
+            end = end.neuron
         for term in terms:
             source = network.nodes[term.source].name if term.source >= 0 else INPUT
             if term.map is None:

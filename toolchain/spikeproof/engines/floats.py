@@ -117,8 +117,8 @@ Ran = dict[int, tuple[F64, FloatTrace | None]]
 def _run_node(network: FloatNetwork, i: int, done: dict[int, F64]) -> Ran:
     node, steps = network.nodes[i], network.timesteps
     value = _received(network.incoming[i], done, steps)
-    if isinstance(node, floats.Lif):
-        kept = run_lif(node, value, steps)
+    if isinstance(node, floats.Lif | floats.MaxPool2d):
+        kept = run_lif(_neuron(node), _current(node, value), steps)
         return {i: (np.asarray(kept.s, np.float64), kept)}
     if isinstance(node, floats.Readout):
         full = np.broadcast_to(value, (len(value), steps, *value.shape[2:]))
@@ -160,15 +160,31 @@ def _run_cycle(network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64
             for one in network.incoming[i]:
                 if one.source in part and t >= one.lag:
                     value += one.coefficient * sent[one.source][t - one.lag]
-            if isinstance(node, floats.Lif):
+            if isinstance(node, floats.Lif | floats.MaxPool2d):
+                value = _current(node, value[:, None])[:, 0]
                 currents[i].append(value)
-                v, fired, states[i] = lif_step(node, states.get(i), value, t)
+                v, fired, states[i] = lif_step(_neuron(node), states.get(i), value, t)
                 vs[i].append(v)
                 value = fired.astype(np.float64)
             else:
                 value = apply_node(node, value)
             sent[i].append(value)
     return {i: (np.stack(sent[i], axis=1), _cycle_trace(currents[i], vs[i], sent[i])) for i in part}
+
+
+def _neuron(node: floats.Lif | floats.MaxPool2d) -> floats.Lif:
+    return node if isinstance(node, floats.Lif) else node.neuron
+
+
+def _current(node: floats.Lif | floats.MaxPool2d, value: F64) -> F64:
+    """Return what drives a neuron, (N, T or 1, ...): what reaches it, or the spikes in a window."""
+    if isinstance(node, floats.Lif):
+        return value
+    channels = value.shape[2]
+    window = np.ones((channels, 1, *node.kernel))
+    flat = value.reshape(-1, *value.shape[2:])
+    counts = correlate(flat, window, node.stride, (0, 0), (1, 1), channels)
+    return np.asarray(counts.reshape(*value.shape[:2], *counts.shape[1:]), np.float64)
 
 
 def _cycle_trace(currents: list[F64], vs: list[F64], sent: list[F64]) -> FloatTrace | None:
@@ -259,14 +275,6 @@ def _(node: floats.AvgPool2d, x: F64) -> F64:
     channels = x.shape[1]
     window = np.full((channels, 1, *node.kernel), 1 / (node.kernel[0] * node.kernel[1]))
     return np.asarray(correlate(x, window, node.stride, (0, 0), (1, 1), channels), np.float64)
-
-
-@apply_node.register
-def _(node: floats.MaxPool2d, x: F64) -> F64:
-    channels = x.shape[1]
-    window = np.ones((channels, 1, *node.kernel))
-    counts = correlate(x, window, node.stride, (0, 0), (1, 1), channels)
-    return np.asarray(counts > 0, np.float64)
 
 
 @apply_node.register

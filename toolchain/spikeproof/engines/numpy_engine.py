@@ -57,6 +57,16 @@ class NumpyEngine(BatchedEngine):
         return result_from_logits(logits, traces)
 
 
+def run_alone(
+    layer: ChipLayer, arriving: Sequence[NDArray[Any]], samples: int, steps: int
+) -> LayerTrace:
+    """Run one layer on what its connections carry, (N, T or 1, *shape), lags applied."""
+    population = _Population(layer, (samples, steps), arriving, keep=True)
+    for t in range(steps):
+        population.step(t)
+    return population.trace()
+
+
 def layer_drive(
     layer: ChipLayer, arriving: Sequence[NDArray[Any] | None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -74,18 +74,6 @@ class AvgPool2d:
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPool2d:
-    """Whether anything in a window spiked: maxima of binary spikes, windows as of AvgPool2d.
-
-    On the chip it is a population of its own, which fires when at least one of its inputs does.
-    """
-
-    name: str
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
 class Add:
     """The sum of what its edges bring, coefficients applied: an analog residual stream."""
 
@@ -136,6 +124,23 @@ class Lif:
             or any(np.size(number) > 1 for number in (self.leak, self.threshold))
             or (self.gain is not None and self.gain.ndim > 1)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool2d:
+    """Whether anything in a window spiked: maxima of binary spikes, windows as of AvgPool2d.
+
+    On the chip it is a population of its own, which fires when at least one of its inputs does.
+    """
+
+    name: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+
+    @property
+    def neuron(self) -> Lif:
+        """Return what fires if one of the spikes of a window, added up, is there."""
+        return Lif(self.name, leak=0.0, threshold=0.5)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir.floats import Conv2d, Lif, Linear, Readout
+from spikeproof.numerics.affine import Parallel
 from spikeproof.numerics.correlation import unfold
 
 F64 = NDArray[np.float64]
@@ -45,7 +47,10 @@ class Targets:
 
 
 def moments(
-    linear: Conv2d | Linear, end: Lif | Readout, inputs: NDArray[np.uint8], timesteps: int
+    linear: Conv2d | Linear | Parallel,
+    end: Lif | Readout,
+    inputs: NDArray[np.uint8],
+    timesteps: int,
 ) -> F64:
     """Return H before damping, (groups, fan-in + 1, fan-in + 1), summed over all samples.
 
@@ -90,9 +95,16 @@ def moments(
     return total
 
 
-def _rows(linear: Conv2d | Linear, inputs: NDArray[np.uint8]) -> NDArray[Any]:
+def _rows(linear: Conv2d | Linear | Parallel, inputs: NDArray[np.uint8]) -> NDArray[Any]:
     """Unfold inputs (N, T, *shape) into (groups, N * T * positions, fan-in)."""
     flat = inputs.reshape(-1, *inputs.shape[2:])
+    if isinstance(linear, Parallel):  # what the maps read lies flat in a row
+        starts = np.cumsum([0, *map(prod, linear.shapes)])
+        pieces = [
+            _rows(one, inputs[..., start : start + prod(shape)].reshape(*inputs.shape[:2], *shape))
+            for one, shape, start in zip(linear.parts, linear.shapes, starts[:-1], strict=True)
+        ]
+        return np.concatenate(pieces, axis=2)
     if isinstance(linear, Linear):
         return flat.reshape(1, len(flat), -1)
     kernel = (linear.weight.shape[2], linear.weight.shape[3])

@@ -8,6 +8,7 @@ such a run reaches, a sound certificate contains.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from spikeproof.document.values import Record, Text
 from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.numpy_engine import NumpyEngine, run_alone
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.trace import Engine
+from spikeproof.engines.trace import Engine, LayerTrace
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
 from spikeproof.verify.interval import Bounds, Ints, constants_of, resets, toward_zero
 
@@ -38,43 +40,98 @@ class Reached(Record):
 
 
 def reach(
-    layer: ChipLayer, bounds: Bounds, inputs: Ints, timesteps: int, *, pixels: bool
+    layer: ChipLayer,
+    bounds: Bounds,
+    inputs: Sequence[Ints],
+    timesteps: int,
+    *,
+    pixels: Sequence[bool],
 ) -> Reached:
     """Run the extremal inputs of one layer.
 
     Args:
         layer: the layer, run alone.
         bounds: its bounds, which tell the neurons with the least headroom.
-        inputs: largest payload of each input: 255 for a pixel, 1 or, where nothing can come, 0.
+        inputs: for each connection the largest payload of each input: 255 for a pixel, 1 or, where
+            nothing can come, 0.
         timesteps: steps per sample.
-        pixels: the same payloads act in every step; otherwise spikes, in every step anew.
+        pixels: for each connection, whether the same payloads act in every step; otherwise spikes,
+            in every step anew.
     """
     drawn: list[Images] = []
+    several = len(layer.inputs) > 1
     for neuron in _tightest(bounds):
-        row = weights_of(layer, neuron)
-        if pixels:
-            drawn += _images(layer, neuron, row, inputs, timesteps)
+        if several:
+            drawn += _side_by_side(layer, neuron, inputs, pixels, timesteps, bounds)
+        elif pixels[0]:
+            drawn += _images(layer, neuron, weights_of(layer, neuron), inputs[0], timesteps)
         else:
-            drawn += _spike_trains(layer, neuron, row, inputs, timesteps, int(bounds.jump[neuron]))
+            row, jump = weights_of(layer, neuron), int(bounds.jump[neuron])
+            drawn += _spike_trains(layer, neuron, row, inputs[0], timesteps, jump)
     x = np.unique(np.stack(drawn), axis=0)
-    work = len(x) * timesteps * layer.neurons * layer.synapse.fan_in
-    engine: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
-    coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
-    if not pixels and x.ndim == 3:
-        x = x.reshape(*x.shape, 1, 1)
-    shape = x.shape[1:] if pixels else x.shape[2:]
-    alone = ChipNetwork(layer.name, shape, timesteps, (layer,), coding)
-    trace = (engine.run(alone, x, trace=True).traces or {})[layer.name]
+    if several:
+        arriving = _apart(x, inputs)
+        trace, engine = run_alone(layer, arriving, len(x), timesteps), NumpyEngine.name
+    else:
+        trace, engine = _run_one(layer, x, timesteps, pixels=pixels[0])
     v = trace.v.astype(np.int64)
     return Reached(
         inputs=len(x),
-        engine=engine.name,
+        engine=engine,
         u=int(np.abs(trace.u.astype(np.int64)).max()),
         v_low=int(v.min()),
         v_high=int(v.max()),
         lowest=_neuron_at(v, int(v.argmin())),
         highest=_neuron_at(v, int(v.argmax())),
     )
+
+
+def _run_one(
+    layer: ChipLayer, x: Images, timesteps: int, *, pixels: bool
+) -> tuple[LayerTrace, str]:
+    """Run a layer with one connection as a network of its own."""
+    work = len(x) * timesteps * layer.neurons * layer.synapse.fan_in
+    engine: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
+    coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
+    if not pixels and x.ndim == 3:
+        x = x.reshape(*x.shape, 1, 1)
+    shape = x.shape[1:] if pixels else x.shape[2:]
+    first = layer.changed(inputs=(layer.inputs[0].changed(source=None, lag=0),))
+    alone = ChipNetwork(layer.name, shape, timesteps, (first,), coding)
+    return (engine.run(alone, x, trace=True).traces or {})[layer.name], engine.name
+
+
+def _side_by_side(
+    layer: ChipLayer,
+    neuron: tuple[int, ...],
+    inputs: Sequence[Ints],
+    pixels: Sequence[bool],
+    timesteps: int,
+    bounds: Bounds,
+) -> list[Images]:
+    """Return payloads of all connections at every step, flat in a row, (T, inputs of all).
+
+    All that inhibits, all that excites, and spikes up to the threshold, without any pixels.
+    """
+    pieces = [
+        weights_of(part, neuron).ravel() * 2.0**part.synapse.exponent for part in layer.parts()
+    ]
+    row, most = np.concatenate(pieces), np.concatenate([one.ravel() for one in inputs])
+    grey = np.repeat(pixels, [one.size for one in inputs])
+    found = [
+        np.repeat(np.where(sense, most, 0)[None], timesteps, axis=0) for sense in (row < 0, row > 0)
+    ]
+    for last in sorted({int(bounds.jump[neuron]), timesteps - 1}):
+        spikes = np.where(grey, 0.0, row * most)
+        found.append(_up_to_the_threshold(layer, neuron, spikes, 64.0, timesteps, last))
+    return [np.asarray(train, np.uint8) for train in found]
+
+
+def _apart(x: Images, inputs: Sequence[Ints]) -> list[Images]:
+    """Cut payloads (N, T, inputs of all) into those of each connection, (N, T, *shape)."""
+    ends = np.cumsum([one.size for one in inputs])[:-1]
+    pieces = np.split(x, ends, axis=2)
+    return [p.reshape(*x.shape[:2], *one.shape) for p, one in zip(pieces, inputs, strict=True)]
 
 
 def _neuron_at(v: Ints, index: int) -> tuple[int, ...]:
@@ -151,19 +208,28 @@ def _spike_trains(
     low, high = (row < 0).astype(np.uint8), (row > 0).astype(np.uint8)
     steady = [np.repeat(x[None], timesteps, axis=0) for x in (low, high)]
     edges = [
-        _up_to_the_threshold(layer, neuron, row, timesteps, last)
+        _up_to_the_threshold(
+            layer, neuron, row, 64.0 * 2.0**layer.synapse.exponent, timesteps, last
+        )
         for last in sorted({jump, timesteps - 1})
     ]
     return [*steady, *edges]
 
 
 def _up_to_the_threshold(
-    layer: ChipLayer, neuron: tuple[int, ...], row: Ints, timesteps: int, jump: int
+    layer: ChipLayer,
+    neuron: tuple[int, ...],
+    row: NDArray[Any],
+    unit: float,
+    timesteps: int,
+    jump: int,
 ) -> Images:
-    """Keep v as high as silence allows, then send at step ``jump`` everything that excites."""
+    """Keep v as high as silence allows, then send at step ``jump`` everything that excites.
+
+    ``unit``: v-units of a weight in ``row``.
+    """
     bias = int(np.broadcast_to(layer.neuron.bias, layer.shape)[neuron])
     bias *= 2**layer.neuron.bias_exponent
-    unit = 64.0 * 2.0**layer.synapse.exponent
     flat = row.reshape(-1)
     order = [int(i) for i in np.argsort(-flat, kind="stable") if flat[i] > 0]
     train = np.zeros((timesteps, flat.size), np.uint8)
@@ -173,7 +239,7 @@ def _up_to_the_threshold(
         u, v = _kept(u, kept), _kept(v, leak) + bias
         room: Any = np.inf if threshold is None or t == jump else threshold - (v + u)
         for i in order:
-            step = int(unit * int(flat[i]))
+            step = int(unit * float(flat[i]))
             if step <= room:
                 train[t, i] = 1
                 u, room = u + step, room - step

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.pipeline import ConvertOptions, float_layers
+from spikeproof.convert.quantise import Wire
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
+from spikeproof.ir.limits import INPUT
 from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.numerics.affine import Parallel
 from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
 from spikeproof.verify.step import RoundedLayer, Step, Violation
 from spikeproof.verify.verdict import Verdict, combine
@@ -135,17 +138,47 @@ class Findings:
 class Exact:
     """One layer of the folded checkpoint, and the payloads that reach it on given images."""
 
-    linear: Conv2d | Linear
+    linear: Conv2d | Linear | Parallel
     end: Lif | Readout
     input_shape: Shape
     timesteps: int
     pixels: bool
+    wires: tuple[Wire, ...] = (Wire(),)
+
+    @property
+    def maps(self) -> tuple[Conv2d | Linear, ...]:
+        """Return the map of each connection."""
+        return self.linear.parts if isinstance(self.linear, Parallel) else (self.linear,)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Return the shape of what each map reads."""
+        one = self.linear
+        return one.shapes if isinstance(one, Parallel) else (self.input_shape,)
+
+    def reads_pixels(self, k: int) -> bool:
+        """Tell whether connection ``k`` carries pixels."""
+        return self.pixels and self.wires[k].source in (None, INPUT)
 
     @property
     def weight(self) -> F64:
         """Return the weight of one payload unit: of one grey level of 255, or of one spike."""
         weight = np.asarray(self.linear.weight, np.float64)
-        return weight / 255.0 if self.pixels else weight
+        if not isinstance(self.linear, Parallel):
+            return weight / 255.0 if self.pixels else weight
+        levels = [255.0 if self.reads_pixels(k) else 1.0 for k in range(len(self.wires))]
+        return np.asarray(weight / np.repeat(levels, self.linear.widths))
+
+    def only(self, kept: list[int], bias: Any) -> Exact:
+        """Return the layer with some of its connections alone, and a bias."""
+        maps = [replace(self.maps[k], bias=bias if not i else None) for i, k in enumerate(kept)]
+        shapes, wires = [self.shapes[k] for k in kept], tuple(self.wires[k] for k in kept)
+        pixels = any(self.reads_pixels(k) for k in kept)
+        if len(kept) == 1:
+            return Exact(maps[0], self.end, shapes[0], self.timesteps, pixels, wires)
+        linear = Parallel(self.linear.name, tuple(maps), tuple(shapes))
+        width = (sum(math.prod(shape) for shape in shapes),)
+        return Exact(linear, self.end, width, self.timesteps, pixels, wires)
 
     @property
     def shape(self) -> Shape:
@@ -169,14 +202,10 @@ class Exact:
 
 def exact_layers(folded: FloatNetwork) -> list[Exact]:
     """Pair the maps of a folded network with their neurons."""
-    shape: Shape = tuple(folded.input_shape)
-    found: list[Exact] = []
-    for linear, end in zip(folded.nodes[::2], folded.nodes[1::2], strict=True):
-        if not isinstance(linear, Conv2d | Linear) or not isinstance(end, Lif | Readout):
-            raise TypeError(f"{type(linear).__name__}, {type(end).__name__} is not a layer")
-        found.append(Exact(linear, end, shape, folded.timesteps, not found))
-        shape = found[-1].shape
-    return found
+    return [
+        Exact(one.linear, one.end, one.input_shape, one.timesteps, one.pixels, one.wires)
+        for one in float_layers(folded)
+    ]
 
 
 Inputs = Callable[[], NDArray[np.uint8]]
@@ -206,36 +235,74 @@ def requantise(
     if _form(layer, built, options, found):
         return found
     _neuron(layer, built.neuron, scale, found)
-    if built.host:
-        _host(layer, built, built.host, scale, options, found)
-    else:
+    on_host = [k for k, one in enumerate(built.inputs) if one.host is not None]
+    if not on_host:
         _chip_weights(layer, built, scale, options, inputs, fitted, found)
+        return found
+    pixels, alone = part_of(layer, built, on_host, layer.linear.bias)
+    rest = [k for k in range(len(built.inputs)) if k not in on_host]
+    if rest:  # beside a host current weights are rounded to nearest, and there is no other bias
+        spikes, held = part_of(layer, built, rest, None)
+        held = held.changed(neuron=built.neuron.changed(bias_exponent=0))
+        nearest = options.model_copy(update={"compensate": False, "profile": "default"})
+        _chip_weights(spikes, held, scale, nearest, None, fitted, found)
+    clipped = found.clipped_share
+    if alone.host is not None:
+        _host(pixels, alone, alone.host, scale, options, found)
+    found.clipped_share = clipped or 0.0
     return found
+
+
+def part_of(
+    layer: Exact, built: chip.ChipLayer, kept: list[int], bias: Any
+) -> tuple[Exact, chip.ChipLayer]:
+    """Return a layer and what was built of it with some of its connections alone."""
+    inputs = tuple(built.inputs[k] for k in kept)
+    return layer.only(kept, bias), built.changed(inputs=inputs)
+
+
+def held_weights(layer: Exact, built: chip.ChipLayer) -> F64:
+    """Return the integer weights, shaped as the layer's."""
+    if not isinstance(layer.linear, Parallel):
+        return built.synapse.weight.astype(np.float64)
+    kernels = [one.synapse.weight.astype(np.float64) for one in built.inputs]
+    maps = [replace(m, weight=kernel) for m, kernel in zip(layer.maps, kernels, strict=True)]
+    return np.asarray(replace(layer.linear, parts=tuple(maps)).weight)
 
 
 def _form(layer: Exact, built: chip.ChipLayer, options: ConvertOptions, found: Findings) -> int:
     """Compare kinds, shapes and strides; returns how many are wrong (values then mean nothing)."""
-    inner, host = built.synapse, built.host is not None
-    convolution = isinstance(layer.linear, Conv2d)
-    kinds: dict[bool, type[Any]] = {True: chip.ConvSynapse, False: chip.DenseSynapse}
     neuron: type[Any] = chip.ReadoutNeuron
     if isinstance(layer.end, Lif):
         neuron = chip.LifNeuron if layer.end.gain is None else chip.TableLifNeuron
         neuron = chip.GeneralLifNeuron if layer.end.general else neuron
-    wrong = found.equal("kind of synapse", isinstance(inner, kinds[convolution]), True)
+    wrong = found.equal("number of connections", len(built.inputs), len(layer.maps))
+    if wrong:
+        return wrong
+    for k, one in enumerate(built.inputs):
+        wrong += _connection_form(layer, k, one, options, found)
     wrong += found.equal("kind of neuron", isinstance(built.neuron, neuron), True)
-    allowed = {"bias": host, "graded": not host}.get(options.input_coding, True)
-    wrong += found.equal("input coding", allowed if layer.pixels else not host, True)
-    wrong += _same_numbers(
-        found, "shape of the weights", inner.weight.shape, layer.linear.weight.shape
-    )
     wrong += _same_numbers(found, "shape of the neurons", built.shape, layer.shape)
+    return wrong
+
+
+def _connection_form(
+    layer: Exact, k: int, one: chip.Connection, options: ConvertOptions, found: Findings
+) -> int:
+    linear, shape, inner, host = layer.maps[k], layer.shapes[k], one.synapse, one.host is not None
+    convolution = isinstance(linear, Conv2d)
+    kinds: dict[bool, type[Any]] = {True: chip.ConvSynapse, False: chip.DenseSynapse}
+    wrong = found.equal("kind of synapse", isinstance(inner, kinds[convolution]), True)
+    allowed = {"bias": host, "graded": not host}.get(options.input_coding, True)
+    wrong += found.equal("input coding", allowed if layer.reads_pixels(k) else not host, True)
+    wrong += found.equal("source", (one.source, one.lag) == tuple(layer.wires[k]), True)
+    wrong += _same_numbers(found, "shape of the weights", inner.weight.shape, linear.weight.shape)
     wrong += found.equal("weight exponent", inner.exponent, 0)
-    if isinstance(layer.linear, Conv2d) and isinstance(inner, chip.ConvSynapse):
+    if isinstance(linear, Conv2d) and isinstance(inner, chip.ConvSynapse):
         for name in ("stride", "padding", "dilation"):
-            wrong += _same_numbers(found, name, getattr(inner, name), getattr(layer.linear, name))
-        wrong += found.equal("groups", inner.groups, layer.linear.groups)
-        wrong += _same_numbers(found, "shape of the input", inner.input_shape, layer.input_shape)
+            wrong += _same_numbers(found, name, getattr(inner, name), getattr(linear, name))
+        wrong += found.equal("groups", inner.groups, linear.groups)
+        wrong += _same_numbers(found, "shape of the input", inner.input_shape, shape)
     return wrong
 
 
@@ -359,8 +426,8 @@ def _chip_weights(
 ) -> None:
     """Compare weights on the chip, and the bias, which compensated rounding may have moved."""
     sign, step, low, high = weight_grid(layer.weight, options.weight_bits)
-    held = built.synapse.weight.astype(np.float64)
-    found.equal("sign mode", built.synapse.sign == sign, True)
+    held = held_weights(layer, built)
+    found.equal("sign mode", all(one.synapse.sign == sign for one in built.inputs), True)
     _legal(held, step, low, high, found)
     wanted, bias = layer.weight * scale, layer.bias * scale
     exact, moved = wanted, np.zeros(len(wanted))
@@ -371,7 +438,9 @@ def _chip_weights(
     nearest = np.abs(held - np.clip(wanted, low, high)) <= room
     only = bias_exponent(options)
     plain_bias = not _bias(bias, built.neuron, layer.above, only, Findings(""))
-    if options.compensate and fan_in <= WIDEST and not (nearest.all() and plain_bias):
+    missing = isinstance(layer.linear, Parallel) and layer.linear.grouped
+    may = options.compensate and fan_in <= WIDEST and not missing
+    if may and not (nearest.all() and plain_bias):
         if inputs is None:
             found.rounding = "objective"
             found.undecided = (

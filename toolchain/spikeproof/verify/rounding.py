@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from spikeproof.engines.floats import run_float
 from spikeproof.io.record import TableRow
 from spikeproof.ir.floats import FloatNetwork
+from spikeproof.ir.limits import INPUT
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.requantise import (
     FEWEST,
@@ -42,15 +43,18 @@ def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Ste
     telling = fitted or int((flat.max(axis=1) > flat.min(axis=1)).sum()) >= FEWEST
     reaching = _Reaching(stages.folded, x if calibration is None else calibration[::2])
     findings: list[Findings] = []
-    # Only who may spike at all sends anything to the next layer.
-    sent: list[NDArray[np.int64]] = [np.full(stages.chip.input_shape, 255, np.int64)]
-    sent += [bound.fires.astype(np.int64) for bound in bounds]
-    for index, (layer, built) in enumerate(zip(layers, stages.chip.layers, strict=True)):
+    # Only who may spike at all sends anything to others; what comes back may at any step.
+    sent = {layer.name: np.ones(layer.shape, np.int64) for layer in stages.chip.layers}
+    sent[INPUT] = np.full(stages.chip.input_shape, 255, np.int64)
+    before = INPUT
+    for layer, built, bound in zip(layers, stages.chip.layers, bounds, strict=True):
         scale = stages.units[built.name] / 64
-        inputs = partial(reaching.at, index) if telling else None
+        inputs = partial(reaching.at, layer, before) if telling else None
+        highest = [sent[wire.source or before] for wire in layer.wires]
         found = requantise(layer, built, scale, stages.options, inputs, fitted=fitted)
         if found.values > 0 and found.rounding:
-            judge_scale(layer, built, scale, sent[index], stages.options, found)
+            judge_scale(layer, built, scale, highest, stages.options, found)
+        before, sent[built.name] = built.name, bound.fires.astype(np.int64)
         _compare_claims(found, layer, scale, stages.claims.get(built.name))
         findings.append(found)
     declared = stages.options.model_dump(exclude_defaults=True)
@@ -80,17 +84,38 @@ class _Reaching:
 
     def __init__(self, folded: FloatNetwork, images: Images) -> None:
         self._folded, self._images = folded, images
-        self._spikes: list[Images] | None = None
+        self._sent: dict[str, Images] = {}
 
-    def at(self, index: int) -> Images:
-        """Return payloads (N, T or 1, *shape): the pixels, or the spikes of the layer before."""
-        if index == 0:
-            return self._images[:, None]
-        if self._spikes is None:
-            parts = [self._run(i) for i in range(0, len(self._images), _CHUNK)]
-            self._spikes = [np.concatenate(p) for p in zip(*parts, strict=True)]
-        return self._spikes[index - 1]
+    def at(self, layer: Exact, before: str) -> Images:
+        """Return payloads (N, T or 1, *shape); several sources flat, in a row.
 
-    def _run(self, start: int) -> list[Images]:
+        before: what a source that is not named stands for.
+        """
+        arriving = [self._late(wire.source or before, wire.lag) for wire in layer.wires]
+        if len(arriving) == 1:
+            return arriving[0]
+        steps = self._folded.timesteps
+        form = (len(self._images), steps)
+        flat = [
+            np.broadcast_to(one, (*form, *one.shape[2:])).reshape(*form, -1) for one in arriving
+        ]
+        return np.concatenate(flat, axis=2)
+
+    def _late(self, source: str, lag: int) -> Images:
+        if source == INPUT:
+            sent = self._images[:, None]
+        else:
+            if not self._sent:
+                parts = [self._run(i) for i in range(0, len(self._images), _CHUNK)]
+                self._sent = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+            sent = self._sent[source]
+        if not lag:
+            return sent
+        steps = self._folded.timesteps
+        full = np.broadcast_to(sent, (len(sent), steps, *sent.shape[2:]))
+        none = np.zeros_like(full[:, :lag])
+        return np.concatenate([none, full[:, : steps - lag]], axis=1)[:, :steps]
+
+    def _run(self, start: int) -> dict[str, Images]:
         traces = run_float(self._folded, self._images[start : start + _CHUNK], trace=True).traces
-        return [t.s for t in traces.values() if t.s is not None]
+        return {name: t.s for name, t in traces.items() if t.s is not None}

@@ -11,6 +11,7 @@ largest S that fits. That is sought here once more: the layer is rounded to near
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +19,15 @@ import numpy as np
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
+from spikeproof.numerics.affine import Parallel
 from spikeproof.verify.interval import Ints, bound_layer, extreme_sums
 from spikeproof.verify.requantise import (
     Exact,
     Findings,
     bias_exponent,
     general_numbers,
+    held_weights,
+    part_of,
     weight_grid,
 )
 
@@ -47,13 +51,13 @@ def judge_scale(
     layer: Exact,
     built: chip.ChipLayer,
     scale: float,
-    highest: Ints,
+    highest: Sequence[Ints],
     options: ConvertOptions,
     found: Findings,
 ) -> None:
     """Compare a scale with the range the conversion may choose it from.
 
-    ``highest`` is the largest payload that can reach the layer from each input.
+    ``highest``: for each connection the largest payload that can reach the layer from each input.
     """
     step = _mantissa_step(layer)
     _require_weights(layer, built, found)
@@ -61,6 +65,11 @@ def judge_scale(
     if forced is not None:
         low, high = forced - step / 2, max(forced + step / 2, step)
         _doubt_forced(layer, built, forced, highest, options, found)
+    elif built.host and len(built.inputs) > 1:
+        # Both the currents and the weights have to fit: the weights say how far it is searched.
+        spikes = [k for k, one in enumerate(built.inputs) if one.host is None]
+        part, held = part_of(layer, built, spikes, None)
+        low, high = 0.0, _REFINED * _searched(part, held, np.inf, [], options)[1] + 2 * step
     elif built.host:
         high = _filling(layer, built.neuron.bias_exponent)
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
@@ -76,7 +85,7 @@ def judge_scale(
 
 def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
     """Fail a layer of zeros where the checkpoint has weights: no scale excuses that."""
-    if layer.weight.any() and not built.synapse.weight.any():
+    if layer.weight.any() and not held_weights(layer, built).any():
         count = int(np.count_nonzero(layer.weight))
         found.compare("number of weights that are not zero", 0, 1, count, expected=count)
 
@@ -85,11 +94,13 @@ def _doubt_forced(
     layer: Exact,
     built: chip.ChipLayer,
     forced: float,
-    highest: Ints,
+    highest: Sequence[Ints],
     options: ConvertOptions,
     found: Findings,
 ) -> None:
     """Doubt a forced scale that leaves little of the weights, or cuts many off."""
+    if built.host and len(built.inputs) > 1:
+        return
     if built.host:
         share = forced / _filling(layer, built.neuron.bias_exponent)
         if share < _COARSE_HOST:
@@ -118,7 +129,11 @@ def _mantissa_step(layer: Exact) -> float:
 
 
 def _searched(
-    layer: Exact, built: chip.ChipLayer, scale: float, highest: Ints, options: ConvertOptions
+    layer: Exact,
+    built: chip.ChipLayer,
+    scale: float,
+    highest: Sequence[Ints],
+    options: ConvertOptions,
 ) -> tuple[float, float]:
     """Return the least and the largest scale that the search tries, before it refines one."""
     _, _, low, high = weight_grid(layer.weight, options.weight_bits)
@@ -136,7 +151,11 @@ def _searched(
 
 
 def _fits(
-    layer: Exact, built: chip.ChipLayer, scale: float, highest: Ints, options: ConvertOptions
+    layer: Exact,
+    built: chip.ChipLayer,
+    scale: float,
+    highest: Sequence[Ints],
+    options: ConvertOptions,
 ) -> bool:
     """Tell whether a layer rounded to nearest at a scale surely stays inside the chip's ranges."""
     _, step, low, high = weight_grid(layer.weight, options.weight_bits)
@@ -167,8 +186,13 @@ def _fits(
         if max(np.abs(values).max() for values in exact.values()) > _MARGIN * 8_388_607:
             return False
         neuron = neuron.changed(**{k: np.rint(v).astype(np.int64) for k, v in exact.items()})
-    rounded = built.changed(synapse=built.synapse.changed(weight=weight), neuron=neuron)
-    bounds = bound_layer(rounded, [highest], layer.timesteps, options.lower_rail)
+    kernels = layer.linear.split(weight) if isinstance(layer.linear, Parallel) else [weight]
+    inputs = tuple(
+        one.changed(synapse=one.synapse.changed(weight=kernel))
+        for one, kernel in zip(built.inputs, kernels, strict=True)
+    )
+    rounded = built.changed(inputs=inputs, neuron=neuron)
+    bounds = bound_layer(rounded, highest, layer.timesteps, options.lower_rail)
     figures = bounds.figures.values()
     return all(reached <= _MARGIN * limit for reached, limit in figures)
 

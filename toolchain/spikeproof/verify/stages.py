@@ -19,11 +19,13 @@ from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, dequanti
 from spikeproof.document.values import explain
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
+from spikeproof.engines.numpy_engine import lagged, run_alone
 from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
 from spikeproof.io.record import TableRow, read_table
-from spikeproof.ir.chip import ChipLayer, ChipNetwork
-from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
+from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, MaxPool2d, Readout
+from spikeproof.ir.readouts import ReadoutRule, settled
 
 F64 = NDArray[np.float64]
 Json = dict[str, Any]
@@ -69,10 +71,11 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
     layers = float_layers(folded)
     _check_frame(network, source, layers)
     _check_units([layer.name for layer in network.layers], units, network.name)
-    nodes: list[FloatNode] = []
+    nodes: dict[str, FloatNode] = {}
     for layer, built in zip(layers, network.layers, strict=True):
-        nodes += dequantise(layer, Candidate(built, units[built.name] / V_UNITS, 0.0, ()))
-    quantised = replace(folded, nodes=tuple(nodes))
+        candidate = Candidate(built, units[built.name] / V_UNITS, 0.0, ())
+        nodes |= {node.name: node for node in dequantise(layer, candidate)}
+    quantised = replace(folded, nodes=tuple(nodes.get(n.name, n) for n in folded.nodes))
     relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
     claims = {row.layer: row for row in conversion_table(record)}
     networks: dict[str, FloatNetwork | ChipNetwork] = {
@@ -124,14 +127,25 @@ def _check_frame(network: ChipNetwork, source: FloatNetwork, layers: list[FloatL
         tuple(network.input_shape),
         network.coding,
         [(layer.name, tuple(layer.shape)) for layer in network.layers],
+        _wiring([[(one.source, one.lag) for one in layer.inputs] for layer in network.layers]),
+        settled(network.readout, network.layers[-1].neuron.spiking),
     )
     wanted = (
         source.timesteps,
         tuple(source.input_shape),
         "pixels",
         [(layer.name, tuple(layer.shape)) for layer in layers],
+        _wiring([[tuple(wire) for wire in layer.wires] for layer in layers]),
+        settled(_readout(source), isinstance(layers[-1].end, Lif)),
     )
-    what = ("number of timesteps", "shape of the input", "coding of the input", "list of layers")
+    what = (
+        "number of timesteps",
+        "shape of the input",
+        "coding of the input",
+        "list of layers",
+        "wiring",
+        "readout",
+    )
     problems = [
         f"the {name} is {held} in the bundle, {right} in the checkpoint"
         for name, held, right in zip(what, found, wanted, strict=True)
@@ -144,6 +158,17 @@ def _check_frame(network: ChipNetwork, source: FloatNetwork, layers: list[FloatL
             hint="The bundle says it was made from this checkpoint, but it was altered or wrongly "
             "converted. Convert the checkpoint again.",
         )
+
+
+def _wiring(inputs: list[list[Any]]) -> str:
+    """Write who feeds each layer as messages show it; "" for a chain."""
+    chain = [[(None, 0)]] * len(inputs)
+    return "" if inputs == chain else "; ".join(str(one) for one in inputs)
+
+
+def _readout(source: FloatNetwork) -> ReadoutRule:
+    last = source.nodes[-1]
+    return last.rule if isinstance(last, Readout) else "auto"
 
 
 def _check_units(names: list[str], units: dict[str, float], where: str) -> None:
@@ -165,15 +190,16 @@ def _check_units(names: list[str], units: dict[str, float], where: str) -> None:
 
 def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:
     """Return the layers of a traced float run; v / threshold is the same with and without gain."""
+    neurons = {node.name: node for node in network.nodes}
     found = []
-    for node in network.nodes:
-        if isinstance(node, Lif | Readout):
-            trace = run.traces[node.name]
-            lsb = layer_lsb(_layer(stages.chip, node.name), stages)
-            if isinstance(node, Lif) and trace.v is not None:
-                found.append(Membrane(node.name, trace.v / node.threshold, trace.s, lsb))
-            else:
-                found.append(Membrane(node.name, trace.current.cumsum(axis=1), None, lsb))
+    for layer in stages.chip.layers:
+        node, trace = neurons[layer.name], run.traces[layer.name]
+        lsb = layer_lsb(layer, stages)
+        if isinstance(node, Lif | MaxPool2d) and trace.v is not None:
+            threshold = node.threshold if isinstance(node, Lif) else node.neuron.threshold
+            found.append(Membrane(node.name, trace.v / threshold, trace.s, lsb))
+        else:
+            found.append(Membrane(node.name, trace.current.cumsum(axis=1), None, lsb))
     return found
 
 
@@ -205,14 +231,25 @@ def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Me
         x: uint8 images, the input of the first layer.
     """
     found = []
-    source: NDArray[np.uint8] = x
-    for layer in stages.chip.layers:
-        first = layer is stages.chip.layers[0]
-        run = run_one_layer(layer, source, stages.chip.timesteps, pixels=first)
-        found.append(chip_membrane(layer, (run.traces or {})[layer.name], stages))
+    steps = stages.chip.timesteps
+    sent: dict[int, NDArray[np.uint8]] = {INPUT_INDEX: x[:, None]}
+    for i, layer in enumerate(stages.chip.layers):
         spikes = fed.traces[layer.name].s
         if spikes is not None:
-            source = spikes
+            sent[i] = spikes
+    for layer, sources in zip(stages.chip.layers, stages.chip.sources, strict=True):
+        if len(sources) == 1 and not layer.inputs[0].lag:
+            pixels = sources[0] == INPUT_INDEX
+            source = x if pixels else sent[sources[0]]
+            run = run_one_layer(layer, source, steps, pixels=pixels)
+            trace = (run.traces or {})[layer.name]
+        else:
+            arriving = [
+                lagged(sent[source], one.lag, steps)
+                for one, source in zip(layer.inputs, sources, strict=True)
+            ]
+            trace = run_alone(layer, arriving, len(x), steps)
+        found.append(chip_membrane(layer, trace, stages))
     return found
 
 
@@ -224,9 +261,9 @@ def run_one_layer(
         source = source.reshape(*source.shape, 1, 1)
     shape = source.shape[1:] if pixels else source.shape[2:]
     coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
-    return FastEngine().run(
-        ChipNetwork(layer.name, shape, steps, (layer,), coding), source, trace=True
-    )
+    alone = replace(layer, inputs=(replace(layer.inputs[0], source=None),))
+    network = ChipNetwork(layer.name, shape, steps, (alone,), coding)
+    return FastEngine().run(network, source, trace=True)
 
 
 def _layer(network: ChipNetwork, name: str) -> ChipLayer:

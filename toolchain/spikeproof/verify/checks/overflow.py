@@ -20,11 +20,11 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Count, Number, Record, Text
 from spikeproof.io.record import TableRow
-from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
 from spikeproof.reasons import Reason
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.extremes import Reached, reach
-from spikeproof.verify.interval import Bounds, Ints, LowerRail, bound_network
+from spikeproof.verify.interval import Bounds, LowerRail, bound_network
 from spikeproof.verify.material import Material
 from spikeproof.verify.verdict import Verdict
 
@@ -124,12 +124,13 @@ def judge_certificate(
     bounds = bound_network(network, lower_rail)
     certified = {row.name: row for row in certify(network)}
     largest = 255 if network.coding == "pixels" else 1
-    inputs: Ints = np.full(network.input_shape, largest, np.int64)
+    sent = {i: bound.fires.astype(np.int64) for i, bound in enumerate(bounds)}
+    sent[INPUT_INDEX] = np.full(network.input_shape, largest, np.int64)
     rows = []
-    for index, (layer, bound) in enumerate(zip(network.layers, bounds, strict=True)):
-        pixels = index == 0 and network.coding == "pixels"
+    for layer, sources, bound in zip(network.layers, network.sources, bounds, strict=True):
+        inputs = [sent[source] for source in sources]
+        pixels = [s == INPUT_INDEX and network.coding == "pixels" for s in sources]
         reached = reach(layer, bound, inputs, network.timesteps, pixels=pixels)
-        inputs = bound.fires.astype(np.int64)
         found = certified.get(layer.name)
         unsound = [f"no certificate for {layer.name}"] if found is None else _unsound(found, bound)
         if found is not None:
