@@ -104,6 +104,18 @@ class Pool(nn.Module):
         return F.avg_pool2d(x, self.kernel, self.stride)
 
 
+class AnySpike(nn.Module):
+    """Whether anything in a window spiked."""
+
+    def __init__(self, node: floats.MaxPool2d) -> None:
+        super().__init__()
+        self.kernel, self.stride = node.kernel, node.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the maxima of binary maps."""
+        return F.max_pool2d(x, self.kernel, self.stride)
+
+
 @singledispatch
 def build_layer(node: Any, timesteps: int, gain_form: GainForm, shape: Shape) -> nn.Module:
     """Return the module that computes a node on inputs of ``shape``.
@@ -132,6 +144,7 @@ _PLAIN: dict[type, type[nn.Module]] = {
     floats.Linear: Dense,
     floats.BatchNorm2d: Norm,
     floats.AvgPool2d: Pool,
+    floats.MaxPool2d: AnySpike,
 }
 """Modules that a node alone describes."""
 for _kind, _module in _PLAIN.items():

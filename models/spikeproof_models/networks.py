@@ -14,7 +14,9 @@ from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
-from spikeproof.ir.shapes import Shape, output_shape
+from spikeproof.ir.graph import components
+from spikeproof.ir.readouts import ReadoutRule
+from spikeproof.ir.shapes import network_shapes
 from spikeproof_models.layers import build_layer, export_node
 from spikeproof_models.neuron_choices import GainForm
 from spikeproof_models.neurons import DEFAULT, LifLayer
@@ -40,9 +42,10 @@ class LastLayer(NamedTuple):
 class SpikingNetwork(nn.Module):
     """Run a float network with direct coding: the same image at every timestep.
 
-    Everything before the first Lif is computed once per image. Later layers see time and batch
-    merged, time-major. The forward pass takes images (B, C, H, W) in [0, 1] and returns logits
-    (B, K), the mean over time of the readout's current.
+    What no spike has reached is computed once per image. Layers see time and batch merged,
+    time-major; those on a cycle run step by step. Coefficients other than 1 of the network's edges
+    are trained. The forward pass takes images (B, C, H, W) in [0, 1] and returns logits (B, K), the
+    mean over time of the readout's current.
     """
 
     def __init__(
@@ -55,10 +58,20 @@ class SpikingNetwork(nn.Module):
         check_float(network)
         self.network = network
         self.layers = nn.ModuleList()
-        shape: Shape = tuple(network.input_shape)
-        for node in network.nodes:
+        shapes = network_shapes(network)
+        for node, incoming in zip(network.nodes, network.incoming, strict=True):
+            shape = next(shapes[one.source] for one in incoming if one.source in shapes)
             self.layers.append(build_layer(node, network.timesteps, gain_form, shape))
-            shape = output_shape(node, shape)
+        self.coefficients = nn.ParameterDict(
+            {
+                _key(i, k): nn.Parameter(torch.tensor(float(one.coefficient)))
+                for i, incoming in enumerate(network.incoming)
+                for k, one in enumerate(incoming)
+                if one.coefficient != 1
+            }
+        )
+        sources = [tuple(one.source for one in incoming) for incoming in network.incoming]
+        self._parts = components(sources)
         for layer in self.layers:
             if isinstance(layer, LifLayer):
                 layer.estimator = estimator
@@ -88,25 +101,134 @@ class SpikingNetwork(nn.Module):
     def export(self) -> floats.FloatNetwork:
         """Return the network with the module's present numbers (float32)."""
         pairs = zip(self.network.nodes, self.layers, strict=True)
-        return replace(self.network, nodes=tuple(export_node(n, m) for n, m in pairs))
+        nodes = tuple(export_node(n, m) for n, m in pairs)
+        counts: dict[str, int] = {}
+        edges = []
+        position = {node.name: i for i, node in enumerate(self.network.nodes)}
+        for edge in self.network.edges:
+            k = counts[edge.target] = counts.get(edge.target, -1) + 1
+            key = _key(position[edge.target], k)
+            if key in self.coefficients:
+                edge = replace(edge, coefficient=float(self.coefficients[key].item()))
+            edges.append(edge)
+        return replace(self.network, nodes=nodes, edges=tuple(edges))
 
     def _run(self, x: Tensor, records: dict[str, LayerRecord] | None = None) -> Tensor:
-        steps, batch = 1, x.shape[0]
-        for node, layer in zip(self.network.nodes, self.layers, strict=True):
-            if isinstance(layer, LifLayer):
-                current = x.unflatten(0, (steps, batch))
-                s, v = layer(current)
-                steps, x = layer.timesteps, s.flatten(0, 1)
-                if records is not None:
-                    records[node.name] = LayerRecord(current.expand_as(v), v, s)
+        sent = {-1: x.unsqueeze(0)}  # (T, B, ...), or (1, B, ...) what is the same at every step
+        incoming = self.network.incoming
+        for place, part in enumerate(self._parts):
+            first = part[0]
+            if len(part) > 1 or first in (one.source for one in incoming[first]):
+                self._run_cycle(part, sent, records)
             else:
-                x = layer(x)
-        current = x.unflatten(0, (steps, batch))
-        if records is not None:
-            shape = (self.network.timesteps, *current.shape[1:])
-            records[self.network.nodes[-1].name] = LayerRecord(current.expand(shape), None, None)
-        logits: Tensor = current.mean(0)
-        return logits
+                sent[first] = self._run_node(first, self._received(first, sent), records)
+            later = (one.source for p in self._parts[place + 1 :] for i in p for one in incoming[i])
+            needed = {*later, len(incoming) - 1}
+            sent = {i: value for i, value in sent.items() if i in needed}
+        return sent[len(incoming) - 1][0]
+
+    def _received(self, i: int, sent: dict[int, Tensor]) -> Tensor:
+        """Add up what reaches a node of all that was sent, (T or 1, B, ...)."""
+        total: Tensor | None = None
+        for k, one in enumerate(self.network.incoming[i]):
+            if one.source not in sent:
+                continue
+            value = self._late(sent[one.source], one.lag)
+            if _key(i, k) in self.coefficients:
+                value = self.coefficients[_key(i, k)] * value
+            total = value if total is None else total + value
+        if total is None:
+            raise GraphError("nothing reaches it", where=self.network.nodes[i].name)
+        return total
+
+    def _late(self, value: Tensor, lag: int) -> Tensor:
+        if not lag:
+            return value
+        steps = self.network.timesteps
+        full = value.expand(steps, *value.shape[1:])
+        none = torch.zeros_like(full[:1]).expand(min(lag, steps), *full.shape[1:])
+        return torch.cat([none, full[: max(0, steps - lag)]])
+
+    def _run_node(self, i: int, value: Tensor, records: dict[str, LayerRecord] | None) -> Tensor:
+        """Run a node over all steps; of a readout return the logits, (1, B, K)."""
+        node, layer = self.network.nodes[i], self.layers[i]
+        if isinstance(layer, LifLayer):
+            s, v = layer(value)
+            if records is not None:
+                records[node.name] = LayerRecord(value.expand_as(v), v, s)
+            return torch.as_tensor(s)
+        if isinstance(node, floats.Readout):
+            if records is not None:
+                full = value.expand(self.network.timesteps, *value.shape[1:])
+                records[node.name] = LayerRecord(full, None, None)
+            return answer(node.rule, value, self.network.timesteps).unsqueeze(0)
+        out: Tensor = layer(value.flatten(0, 1))
+        return out.reshape(*value.shape[:2], *out.shape[1:])
+
+    def _run_cycle(
+        self,
+        part: tuple[int, ...],
+        sent: dict[int, Tensor],
+        records: dict[str, LayerRecord] | None,
+    ) -> None:
+        """Run nodes that feed each other, one step after another."""
+        incoming, steps = self.network.incoming, self.network.timesteps
+        outside = {
+            i: self._received(i, sent)
+            for i in part
+            if any(one.source in sent for one in incoming[i])
+        }
+        done: dict[int, list[Tensor]] = {i: [] for i in part}
+        kept: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in part}
+        after: dict[int, Tensor] = {}
+        batch = next(iter(sent.values()))
+        shapes = network_shapes(self.network)
+        for t in range(steps):
+            for i in part:
+                value = batch.new_zeros((batch.shape[1], *shapes[incoming[i][0].source]))
+                if i in outside:
+                    value = value + outside[i][t if len(outside[i]) > 1 else 0]
+                for k, one in enumerate(incoming[i]):
+                    if one.source in part and t >= one.lag:
+                        back = done[one.source][t - one.lag]
+                        key = _key(i, k)
+                        back = self.coefficients[key] * back if key in self.coefficients else back
+                        value = value + back
+                layer = self.layers[i]
+                if isinstance(layer, LifLayer):
+                    out = layer.step(value, after.get(i), t)
+                    after[i] = out.v_after
+                    kept[i].append((value, out.v.detach()))
+                    done[i].append(out.s)
+                else:
+                    done[i].append(layer(value))
+        for i in part:
+            sent[i] = torch.stack(done[i])
+            if records is not None and kept[i]:
+                currents, states = (torch.stack(one) for one in zip(*kept[i], strict=True))
+                records[self.network.nodes[i].name] = LayerRecord(currents, states, sent[i])
+
+
+def _key(node: int, edge: int) -> str:
+    return f"{node}-{edge}"
+
+
+def answer(rule: ReadoutRule, current: Tensor, steps: int) -> Tensor:
+    """Return logits (B, ...) of what reaches a readout, (T or 1, B, ...); see floats.Readout."""
+    if rule == "auto":
+        return current.mean(0)
+    full = current.expand(steps, *current.shape[1:])
+    if rule == "count":
+        return full.sum(0)
+    if rule == "first":
+        later = torch.arange(steps, 0, -1, dtype=full.dtype, device=full.device)
+        return (full * later.reshape(-1, *[1] * (full.ndim - 1))).amax(0)
+    membrane = full.cumsum(0)
+    if rule == "last":
+        return membrane[-1]
+    if rule == "mean":
+        return membrane.mean(0)
+    return membrane.amax(0) if rule == "max" else membrane.abs().amax(0)
 
 
 @contextmanager

@@ -240,22 +240,26 @@ class LifLayer(nn.Module):
             estimator=self.estimator,
         )
 
-    def _general(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        """Run neurons that differ, do not begin at 0 or are not reset to 0, step by step."""
+    def step(self, current: Tensor, after: Tensor | None, t: int) -> LifOutput:
+        """Go on by step t, from v after the step before (None before the first); (B, ...)."""
         node, gain, estimator = self.node, self.gain(), self.estimator
 
         def number(value: float | floats.FloatArray) -> Tensor:
             return torch.as_tensor(np.asarray(value), dtype=current.dtype, device=current.device)
 
-        leak, threshold = number(node.leak), number(node.threshold)
+        before = torch.zeros_like(current) + number(node.initial) if after is None else after
+        v = charge(before, current, number(node.leak), None if gain is None else gain[t])
+        s = fire(v, number(node.threshold), node.strict, estimator)
         amount = None if node.reset is None else number(node.reset)
-        after = torch.zeros_like(current[0]) + number(node.initial)
+        return LifOutput(s, v, reset(v, s, estimator.reset == "detached", amount))
+
+    def _general(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Run neurons that differ, do not begin at 0 or are not reset to 0, step by step."""
+        after: Tensor | None = None
         spikes, states = [], []
         for t in range(self.timesteps):
-            drive = current[t if len(current) > 1 else 0]
-            v = charge(after, drive, leak, None if gain is None else gain[t])
-            s = fire(v, threshold, node.strict, estimator)
-            after = reset(v, s, estimator.reset == "detached", amount)
-            spikes.append(s)
-            states.append(v.detach())
+            out = self.step(current[t if len(current) > 1 else 0], after, t)
+            after = out.v_after
+            spikes.append(out.s)
+            states.append(out.v.detach())
         return torch.stack(spikes), torch.stack(states)
