@@ -504,8 +504,8 @@ CODE = [
         "compensated",
         "l2",
         compensate,
-        "rows[:, i + 1 : stop] -= error[:, None] * factor[i, i + 1 : stop]",
-        "rows[:, i + 1 : stop] += error[:, None] * factor[i, i + 1 : stop]",
+        "columns_of_block[i + 1 :] -= weights[1:, None] * errors[i]",
+        "columns_of_block[i + 1 :] += weights[1:, None] * errors[i]",
         KEEP_COMPENSATED,
     ),
     Code(
@@ -513,8 +513,8 @@ CODE = [
         "compensated",
         "l2",
         compensate,
-        "return flat[:, :-1].reshape(weight.shape), left if whole else bias + left",
-        "return flat[:, :-1].reshape(weight.shape), bias",
+        "return rows[:, :-1].reshape(weight.shape), left if whole else bias + left",
+        "return rows[:, :-1].reshape(weight.shape), bias",
         KEEP_COMPENSATED,
     ),
     Code(

@@ -104,7 +104,7 @@ def noise(item: Any, network: Any, x: Any, y: Any, *, seed: int, compare: bool) 
 def changed(network: Any, name: str, part: str, **fields: Any) -> Any:
     """Change one layer's synapse or neuron in a chip network."""
     layers = tuple(
-        replace(layer, **{part: replace(getattr(layer, part), **fields)})
+        layer.changed(**{part: replace(getattr(layer, part), **fields)})
         if layer.name == name
         else layer
         for layer in network.layers

@@ -134,7 +134,7 @@ def _next_best(made: Made, name: str) -> tuple[tuple[int, ...], float]:
     layer = next(x for x in exact_layers(stages.folded) if x.end.name == name)
     held = made.layer(name).synapse.weight.astype(np.float64)  # type: ignore[union-attr]
     reaching = _Reaching(stages.folded, made.x[:CALIBRATION:2])
-    second = moments(layer.linear, layer.end, reaching.at(1), layer.timesteps)
+    second = moments(layer.linear, layer.end, reaching.at(layer, "l1"), layer.timesteps)
     target = targets(layer.weight * made.record["units"][name] / 64, held, second).weight
     off = (target - held) / 2
     inside = np.where(abs(off) < 0.49, abs(off), 0.0)

@@ -18,7 +18,7 @@ from spikeproof.convert.gain import float_dynamics
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, held_weight
 from spikeproof.ir.floats import Lif, Readout
 from spikeproof.ir.neurons import Neuron
-from spikeproof.numerics.affine import Parallel, bias_map, columns, product, to_neurons
+from spikeproof.numerics.affine import Parallel, bias_map, columns, product
 
 F32 = NDArray[np.float32]
 Inputs = NDArray[np.uint8]
@@ -36,16 +36,6 @@ class Score:
 
     rate: float
     error: float
-
-
-def run_layer(layer: FloatLayer, inputs: Inputs) -> Inputs:
-    """Return the float layer's spikes (N, T, *neurons) for inputs (N, T or 1, *shape)."""
-    parts = []
-    for chunk in _chunks(layer, inputs):
-        _, spikes = _states(_float_current(layer, chunk), _float_numbers(layer), layer)
-        neurons = [to_neurons(s.reshape(-1, s.shape[-1]), layer.shape) for s in spikes]
-        parts.append(np.stack(neurons, axis=1).astype(np.uint8))
-    return np.concatenate(parts)
 
 
 def score(layer: FloatLayer, inputs: Inputs, candidates: list[Candidate]) -> list[Score]:
