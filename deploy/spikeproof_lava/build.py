@@ -188,7 +188,8 @@ def compile_checked(graph: Graph) -> Any:
     config = Loihi2SimCfg(select_tag=TAG)
     executable = graph.processes[-1].compile(config)
     wrong = [
-        f"{type(p).__name__} runs {p.model_class.__name__}, expected {MODELS[type(p)].__name__}"
+        f"{type(p).__name__} runs {getattr(p.model_class, '__name__', 'nothing')}, expected "
+        f"{MODELS[type(p)].__name__}"
         for p in graph.processes
         if p.model_class is not MODELS[type(p)]
     ]

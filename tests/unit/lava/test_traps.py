@@ -58,6 +58,22 @@ def test_a_missing_tag_is_noticed_because_float_models_would_run(lava_script: Sc
 
 @pytest.mark.lava
 @needs_lava
+def test_processes_that_lava_leaves_out_are_noticed(lava_script: Script) -> None:
+    out = lava_script(
+        _BUILD
+        + """
+    graph, apart = build.build(job(even)), build.build(job(even))
+    try:
+        build.compile_checked(build.Graph((*apart.processes, *graph.processes), {}, 1))
+    except TargetError as error:
+        print(error)
+    """
+    )
+    assert "Dense runs nothing, expected PyDenseModelBitAcc" in out
+
+
+@pytest.mark.lava
+@needs_lava
 def test_the_intended_models_are_selected_and_no_file_fails_to_import(lava_script: Script) -> None:
     out = lava_script(
         _BUILD
