@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wired
 
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import InputError, MissingExtraError, TargetError, UnsupportedError
 from spikeproof.formats.onnx import engine as onnx_engine
 from spikeproof.formats.onnx import graph as onnx_graph
 from spikeproof.formats.onnx.engine import OnnxEngine
+from spikeproof.formats.onnx.exporter import ONNX
 from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -24,6 +29,25 @@ from spikeproof.ir.chip import (
 
 pytest.importorskip("onnx", reason="needs spikeproof[onnx]")
 pytest.importorskip("onnxruntime", reason="needs spikeproof[onnx]")
+
+
+@pytest.mark.parametrize("name", ["cycle of three", "late pixels", "readout first of spikes"])
+@pytest.mark.parametrize("traces", [False, True])
+def test_a_graph_is_exported_and_replayed(name: str, traces: bool, tmp_path: Path) -> None:
+    network = wired.cases()[name]
+    bundle = make_bundle(network, {"made": "by hand"}, wired.stimulus(network))
+
+    def stage(_: str) -> Any:
+        return nullcontext()
+
+    done = ONNX.write(bundle, tmp_path / "net.onnx", traces, stage)
+    values = sum(
+        layer.neurons * network.timesteps * len(bundle.stimulus) * (2 + layer.neuron.spiking)
+        for layer in network.layers
+    )
+    assert done.compared == values + len(bundle.stimulus) * wired.WIDTH
+    assert "0 differ" in done.notes[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
 @pytest.fixture
