@@ -14,7 +14,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.engines.compiled.network import Step, lay_out
+from spikeproof.engines.compiled.network import Plan, lay_out
 from spikeproof.engines.compiled.workspace import Workspace
 from spikeproof.engines.memory import check_memory
 from spikeproof.engines.trace import (
@@ -54,7 +54,8 @@ class Batches:
         """
         check_chip(network)
         check_memory(network, 1)
-        self.steps = lay_out(network)
+        self.plan = lay_out(network)
+        self.steps = self.plan.steps
         self._timesteps = network.timesteps
         pixels = network.coding == "pixels"
         self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
@@ -183,7 +184,7 @@ class Batches:
                 return free.pop()
         if len(self._free) >= _KEPT_SIZES:
             self._free = {}
-        return Workspace(self._form, self._timesteps, self.steps, size, trace)
+        return Workspace(self._form, self._timesteps, self.plan, size, trace)
 
     def _give_back(self, workspace: Workspace) -> None:
         key = workspace.samples, workspace.traced
@@ -197,19 +198,25 @@ class Batches:
         if samples == 1:
             return 1
         limit = _TRACE_BYTES if trace else _CHUNK_BYTES
-        fitting = limit // max(1, _sample_bytes(self._timesteps, self.steps, trace))
+        fitting = limit // max(1, _sample_bytes(self._timesteps, self.plan, trace))
         return max(1, min(fitting, _MOST_SAMPLES, -(-samples // workers)))
 
 
-def _sample_bytes(timesteps: int, steps: list[Step], trace: bool) -> int:
+def _sample_bytes(timesteps: int, plan: Plan, trace: bool) -> int:
     """Return the memory that one sample takes while it runs, tables not counted."""
-    total = 0
-    for step in steps:
-        lanes = step.places * step.blocks.width
-        # Pixels leave their sums and biases, once; spikes a bit array for each step.
-        total += timesteps * step.source.stride if step.source else 8 * lanes
-        total += 8 * lanes * timesteps if trace else 0
-    return total
+    feeds = [(step, feed) for step in plan.steps for feed in step.feeds]
+    # Pixels leave their sums and biases, once; spikes a bit array for each step.
+    read = {feed.origin: feed.source.stride for _, feed in feeds if feed.source}
+    total = timesteps * sum(read.values())
+    total += sum(8 * step.lanes for step, feed in feeds if not feed.source)
+    added = {step.stepwise: 0 for step in plan.steps}
+    for step in plan.steps:
+        if step.added:  # layers use one room for their sums in turn, those of a cycle their own
+            own = 4 * timesteps * step.lanes
+            before = added[step.stepwise]
+            added[step.stepwise] = before + own if step.stepwise else max(before, own)
+        total += 8 * step.lanes * timesteps if trace else 0
+    return total + sum(added.values())
 
 
 @lru_cache(maxsize=4)

@@ -29,6 +29,7 @@ from spikeproof.engines.compiled.sources import (
     Events,
     Lookups,
     Products,
+    Steps,
     joined,
     locate,
     prepare,
@@ -53,7 +54,11 @@ class Frame(NamedTuple):
 
     Where neurons are not alike, leak, threshold and filter are addresses of int32, one number per
     lane at step * leak_step + place * leak_place + neuron (and so on), initial and taken likewise;
-    taken is 0 where a spike puts v to 0.
+    taken is 0 where a spike puts v to 0. Their kernel can run steps ``begin`` to ``end`` only and
+    go on later: kept_u and kept_v are int32 (samples, places, blocks x L), or 0.
+
+    A kernel that only adds up (mode ADD) writes what arrives at those steps, ``lag`` steps after it
+    was sent, to sums: int32 (samples, steps, places, blocks x L), over what is there if ``first``.
     """
 
     places: int
@@ -84,6 +89,13 @@ class Frame(NamedTuple):
     initial_place: int
     taken: int
     taken_place: int
+    begin: int
+    end: int
+    kept_u: int
+    kept_v: int
+    sums: int
+    lag: int
+    first: int
 
 
 class ConstantFrame(NamedTuple):
@@ -91,6 +103,14 @@ class ConstantFrame(NamedTuple):
 
     sums: int
     per_sample: int
+    per_place: int
+
+
+class StepFrame(NamedTuple):
+    """What follows the frame of Steps; see there."""
+
+    sums: int
+    per_step: int
     per_place: int
 
 
@@ -132,9 +152,12 @@ class ProductFrame(NamedTuple):
     sums: int
 
 
-FRAME, CONSTANT, EVENT, LOOKUP, PRODUCT = (
-    len(kind._fields) for kind in (Frame, ConstantFrame, EventFrame, LookupFrame, ProductFrame)
+FRAME, CONSTANT, STEP, EVENT, LOOKUP, PRODUCT = (
+    len(kind._fields)
+    for kind in (Frame, ConstantFrame, StepFrame, EventFrame, LookupFrame, ProductFrame)
 )
+ADD = 4
+"""The mode, beside those of bounds.py, in which a kernel adds up and moves no neurons."""
 _AHEAD = 4096
 """How far ahead of its use input is asked for: the processor stops at the end of a page."""
 _MANY = 1 << 48
@@ -147,6 +170,13 @@ def run_constant(numbers: Array, samples: int, tag: Any, mode: Any) -> None:
     f = ConstantFrame(*to_fixed_tuple(numbers[FRAME:], CONSTANT))
     source = Constant(_ints32(f.sums), f.per_sample, f.per_place)
     _run(numbers, samples, source, tag, mode)
+
+
+@compiled
+def run_steps(numbers: Array, samples: int, tag: Any, mode: Any) -> None:
+    """Run neurons whose sums were added up before."""
+    f = StepFrame(*to_fixed_tuple(numbers[FRAME:], STEP))
+    _run(numbers, samples, Steps(_ints32(f.sums), f.per_step, f.per_place), tag, mode)
 
 
 @compiled
@@ -291,7 +321,7 @@ def _run(numbers: Array, samples: int, source: Any, tag: Any, mode: Any) -> None
     """
     frame = Frame(*to_fixed_tuple(numbers[:FRAME], FRAME))
     for sample in range(samples):
-        prepare(source, sample, frame.steps)
+        prepare(source, sample, frame.steps, frame.begin - frame.lag, frame.end - frame.lag)
         visit(frame, sample, source, tag, mode)
 
 
@@ -302,6 +332,8 @@ def visit(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
 
 @overload(visit)
 def _visit(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> Callable[..., None]:
+    if len(mode) == ADD:
+        return _visit_sums
     return _visit_each if len(mode) == EACH else _visit_pairs
 
 
@@ -315,6 +347,35 @@ def _visit_pairs(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> N
 def _visit_each(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
     for unit in range(frame.places * frame.blocks):
         _run_each(frame, sample, unit, source, tag)
+
+
+def _visit_sums(frame: Any, sample: Any, source: Any, tag: Any, mode: Any) -> None:
+    for unit in range(frame.places * frame.blocks):
+        _add_up(frame, sample, unit, source, tag)
+
+
+@joined
+def _add_up(frame: Frame, sample: int, unit: int, source: Any, tag: Any) -> None:
+    """Add what arrives at one place of one block, shifted as its connection says."""
+    places, steps, lag = frame.places, frame.steps, frame.lag
+    sums = _ints32(frame.sums)
+    empty = ln.zeros(sums, tag)
+    right, left = ln.fill(frame.right, empty), ln.fill(frame.left, empty)
+    block = unit // places
+    place = unit - block * places
+    lane = block * 16 * len(tag)
+    wide = frame.blocks * 16 * len(tag)
+    found = locate(source, sample, place, block, tag)
+    for t in range(frame.begin, frame.end):
+        at = ((sample * steps + t) * places + place) * wide + lane
+        before = empty if frame.first else ln.load(sums, at, empty)
+        if t >= lag:
+            new = ln.shift_left(
+                ln.shift_right(total(source, found, sample, steps, t - lag, tag), right), left
+            )
+            ln.store(sums, at, ln.add(before, new))
+        elif frame.first:
+            ln.store(sums, at, empty)
 
 
 @joined
@@ -373,7 +434,7 @@ def _run_two(
 
 @joined
 def _run_each(frame: Frame, sample: int, unit: int, source: Any, tag: Any) -> None:
-    """Run all steps of neurons that are not alike."""
+    """Run some or all steps of neurons that are not alike."""
     places, steps = frame.places, frame.steps
     leaks, thresholds = _ints32(frame.leak), _ints32(frame.threshold)
     biases, spikes, at = _ints32(frame.bias), _bytes(frame.spikes), _ints64(frame.at)
@@ -387,14 +448,22 @@ def _run_each(frame: Frame, sample: int, unit: int, source: Any, tag: Any) -> No
     to = ln.fetch(at, place) + lane // 8
     bias = ln.load(biases, sample * frame.bias_sample + place * frame.bias_place + lane, empty)
     keep = ln.load(_ints32(frame.filter), place * frame.filter_place + lane, empty)
+    kept = (sample * places + place) * wide + lane
     u = empty
     v = ln.load(_ints32(frame.initial), place * frame.initial_place + lane, empty)
     taken, fired_so_far = empty, empty
+    if frame.begin:
+        u, v = (
+            ln.load(_ints32(frame.kept_u), kept, empty),
+            ln.load(_ints32(frame.kept_v), kept, empty),
+        )
+        if frame.counted:
+            fired_so_far = ln.load(_ints32(frame.last), kept, empty)
     soft = frame.taken != 0
     if soft:
         taken = ln.load(_ints32(frame.taken), place * frame.taken_place + lane, empty)
     found = locate(source, sample, place, block, tag)
-    for t in range(steps):
+    for t in range(frame.begin, frame.end):
         row = sample * steps + t
         new = ln.shift_left(
             ln.shift_right(total(source, found, sample, steps, t, tag), right), left
@@ -411,10 +480,11 @@ def _run_each(frame: Frame, sample: int, unit: int, source: Any, tag: Any) -> No
         v = ln.take_off(v, taken, fired) if soft else ln.reset(v, fired)
         if frame.counted:
             fired_so_far = ln.count_fired(fired_so_far, fired)
+    if frame.kept_u:
+        ln.store(_ints32(frame.kept_u), kept, u)
+        ln.store(_ints32(frame.kept_v), kept, v)
     if frame.last:
-        last = _ints32(frame.last)
-        left_over = fired_so_far if frame.counted else v
-        ln.store(last, (sample * places + place) * wide + lane, left_over)
+        ln.store(_ints32(frame.last), kept, fired_so_far if frame.counted else v)
 
 
 @joined

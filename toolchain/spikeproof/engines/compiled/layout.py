@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.compiled import tiles
+from spikeproof.engines.compiled.bitmaps import BitMap
 from spikeproof.engines.compiled.bounds import EACH, update_mode
 from spikeproof.ir import chip
 
@@ -92,14 +94,29 @@ class Moves:
 
 
 def neuron_moves(
-    layer: chip.ChipLayer, steps: int, payload: int, exponent: int, blocks: Blocks
+    layer: chip.ChipLayer,
+    steps: int,
+    payloads: Sequence[int],
+    exponent: int,
+    blocks: Blocks,
+    stepwise: bool = False,
 ) -> Moves:
-    """Work out shifts, leaks, thresholds and bias; ``exponent`` is that of the stored weights."""
-    neuron, arriving = layer.neuron, 0
-    if not layer.host:
-        arriving = layer.synapse.largest_shifted_sum(payload) * fx.CURRENT_UNIT
+    """Work out shifts, leaks, thresholds and bias.
+
+    payloads: the largest input of each connection. exponent: what the kernel has to apply, which is
+    that of stored weights, or 0 where sums were added up before. stepwise: whether the kernel must
+    be able to go on from where it was; only one can.
+    """
+    neuron = layer.neuron
+    arriving = fx.CURRENT_UNIT * sum(
+        one.synapse.largest_shifted_sum(payload)
+        for one, payload in zip(layer.inputs, payloads, strict=True)
+        if one.host is None
+    )
     full = neuron.filters or arriving >= fx.WRAP_LIMIT
-    mode = update_mode(layer, steps, payload, plain_sum=exponent >= 0 and not full)
+    mode = EACH
+    if not stepwise:
+        mode = update_mode(layer, steps, payloads, plain_sum=exponent >= 0 and not full)
     each = _each(layer, steps, blocks) if mode == EACH else None
     none = np.zeros(0, np.int64)
     return Moves(
@@ -222,9 +239,11 @@ class LookupTable:
 
 
 def lookup_table(
-    synapse: chip.ConvSynapse, weight: Array, pixel: int, pitch: int, blocks: Blocks
+    synapse: chip.ConvSynapse, weight: Array, bits: BitMap, blocks: Blocks
 ) -> LookupTable:
-    """Lay out a convolution over a bit map of ``pixel`` bits per pixel, ``pitch`` per row."""
+    """Lay out a convolution over a bit map, whose border may be wider than its padding."""
+    pixel, pitch = bits.pixel, bits.pitch
+    beyond = bits.start - synapse.padding[0] * pitch - synapse.padding[1] * pixel
     rows = _window_rows(synapse, weight, pixel, blocks)
     span = rows.shape[1]
     groups = 1 if span <= 4 else 2 if span <= 8 else 4
@@ -245,7 +264,11 @@ def lookup_table(
     table = np.concatenate([block[u] for block, u in zip(sums, used, strict=True)])
     words = np.concatenate([offsets[u] for u in used]).astype(np.int64)
     return LookupTable(
-        window_starts(synapse, pixel, pitch), words, first, aligned(table.astype(kind)), groups
+        beyond + window_starts(synapse, pixel, pitch),
+        words,
+        first,
+        aligned(table.astype(kind)),
+        groups,
     )
 
 

@@ -1,14 +1,21 @@
-"""A chip network made ready to run: one step per layer, each with its tables and its kernel."""
+"""A chip network made ready to run: one step per layer, with the tables of what feeds it.
+
+A layer that one connection without lag feeds sums and moves in one kernel. Any other one has its
+sums added up first, connection by connection, and moves afterwards. Layers on a cycle do so step by
+step together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.compiled import tiles
-from spikeproof.engines.compiled.bitmaps import BitMap, flat_map, image_map
+from spikeproof.engines.compiled.bitmaps import BitMap, bit_of_neuron, map_for
 from spikeproof.engines.compiled.layout import (
     Blocks,
     EventTable,
@@ -28,8 +35,10 @@ from spikeproof.engines.compiled.layout import (
     product_table,
 )
 from spikeproof.ir import chip
-from spikeproof.ir.graph import chain_problems
+from spikeproof.ir.chip import INPUT_INDEX
+from spikeproof.ir.graph import groups, steps_together
 from spikeproof.ir.limits import PIXEL_MAX, RAW_SUM_MAX
+from spikeproof.ir.readouts import ReadoutRule
 
 Table = EventTable | ProductTable | LookupTable | GradedTable
 
@@ -41,7 +50,7 @@ _TABLE_VALUES = 1 << 26
 
 @dataclass(frozen=True, eq=False)
 class HostRounding:
-    """What the host does to the sums of a first layer: offset by place and lane, shifts."""
+    """What the host does to the sums of pixels: offset by place and lane, shifts."""
 
     offset: NDArray[np.int64]
     shift: int
@@ -49,23 +58,83 @@ class HostRounding:
 
 
 @dataclass(frozen=True, eq=False)
+class Feed:
+    """One connection: its table, and what is done to its sums.
+
+    origin: the layer it comes from, INPUT_INDEX for the input. source: where the spikes that arrive
+    lie; None for pixels. exponent: that of the stored weights. within: whether it closes a cycle or
+    lies on one, so that its spikes come step by step. host: None if its sums reach the neurons.
+    """
+
+    synapse: chip.Synapse
+    table: Table
+    origin: int
+    source: BitMap | None
+    exponent: int
+    lag: int
+    within: bool
+    host: HostRounding | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
-    """One layer: its blocks of neurons, the table of its synapse, where its spikes go."""
+    """One layer: its blocks of neurons, the connections that feed it, where its spikes go.
+
+    index: its place in the network. stepwise: whether it lies on a cycle.
+    """
 
     layer: chip.ChipLayer
+    index: int
     blocks: Blocks
     places: int
     moves: Moves
-    table: Table
-    source: BitMap | None
-    """Where the spikes that arrive lie; None for pixels."""
+    feeds: tuple[Feed, ...]
     target: BitMap
-    host: HostRounding | None = None
+    stepwise: bool = False
 
     @property
     def neurons(self) -> int:
         """Return the neurons of one place."""
         return self.layer.neurons // self.places
+
+    @property
+    def lanes(self) -> int:
+        """Return the lanes of all blocks of all places."""
+        return self.places * self.blocks.width
+
+    @property
+    def host(self) -> HostRounding | None:
+        """Return how the host makes a current for it, if it does."""
+        return next((feed.host for feed in self.feeds if feed.host), None)
+
+    @property
+    def direct(self) -> Feed | None:
+        """Return the connection whose sums are made where the neurons move, if there is one."""
+        return _direct(self.feeds, self.stepwise)
+
+    @property
+    def added(self) -> tuple[Feed, ...]:
+        """Return the connections whose sums are added up first: those of a cycle come last."""
+        if self.direct:
+            return ()
+        return tuple(sorted((f for f in self.feeds if not f.host), key=lambda feed: feed.within))
+
+
+class Plan(NamedTuple):
+    """A network laid out: groups of layers as they run, and where spikes of the input lie.
+
+    A group is one layer, or the layers of a cycle in the order in which they take each step.
+    readout: what of the last layer is the answer.
+    """
+
+    groups: tuple[tuple[Step, ...], ...]
+    input: BitMap | None
+    readout: ReadoutRule
+
+    @property
+    def steps(self) -> list[Step]:
+        """Return all layers in the order in which they run."""
+        return [step for group in self.groups for step in group]
 
 
 def fits(network: chip.ChipNetwork) -> bool:
@@ -75,18 +144,15 @@ def fits(network: chip.ChipNetwork) -> bool:
     would be far larger than its weights (hundreds of groups), nor one with other synapses than
     dense ones and convolutions.
     """
-    if chain_problems(network):
+    return all(_fits(one) for layer in network.layers for one in layer.inputs)
+
+
+def _fits(one: chip.Connection) -> bool:
+    if not isinstance(one.synapse, chip.DenseSynapse | chip.ConvSynapse):
         return False
-    known = chip.DenseSynapse | chip.ConvSynapse
-    if not all(isinstance(layer.synapse, known) for layer in network.layers):
-        return False
-    first = network.layers[0]
-    if first.host and first.synapse.largest_sum(PIXEL_MAX) > RAW_SUM_MAX:
-        return False
-    return all(
-        layer.host is not None or _table_values(layer.synapse) <= _TABLE_VALUES
-        for layer in network.layers
-    )
+    if one.host:
+        return one.synapse.largest_sum(PIXEL_MAX) <= RAW_SUM_MAX
+    return _table_values(one.synapse) <= _TABLE_VALUES
 
 
 def _table_values(synapse: chip.Synapse) -> int:
@@ -98,24 +164,32 @@ def _table_values(synapse: chip.Synapse) -> int:
     return int(4 * k_h * span * (synapse.input_shape[0] + 64) * (out_channels + 64))
 
 
-def lay_out(network: chip.ChipNetwork) -> list[Step]:
+def lay_out(network: chip.ChipNetwork) -> Plan:
     """Lay out all layers of a checked network for which :func:`fits` holds."""
     blocks = _all_blocks(network)
-    steps: list[Step] = []
+    maps = {
+        index: map_for(_readers(network, index), layer.shape, blocks[index].width)
+        for index, layer in enumerate(network.layers)
+    }
     arriving: BitMap | None = None
     if network.coding == "spikes":
-        arriving = _map_for(network.layers[0], network.input_shape, 0)
-    for index, layer in enumerate(network.layers):
-        following = network.layers[index + 1 : index + 2]
-        target = (
-            _map_for(following[0], layer.shape, blocks[index].width)
-            if following
-            else flat_map(layer.shape, blocks[index].width)
-        )
-        before = (network.layers[index - 1].shape, blocks[index - 1].width) if index else None
-        steps.append(_step(network, layer, blocks[index], arriving, before, target))
-        arriving = target
-    return steps
+        arriving = map_for(_readers(network, INPUT_INDEX), network.input_shape, 0)
+    found = []
+    for group in groups(network):
+        stepwise = steps_together(network, group)
+        cycle = group if stepwise else ()
+        bits = {INPUT_INDEX: arriving} | maps
+        found.append(tuple(_step(network, i, blocks[i], bits, cycle) for i in group))
+    return Plan(tuple(found), arriving, network.readout)
+
+
+def _readers(network: chip.ChipNetwork, origin: int) -> list[chip.Synapse]:
+    return [
+        one.synapse
+        for layer, sources in zip(network.layers, network.sources, strict=True)
+        for one, source in zip(layer.inputs, sources, strict=True)
+        if source == origin
+    ]
 
 
 def _all_blocks(network: chip.ChipNetwork) -> list[Blocks]:
@@ -138,62 +212,79 @@ def _all_blocks(network: chip.ChipNetwork) -> list[Blocks]:
 
 
 def _sums_events(layer: chip.ChipLayer) -> bool:
-    return isinstance(layer.synapse, chip.DenseSynapse) and not tiles.available()
+    """Tell whether a layer is dense, which all its connections are or none, and has no tiles."""
+    return isinstance(layer.inputs[0].synapse, chip.DenseSynapse) and not tiles.available()
 
 
 def _work(layer: chip.ChipLayer, blocks: Blocks) -> int:
     """Return what a layer costs when it is cut so, in lanes visited per input."""
     places = int(np.prod(layer.shape[1:]))
-    return places * layer.synapse.fan_in * block_cost(blocks, _sums_events(layer))
-
-
-def _map_for(reader: chip.ChipLayer, shape: tuple[int, ...], lanes: int) -> BitMap:
-    synapse = reader.synapse
-    if isinstance(synapse, chip.ConvSynapse):
-        return image_map(synapse, lanes)
-    return flat_map(shape, lanes)
+    fan_in = sum(one.synapse.fan_in for one in layer.inputs)
+    return places * fan_in * block_cost(blocks, _sums_events(layer))
 
 
 def _step(
     network: chip.ChipNetwork,
-    layer: chip.ChipLayer,
+    index: int,
     blocks: Blocks,
-    source: BitMap | None,
-    before: tuple[tuple[int, ...], int] | None,
-    target: BitMap,
+    maps: Mapping[int, BitMap | None],
+    cycle: tuple[int, ...],
 ) -> Step:
+    """Lay out one layer; ``cycle``: the layers it runs with step by step, if it lies on a cycle."""
+    layer, sources = network.layers[index], network.sources[index]
+    feeds = tuple(
+        _feed(network, layer, one, source, maps[source], blocks, within=source in cycle)
+        for one, source in zip(layer.inputs, sources, strict=True)
+    )
+    direct = _direct(feeds, stepwise=bool(cycle))
+    moves = neuron_moves(
+        layer,
+        network.timesteps,
+        [network.payload_of(source) for source in sources],
+        direct.exponent if direct else 0,
+        blocks,
+        stepwise=bool(cycle),
+    )
+    target = maps[index]
+    if target is None:
+        raise TypeError("only the input can have no map")
     places = int(np.prod(layer.shape[1:]))
-    synapse, host, halving = layer.synapse, None, 0
-    if layer.host:
-        offset = np.broadcast_to(layer.host.offset.astype(np.int64), layer.shape)
-        rows = by_place(offset, blocks).ravel()
-        host = HostRounding(rows, layer.host.shift, layer.neuron.bias_exponent)
-    table: Table
-    if source is None:
-        table = graded_table(synapse, blocks)
+    return Step(layer, index, blocks, places, moves, feeds, target, bool(cycle))
+
+
+def _direct(feeds: Sequence[Feed], stepwise: bool) -> Feed | None:
+    """Return the only connection whose sums reach neurons, if they need not be added up first."""
+    arriving = [feed for feed in feeds if not feed.host]
+    return arriving[0] if len(arriving) == 1 and not arriving[0].lag and not stepwise else None
+
+
+def _feed(
+    network: chip.ChipNetwork,
+    layer: chip.ChipLayer,
+    one: chip.Connection,
+    origin: int,
+    bits: BitMap | None,
+    blocks: Blocks,
+    within: bool,
+) -> Feed:
+    synapse = one.synapse
+    if bits is None:
+        host = None
+        if one.host:
+            offset = np.broadcast_to(one.host.offset.astype(np.int64), layer.shape)
+            rows = by_place(offset, blocks).ravel()
+            host = HostRounding(rows, one.host.shift, layer.neuron.bias_exponent)
+        table: Table = graded_table(synapse, blocks)
+        return Feed(synapse, table, origin, None, synapse.exponent, one.lag, within, host)
+    weight, halving = halved(synapse.weight)
+    if isinstance(synapse, chip.ConvSynapse):
+        table = lookup_table(synapse, weight, bits, blocks)
     else:
-        weight, halving = halved(synapse.weight)
-        if isinstance(synapse, chip.ConvSynapse):
-            table = lookup_table(synapse, weight, source.pixel, source.pitch, blocks)
+        rows_of = bit_of_neuron(bits, network.shape_of(origin))
+        # A group of samples at a time cannot be multiplied where they come step by step.
+        if tiles.available() and fits_bytes(weight) and not within:
+            table = product_table(weight, rows_of, bits.bits, blocks)
         else:
-            row_of_input, rows_in_all = _input_rows(before, weight.shape[1])
-            if tiles.available() and fits_bytes(weight):
-                table = product_table(weight, row_of_input, rows_in_all, blocks)
-            else:
-                table = event_table(weight, row_of_input, rows_in_all, blocks)
-    payload = PIXEL_MAX if source is None else 1
-    moves = neuron_moves(layer, network.timesteps, payload, synapse.exponent + halving, blocks)
-    return Step(layer, blocks, places, moves, table, source, target, host)
-
-
-def _input_rows(
-    before: tuple[tuple[int, ...], int] | None, inputs: int
-) -> tuple[NDArray[np.int64], int]:
-    """Return the bit at which each input of a dense layer lies, and how many bits there are."""
-    order = np.arange(inputs, dtype=np.int64)
-    if before is None:
-        return order, inputs
-    shape, lanes = before
-    places = int(np.prod(shape[1:]))
-    channel, place = np.divmod(order, places)
-    return place * lanes + channel, places * lanes
+            table = event_table(weight, rows_of, bits.bits, blocks)
+    exponent = synapse.exponent + halving
+    return Feed(synapse, table, origin, bits, exponent, one.lag, within)

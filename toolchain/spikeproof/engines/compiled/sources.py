@@ -1,4 +1,4 @@
-"""Four ways to sum what reaches a block of neurons in one step, as numba functions.
+"""Five ways to sum what reaches a block of neurons in one step, as numba functions.
 
 ``total`` picks the way by the type of its source, when a kernel is compiled. All arrays are flat.
 """
@@ -29,6 +29,14 @@ class Constant(NamedTuple):
 
     sums: Array
     per_sample: int
+    per_place: int
+
+
+class Steps(NamedTuple):
+    """Sums that other kernels added up: int32 (samples, steps, places, blocks x L)."""
+
+    sums: Array
+    per_step: int
     per_place: int
 
 
@@ -103,8 +111,8 @@ _BYTE_BITS = np.array(
 _BYTE_COUNT = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
 
 
-def prepare(source: Any, sample: int, steps: int) -> None:
-    """Do what is done once per sample, before any place."""
+def prepare(source: Any, sample: int, steps: int, begin: int, end: int) -> None:
+    """Do what is done once per sample, before any place: what was sent at steps begin to end."""
     raise NotImplementedError  # numba takes the overload below
 
 
@@ -123,17 +131,17 @@ def _is(source: Any, kind: type) -> bool:
 
 
 @overload(prepare)
-def _prepare(source: Any, sample: Any, steps: Any) -> Callable[..., None]:
-    def nothing(source: Any, sample: Any, steps: Any) -> None:
+def _prepare(source: Any, sample: Any, steps: Any, begin: Any, end: Any) -> Callable[..., None]:
+    def nothing(source: Any, sample: Any, steps: Any, begin: Any, end: Any) -> None:
         pass
 
-    def events(source: Any, sample: Any, steps: Any) -> None:
+    def events(source: Any, sample: Any, steps: Any, begin: Any, end: Any) -> None:
         room = source.rows + INDEX_SLACK
-        for t in range(steps):
+        for t in range(max(0, begin), end):
             start = (sample * steps + t) * source.stride
             source.count[t] = list_events(source.bits, start, source.rows, source.index, t * room)
 
-    def products(source: Any, sample: Any, steps: Any) -> None:
+    def products(source: Any, sample: Any, steps: Any, begin: Any, end: Any) -> None:
         if sample % source.group == 0:
             multiply_group(source, sample * steps, source.group * steps)
 
@@ -186,6 +194,7 @@ def _locate(
 ) -> Callable[..., tuple[int, ...]] | None:
     found: list[tuple[type, Callable[..., tuple[int, ...]]]] = [
         (Constant, _place_sums),
+        (Steps, _stepped_sums),
         (Events, _block_rows),
         (Lookups, _window),
         (Products, _columns),
@@ -199,6 +208,7 @@ def _total(
 ) -> Callable[..., Any] | None:
     sums: list[tuple[type, Callable[..., Any]]] = [
         (Constant, _constant),
+        (Steps, _stepped),
         (Events, _events),
         (Lookups, _looked_up),
         (Products, _multiplied),
@@ -212,6 +222,15 @@ def _place_sums(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> t
 
 def _constant(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
     return ln.load(source.sums, located[0], ln.zeros(source.sums, tag))
+
+
+def _stepped_sums(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:
+    return (place * source.per_place + block * 16 * len(tag),)
+
+
+def _stepped(source: Any, located: Any, sample: Any, steps: Any, step: Any, tag: Any) -> Any:
+    at = (sample * steps + step) * source.per_step + located[0]
+    return ln.load(source.sums, at, ln.zeros(source.sums, tag))
 
 
 def _block_rows(source: Any, sample: Any, place: Any, block: Any, tag: Any) -> tuple[int, ...]:

@@ -13,76 +13,97 @@ from spikeproof.engines.compiled import tiles
 from spikeproof.engines.compiled.bitmaps import BitMap, unpack
 from spikeproof.engines.compiled.lanes import tag_of
 from spikeproof.engines.compiled.layout import GradedTable
-from spikeproof.engines.compiled.network import Step
-from spikeproof.engines.compiled.rooms import Room, bound_kernel
+from spikeproof.engines.compiled.network import Feed, Plan, Step
+from spikeproof.engines.compiled.rooms import Call, FeedRoom, Room, border_of, padded_shape
 from spikeproof.engines.trace import LayerTrace
-from spikeproof.ir import chip
+from spikeproof.ir.chip import INPUT_INDEX
+from spikeproof.ir.readouts import answers, settled
 
 Array = NDArray[Any]
 
 
 class _Layer(NamedTuple):
+    """What runs one layer: adding calls for all steps at once, and those of each step.
+
+    Frames hold addresses only: arrays have to live here as long as they do.
+    """
+
     step: Step
     room: Room
     spikes: NDArray[np.uint8]
-    kernel: Callable[..., None]
-    constants: tuple[Any, ...]
-    frame: NDArray[np.int64]
+    sums: NDArray[np.int32]
+    before: tuple[Call, ...]
+    within: tuple[Call, ...]
+    move: Call
 
 
 class Workspace:
     """Room for up to ``samples`` samples of one network, used by one thread at a time."""
 
     def __init__(
-        self, form: tuple[int, ...], timesteps: int, steps: list[Step], samples: int, traced: bool
+        self, form: tuple[int, ...], timesteps: int, plan: Plan, samples: int, traced: bool
     ) -> None:
         """Allocate everything, so that running allocates nothing large.
 
         ``form`` is the shape of a sample: (C, H, W), or (T, C, H, W) of spikes.
         """
-        self._timesteps, self._steps = timesteps, steps
+        self._timesteps, self._input, self._readout = timesteps, plan.input, plan.readout
         self.samples, self.traced = samples, traced
+        steps = plan.steps
         # A group of samples that are multiplied together may reach past the last sample.
         room = samples + tiles.PAIR * tiles.ROWS // timesteps
-        spikes = [step.target.room(room, timesteps) for step in steps]
-        source = steps[0].source
-        self._input = (
-            source.room(room, timesteps) if source else _image_room(steps[0].layer, form, samples)
+        bits: dict[int, Array | None] = {s.index: s.target.room(room, timesteps) for s in steps}
+        bits[INPUT_INDEX] = plan.input.room(room, timesteps) if plan.input else None
+        self._bits = bits[INPUT_INDEX]
+        last = max(steps, key=lambda step: step.index)
+        self._kernel_answers = _kernel_answers(plan, last)
+        numbers = samples * timesteps
+        shared = np.zeros(
+            numbers * max((s.lanes for s in steps if s.added and not s.stepwise), default=0),
+            np.int32,
         )
-        bits = [self._input, *spikes]
-        rooms = [Room(s, samples, timesteps, traced, s is steps[-1]) for s in steps]
-        self._layers = [
-            _Layer(
-                step,
-                room,
-                after,
-                *bound_kernel(step, room),
-                room.frame(step, timesteps, before, after),
-            )
-            for step, room, before, after in zip(steps, rooms, bits[:-1], spikes, strict=True)
-        ]
-        self._final = _final(steps[-1], rooms[-1], samples)
+
+        def layer(step: Step) -> _Layer:
+            kept = traced or (step is last and not self._kernel_answers)
+            room = Room(step, samples, timesteps, form, kept, step is last)
+            sums = np.zeros(numbers * step.lanes, np.int32) if step.stepwise else shared
+            calls = [
+                room.adding(step, feed, timesteps, bits[feed.origin], sums) for feed in step.added
+            ]
+            outside = sum(not feed.within for feed in step.added)
+            arriving = bits[step.direct.origin] if step.direct else None
+            spikes = bits[step.index]
+            assert spikes is not None
+            move = room.moving(step, timesteps, arriving, sums, spikes)
+            before, within = tuple(calls[:outside]), tuple(calls[outside:])
+            return _Layer(step, room, spikes, sums, before, within, move)
+
+        self._groups = [[layer(step) for step in group] for group in plan.groups]
+        self._layers = [layer for group in self._groups for layer in group]
+        self._last = next(layer for layer in self._layers if layer.step is last)
+        self._final = _final(last, self._last.room, samples)
 
     def run(
         self, x: NDArray[np.uint8], after: Callable[[], None] | None = None
     ) -> NDArray[np.int64] | None:
         """Run samples and return their logits, or None if spikes other than 0 and 1 came in.
 
-        ``after`` is called after each layer.
+        ``after`` is called after each layer, once for each of a group that runs together.
         """
-        if self._steps[0].source is None:
+        if self._input is None:
             self._sum_pixels(x)
-        elif not self._pack(x, self._steps[0].source):
+        elif not self._pack(x, self._input):
             return None
-        for layer in self._layers:
-            layer.kernel(layer.frame, len(x), *layer.constants)
+        for group in self._groups:
+            _run_group(group, len(x), self._timesteps)
             if after is not None:
-                after()
+                for _ in group:
+                    after()
         return self._logits(len(x))
 
     def _pack(self, x: NDArray[np.uint8], source: BitMap) -> bool:
         steps = x.shape[1]
-        if isinstance(self._steps[0].layer.synapse, chip.ConvSynapse):
+        if source.image:
             rows = x.shape[3]
             x = np.moveaxis(x, 2, -1) if x.shape[2] > 1 else x
         else:
@@ -94,7 +115,7 @@ class Workspace:
                 flat,
                 count,
                 len(flat) // count,
-                self._input,
+                self._bits,
                 source.stride,
                 source.start,
                 rows,
@@ -103,51 +124,87 @@ class Workspace:
         )
 
     def _sum_pixels(self, x: NDArray[np.uint8]) -> None:
-        step, room = self._layers[0].step, self._layers[0].room
-        table = step.table
-        if not isinstance(table, GradedTable):
-            raise TypeError("pixels need a graded table")
-        border = _border(step.layer)
-        if border is None:
-            self._input[: len(x)] = x.reshape(len(x), -1)
-        else:
-            image = self._input.reshape(len(self._input), *_padded_shape(x.shape[1:], border))
-            inside = tuple(slice(b, b + n) for b, n in zip(border, x.shape[2:], strict=True))
-            image[(slice(len(x)), *inside)] = np.moveaxis(x, 1, -1)
-        kn.graded_sums(
-            self._input.reshape(-1),
-            self._input.shape[1],
-            table.window,
-            table.segment,
-            table.length,
-            table.weight,
-            len(x),
-            step.blocks.count,
-            room.sums,
-            tag_of(step.blocks.lanes),
-        )
-        if step.host:
-            kn.host_bias(
-                room.sums, len(x), step.host.offset, step.host.shift, step.host.exponent, room.bias
-            )
+        for layer in self._layers:
+            for feed, room in zip(layer.step.feeds, layer.room.feeds, strict=True):
+                if isinstance(feed.table, GradedTable):
+                    _sum_image(x, layer.step, feed, feed.table, room)
+                if feed.host:
+                    kn.host_bias(
+                        room.sums,
+                        len(x),
+                        feed.host.offset,
+                        feed.host.shift,
+                        feed.host.exponent,
+                        layer.room.bias,
+                    )
 
     def _logits(self, samples: int) -> NDArray[np.int64]:
+        if not self._kernel_answers:
+            trace = self._trace(self._last, samples)
+            return answers(self._readout, trace.v, trace.s)
         found = self._final[:samples].astype(np.int64)
         return found if found.ndim == 2 else found.swapaxes(1, 2).reshape(samples, -1)
 
     def traces(self, samples: int) -> dict[str, LayerTrace]:
         """Return u, v and s of all layers of the samples run last (copies)."""
-        steps, found = self._timesteps, {}
-        for layer in self._layers:
-            step, room = layer.step, layer.room
-            shape = (-1, steps, step.places, step.blocks.width)
-            u, v = (_by_channel(a.reshape(shape)[:samples], step) for a in (room.u, room.v))
-            spikes = None
-            if step.layer.neuron.spiking:
-                bits = unpack(layer.spikes, step.target, samples, steps, step.neurons)
-                spikes = _by_channel(bits, step)
-            found[step.layer.name] = LayerTrace(u, v, spikes)
-        return found
+        ordered = sorted(self._layers, key=lambda layer: layer.step.index)
+        return {layer.step.layer.name: self._trace(layer, samples) for layer in ordered}
+
+    def _trace(self, layer: _Layer, samples: int) -> LayerTrace:
+        step, room, steps = layer.step, layer.room, self._timesteps
+        shape = (-1, steps, step.places, step.blocks.width)
+        u, v = (_by_channel(a.reshape(shape)[:samples], step) for a in (room.u, room.v))
+        spikes = None
+        if step.layer.neuron.spiking:
+            bits = unpack(layer.spikes, step.target, samples, steps, step.neurons)
+            spikes = _by_channel(bits, step)
+        return LayerTrace(u, v, spikes)
+
+
+def _run_group(group: list[_Layer], samples: int, timesteps: int) -> None:
+    """Run all steps of a layer, or step by step those of a cycle."""
+    for layer in group:
+        for call in layer.before:
+            call.run(samples)
+        if not layer.step.stepwise:
+            layer.move.run(samples)
+            return
+    for t in range(timesteps):
+        for layer in group:
+            for call in layer.within:
+                call.run_step(samples, t)
+            layer.move.run_step(samples, t)
+
+
+def _sum_image(
+    x: NDArray[np.uint8], step: Step, feed: Feed, table: GradedTable, room: FeedRoom
+) -> None:
+    """Sum the pixels of all images for one connection."""
+    border = border_of(feed.synapse)
+    if border is None:
+        room.image[: len(x)] = x.reshape(len(x), -1)
+    else:
+        image = room.image.reshape(len(room.image), *padded_shape(x.shape[1:], border))
+        inside = tuple(slice(b, b + n) for b, n in zip(border, x.shape[2:], strict=True))
+        image[(slice(len(x)), *inside)] = np.moveaxis(x, 1, -1)
+    kn.graded_sums(
+        room.image.reshape(-1),
+        room.image.shape[1],
+        table.window,
+        table.segment,
+        table.length,
+        table.weight,
+        len(x),
+        step.blocks.count,
+        room.sums,
+        tag_of(step.blocks.lanes),
+    )
+
+
+def _kernel_answers(plan: Plan, last: Step) -> bool:
+    """Tell whether what kernels leave of the last layer is the answer; else its trace says it."""
+    spiking = last.layer.neuron.spiking
+    return settled(plan.readout, spiking) == settled("auto", spiking)
 
 
 def _final(step: Step, room: Room, samples: int) -> NDArray[np.int32]:
@@ -160,18 +217,3 @@ def _by_channel(values: Array, step: Step) -> Array:
     """Turn (N, T, places, lanes) into (N, T, *neurons)."""
     chosen = values[..., : step.neurons].swapaxes(2, 3)
     return chosen.copy().reshape(*values.shape[:2], *step.layer.shape)  # the room is used again
-
-
-def _border(layer: chip.ChipLayer) -> tuple[int, int] | None:
-    return layer.synapse.padding if isinstance(layer.synapse, chip.ConvSynapse) else None
-
-
-def _padded_shape(image: tuple[int, ...], border: tuple[int, int]) -> tuple[int, int, int]:
-    channels, height, width = image
-    return height + 2 * border[0], width + 2 * border[1], channels
-
-
-def _image_room(layer: chip.ChipLayer, image: tuple[int, ...], samples: int) -> NDArray[np.uint8]:
-    border = _border(layer)
-    shape = image if border is None else _padded_shape(image, border)
-    return np.zeros((samples, int(np.prod(shape))), np.uint8)
