@@ -62,7 +62,7 @@ def check(network: chip.ChipNetwork, x: np.ndarray, workers: int = 1) -> int:
 
 
 def tables(network: chip.ChipNetwork) -> list[type]:
-    return [type(step.table) for step in Batches(network).steps]
+    return [type(feed.table) for step in Batches(network).steps for feed in step.feeds]
 
 
 def lif(threshold: int = 60, **more: int) -> chip.LifNeuron:

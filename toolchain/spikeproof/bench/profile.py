@@ -28,7 +28,7 @@ class LayerTime:
 
 
 def profile(net: BenchNet) -> dict[str, LayerTime]:
-    """Return the time of each layer on one thread; the first has the packing of the input too.
+    """Return the time of each layer of a chain on one thread; the first packs the input, too.
 
     The smallest of several turns, each on new samples.
     """
@@ -38,7 +38,7 @@ def profile(net: BenchNet) -> dict[str, LayerTime]:
     turns = [batches.layer_seconds(net.draw(rng, size)) for _ in range(_TURNS)]
     best = np.min(turns, axis=0) / size
     return {
-        step.layer.name: LayerTime(_peak(step.table), float(seconds))
+        step.layer.name: LayerTime(_peak(step.feeds[0].table), float(seconds))
         for step, seconds in zip(batches.steps, best, strict=True)
     }
 

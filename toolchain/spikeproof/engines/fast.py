@@ -25,10 +25,11 @@ _laid_out: WeakKeyDictionary[ChipNetwork, Batches | None] = WeakKeyDictionary()
 class FastEngine(BaseEngine):
     """Run a chip network in batches; equal to the reference bit for bit.
 
-    Without numba, and for the rare network that the kernels cannot run (a host current that needs
-    sums of more than 32 bits, a synapse of another kind than ours), the plain :class:`NumpyEngine`
-    does the work. A network is laid out when it is first run; its
-    arrays must not change after that.
+    Graphs run here, too: sums of several connections are added up before the neurons move, and
+    layers on a cycle go on step by step together. Without numba, and for the rare network that the
+    kernels cannot run (a host current that needs sums of more than 32 bits, a synapse of another
+    kind than ours), the plain :class:`NumpyEngine` does the work. A network is laid out when it is
+    first run; its arrays must not change after that.
 
     Args:
         workers: threads, 1 or more; by default one per core this process may use.

@@ -8,11 +8,13 @@ what an engine really takes lies a small factor.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 from spikeproof.errors import InputError
-from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
+from spikeproof.ir.graph import groups, steps_together
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = (
@@ -36,12 +38,13 @@ _TRACE_BYTES = 9
 
 
 def sample_bytes(network: ChipNetwork) -> int:
-    """Return the bytes that one sample needs at its largest layer; the weights are there already.
+    """Return the bytes that one sample needs where it needs most; the weights are there already.
 
-    Counted are the spikes (one byte each) that enter and leave the layer, a 32-bit sum per neuron
-    and step, the states, and one step's unfolded windows of a convolution.
+    Counted are, for a layer or the layers of a cycle, the spikes (one byte each) that leave them or
+    came before and will still be read, a 32-bit sum per neuron and step (on a cycle of one step),
+    the states, and one step's unfolded windows of a convolution.
     """
-    return max(_layer_bytes(network, index) for index in range(len(network.layers)))
+    return max(size for _, size in _peaks(network))
 
 
 def trace_bytes(network: ChipNetwork) -> int:
@@ -155,23 +158,41 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _layer_bytes(network: ChipNetwork, index: int) -> int:
-    layer, sources = network.layers[index], network.sources[index]
-    neurons = layer.neurons
-    # Pixels enter once, and so does their sum; the spikes that leave are one per step.
-    once = network.coding == "pixels" and set(sources) == {INPUT_INDEX}
-    steps_in = 1 if once else network.timesteps
-    return (
-        sum(prod(network.shape_of(source)) for source in set(sources)) * steps_in
-        + (neurons * network.timesteps if layer.neuron.spiking else 0)
-        + 4 * (neurons * steps_in + max(c.synapse.unfolded(neurons) for c in layer.inputs))
-        + _STATE_BYTES * neurons
-    )
+def _peaks(network: ChipNetwork) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Yield what runs together, in that order, with the bytes one sample needs meanwhile."""
+    ordered, sent = groups(network), {INPUT_INDEX}
+    for place, group in enumerate(ordered):
+        still_read = {s for later in ordered[place:] for i in later for s in network.sources[i]}
+        held = sum(_sent_bytes(network, source) for source in sent & still_read)
+        stepwise = steps_together(network, group)
+        own = [_layer_bytes(network, index, stepwise) for index in group]
+        windows = max(
+            one.synapse.unfolded(network.layers[i].neurons)
+            for i in group
+            for one in network.layers[i].inputs
+        )
+        yield group, held + sum(own) + 4 * windows
+        sent.update(group)
+
+
+def _sent_bytes(network: ChipNetwork, source: int) -> int:
+    """Return the bytes of what a source sends: pixels enter once, spikes at every step."""
+    once = network.coding == "pixels" and source == INPUT_INDEX
+    return prod(network.shape_of(source)) * (1 if once else network.timesteps)
+
+
+def _layer_bytes(network: ChipNetwork, index: int, stepwise: bool) -> int:
+    """Return the bytes of a layer's spikes, sums and states; the sum of pixels is made once."""
+    layer = network.layers[index]
+    once = network.coding == "pixels" and set(network.sources[index]) == {INPUT_INDEX}
+    steps = 1 if once or stepwise else network.timesteps
+    spikes = network.timesteps if layer.neuron.spiking else 0
+    return layer.neurons * (spikes + 4 * steps + _STATE_BYTES)
 
 
 def _largest(network: ChipNetwork) -> str:
-    index = max(range(len(network.layers)), key=lambda i: _layer_bytes(network, i))
-    layer: ChipLayer = network.layers[index]
+    group, _ = max(_peaks(network), key=lambda peak: peak[1])
+    layer = network.layers[max(group, key=lambda i: network.layers[i].neurons)]
     shape = "x".join(map(str, layer.shape))
     return f"largest layer {layer.name}: {shape} neurons, {network.timesteps} steps"
 
