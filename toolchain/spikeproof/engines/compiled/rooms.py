@@ -27,10 +27,6 @@ class Call(NamedTuple):
     frame: NDArray[np.int64]
     constants: tuple[Any, ...]
 
-    def run(self, samples: int) -> None:
-        """Run all steps."""
-        self.kernel(self.frame, samples, *self.constants)
-
     def run_step(self, samples: int, step: int) -> None:
         """Run one step."""
         self.frame[_BEGIN], self.frame[_END] = step, step + 1

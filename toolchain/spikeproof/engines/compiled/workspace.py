@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class _Layer(NamedTuple):
-    """What runs one layer: adding calls for all steps at once, and those of each step.
+    """One layer's memory, and what runs it: for all steps at once, and then step by step.
 
     Frames hold addresses only: arrays have to live here as long as they do.
     """
@@ -32,9 +32,26 @@ class _Layer(NamedTuple):
     room: Room
     spikes: NDArray[np.uint8]
     sums: NDArray[np.int32]
-    before: tuple[Call, ...]
-    within: tuple[Call, ...]
-    move: Call
+    whole: list[Call]
+    stepwise: list[Call]
+
+
+class _Group(NamedTuple):
+    """Layers that run together."""
+
+    layers: list[_Layer]
+    whole: list[Call]
+    stepwise: list[Call]
+
+
+class _Image(NamedTuple):
+    """One connection that sums pixels."""
+
+    step: Step
+    feed: Feed
+    table: GradedTable
+    room: FeedRoom
+    bias: NDArray[np.int32]
 
 
 class Workspace:
@@ -70,16 +87,16 @@ class Workspace:
             calls = [
                 room.adding(step, feed, timesteps, bits[feed.origin], sums) for feed in step.added
             ]
-            outside = sum(not feed.within for feed in step.added)
             arriving = bits[step.direct.origin] if step.direct else None
             spikes = bits[step.index]
             assert spikes is not None
-            move = room.moving(step, timesteps, arriving, sums, spikes)
-            before, within = tuple(calls[:outside]), tuple(calls[outside:])
-            return _Layer(step, room, spikes, sums, before, within, move)
+            calls.append(room.moving(step, timesteps, arriving, sums, spikes))
+            at_once = sum(not f.within for f in step.added) if step.stepwise else len(calls)
+            return _Layer(step, room, spikes, sums, calls[:at_once], calls[at_once:])
 
-        self._groups = [[layer(step) for step in group] for group in plan.groups]
-        self._layers = [layer for group in self._groups for layer in group]
+        self._groups = [_group([layer(step) for step in group]) for group in plan.groups]
+        self._layers = [layer for group in self._groups for layer in group.layers]
+        self._images = [image for layer in self._layers for image in _images(layer)]
         self._last = next(layer for layer in self._layers if layer.step is last)
         self._final = _final(last, self._last.room, samples)
 
@@ -90,16 +107,22 @@ class Workspace:
 
         ``after`` is called after each layer, once for each of a group that runs together.
         """
-        if self._input is None:
-            self._sum_pixels(x)
-        elif not self._pack(x, self._input):
+        if self._input is not None and not self._pack(x, self._input):
             return None
+        for image in self._images:
+            _sum_pixels(x, image)
+        samples = len(x)
         for group in self._groups:
-            _run_group(group, len(x), self._timesteps)
+            for kernel, frame, constants in group.whole:
+                kernel(frame, samples, *constants)
+            if group.stepwise:
+                for t in range(self._timesteps):
+                    for call in group.stepwise:
+                        call.run_step(samples, t)
             if after is not None:
-                for _ in group:
+                for _ in group.layers:
                     after()
-        return self._logits(len(x))
+        return self._logits(samples)
 
     def _pack(self, x: NDArray[np.uint8], source: BitMap) -> bool:
         steps = x.shape[1]
@@ -122,21 +145,6 @@ class Workspace:
                 source.pitch,
             )
         )
-
-    def _sum_pixels(self, x: NDArray[np.uint8]) -> None:
-        for layer in self._layers:
-            for feed, room in zip(layer.step.feeds, layer.room.feeds, strict=True):
-                if isinstance(feed.table, GradedTable):
-                    _sum_image(x, layer.step, feed, feed.table, room)
-                if feed.host:
-                    kn.host_bias(
-                        room.sums,
-                        len(x),
-                        feed.host.offset,
-                        feed.host.shift,
-                        feed.host.exponent,
-                        layer.room.bias,
-                    )
 
     def _logits(self, samples: int) -> NDArray[np.int64]:
         if not self._kernel_answers:
@@ -161,25 +169,20 @@ class Workspace:
         return LayerTrace(u, v, spikes)
 
 
-def _run_group(group: list[_Layer], samples: int, timesteps: int) -> None:
-    """Run all steps of a layer, or step by step those of a cycle."""
-    for layer in group:
-        for call in layer.before:
-            call.run(samples)
-        if not layer.step.stepwise:
-            layer.move.run(samples)
-            return
-    for t in range(timesteps):
-        for layer in group:
-            for call in layer.within:
-                call.run_step(samples, t)
-            layer.move.run_step(samples, t)
+def _group(layers: list[_Layer]) -> _Group:
+    whole = [call for layer in layers for call in layer.whole]
+    return _Group(layers, whole, [call for layer in layers for call in layer.stepwise])
 
 
-def _sum_image(
-    x: NDArray[np.uint8], step: Step, feed: Feed, table: GradedTable, room: FeedRoom
-) -> None:
-    """Sum the pixels of all images for one connection."""
+def _images(layer: _Layer) -> Iterator[_Image]:
+    for feed, room in zip(layer.step.feeds, layer.room.feeds, strict=True):
+        if isinstance(feed.table, GradedTable):
+            yield _Image(layer.step, feed, feed.table, room, layer.room.bias)
+
+
+def _sum_pixels(x: NDArray[np.uint8], wanted: _Image) -> None:
+    """Sum the pixels of all samples for one connection, as the host does if it is one of its."""
+    step, feed, table, room, bias = wanted
     border = border_of(feed.synapse)
     if border is None:
         room.image[: len(x)] = x.reshape(len(x), -1)
@@ -199,6 +202,9 @@ def _sum_image(
         room.sums,
         tag_of(step.blocks.lanes),
     )
+    if feed.host:
+        host = feed.host
+        kn.host_bias(room.sums, len(x), host.offset, host.shift, host.exponent, bias)
 
 
 def _kernel_answers(plan: Plan, last: Step) -> bool:
