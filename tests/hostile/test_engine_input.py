@@ -19,6 +19,7 @@ from spikeproof.engines.torch.engine import TorchEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.errors import GraphError, InputError
 from spikeproof.ir.chip import (
+    INPUT,
     ChipLayer,
     ChipNetwork,
     Connection,
@@ -227,6 +228,30 @@ def test_the_estimate_is_a_lower_bound_of_what_is_held() -> None:
     # c1: 30 pixels, 60 neurons x 3 steps of spikes, 60 sums made once, windows 9 x 30, states.
     assert sample_bytes(network()) == 30 + 60 * 3 + 4 * (60 + 9 * 30) + 8 * 60
     assert sample_bytes(network("spikes")) == 30 * 3 + 60 * 3 + 4 * (60 * 3 + 9 * 30) + 8 * 60
+
+
+def test_spikes_count_until_their_last_reader_and_cycles_as_a_whole() -> None:
+    """Counted by hand: 4 inputs, layers of 100, 1 and 90 neurons, 3 steps of spikes."""
+
+    def layer(name: str, neurons: int, *sources: tuple[str, int, int]) -> ChipLayer:
+        inputs = tuple(
+            Connection(DenseSynapse(np.full((neurons, size), 2, np.int16)), source, lag)
+            for source, size, lag in sources
+        )
+        return ChipLayer(name, inputs, LifNeuron(9, 0, np.zeros(1, np.int32)), (neurons,))
+
+    def graph(b: ChipLayer, c: ChipLayer) -> ChipNetwork:
+        return ChipNetwork("g", (1, 1, 4), 3, (layer("a", 100, (INPUT, 4, 0)), b, c), "spikes")
+
+    b, c = layer("b", 1, ("a", 100, 0)), layer("c", 90, ("b", 1, 0))
+    a_alone = 4 * 3 + 100 * (3 + 4 * 3 + 8)
+    c_alone = 1 * 3 + 90 * (3 + 4 * 3 + 8)
+    assert sample_bytes(graph(b, c)) == a_alone > c_alone
+    skip = layer("c", 90, ("b", 1, 0), ("a", 100, 0))
+    assert sample_bytes(graph(b, skip)) == 100 * 3 + c_alone > a_alone
+    back = layer("b", 50, ("a", 100, 0), ("c", 90, 1))
+    closed = layer("c", 90, ("b", 50, 0))
+    assert sample_bytes(graph(back, closed)) == 100 * 3 + (50 + 90) * (3 + 4 + 8)
 
 
 def test_the_container_limit_counts(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
