@@ -11,12 +11,13 @@ from pydantic import ConfigDict
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.formats import ChipFrontend, find_frontend, frontend_name, load_trained
+from spikeproof.io.wiring import ConnectionRow, connection_rows
 from spikeproof.text import counted
 
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.checkpoint import Checkpoint
-    from spikeproof.ir.chip import ChipLayer, ChipNetwork
+    from spikeproof.ir.chip import ChipNetwork
     from spikeproof.ir.floats import FloatNetwork
 
 _SHOWN_VALUES = 256
@@ -82,7 +83,9 @@ class LayerRow(Record):
     weight_range: list[int]
     portability: str
     """"portable": published registers of Loihi 1 and 2 hold the neurons; "neuron program": they
-    need microcode of Loihi 2, and run on every engine and on Lava's CPU backend."""
+    need microcode of Loihi 2, and run on every engine and on Lava's CPU backend; "simulator
+    only": a connection needs a delay that no chip has."""
+    reads: list[ConnectionRow]
     numbers: Json
     """The neuron's scalars and tables over time; the bias is per neuron and left out."""
     scale: Any = None
@@ -96,6 +99,8 @@ class BundleFile(NetworkFile):
 
     layers: list[LayerRow]
     chip_fit: list[Json]
+    readout: str
+    """What of the last layer is the answer; "auto": its v at the last step, or spike counts."""
     content_hash: str
     self_test_samples: int
     record: Json
@@ -322,8 +327,12 @@ def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
     table = {row.get("layer"): row for row in bundle.record.get("table", [])}
     return BundleFile(
         **_head("bundle", path, network),
-        layers=[_chip_row(layer, table.get(layer.name, {})) for layer in network.layers],
+        layers=[
+            _chip_row(network, i, table.get(layer.name, {}))
+            for i, layer in enumerate(network.layers)
+        ],
         chip_fit=chip_fit_rows(network),
+        readout=network.readout,
         content_hash=bundle.content_hash,
         self_test_samples=len(bundle.stimulus),
         record=bundle.record,
@@ -357,17 +366,27 @@ def _plain(value: Any) -> Any:
     return {"shape": list(value.shape), "min": int(value.min()), "max": int(value.max())}
 
 
-def _chip_row(layer: ChipLayer, converted: Json) -> LayerRow:
-    weight, neuron = layer.synapse.weight, vars(layer.neuron)
+def _chip_row(network: ChipNetwork, index: int, converted: Json) -> LayerRow:
+    layer = network.layers[index]
+    reads, neuron = connection_rows(network, index), vars(layer.neuron)
+    stuck = any(row.portability != "portable" for row in reads)
     own = {
         "layer": layer.name,
         "kind": layer.kind,
         "neuron": type(layer.neuron).__name__,
         "shape": list(layer.shape),
         "neurons": layer.neurons,
-        "weights": int(weight.size),
-        "weight_range": [int(weight.min()), int(weight.max())],
-        "portability": "neuron program" if layer.neuron.program else "portable",
+        "weights": sum(row.weights for row in reads),
+        "weight_range": [
+            min(row.weight_range[0] for row in reads),
+            max(row.weight_range[1] for row in reads),
+        ],
+        "portability": "simulator only"
+        if stuck
+        else "neuron program"
+        if layer.neuron.program
+        else "portable",
+        "reads": reads,
         "numbers": {k: _plain(v) for k, v in neuron.items() if k != "bias"},
     }
     return LayerRow(**{**converted, **own})

@@ -91,9 +91,24 @@ def _show_bundle(console: Console, path: Path, found: BundleFile) -> None:
             for r in rows
         ],
     )
-    programs = [f"{r.layer} ({r.neuron})" for r in rows if r.portability != "portable"]
+    if any(len(r.reads) > 1 or r.reads[0].delay for r in rows):
+        console.table(
+            ["layer", "reads", "lag", "delay", "kind", "weights", "exponent"],
+            [
+                (r.layer, c.source, c.lag, c.delay, c.kind, c.weights, c.exponent)
+                for r in rows
+                for c in r.reads
+            ],
+            title="Connections",
+        )
+    if found.readout != "auto":
+        console.say(f"its answer is the readout {found.readout!r} of {rows[-1].layer}")
+    programs = [f"{r.layer} ({r.neuron})" for r in rows if r.portability == "neuron program"]
     if programs:
         console.say(f"needs a neuron program on a chip (Loihi 2 microcode): {', '.join(programs)}")
+    stuck = [r.layer for r in rows if r.portability == "simulator only"]
+    if stuck:
+        console.say(f"runs on no chip, as no synaptic delay is as long: {', '.join(stuck)}")
     if record.get("profile_cost") is not None:
         show_cost(console, record["profile_cost"])
     show_limits(console, found.chip_fit)

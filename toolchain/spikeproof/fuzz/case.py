@@ -14,6 +14,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import BatchEngine, Engine, RunResult
 from spikeproof.errors import MissingExtraError, SpikeproofError
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import groups
 from spikeproof.verify.bisect import (
     FirstDifference,
     first_difference,
@@ -136,7 +137,9 @@ def _compare(network: ChipNetwork, expected: RunResult, found: RunResult, name: 
     values = sum(layer.values for layer in layers) + expected.logits.size
     wrong = sum(layer.mismatches for layer in layers)
     if wrong:
-        first = first_divergence(layer_views(network, left, right), exact=True)
+        first = first_divergence(
+            layer_views(network, left, right), exact=True, together=groups(network)
+        )
         text = f"{wrong} of {values} values differ"
         mismatch = Mismatch("state", text, first_difference(first, ReferenceEngine.name, name))
         return Outcome(values, mismatch)

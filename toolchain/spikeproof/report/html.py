@@ -117,6 +117,7 @@ def _tables(r: Report) -> dict[str, Any]:
         "quantisation": tables.quantisation_table(r),
         "every_check": tables.check_table(r),
         "fit": resources.fit_table(r),
+        "connections": resources.connection_table(r),
         "operations": resources.operation_table(r),
         "disagreements": predictions.disagreement_table(r),
         "mistakes": predictions.mistake_table(r),

@@ -26,6 +26,22 @@ def fit_table(report: Report) -> Table:
     )
 
 
+def connection_table(report: Report) -> Table:
+    """List what each layer of a graph reads, and what delays that needs."""
+    return by_columns(
+        "What each layer reads",
+        report.network.connections,
+        (Head("layer", "name"), lambda r: r.layer),
+        (Head("reads", "text"), lambda r: r.source),
+        (Head("arrives later", unit="steps"), lambda r: n.integer(r.lag)),
+        (Head("synaptic delay", unit="steps"), lambda r: n.integer(r.delay)),
+        (Head("kind", "text"), lambda r: r.kind),
+        (Head("weights"), lambda r: n.integer(r.weights)),
+        (Head("exponent"), lambda r: n.integer(r.exponent)),
+        (Head("runs on", "text"), lambda r: r.portability),
+    )
+
+
 def operation_table(report: Report) -> Table:
     """List what one image costs in each layer, on average, and in all."""
     layers, work = report.network.layers, report.network.operations

@@ -2,6 +2,7 @@
 
 First means: the earliest layer (causes come before effects), there the earliest step, then the
 first sample and neuron. A later layer can only differ because an earlier one did, or by itself.
+Of layers that feed each other in a cycle the earliest step comes first, over all of them.
 """
 
 from __future__ import annotations
@@ -125,17 +126,25 @@ def chip_view(trace: LayerTrace, threshold: NDArray[Any] | None) -> View:
     return View(trace.v, trace.s, threshold, trace.u)
 
 
-def first_divergence(layers: list[tuple[str, View, View]], *, exact: bool) -> Divergence | None:
+def first_divergence(
+    layers: list[tuple[str, View, View]],
+    *,
+    exact: bool,
+    together: Sequence[tuple[int, ...]] | None = None,
+) -> Divergence | None:
     """Return the first difference, or None.
 
     Args:
         layers: (name, first run, second run) in network order.
         exact: compare every u, v and s; otherwise spikes only (a readout is then skipped).
+        together: positions of layers that feed each other, in the order in which such groups run
+            (``ir.graph.groups``); None: each layer alone.
     """
-    for name, first, second in layers:
-        found = _first_in_layer(name, first, second, exact)
-        if found is not None:
-            return found
+    for group in together or [(i,) for i in range(len(layers))]:
+        every = [_first_in_layer(*layers[i], exact) for i in group]
+        found = [one for one in every if one is not None]
+        if found:
+            return min(found, key=lambda one: one.step)  # the first listed, of several
     return None
 
 

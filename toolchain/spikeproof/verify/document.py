@@ -24,6 +24,7 @@ from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import read_bytes
 from spikeproof.io.known import DataRecord
 from spikeproof.io.record import TableRow
+from spikeproof.io.wiring import ConnectionRow
 from spikeproof.verify.checks.base import Check
 from spikeproof.verify.checks.registry import known
 from spikeproof.verify.operations import LayerOperations
@@ -56,6 +57,8 @@ class Network(Record):
     timesteps: int
     layers: list[TableRow] = Field(default_factory=list)
     chip_fit: list[FitRow] = Field(default_factory=list)
+    connections: list[ConnectionRow] = Field(default_factory=list)
+    """What each layer reads; empty where that is the layer before it."""
     operations: list[LayerOperations] = Field(default_factory=list)
     operations_samples: Count = None
 

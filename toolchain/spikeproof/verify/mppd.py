@@ -73,15 +73,17 @@ def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
     """Run images through a chip network and keep what enters v of every spiking layer.
 
     Up to the bias, which cancels in differences, that is u; a host current bypasses u, but is
-    constant, and v of the first step is nothing else.
+    constant, and the rest of v at the first step is nothing else.
     """
     run = FastEngine().run(network, x, trace=True)
     traces = run.traces or {}
     drives: dict[str, NDArray[Any]] = {}
     for layer in network.layers:
         if layer.neuron.spiking:
-            trace, first = traces[layer.name], traces[layer.name].v[:, :1]
-            drives[layer.name] = np.broadcast_to(first, trace.v.shape) if layer.host else trace.u
+            trace = traces[layer.name]
+            drives[layer.name] = trace.u
+            if layer.host:
+                drives[layer.name] = trace.u + (trace.v[:, :1] - trace.u[:, :1])
     return Responses(drives, run.predictions)
 
 

@@ -17,6 +17,7 @@ from spikeproof.engines.trace import Engine, Progress
 from spikeproof.io.files import canonical_json, write_atomic
 from spikeproof.io.known import DataRecord, describe, images_hash
 from spikeproof.io.record import SourceRecord
+from spikeproof.io.wiring import graph_rows
 from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.origin import code_identity, package_versions, source_hash
 from spikeproof.jobs.pool import Pool
@@ -241,6 +242,7 @@ def _network(subject: Subject, audit: Audit) -> Network:
         timesteps=network.timesteps,
         layers=conversion_table(subject.bundle.record),
         chip_fit=list(subject.chip_fit),
+        connections=graph_rows(subject.bundle.network),
         operations=audit.operations,
         operations_samples=audit.samples,
     )

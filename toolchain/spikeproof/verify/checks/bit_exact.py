@@ -12,6 +12,7 @@ from spikeproof.document.values import Record, Text
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.graph import groups
 from spikeproof.reasons import Reason
 from spikeproof.text import counted
 from spikeproof.verify.bisect import (
@@ -86,7 +87,9 @@ def compare_engines(
     for engine in engines:
         found = run_traced(engine, network, x)
         layers = compare_traces(expected, found)
-        first = first_divergence(layer_views(network, expected, found), exact=True)
+        first = first_divergence(
+            layer_views(network, expected, found), exact=True, together=groups(network)
+        )
         rows.append(
             EngineComparison(
                 name=engine.name,
