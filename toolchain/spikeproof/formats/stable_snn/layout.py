@@ -1,13 +1,14 @@
 """What tensors the reference code's networks have: names, shapes, and how they are connected.
 
 Widths, classes and input channels are read from the shapes; the rest of a network, kernels of 3x3
-with a padding of 1, pools of 2x2 and batch norms with torch's epsilon, is what its name stands for.
+with a padding of 1, pools and batch norms with torch's epsilon, is what its name stands for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,79 +28,197 @@ PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("conv", "conv"),
     ),
 }
-"""The blocks ``layer1``, ``layer2``, ... of each architecture; three dense layers follow."""
-GRAPHS = {
-    "wrn16": "its residual additions make it a graph, and only chains can be written down yet",
-}
-"""Architectures of the reference code that are known and cannot be read, with the reason."""
+"""The blocks ``layer1``, ``layer2``, ... of each VGG; three dense layers follow."""
+RESIDUAL = {"wrn16": 2}
+"""Blocks in each of the three groups ``block1``, ``block2``, ``block3`` of each wide ResNet."""
+ARCHITECTURES = (*PLANS, *RESIDUAL)
 BATCH_NORM_EPS = 1e-5
 _COUNTER = "num_batches_tracked"
-_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+_LARGE_IMAGE = 32
+"""Wide ResNets pool windows of 8x8 from this height on, and 4x4 below."""
 
 
 @dataclass(frozen=True)
-class Conv:
-    """A convolution, its batch norm and its neurons: where they stand in the file."""
+class _Part:
+    """A piece of a network; it is fed by ``sources``, or by the part before it if there are none.
 
-    conv: str
-    norm: str
-    neuron: str
-
-
-@dataclass(frozen=True)
-class Pool:
-    """An average pool; the file holds nothing of it."""
+    The input of the network feeds the first.
+    """
 
     name: str
+    sources: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A dense layer and its neurons (None: it is the readout)."""
+class Conv(_Part):
+    """A convolution that keeps the size of the image, but for its stride."""
 
-    linear: str
-    neuron: str | None
+    width: Size
+    kernel: int = 3
+    stride: int = 1
+    bias: bool = True
 
 
-Part = Conv | Pool | Dense
+@dataclass(frozen=True)
+class Norm(_Part):
+    """A batch norm."""
 
 
-def parts(architecture: str) -> list[Part]:
-    """Return the parts of a network in the order of application."""
-    found: list[Part] = []
-    for block, plan in enumerate(PLANS[architecture], start=1):
+@dataclass(frozen=True)
+class Neuron(_Part):
+    """A layer of neurons."""
+
+
+@dataclass(frozen=True)
+class Pool(_Part):
+    """An average pool; the file holds nothing of it. ``small``: its window for small images."""
+
+    window: int = 2
+    small: int = 2
+
+    def of(self, image_height: int) -> int:
+        """Return the side of the window, which depends on the height of the network's input."""
+        return self.window if image_height >= _LARGE_IMAGE else self.small
+
+
+@dataclass(frozen=True)
+class Dense(_Part):
+    """A dense layer."""
+
+    width: Size
+
+
+@dataclass(frozen=True)
+class Mix(_Part):
+    """What its two sources send, each times a trained coefficient."""
+
+
+Part = Conv | Norm | Neuron | Pool | Dense | Mix
+
+
+def parts(architecture: str, state: dict[str, Array]) -> list[Part]:
+    """Return the parts of a network in the order of application.
+
+    Of a wide ResNet the file decides whether the first group begins with a shortcut convolution.
+    """
+    if architecture in RESIDUAL:
+        return list(_wide_resnet(RESIDUAL[architecture], state))
+    return list(_vgg(PLANS[architecture]))
+
+
+def _vgg(plans: tuple[tuple[str, ...], ...]) -> Iterator[Part]:
+    for block, plan in enumerate(plans, start=1):
         index = 0
         for kind in plan:
             names = [f"layer{block}.{index + i}" for i in range(3)]
-            found.append(Pool(names[0]) if kind == POOL else Conv(*names))
+            if kind == POOL:
+                yield Pool(names[0])
+            else:
+                yield Conv(names[0], f"width of {names[0]}")
+                yield Norm(names[1])
+                yield Neuron(names[2])
             index += 1 if kind == POOL else 3
-    return [
-        *found,
-        Dense("classifier.0", "classifier.1"),
-        Dense("classifier.2", "classifier.3"),
-        Dense("classifier.4", None),
-    ]
+    for index in (0, 2):
+        yield Dense(f"classifier.{index}", f"width of classifier.{index}")
+        yield Neuron(f"classifier.{index + 1}")
+    yield Dense("classifier.4", "K")
 
 
-def pools(architecture: str) -> int:
-    """Count the pools: each halves the image."""
-    return sum(isinstance(part, Pool) for part in parts(architecture))
+def _wide_resnet(blocks: int, state: dict[str, Array]) -> Iterator[Part]:
+    """Yield pre-activation blocks; the stream between them is analog and its sums are mixed.
+
+    Where the width changes the shortcut is a convolution of the spikes, elsewhere the stream.
+    """
+    inner = ".layer" if any(name.startswith("block1.layer.") for name in state) else ""
+    yield Conv("conv1", "stem", bias=False)
+    stream = "conv1"
+    for group in (1, 2, 3):
+        for index in range(blocks):
+            at, width, stride = f"block{group}{inner}.{index}", f"group {group}", 1
+            if index == 0 and group > 1:
+                stride = 2
+            yield Norm(f"{at}.bn1", sources=(stream,))
+            yield Neuron(f"{at}.act1")
+            yield Conv(f"{at}.conv1", width, stride=stride, bias=False)
+            yield Norm(f"{at}.bn2")
+            yield Neuron(f"{at}.act2")
+            yield Conv(f"{at}.conv2", width, bias=False)
+            if index == 0 and (group > 1 or _widens(state, at)):
+                stream = f"{at}.convShortcut"
+                yield Conv(stream, width, 1, stride, False, sources=(f"{at}.act1",))
+            yield Mix(f"{at}.convex", sources=(stream, f"{at}.conv2"))
+            stream = f"{at}.convex"
+    yield Norm("bn1")
+    yield Neuron("act")
+    yield Pool("pool", 8, 4)
+    yield Dense("fc", "K")
+
+
+def _widens(state: dict[str, Array], block: str) -> bool:
+    """Tell whether a block has more or fewer channels than what feeds it."""
+    found = [state.get(f"{name}.weight") for name in ("conv1", f"{block}.conv1")]
+    widths = [array.shape[0] for array in found if array is not None and array.ndim == 4]
+    if len(widths) < 2:
+        return f"{block}.convShortcut.weight" in state
+    return bool(widths[0] != widths[1])
+
+
+def way(found: list[Part]) -> list[Part]:
+    """Return the parts from the input to the first dense layer, those of shortcuts left out."""
+    before = {part.name: found[i - 1].name if i else "" for i, part in enumerate(found)}
+    named = {part.name: part for part in found}
+    steps: list[Part] = []
+    at: Part = next(part for part in found if isinstance(part, Dense))
+    while (name := at.sources[-1] if at.sources else before[at.name]) in named:
+        at = named[name]
+        steps.append(at)
+    return steps[::-1]
+
+
+def places(found: list[Part], height: int, width: int) -> int:
+    """Count what is left of an image before the dense layers."""
+    left = [height, width]
+    for part in way(found):
+        if isinstance(part, Conv):
+            left = [-(-side // part.stride) for side in left]
+        elif isinstance(part, Pool):
+            left = [side // part.of(height) for side in left]
+    return left[0] * left[1]
+
+
+def reduction(found: list[Part]) -> int:
+    """Return the side of the square of pixels that one place before the dense layers stands for."""
+    steps = way(found)
+    strides = [part.stride for part in steps if isinstance(part, Conv)]
+    return prod([*strides, *(part.window for part in steps if isinstance(part, Pool))])
 
 
 def has_gains(state: dict[str, Array], architecture: str) -> bool:
     """Tell DLIF neurons from LIF neurons: they have a gain, some or all of which are there."""
-    return any(_gain(neuron) in state for neuron in _neurons(architecture))
+    return any(name in state for name in gain_names(state, architecture))
 
 
-def gain_names(architecture: str) -> list[str]:
+def gain_names(state: dict[str, Array], architecture: str) -> list[str]:
     """Return the names of the gains of DLIF neurons."""
-    return [_gain(neuron) for neuron in _neurons(architecture)]
+    return [gain(part) for part in parts(architecture, state) if isinstance(part, Neuron)]
+
+
+def gain(neuron: Neuron) -> str:
+    """Return the name of the gain of DLIF neurons."""
+    return f"{neuron.name}.p"
+
+
+def coefficients(mix: Mix) -> str:
+    """Return the name of a sum's coefficients."""
+    return f"{mix.name}.comb"
 
 
 def problems(state: dict[str, Array], architecture: str) -> list[str]:
     """List all that is wrong with names, shapes and values (empty: nothing)."""
     expected = dict(_expected(state, architecture))
-    counters = {f"{p.norm}.{_COUNTER}" for p in parts(architecture) if isinstance(p, Conv)}
+    norms = [part for part in parts(architecture, state) if isinstance(part, Norm)]
+    counters = {f"{part.name}.{_COUNTER}" for part in norms}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected and name not in counters]
     found = []
@@ -116,7 +235,7 @@ def problems(state: dict[str, Array], architecture: str) -> list[str]:
 
 def better_name(state: dict[str, Array], architecture: str) -> str | None:
     """Return another architecture that has exactly these names, if one does."""
-    for other in PLANS:
+    for other in ARCHITECTURES:
         expected = {name for name, _ in _expected(state, other)}
         if other != architecture and expected == {n for n in state if not n.endswith(_COUNTER)}:
             return other
@@ -162,29 +281,26 @@ def _array_problems(name: str, array: Array, expected: str) -> list[str]:
 def _expected(state: dict[str, Array], architecture: str) -> Iterator[tuple[str, tuple[Size, ...]]]:
     """Yield each tensor's name with its shape; a letter stands for a width the file chooses."""
     gains = has_gains(state, architecture)
-    before: Size = "C"
-    for number, part in enumerate(parts(architecture)):
-        if isinstance(part, Pool):
-            continue
-        width = "K" if isinstance(part, Dense) and part.neuron is None else f"N{number}"
+    widths: dict[str, Size] = {}
+    last: Size = "C"
+    flat = False
+    for part in parts(architecture, state):
+        given = widths[part.sources[-1]] if part.sources else last
+        last = given
         if isinstance(part, Conv):
-            yield f"{part.conv}.weight", (width, before, 3, 3)
-            yield f"{part.conv}.bias", (width,)
-            for name in _BATCH_NORM:
-                yield f"{part.norm}.{name}", (width,)
-        else:
-            inputs = "F" if part.linear == "classifier.0" else before
-            yield f"{part.linear}.weight", (width, inputs)
-            yield f"{part.linear}.bias", (width,)
-        if gains and part.neuron is not None:
-            yield _gain(part.neuron), ("T",)
-        before = width
-
-
-def _neurons(architecture: str) -> list[str]:
-    found = [part.neuron for part in parts(architecture) if not isinstance(part, Pool)]
-    return [neuron for neuron in found if neuron is not None]
-
-
-def _gain(neuron: str) -> str:
-    return f"{neuron}.p"
+            yield f"{part.name}.weight", (part.width, given, part.kernel, part.kernel)
+            if part.bias:
+                yield f"{part.name}.bias", (part.width,)
+            last = part.width
+        elif isinstance(part, Norm):
+            for name in BATCH_NORM:
+                yield f"{part.name}.{name}", (given,)
+        elif isinstance(part, Dense):
+            yield f"{part.name}.weight", (part.width, given if flat else "F")
+            yield f"{part.name}.bias", (part.width,)
+            last, flat = part.width, True
+        elif isinstance(part, Neuron) and gains:
+            yield gain(part), ("T",)
+        elif isinstance(part, Mix):
+            yield coefficients(part), (2,)
+        widths[part.name] = last

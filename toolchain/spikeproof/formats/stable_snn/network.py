@@ -8,10 +8,11 @@ import numpy as np
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.formats.stable_snn import layout
-from spikeproof.formats.stable_snn.layout import Array, Conv, Pool
+from spikeproof.formats.stable_snn.layout import Array, Conv, Dense, Mix, Neuron, Norm, Pool
 from spikeproof.formats.stable_snn.settings import TIMESTEPS, StableSettings
 from spikeproof.ir import floats
-from spikeproof.ir.check_float import check_float
+from spikeproof.ir.check_float import SMALLEST, check_float
+from spikeproof.ir.limits import INPUT
 
 State = dict[str, Array]
 ImageShape = tuple[int, int, int]
@@ -36,6 +37,7 @@ def build_network(
     found = layout.problems(state, architecture)
     shape, about_image = (None, []) if found else _image(state, settings)
     steps, about_steps = _timesteps(state, settings)
+    found += [] if found else _coefficient_problems(state, settings)
     found += [*_norm_problems(state, settings), *about_image, *about_steps]
     if found or shape is None or steps is None:
         other = layout.better_name(state, architecture)
@@ -46,13 +48,55 @@ def build_network(
             if other is None
             else f"Its names are those of --architecture {other}.",
         )
+    parts = layout.parts(architecture, state)
     nodes: list[floats.FloatNode] = [*_input_scale(settings)]
-    for part in layout.parts(architecture):
-        nodes += _nodes(part, state, settings)
+    edges: list[floats.Edge] = []
+    flat = False
+    for part in parts:
+        before = nodes[-1].name if nodes else INPUT
+        if isinstance(part, Dense) and not flat:
+            flat = True
+            nodes.append(floats.Flatten("flatten"))
+            edges.append(floats.Edge(before, "flatten"))
+            before = "flatten"
+        nodes.append(_node(part, state, settings, shape[1]))
+        edges += _edges(part, before, state)
+    edges.append(floats.Edge(nodes[-1].name, "out"))
     nodes.append(floats.Readout("out"))
-    network = floats.FloatNetwork(name, shape, steps, tuple(nodes))
+    if nodes[0].name == "norm":
+        edges.insert(0, floats.Edge(INPUT, "norm"))
+    if not any(part.sources for part in parts):
+        edges = []
+    network = floats.FloatNetwork(name, shape, steps, *_useful(nodes, edges))
     check_float(network)
     return network
+
+
+def _edges(part: layout.Part, before: str, state: State) -> list[floats.Edge]:
+    """Return what feeds a part; a source that counts for nothing does not."""
+    sources = part.sources or (before,)
+    factors = state[layout.coefficients(part)] if isinstance(part, Mix) else np.ones(len(sources))
+    return [
+        floats.Edge(source, part.name, 0, float(factor))
+        for source, factor in zip(sources, factors, strict=True)
+        if abs(factor) >= SMALLEST
+    ]
+
+
+def _useful(
+    nodes: list[floats.FloatNode], edges: list[floats.Edge]
+) -> tuple[tuple[floats.FloatNode, ...], tuple[floats.Edge, ...]]:
+    """Leave out what feeds nothing: branches whose coefficient is zero."""
+    if not edges:
+        return tuple(nodes), ()
+    kept = {nodes[-1].name}
+    for node in reversed(nodes):
+        if node.name in kept:
+            kept |= {edge.source for edge in edges if edge.target == node.name}
+    return (
+        tuple(node for node in nodes if node.name in kept),
+        tuple(edge for edge in edges if edge.target in kept),
+    )
 
 
 def _input_scale(settings: StableSettings) -> list[floats.InputScale]:
@@ -63,36 +107,32 @@ def _input_scale(settings: StableSettings) -> list[floats.InputScale]:
     return [floats.InputScale("norm", mean, std)]
 
 
-def _nodes(part: layout.Part, state: State, settings: StableSettings) -> list[floats.FloatNode]:
-    if isinstance(part, Pool):
-        return [floats.AvgPool2d(part.name, (2, 2), (2, 2))]
-    found: list[floats.FloatNode] = []
-    if isinstance(part, Conv):
-        weight, bias = state[f"{part.conv}.weight"], state[f"{part.conv}.bias"]
-        found.append(floats.Conv2d(part.conv, weight, bias, padding=(1, 1)))
-        norm = (
-            state[f"{part.norm}.weight"],
-            state[f"{part.norm}.bias"],
-            state[f"{part.norm}.running_mean"],
-            state[f"{part.norm}.running_var"],
-        )
-        found.append(floats.BatchNorm2d(part.norm, *norm, layout.BATCH_NORM_EPS))
-    else:
-        if part.linear == "classifier.0":
-            found.append(floats.Flatten("flatten"))
-        weight, bias = state[f"{part.linear}.weight"], state[f"{part.linear}.bias"]
-        found.append(floats.Linear(part.linear, weight, bias))
-    if part.neuron is not None:
-        gain = state.get(f"{part.neuron}.p")
+def _node(
+    part: layout.Part, state: State, settings: StableSettings, image_height: int
+) -> floats.FloatNode:
+    weight, bias = state.get(f"{part.name}.weight"), state.get(f"{part.name}.bias")
+    if isinstance(part, Conv) and weight is not None:
+        stride, padding = part.stride, part.kernel // 2
+        return floats.Conv2d(part.name, weight, bias, (stride, stride), (padding, padding))
+    if isinstance(part, Dense) and weight is not None:
+        return floats.Linear(part.name, weight, bias)
+    if isinstance(part, Norm):
+        gamma, beta, mean, var = (state[f"{part.name}.{key}"] for key in layout.BATCH_NORM)
+        return floats.BatchNorm2d(part.name, gamma, beta, mean, var, layout.BATCH_NORM_EPS)
+    if isinstance(part, Neuron):
+        gain = state.get(layout.gain(part))
         # The reference code fires at equality.
-        neuron = floats.Lif(part.neuron, settings.leak, settings.threshold, strict=False, gain=gain)
-        found.append(neuron)
-    return found
+        return floats.Lif(part.name, settings.leak, settings.threshold, strict=False, gain=gain)
+    if isinstance(part, Pool):
+        window = part.of(image_height)
+        return floats.AvgPool2d(part.name, (window, window), (window, window))
+    return floats.Add(part.name)
 
 
 def _norm_problems(state: State, settings: StableSettings) -> list[str]:
     """List what does not match of mean and standard deviation and the input's channels."""
-    kernels = state.get("layer1.0.weight", np.empty(0))
+    first = layout.parts(settings.architecture, state)[0]
+    kernels = state.get(f"{first.name}.weight", np.empty(0))
     if kernels.ndim != 4:  # told already
         return []
     channels = kernels.shape[1]
@@ -103,23 +143,34 @@ def _norm_problems(state: State, settings: StableSettings) -> list[str]:
     ]
 
 
+def _coefficient_problems(state: State, settings: StableSettings) -> list[str]:
+    """List sums that nothing goes into."""
+    mixes = [p for p in layout.parts(settings.architecture, state) if isinstance(p, Mix)]
+    return [
+        f"{layout.coefficients(mix)} is zero for shortcut and residual: nothing passes this block"
+        for mix in mixes
+        if not (np.abs(state[layout.coefficients(mix)]) >= SMALLEST).any()
+    ]
+
+
 def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, list[str]]:
     """Return the image's shape, from the settings or else the one square that loses no pixel."""
-    channels = int(state["layer1.0.weight"].shape[1])
+    parts = layout.parts(settings.architecture, state)
     found = []
-    last = [p for p in layout.parts(settings.architecture) if isinstance(p, Conv)][-1]
-    width = int(state[f"{last.conv}.weight"].shape[0])
-    inputs = int(state["classifier.0.weight"].shape[1])
-    shrink = 2 ** layout.pools(settings.architecture)
+    last = [part for part in layout.way(parts) if isinstance(part, Conv)][-1]
+    dense = next(part for part in parts if isinstance(part, Dense))
+    channels = int(state[f"{parts[0].name}.weight"].shape[1])
+    width = int(state[f"{last.name}.weight"].shape[0])
+    inputs = int(state[f"{dense.name}.weight"].shape[1])
     places = inputs // width
     if inputs % width:
         found.append(
-            f"classifier.0.weight takes {inputs} values, no multiple of the {width} channels of "
-            f"{last.conv}"
+            f"{dense.name}.weight takes {inputs} values, no multiple of the {width} channels of "
+            f"{last.name}"
         )
     given = settings.input_shape
     if given is not None:
-        left = given[1] // shrink * (given[2] // shrink)
+        left = layout.places(parts, given[1], given[2])
         if given[0] != channels or left != places:
             found.append(
                 f"--input-shape {' '.join(map(str, given))} leaves {left} place(s) before the "
@@ -127,17 +178,18 @@ def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, l
             )
         return (None if found else given), found
     side = isqrt(places)
-    if side * side != places:
+    if side * side != places or not side:
         found.append(
             f"the {places} places before the classifier are no square: give --input-shape C H W"
         )
-    return (None if found else (channels, side * shrink, side * shrink)), found
+    side *= layout.reduction(parts)
+    return (None if found else (channels, side, side)), found
 
 
 def _timesteps(state: State, settings: StableSettings) -> tuple[int | None, list[str]]:
     """Return the number of steps: that of the gains, or of the settings where there are none."""
     given = settings.timesteps
-    gains = [state[n] for n in layout.gain_names(settings.architecture) if n in state]
+    gains = [state[n] for n in layout.gain_names(state, settings.architecture) if n in state]
     if not gains:
         told = f"holds plain LIF neurons and no number of steps: {TIMESTEPS}"
         return given, [] if given else [told]

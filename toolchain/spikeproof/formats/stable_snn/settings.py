@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from spikeproof.formats.stable_snn.layout import GRAPHS, PLANS
+from spikeproof.formats.stable_snn.layout import ARCHITECTURES
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -30,7 +30,7 @@ class StableSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     architecture: str = Field(
-        description=f"The name of the network in the reference code: {', '.join(PLANS)}."
+        description=f"The name of the network in the reference code: {', '.join(ARCHITECTURES)}."
     )
     timesteps: Size | None = Field(
         default=None, description="Steps per sample. DLIF neurons say it themselves."
@@ -59,14 +59,12 @@ class StableSettings(BaseModel):
 
     @field_validator("architecture")
     @classmethod
-    def _is_a_known_chain(cls, name: str) -> str:
-        if name in PLANS:
+    def _is_known(cls, name: str) -> str:
+        if name in ARCHITECTURES:
             return name
-        reason = next((why for graph, why in GRAPHS.items() if name.lower().startswith(graph)), "")
-        if reason:
-            raise ValueError(f"{name} cannot be read yet: {reason}")
         raise ValueError(
-            f"{name} is no architecture that can be read; those that can: {', '.join(PLANS)}"
+            f"{name} is no architecture that can be read; those that can: "
+            f"{', '.join(ARCHITECTURES)}"
         )
 
     @field_validator("mean", "std", mode="before")
