@@ -43,9 +43,9 @@ class DataConfig(_Strict):
 
 
 class NetworkConfig(_Strict):
-    """The architecture and its neuron; channels and hidden are ignored by the VGGs."""
+    """The architecture and its neuron; channels and hidden are those of mlp and small-conv."""
 
-    architecture: Literal["mlp", "small-conv", "vgg5", "vgg11"] = "small-conv"
+    architecture: Literal["mlp", "small-conv", "vgg5", "vgg11", "wrn16"] = "small-conv"
     channels: tuple[Count, ...] = (24, 48)
     hidden: tuple[Count, ...] = (128,)
     width_divisor: int = Field(default=1, ge=1)
@@ -170,7 +170,8 @@ class Recipe(_Strict):
                 neuron=neuron,
                 seed=self.seed,
             )
-        return builders.vgg(
+        build = builders.wrn if net.architecture == "wrn16" else builders.vgg
+        return build(
             int(net.architecture[3:]),
             self.name,
             input_shape=shape,

@@ -12,7 +12,7 @@ from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
-from spikeproof_models.builders import NeuronSpec, mlp, small_conv, vgg
+from spikeproof_models.builders import NeuronSpec, mlp, small_conv, vgg, wrn
 from spikeproof_models.networks import build_module, surrogate_width
 from spikeproof_models.neurons import LifLayer
 
@@ -174,3 +174,46 @@ def test_another_surrogate_width_changes_the_gradient_and_nothing_else():
     assert torch.equal(*logits)
     assert not torch.equal(*gradients)
     assert next(m.estimator.width for m in model.layers if isinstance(m, LifLayer)) == 1.0
+
+
+def test_the_wide_resnet_has_the_papers_layers():
+    network = wrn(16)
+    convs = {n.name: n.weight.shape for n in network.nodes if isinstance(n, floats.Conv2d)}
+    assert convs["conv0"] == (16, 3, 3, 3)
+    wide = [(64, 16), (64, 64), (64, 64), (64, 64), (128, 64), *[(128, 128)] * 3]
+    wide += [(256, 128), *[(256, 256)] * 3]
+    assert [convs[f"conv{n}"] for n in range(1, 13)] == [(*pair, 3, 3) for pair in wide]
+    shortcuts = {name: shape for name, shape in convs.items() if name.startswith("short")}
+    assert shortcuts == {
+        "shortcut1": (64, 16, 1, 1),
+        "shortcut5": (128, 64, 1, 1),
+        "shortcut9": (256, 128, 1, 1),
+    }
+    assert sum(isinstance(n, floats.Lif) for n in network.nodes) == 13
+    mixed = {(e.source, e.target) for e in network.edges if e.coefficient == 0.5}
+    assert {("shortcut1", "add2"), ("conv2", "add2"), ("add2", "add4")} < mixed
+    assert len(mixed) == 12 == sum(e.coefficient != 1 for e in network.edges)
+    assert [n.kernel for n in network.nodes if isinstance(n, floats.AvgPool2d)] == [(8, 8)]
+
+
+def test_narrow_wide_resnets_keep_their_shortcuts_where_the_image_shrinks():
+    network = wrn(10, width_divisor=64, widen=1, input_shape=(1, 12, 12), classes=3)
+    names = [n.name for n in network.nodes if n.name.startswith("shortcut")]
+    assert names == ["shortcut3", "shortcut5"]
+    assert build_module(network)(torch.rand(2, 1, 12, 12)).shape == (2, 3)
+
+
+def test_coefficients_of_a_wide_resnet_are_trained_and_exported():
+    network = wrn(10, width_divisor=8, input_shape=(1, 8, 8), neuron=NeuronSpec(timesteps=2))
+    module = build_module(network).train()
+    module(torch.rand(4, 1, 8, 8)).square().sum().backward()
+    assert len(module.coefficients) == 6
+    assert all(p.grad is not None and p.grad.abs() > 0 for p in module.coefficients.values())
+    with torch.no_grad():
+        next(iter(module.coefficients.values())).fill_(0.25)
+    assert sorted(e.coefficient for e in module.export().edges if e.coefficient != 1)[0] == 0.25
+
+
+def test_a_depth_that_is_none_is_refused():
+    with pytest.raises(InputError, match="no WRN-17; a depth is 10, 16, 22"):
+        wrn(17)
