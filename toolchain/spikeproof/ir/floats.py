@@ -220,6 +220,12 @@ class FloatNetwork:
     nodes: tuple[FloatNode, ...]
     edges: tuple[Edge, ...] = field(default=(), metadata=LATER)
 
+    @property
+    def neurons(self) -> dict[str, Lif]:
+        """Return what spikes, by name, in the order of the nodes; an OR pool is a neuron, too."""
+        spiking = [node for node in self.nodes if isinstance(node, Lif | MaxPool2d)]
+        return {n.name: n.neuron if isinstance(n, MaxPool2d) else n for n in spiking}
+
     @cached_property
     def incoming(self) -> tuple[tuple[Incoming, ...], ...]:
         """Return what feeds each node.

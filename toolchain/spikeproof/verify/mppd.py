@@ -65,8 +65,8 @@ def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
 def float_responses(network: FloatNetwork, x: NDArray[np.uint8]) -> Responses:
     """Run images through a float network and keep the current of every Lif."""
     run = run_float(network, x, trace=True)
-    names = [node.name for node in network.nodes if isinstance(node, Lif)]
-    return Responses({name: run.traces[name].current for name in names}, run.predictions)
+    drives = {name: run.traces[name].current for name in network.neurons}
+    return Responses(drives, run.predictions)
 
 
 def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
@@ -90,9 +90,8 @@ def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
 def float_epsilons(network: FloatNetwork, clean: Responses, perturbed: Responses) -> Epsilons:
     """Return the membrane perturbation of every Lif of a float network."""
     return {
-        node.name: float_epsilon(node, perturbed.drives[node.name] - clean.drives[node.name])
-        for node in network.nodes
-        if isinstance(node, Lif)
+        name: float_epsilon(node, perturbed.drives[name] - clean.drives[name])
+        for name, node in network.neurons.items()
     }
 
 

@@ -24,7 +24,7 @@ from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
 from spikeproof.io.record import TableRow, read_table
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
-from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, MaxPool2d, Readout
+from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.ir.readouts import ReadoutRule, settled
 
 F64 = NDArray[np.float64]
@@ -190,16 +190,14 @@ def _check_units(names: list[str], units: dict[str, float], where: str) -> None:
 
 def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:
     """Return the layers of a traced float run; v / threshold is the same with and without gain."""
-    neurons = {node.name: node for node in network.nodes}
-    found = []
+    neurons, found = network.neurons, []
     for layer in stages.chip.layers:
-        node, trace = neurons[layer.name], run.traces[layer.name]
-        lsb = layer_lsb(layer, stages)
-        if isinstance(node, Lif | MaxPool2d) and trace.v is not None:
-            threshold = node.threshold if isinstance(node, Lif) else node.neuron.threshold
-            found.append(Membrane(node.name, trace.v / threshold, trace.s, lsb))
+        trace, lsb = run.traces[layer.name], layer_lsb(layer, stages)
+        if layer.name in neurons and trace.v is not None:
+            v = trace.v / neurons[layer.name].threshold
+            found.append(Membrane(layer.name, v, trace.s, lsb))
         else:
-            found.append(Membrane(node.name, trace.current.cumsum(axis=1), None, lsb))
+            found.append(Membrane(layer.name, trace.current.cumsum(axis=1), None, lsb))
     return found
 
 
