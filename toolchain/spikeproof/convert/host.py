@@ -96,9 +96,12 @@ def round_mixed_layer(layer: FloatLayer, scale: float, bits: int) -> Candidate:
     pixels = replace(layer, linear=alone, input_shape=shape, wires=(wire,))
     fits = (e for e in range(fx.BIAS_EXPONENT_MAX) if largest_host_scale(pixels, e) >= scale)
     first = round_host_layer(pixels, scale, next(fits, fx.BIAS_EXPONENT_MAX))
-    others = list(round_layer(spikes_alone(layer), scale, bits, bias_exponent=0).layer.inputs)
-    others.insert(grey, first.layer.inputs[0])
-    return replace(first, layer=replace(first.layer, inputs=tuple(others)))
+    rest = round_layer(spikes_alone(layer), scale, bits, bias_exponent=0)
+    inputs = list(rest.layer.inputs)
+    inputs.insert(grey, first.layer.inputs[0])
+    built = replace(first.layer, inputs=tuple(inputs))
+    problems = tuple(dict.fromkeys((*first.problems, *rest.problems)))
+    return Candidate(built, scale, rest.clipped_share, problems)
 
 
 def spikes_alone(layer: FloatLayer) -> FloatLayer:

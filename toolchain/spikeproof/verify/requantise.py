@@ -244,6 +244,8 @@ def requantise(
     if rest:  # beside a host current weights are rounded to nearest, and there is no other bias
         spikes, held = part_of(layer, built, rest, None)
         held = held.changed(neuron=built.neuron.changed(bias_exponent=0))
+        if isinstance(spikes.end, Lif):  # what fires at equality is raised by the host's offset
+            spikes = replace(spikes, end=replace(spikes.end, strict=True))
         nearest = options.model_copy(update={"compensate": False, "profile": "default"})
         _chip_weights(spikes, held, scale, nearest, None, fitted, found)
     clipped = found.clipped_share

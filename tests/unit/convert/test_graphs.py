@@ -1,0 +1,318 @@
+"""Float graphs: folded exactly, converted with one scale per layer, verified integer by integer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from residual import images, residual
+
+from spikeproof.convert.conversion import Conversion
+from spikeproof.convert.fold import fold
+from spikeproof.convert.mappable import preflight
+from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.engines.floats import run_float
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.errors import ConversionError, GraphError, SpikeproofError, UnsupportedError
+from spikeproof.ir.check_float import check_float
+from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
+from spikeproof.ir.floats import (
+    Add,
+    Conv2d,
+    Edge,
+    FloatNetwork,
+    Lif,
+    Linear,
+    MaxPool2d,
+    Readout,
+)
+from spikeproof.ir.limits import INPUT
+from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof.verify.rounding import check_rounding
+from spikeproof.verify.stages import rebuild_stages
+from spikeproof.verify.verdict import Verdict
+
+CALIBRATION = images(24)
+
+
+def converted(**options: Any) -> Conversion:
+    return convert_network(residual(strict=False), CALIBRATION, ConvertOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def made() -> Conversion:
+    return converted()
+
+
+def record(found: Conversion, **options: Any) -> dict[str, Any]:
+    return {
+        "units": found.units,
+        "options": options,
+        "table": [row.model_dump() for row in found.table],
+    }
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_folding_a_graph_leaves_the_same_function(back: bool) -> None:
+    network, x = residual(back=back), images(6)
+    folded = fold(network)
+    check_float(folded)
+    before, after = (run_float(n, x, trace=True) for n in (network, folded))
+    np.testing.assert_allclose(after.logits, before.logits, atol=1e-12)
+    assert set(after.traces) == set(before.traces)
+    for name, trace in before.traces.items():
+        np.testing.assert_allclose(after.traces[name].current, trace.current, atol=1e-12)
+        if trace.s is not None:
+            assert 0.01 < trace.s.mean() < 0.9, name
+            np.testing.assert_array_equal(after.traces[name].s, trace.s)
+
+
+def test_each_way_into_a_stream_becomes_one_connection(made: Conversion) -> None:
+    wires = {
+        layer.name: [(one.source, one.lag, one.host is not None) for one in layer.inputs]
+        for layer in made.chip.layers
+    }
+    assert wires == {
+        "a1": [(INPUT, 0, True)],
+        "a2": [("a1", 0, False)],
+        "a3": [("a2", 0, False), (INPUT, 0, True)],
+        "a4": [("a3", 0, False), ("a5", 2, False)],
+        "a5": [("a4", 0, False), ("a2", 0, False), (INPUT, 0, True), ("a3", 0, False)],
+        "any": [("a5", 0, False)],
+        "out": [("any", 0, False)],
+    }
+
+
+def test_ways_of_one_form_from_one_source_are_added_up() -> None:
+    rng = np.random.default_rng(3)
+    weights = [rng.normal(size=(2, 2, 3, 3)), rng.normal(size=(2, 2, 1, 1))]
+    nodes = (
+        Conv2d("in", rng.normal(size=(2, 1, 1, 1)), None),
+        Lif("l1", 0.9, 0.5),
+        Conv2d("wide", weights[0], rng.normal(size=2), padding=(1, 1)),
+        Conv2d("point", weights[1], rng.normal(size=2)),
+        Add("sum"),
+        Lif("l2", 0.9, 0.5),
+        Linear("fc", rng.normal(size=(2, 32)), None),
+        Readout("out"),
+    )
+    names = ("in", "l1", "wide", "sum", "l2", "fc", "out")
+    edges = [Edge(a, b) for a, b in zip((INPUT, *names), names, strict=False)]
+    edges += [Edge("l1", "point"), Edge("point", "sum", 0, -2.0), Edge("l1", "sum", 0, 0.5)]
+    network = FloatNetwork("sum", (1, 4, 4), 3, nodes, tuple(edges))
+    folded = fold(network)
+    assert not folded.edges, "one map per layer is left: a chain"
+    (merged,) = [n for n in folded.nodes if n.name == "wide"]
+    expected = weights[0].copy()
+    expected[:, :, 1, 1] += -2 * weights[1][:, :, 0, 0] + 0.5 * np.eye(2)
+    np.testing.assert_allclose(merged.weight, expected)  # type: ignore[union-attr]
+    x = np.random.default_rng(0).integers(0, 256, (4, 1, 4, 4)).astype(np.uint8)
+    np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+
+
+def test_an_or_pool_fires_if_anything_in_its_window_does(made: Conversion) -> None:
+    traces = NumpyEngine().run(made.chip, images(8, seed=5), trace=True).traces or {}
+    pooled, spikes = traces["any"].s, traces["a5"].s
+    assert pooled is not None and spikes is not None
+    windows = spikes.reshape(*spikes.shape[:3], 4, 2, 4, 2).max(axis=(4, 6))
+    np.testing.assert_array_equal(pooled, windows)
+    assert 0.05 < pooled.mean() < 0.95
+
+
+def test_a_converted_graph_does_what_the_trained_one_did(made: Conversion) -> None:
+    x = images(30, seed=9)
+    chip = NumpyEngine().run(made.chip, x, trace=True)
+    reference = ReferenceEngine().run(made.chip, x[:3], trace=True)
+    real = run_float(made.source, x, trace=True)
+    for layer in made.chip.layers:
+        found, expected = (chip.traces or {})[layer.name], (reference.traces or {})[layer.name]
+        np.testing.assert_array_equal(found.v[:3], expected.v)
+        if found.s is not None:
+            flips = (found.s != real.traces[layer.name].s).mean()
+            assert flips < (0.1 if layer.name == "any" else 0.06), (layer.name, flips)
+    assert (chip.predictions == real.predictions).mean() >= 0.8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compensate": False}, {"input_coding": "graded"}, {"search": False}, {"weight_bits": 5}],
+    ids=str,
+)
+def test_verification_finds_every_integer_of_a_graph_right(options: dict[str, Any]) -> None:
+    found = converted(**options)
+    stages = rebuild_stages(found.chip, found.source, record(found, **options))
+    step = check_rounding(stages, CALIBRATION, images(20, seed=3))
+    wrong = {row.layer: row.violations[:2] for row in step.layers or [] if row.violations}
+    assert step.verdict is Verdict.PASS, wrong
+    assert step.values and step.values > 3000
+
+
+def with_layer(
+    network: ChipNetwork, name: str, change: Callable[[ChipLayer], ChipLayer]
+) -> ChipNetwork:
+    return network.changed([change(one) if one.name == name else one for one in network.layers])
+
+
+def _second_weight(layer: ChipLayer) -> ChipLayer:
+    first, second, *rest = layer.inputs
+    weight = second.synapse.weight.copy()
+    place = np.unravel_index(int(np.abs(weight).argmax()), weight.shape)
+    weight[place] -= 8 * np.sign(weight[place])
+    return layer.changed(
+        inputs=(first, second.changed(synapse=second.synapse.changed(weight=weight)), *rest)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("a5", _second_weight),
+        (
+            "a3",
+            lambda layer: layer.changed(
+                inputs=tuple(
+                    one.changed(host=replace(one.host, offset=one.host.offset + 40))
+                    if one.host
+                    else one
+                    for one in layer.inputs
+                )
+            ),
+        ),
+    ],
+    ids=["a weight of the second connection", "an offset beside spikes"],
+)
+def test_a_wrong_integer_of_any_connection_is_found(
+    made: Conversion, name: str, change: Callable[[ChipLayer], ChipLayer]
+) -> None:
+    wrong = with_layer(made.chip, name, change)
+    stages = rebuild_stages(wrong, made.source, record(made))
+    step = check_rounding(stages, CALIBRATION, images(20, seed=3))
+    assert step.verdict is Verdict.FAIL
+    assert {row.layer for row in step.layers or [] if row.violations} == {name}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.changed(inputs=(layer.inputs[0], layer.inputs[1].changed(lag=3))),
+        lambda layer: layer.changed(inputs=(layer.inputs[0].changed(source="a2"), layer.inputs[1])),
+        lambda layer: layer.changed(inputs=layer.inputs[:1]),
+    ],
+    ids=["another lag", "another source", "a connection is missing"],
+)
+def test_other_wiring_than_the_checkpoints_is_found(
+    made: Conversion, change: Callable[[ChipLayer], ChipLayer]
+) -> None:
+    wrong = with_layer(made.chip, "a4", change)
+    with pytest.raises(ConversionError, match="the wiring is"):
+        rebuild_stages(wrong, made.source, record(made))
+
+
+def test_a_float_graph_comes_back_from_its_parts() -> None:
+    network = residual()
+    document, tensors = network_to_parts(network)
+    back = network_from_parts(document, tensors, FloatNetwork)
+    assert back.edges == network.edges
+    x = images(3)
+    np.testing.assert_array_equal(run_float(back, x).logits, run_float(network, x).logits)
+
+
+def _edges(*pairs: Edge) -> FloatNetwork:
+    network = residual(back=False)
+    return replace(network, edges=(*network.edges, *pairs))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (_edges(Edge("nobody", "a1")), "edge nobody -> a1: there is no node nobody"),
+        (_edges(Edge("a1", "nobody")), "edge a1 -> nobody: there is no node nobody"),
+        (_edges(Edge("a1", "c1")), "edge a1 -> c1: is there twice"),
+        (_edges(Edge("a4", "a2")), "edge a4 -> a2: leads back without a lag"),
+        (_edges(Edge("a1", "a1")), "edge a1 -> a1: leads back without a lag"),
+        (_edges(Edge("a1", "a3", -1)), "edge a1 -> a3: lag -1 is outside 0..4"),
+        (_edges(Edge("a1", "a3", 9)), "edge a1 -> a3: lag 9 is outside 0..4"),
+        (_edges(Edge("a1", "a3", 0, float("nan"))), "coefficient nan is none"),
+        (_edges(Edge("any", "fc")), "fc: what reaches it has shapes that differ"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_edges_that_cannot_be_are_refused_in_words(network: FloatNetwork, words: str) -> None:
+    with pytest.raises(GraphError, match=re.escape(words)):
+        check_float(network)
+
+
+def test_all_faults_of_the_edges_are_told_at_once() -> None:
+    bad = _edges(Edge("x", "a1"), Edge("a4", "a2"), Edge("a1", "c1"))
+    with pytest.raises(GraphError) as error:
+        check_float(bad)
+    assert all(words in str(error.value) for words in ("x -> a1", "a4 -> a2", "a1 -> c1"))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (_edges(Edge("a5", "a4", 1)), "a4: the connection from a5 lags 1 steps"),
+        (_edges(Edge("bn1", "a3", 1)), "a3: a lag behind a bias is no constant"),
+    ],
+)
+def test_lags_the_chip_cannot_realise_are_refused_beforehand(
+    network: FloatNetwork, words: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=re.escape(words)):
+        preflight(network)
+
+
+def test_a_maximum_of_anything_but_spikes_is_refused() -> None:
+    nodes = (
+        Conv2d("conv", np.ones((1, 1, 1, 1)), None),
+        MaxPool2d("max", (2, 2), (2, 2)),
+        Linear("fc", np.ones((2, 4)), None),
+        Readout("out"),
+    )
+    with pytest.raises(UnsupportedError, match="max: takes the maximum of something else"):
+        preflight(FloatNetwork("n", (1, 4, 4), 2, nodes))
+
+
+@pytest.mark.parametrize("rule", ["last", "mean", "max", "max-abs"])
+def test_a_readout_of_the_membrane_is_that_of_both_sides(rule: Any) -> None:
+    network = residual(back=False)
+    network = replace(network, nodes=(*network.nodes[:-1], Readout("out", rule)))
+    found = convert_network(network, CALIBRATION)
+    x = images(30, seed=4)
+    real, chip = run_float(network, x), NumpyEngine().run(found.chip, x)
+    scale = found.units["out"] * (network.timesteps if rule == "mean" else 1)
+    close = np.abs(chip.logits / scale - real.logits).mean() / np.abs(real.logits).mean()
+    assert close < 0.15
+    assert (real.predictions == chip.predictions).mean() >= 0.8
+
+
+@pytest.mark.parametrize("rule", ["count", "first"])
+def test_a_readout_of_spikes_needs_no_layer_of_its_own(rule: Any) -> None:
+    network = residual(back=False)
+    last = Lif("l6", 0.9, 1.0)
+    edges = tuple(e for e in network.edges if e.target != "out")
+    network = replace(
+        network,
+        nodes=(*network.nodes[:-1], last, Readout("out", rule)),
+        edges=(*edges, Edge("fc", "l6"), Edge("l6", "out")),
+    )
+    found = convert_network(network, CALIBRATION)
+    assert found.chip.layers[-1].name == "l6"
+    assert found.chip.readout == rule
+    x = images(30, seed=4)
+    real, chip = run_float(network, x), NumpyEngine().run(found.chip, x)
+    assert np.mean(real.logits == chip.logits) > 0.8
+    with pytest.raises(SpikeproofError, match="put it right behind a Lif"):
+        check_float(replace(residual(), nodes=(*residual().nodes[:-1], Readout("out", rule))))
+
+
+def test_depthwise_parts_stay_depthwise(made: Conversion) -> None:
+    relay = next(layer for layer in made.chip.layers if layer.name == "a4").inputs[1].synapse
+    assert isinstance(relay, ConvSynapse)
+    assert relay.groups == 6
