@@ -269,11 +269,11 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
     import numpy as np
 
     from spikeproof.ir.floats import Lif, Readout
-    from spikeproof.ir.shapes import output_shape
+    from spikeproof.ir.shapes import network_shapes
 
-    rows, shape = [], tuple(checkpoint.network.input_shape)
-    for node in checkpoint.network.nodes:
-        shape = output_shape(node, shape)
+    rows, shapes = [], network_shapes(checkpoint.network)
+    for i, node in enumerate(checkpoint.network.nodes):
+        shape = shapes[i]
         arrays = [v for v in vars(node).values() if isinstance(v, np.ndarray) and v.size]
         rows.append(
             NodeRow(
@@ -284,10 +284,25 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
                 parameters=sum(a.size for a in arrays),
                 smallest=min((float(a.min()) for a in arrays), default=None),
                 largest=max((float(a.max()) for a in arrays), default=None),
-                details=_details(node),
+                details="; ".join(d for d in (_fed(checkpoint.network, i), _details(node)) if d),
             )
         )
     return rows
+
+
+def _fed(network: FloatNetwork, i: int) -> str:
+    """Say what feeds a node, where it is not just the one before."""
+    from spikeproof.ir.limits import INPUT
+
+    incoming = network.incoming[i]
+    if [tuple(one) for one in incoming] == [(i - 1, 0, 1.0)]:
+        return ""
+    told = []
+    for one in incoming:
+        name = network.nodes[one.source].name if one.source >= 0 else INPUT
+        late = f" of {counted(one.lag, 'step')} before" if one.lag else ""
+        told.append(f"{name if one.coefficient == 1 else f'{one.coefficient:.4g} {name}'}{late}")
+    return f"from {' + '.join(told)}"
 
 
 def _details(node: Any) -> str:

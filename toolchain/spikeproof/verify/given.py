@@ -19,7 +19,7 @@ from spikeproof.io.known import DataRecord, images_hash
 from spikeproof.io.record import SourceRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.ir.shapes import output_shape
+from spikeproof.ir.shapes import network_shapes
 from spikeproof.text import counted
 from spikeproof.verify.document import FitRow
 from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
@@ -198,10 +198,7 @@ def repeat_warnings(given: int, kept: int) -> list[str]:
 
 
 def _check_classes(source: FloatNetwork, y: NDArray[Any], where: str) -> None:
-    shape: tuple[int, ...] = source.input_shape
-    for node in source.nodes:
-        shape = output_shape(node, shape)
-    classes = int(np.prod(shape))
+    classes = int(np.prod(network_shapes(source)[len(source.nodes) - 1]))
     wrong = np.flatnonzero((y < 0) | (y >= classes))
     if len(wrong):
         raise InputError(
