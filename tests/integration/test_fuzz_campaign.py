@@ -32,9 +32,7 @@ def assert_clean(report: dict[str, Any], nets: int) -> None:
     assert report["failures"] == []
     assert report["verdict"] == "pass" and report["done"] == report["asked"] == nets
     for row in report["engines"]:
-        # Engines that run chains only say so of every graph.
-        assert row["compared"] + row["skipped"] == nets and row["compared"] > 0.4 * nets, row
-        assert all("in a chain" in why or "readout" in why for why in row["reasons"]), row
+        assert row["compared"] == nets and row["skipped"] == 0, row
         assert row["values"] > 1000 * nets and row["nasty"] > 0.2 * nets
 
 
