@@ -46,6 +46,7 @@ from spikeproof.ir.chip import (
 )
 from spikeproof.ir.floats import (
     FLOAT_NODES,
+    Add,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -54,6 +55,7 @@ from spikeproof.ir.floats import (
     InputScale,
     Lif,
     Linear,
+    MaxPool2d,
     Readout,
 )
 from spikeproof.ir.registry import NEURONS, SYNAPSES
@@ -228,10 +230,12 @@ def float_network() -> FloatNetwork:
         InputScale("scale", 0.5 * one, 0.5 * one),
         Conv2d("conv", draw(2, 1, 3, 3), draw(2), (1, 1), (1, 1)),
         BatchNorm2d("norm", two, 0 * two, 0 * two, two),
+        Add("sum"),
         Lif("l1", 0.5, 1.0),
+        MaxPool2d("any", (2, 2), (2, 2)),
         AvgPool2d("pool", (2, 2), (2, 2)),
         Flatten("flat"),
-        Linear("fc", draw(4, 8), draw(4)),
+        Linear("fc", draw(4, 2), draw(4)),
         Lif("l2", 0.5, 1.0, gain=np.linspace(0.5, 1.5, STEPS).astype(np.float32)),
         Linear("last", draw(3, 4), None),
         Readout("out"),
@@ -256,7 +260,7 @@ def test_every_kind_of_float_node_is_checked_shaped_stored_folded_and_converted(
     folded = fold(network)
     assert {type(node) for node in folded.nodes} <= {Conv2d, Linear, Lif, Readout}
     np.testing.assert_allclose(run_float(folded, IMAGES).logits, whole.logits, rtol=1e-9)
-    assert len(convert_network(network, IMAGES).chip.layers) == 3
+    assert len(convert_network(network, IMAGES).chip.layers) == 4
 
 
 def test_every_kind_of_float_node_has_a_torch_module() -> None:
@@ -282,7 +286,7 @@ def test_every_check_has_a_title_a_type_a_section_and_a_line_in_the_documents(ch
     told = (DOCS / "guarantees.md").read_text(encoding="utf-8")
     assert f"\n| {check.id} | {check.kind} |" in told
     for job in check.jobs:
-        assert job.name and job.cost > 0
+        assert job.name and (callable(job.cost) or job.cost > 0)
 
 
 # --- attacks, surrogates, registries -----------------------------------------------------------
