@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -316,3 +317,13 @@ def test_depthwise_parts_stay_depthwise(made: Conversion) -> None:
     relay = next(layer for layer in made.chip.layers if layer.name == "a4").inputs[1].synapse
     assert isinstance(relay, ConvSynapse)
     assert relay.groups == 6
+
+
+def test_the_example_of_the_documents_runs_and_prints_the_wiring(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto.md").read_text(encoding="utf-8")
+    code = page.split("## Graphs")[1].split("```python")[1].split("```")[0]
+    exec(code, {})
+    told = capsys.readouterr().out.splitlines()
+    assert "l2 [('l1', 0, 'ConvSynapse'), ('l2', 1, 'ConvSynapse')]" in told
