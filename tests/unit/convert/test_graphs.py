@@ -26,6 +26,7 @@ from spikeproof.ir.floats import (
     Add,
     Conv2d,
     Edge,
+    Flatten,
     FloatNetwork,
     Lif,
     Linear,
@@ -114,6 +115,31 @@ def test_ways_of_one_form_from_one_source_are_added_up() -> None:
     np.testing.assert_allclose(merged.weight, expected)  # type: ignore[union-attr]
     x = np.random.default_rng(0).integers(0, 256, (4, 1, 4, 4)).astype(np.uint8)
     np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+
+
+def test_images_that_are_flat_by_now_meet_vectors() -> None:
+    rng = np.random.default_rng(5)
+    nodes = (
+        Conv2d("in", rng.normal(size=(2, 1, 3, 3)), rng.normal(size=2), padding=(1, 1)),
+        Lif("l1", 0.9, 0.5),
+        Conv2d("conv", rng.normal(size=(2, 2, 3, 3)), rng.normal(size=2), padding=(1, 1)),
+        Flatten("f1"),
+        Flatten("f2"),
+        Linear("fc", rng.normal(size=(18, 18)), rng.normal(size=18)),
+        Add("sum"),
+        Lif("l2", 0.9, 0.5),
+        Linear("last", rng.normal(size=(2, 18)), None),
+        Readout("out"),
+    )
+    pairs = [(INPUT, "in"), ("in", "l1"), ("l1", "conv"), ("conv", "f1"), ("f1", "sum")]
+    pairs += [("l1", "f2"), ("f2", "fc"), ("fc", "sum"), ("sum", "l2"), ("l2", "last")]
+    edges = [Edge(a, b) for a, b in [*pairs, ("last", "out")]] + [Edge("f2", "sum", 0, 0.5)]
+    network = FloatNetwork("flat", (1, 3, 3), 3, nodes, tuple(edges))
+    x = rng.integers(0, 256, (6, 1, 3, 3)).astype(np.uint8)
+    expected = run_float(network, x).logits
+    np.testing.assert_allclose(run_float(fold(network), x).logits, expected, atol=1e-12)
+    chip = convert_network(network, x).chip
+    assert np.mean(NumpyEngine().run(chip, x).predictions == expected.argmax(axis=1)) >= 0.8
 
 
 def test_an_or_pool_fires_if_anything_in_its_window_does(made: Conversion) -> None:

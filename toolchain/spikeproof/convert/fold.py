@@ -226,7 +226,7 @@ class Folding:
             shape = self.shapes.get(term.source)
             if shape is None:
                 continue
-            held = term.map or self._relay(shape, self.shapes.get(i, shape))
+            held = self._fitting(term, shape, self.shapes.get(i, shape), len(terms))
             if held.bias is not None and len(terms) > 1:
                 given = bias_map(held.bias, output_shape(held, shape))
                 total = given if total is None else total + given
@@ -237,9 +237,15 @@ class Folding:
             found[0] = replace(found[0], map=replace(found[0].map, bias=flat))
         return tuple(found)
 
-    def _relay(self, source: Shape, target: Shape) -> Affine:
-        """Return the map that changes nothing, as far as the shape goes."""
-        return _identity(source if len(source) == len(target) else (prod(source),))
+    def _fitting(self, term: Term, source: Shape, target: Shape, ways: int) -> Affine:
+        """Return the map of a way; beside others an image that is flat by now is made so."""
+        held = term.map
+        if held is None:
+            return _identity(source if len(source) == len(target) else (prod(source),))
+        if ways > 1 and len(output_shape(held, source)) > len(target):
+            flat = Linear(held.name, np.eye(prod(target)), None)
+            return compose(held, flat, source)
+        return held
 
     def _pooled(self, i: int, terms: tuple[Term, ...]) -> tuple[Term, ...]:
         """Return the way into a population that fires when anything in its window does."""

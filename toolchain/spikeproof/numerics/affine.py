@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import GraphError
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import output_shape
@@ -184,9 +183,11 @@ def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
     None where the sum has not the form of both: convolutions of different strides, dilations or
     groups, or whose kernels cannot be put on one grid.
     """
-    bias = _add_biases(first, second, shape)
+    if output_shape(first, shape) != output_shape(second, shape):
+        return None  # images that are flat by now
     if isinstance(first, Linear) and isinstance(second, Linear):
-        return Linear(first.name, first.weight + second.weight, bias)
+        weight = first.weight + second.weight
+        return Linear(first.name, weight, _add_biases(first, second, shape))
     if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
         return None
     form = (first.stride, first.dilation)
@@ -207,14 +208,11 @@ def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
     total = np.zeros((*kernels[0].shape[:2], *extent))
     for kernel, (top, left) in placed:
         total[:, :, top : top + kernel.shape[2], left : left + kernel.shape[3]] += kernel
+    bias = _add_biases(first, second, shape)
     found = Conv2d(
         first.name, total, bias, first.stride, (padding[0], padding[1]), first.dilation, groups
     )
-    try:
-        fits = output_shape(found, shape) == output_shape(first, shape)
-    except GraphError:
-        fits = False
-    return found if fits else None
+    return found if output_shape(found, shape) == output_shape(first, shape) else None
 
 
 def _add_biases(first: Affine, second: Affine, shape: Shape) -> Array | None:
