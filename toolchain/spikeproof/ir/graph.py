@@ -107,6 +107,8 @@ def components(sources: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     Args:
         sources: the positions of those that feed each node; INPUT_INDEX is the input.
     """
+    if all(source < i for i, feeding in enumerate(sources) for source in feeding):
+        return [(i,) for i in range(len(sources))]  # nothing leads back
     reached = [_reach(sources, i) for i in range(len(sources))]
     together = [
         tuple(j for j in range(len(reached)) if j == i or (i in reached[j] and j in reached[i]))
@@ -127,7 +129,7 @@ def components(sources: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
 
 def is_recurrent(network: ChipNetwork) -> bool:
     """Tell whether some layer's spikes come back to it."""
-    return any(i in _reach(network.sources, i) for i in range(len(network.layers)))
+    return any(steps_together(network, group) for group in groups(network))
 
 
 def steps_together(network: ChipNetwork, group: tuple[int, ...]) -> bool:
