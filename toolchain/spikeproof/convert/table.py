@@ -12,6 +12,7 @@ from spikeproof import fixedpoint as fx
 from spikeproof.convert.quantise import FloatLayer
 from spikeproof.convert.search import Chosen
 from spikeproof.io.record import TableRow
+from spikeproof.ir.chip import ChipLayer
 from spikeproof.ir.floats import Lif
 from spikeproof.numerics.affine import apply
 
@@ -23,16 +24,16 @@ def table_row(
 ) -> TableRow:
     """Return the row of the conversion table; ``rates``: the flip rate of each coding tried."""
     built, found = best.candidate.layer, best.range
-    host = built.host is not None
+    host, chip = built.host is not None, any(one.host is None for one in built.inputs)
     threshold, dv = built.neuron.figures(layer.timesteps)
     return TableRow(
         layer=built.name,
-        kind=("host " if host else "") + ("conv" if len(built.shape) == 3 else "dense"),
+        kind=_kind(built, host, chip),
         neuron=built.neuron.title,
         inputs=int(np.prod(layer.input_shape)),
         neurons=built.neurons,
         synapses=_synapses(layer),
-        weight_bits=HOST_WEIGHT_BITS if host else weight_bits,
+        weight_bits=weight_bits if chip else HOST_WEIGHT_BITS,
         scale=best.candidate.scale,
         clipped_share=best.candidate.clipped_share,
         threshold=threshold,
@@ -47,6 +48,14 @@ def table_row(
         v_high=found.v_high,
         headroom_bits=round(found.headroom_bits, 3),
     )
+
+
+def _kind(built: ChipLayer, host: bool, chip: bool) -> str:
+    """Return what the table calls a layer: its form, and who weighs what reaches it."""
+    form = "conv" if len(built.shape) == 3 else "dense"
+    if host:
+        return f"{form} + host" if chip else f"host {form}"
+    return form
 
 
 def _synapses(layer: FloatLayer) -> int:
