@@ -137,3 +137,15 @@ def test_it_is_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "V16": "pass",
     }
     assert "fail" not in {checks[k]["verdict"] for k in ("V1", "V2")}
+
+
+def test_a_net_file_refuses_it_and_names_what_holds_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    target = folder / "wide.net"
+    assert run(["export", str(folder / "wide.spk"), "--format", "net", "-o", str(target)]) == 2
+    told = capsys.readouterr().err
+    assert "l3: it reads l1, l2" in told and "Export to onnx" in told and "--profile" not in told
+    assert not target.exists()
+    assert run(["export", str(folder / "wide.spk"), "-o", str(folder / "wide.onnx"), "-q"]) == 0

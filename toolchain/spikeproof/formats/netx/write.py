@@ -30,6 +30,7 @@ from spikeproof.ir.chip import (
     HostCurrent,
     Neuron,
 )
+from spikeproof.ir.graph import chain_problems
 
 Entries = dict[str, Any]
 
@@ -65,7 +66,9 @@ def save_netx(network: ChipNetwork, path: Path, *, pixel_range: PixelRange = RAW
         raise UnsupportedError(
             list_problems(found.problems),
             where=f"{network.name} as .net",
-            hint="Convert the checkpoint with --profile loihi: its bundles fit in a .net. Or "
+            hint="Export to onnx, which holds every network."
+            if chain_problems(network)
+            else "Convert the checkpoint with --profile loihi: its bundles fit in a .net. Or "
             "export to onnx.",
         ) from found
     h5 = need_h5py(f"writing {path}")
