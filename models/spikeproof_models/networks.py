@@ -64,7 +64,7 @@ class SpikingNetwork(nn.Module):
             self.layers.append(build_layer(node, network.timesteps, gain_form, shape))
         self.coefficients = nn.ParameterDict(
             {
-                _key(i, k): nn.Parameter(torch.tensor(float(one.coefficient)))
+                _key(i, k): nn.Parameter(torch.tensor(one.coefficient, dtype=torch.float64))
                 for i, incoming in enumerate(network.incoming)
                 for k, one in enumerate(incoming)
                 if one.coefficient != 1
@@ -119,7 +119,7 @@ class SpikingNetwork(nn.Module):
         for place, part in enumerate(self._parts):
             first = part[0]
             if len(part) > 1 or first in (one.source for one in incoming[first]):
-                self._run_cycle(part, sent, records)
+                self._run_cycle(part, sent, records, x)
             else:
                 sent[first] = self._run_node(first, self._received(first, sent), records)
             later = (one.source for p in self._parts[place + 1 :] for i in p for one in incoming[i])
@@ -170,6 +170,7 @@ class SpikingNetwork(nn.Module):
         part: tuple[int, ...],
         sent: dict[int, Tensor],
         records: dict[str, LayerRecord] | None,
+        images: Tensor,
     ) -> None:
         """Run nodes that feed each other, one step after another."""
         incoming, steps = self.network.incoming, self.network.timesteps
@@ -181,11 +182,10 @@ class SpikingNetwork(nn.Module):
         done: dict[int, list[Tensor]] = {i: [] for i in part}
         kept: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in part}
         after: dict[int, Tensor] = {}
-        batch = next(iter(sent.values()))
         shapes = network_shapes(self.network)
         for t in range(steps):
             for i in part:
-                value = batch.new_zeros((batch.shape[1], *shapes[incoming[i][0].source]))
+                value = images.new_zeros((len(images), *shapes[incoming[i][0].source]))
                 if i in outside:
                     value = value + outside[i][t if len(outside[i]) > 1 else 0]
                 for k, one in enumerate(incoming[i]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from residual import images, residual
 
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.fold import fold
+from spikeproof.convert.host import round_mixed_layer
 from spikeproof.convert.mappable import preflight
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.pipeline import ConvertOptions, convert_network, float_layers
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.errors import ConversionError, GraphError, SpikeproofError, UnsupportedError
+from spikeproof.errors import (
+    ConversionError,
+    GraphError,
+    RangeError,
+    SpikeproofError,
+    UnsupportedError,
+)
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
 from spikeproof.ir.floats import (
@@ -353,3 +361,110 @@ def test_the_example_of_the_documents_runs_and_prints_the_wiring(
     exec(code, {})
     told = capsys.readouterr().out.splitlines()
     assert "l2 [('l1', 0, 'ConvSynapse'), ('l2', 1, 'ConvSynapse')]" in told
+
+
+def small(*nodes: Any, edges: list[Edge], steps: int = 6) -> FloatNetwork:
+    return FloatNetwork("small", (1, 5, 5), steps, nodes, tuple(edges))
+
+
+def row(*names: str) -> list[Edge]:
+    return [Edge(a, b) for a, b in pairwise(names)]
+
+
+def conv(name: str, out: int, inputs: int, scale: float = 0.5, bias: bool = True) -> Conv2d:
+    rng = np.random.default_rng(sum(map(ord, name)))
+    weight = scale * rng.normal(size=(out, inputs, 3, 3))
+    return Conv2d(name, weight, 0.1 * rng.normal(size=out) if bias else None, padding=(1, 1))
+
+
+def head(width: int) -> tuple[Any, ...]:
+    weight = np.random.default_rng(7).normal(size=(3, width))
+    return (Flatten("flat"), Linear("fc", weight, None), Readout("out"))
+
+
+def test_what_comes_back_through_a_map_that_is_listed_later_is_not_lost() -> None:
+    nodes = (conv("c1", 2, 1), Add("s"), Lif("l1", 0.9, 1.0), conv("c2", 2, 2, 1.0, bias=False))
+    edges = [*row(INPUT, "c1", "s", "l1", "c2"), Edge("c2", "s", 1, 0.5)]
+    network = small(*nodes, *head(50), edges=[*edges, *row("l1", "flat", "fc", "out")])
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    folded = fold(network)
+    assert sum(edge.lag for edge in folded.edges) == 1
+    np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+    chip = convert_network(network, x).chip
+    assert [(one.source, one.lag) for one in chip.layers[0].inputs] == [(INPUT, 0), ("l1", 1)]
+
+
+def test_a_cycle_without_a_neuron_is_refused() -> None:
+    nodes = (conv("c1", 2, 1), Add("s"), Lif("l1", 0.9, 1.0))
+    edges = [*row(INPUT, "c1", "s", "l1", "flat", "fc", "out"), Edge("s", "s", 1, 0.5)]
+    with pytest.raises(UnsupportedError, match="s: lies on a cycle without a neuron"):
+        preflight(small(*nodes, *head(50), edges=edges))
+
+
+def test_connections_whose_scales_cannot_be_reconciled_are_refused() -> None:
+    nodes = (
+        conv("c0", 2, 1),
+        Lif("l0", 0.9, 0.5),
+        conv("c1", 2, 2, bias=False),
+        Add("s"),
+        Lif("l1", 0.9, 1.0),
+    )
+    edges = [*row(INPUT, "c0", "l0", "c1", "s", "l1", "flat", "fc", "out")]
+    network = small(*nodes, *head(50), edges=[*edges, Edge("l1", "s", 1, -1e-4)])
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    with pytest.raises(RangeError, match="every weight of the connection from l1 rounds to 0"):
+        convert_network(network, x)
+
+
+def test_pixels_over_several_connections_enter_as_graded_spikes() -> None:
+    wide = Conv2d("w", 0.3 * np.ones((2, 1, 2, 2)), None, padding=(1, 1), dilation=(2, 2))
+    nodes = (conv("c1", 2, 1), wide, Add("s"), Lif("l1", 0.9, 1.0))
+    edges = [*row(INPUT, "c1", "s", "l1", "flat", "fc", "out"), *row(INPUT, "w", "s")]
+    network = small(*nodes, *head(50), edges=edges)
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    found = convert_network(network, x)
+    assert [one.host for one in found.chip.layers[0].inputs] == [None, None]
+    assert found.table[0].coding == "graded"
+    with pytest.raises(UnsupportedError, match="pixels reach it over several connections"):
+        convert_network(network, x, ConvertOptions(input_coding="bias"))
+
+
+def test_what_comes_later_than_the_last_step_is_left_out() -> None:
+    nodes = (
+        conv("c0", 2, 1),
+        Lif("l0", 0.9, 0.5),
+        Add("far"),
+        conv("c1", 2, 2),
+        Lif("l1", 0.9, 1.0),
+    )
+    edges = [*row(INPUT, "c0", "l0", "c1", "l1", "flat", "fc", "out")]
+    edges += [Edge("l0", "far", 3), Edge("far", "c1", 2)]
+    network = small(*nodes, *head(50), edges=edges, steps=4)
+    folded = fold(network)
+    assert not folded.edges
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+
+
+def test_names_that_are_made_up_meet_none_of_the_network() -> None:
+    nodes = (
+        conv("c0", 2, 1),
+        Lif("l0", 0.9, 0.5),
+        MaxPool2d("p", (1, 1), (1, 1)),
+        conv("c", 2, 2),
+        Lif("p.any", 0.9, 1.0),
+    )
+    edges = [*row(INPUT, "c0", "l0", "p", "c", "p.any", "flat", "fc", "out")]
+    check_float(fold(small(*nodes, *head(50), edges=edges)))
+
+
+def test_zeros_beside_a_current_of_the_host_are_not_excused_by_a_scale(made: Conversion) -> None:
+    layer = next(x for x in float_layers(made.folded) if x.name == "a3")
+    forged = round_mixed_layer(layer, 1.0, 8)
+    assert not forged.layer.inputs[0].synapse.weight.any(), "the weights of spikes are all 0"
+    wrong = with_layer(made.chip, "a3", lambda _: forged.layer)
+    told = record(made) | {"units": made.units | {"a3": forged.units}}
+    step = check_rounding(rebuild_stages(wrong, made.source, told), CALIBRATION, images(20, seed=3))
+    found = next(one for one in step.layers or [] if one.layer == "a3")
+    parameters = {violation.parameter for violation in found.violations}
+    assert {"number of weights that are not zero", "scale"} <= parameters

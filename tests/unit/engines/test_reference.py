@@ -305,3 +305,16 @@ def test_batches_of_graphs_equal_the_reference(index: int) -> None:
         assert np.array_equal(trace.u, other.u)
         assert np.array_equal(trace.v, other.v)
         assert (trace.s is None and other.s is None) or np.array_equal(trace.s, other.s)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_only_feeds_itself_runs_on_every_plain_engine() -> None:
+    biased = LifNeuron(1, 4096, np.array([100], np.int32))
+    network = graph(
+        ChipLayer("a", (wire(2, INPUT),), RELAY, (1,)),
+        ChipLayer("b", (wire(2, "b", 1),), biased, (1,)),
+        steps=3,
+    )
+    x = np.ones((2, 3, 1, 1, 1), np.uint8)
+    expected = ReferenceEngine().run(network, x).logits
+    np.testing.assert_array_equal(NumpyEngine().run(network, x).logits, expected)
+    assert expected.tolist() == [[3], [3]]

@@ -119,26 +119,39 @@ class Folding:
         self.network, self.refuse = network, refuse
         self.shapes = network_shapes(network)
         self.values: dict[int, tuple[Term, ...]] = {i: (Term(i),) for i in (-1, *_spiking(network))}
+        self._begun: set[int] = set()
         self.ends: list[tuple[int, tuple[Term, ...]]] = []
 
     def run(self) -> None:
         """Compose what lies before every neuron and readout: ``ends``, in the network's order."""
         for i, node in enumerate(self.network.nodes):
-            terms = self._received(i)
             if isinstance(node, MaxPool2d):
-                self.ends.append((i, self._pooled(i, terms)))
+                self.ends.append((i, self._pooled(i, self._received(i))))
             elif isinstance(node, Readout) and node.rule in FROM_SPIKES:
-                self.ends.append((i, terms))
+                self.ends.append((i, self._received(i)))
             elif isinstance(node, Lif | Readout):
-                self.ends.append((i, self._gathered(node, i, terms)))
+                self.ends.append((i, self._gathered(node, i, self._received(i))))
             else:
-                self.values[i] = self._applied(node, i, terms)
+                self._value(i)
+
+    def _value(self, i: int) -> tuple[Term, ...]:
+        """Return the ways that lead through a node; one listed later is worked out at once."""
+        if i in self.values:
+            return self.values[i]
+        node = self.network.nodes[i]
+        if i in self._begun:
+            text = "lies on a cycle without a neuron"
+            self.refuse(node.name, text, "put a neuron on it: only spikes can come back")
+            return ()
+        self._begun.add(i)
+        self.values[i] = self._applied(node, i, self._received(i))
+        return self.values[i]
 
     def _received(self, i: int) -> tuple[Term, ...]:
         """Return the ways that lead to a node, over all of its edges."""
         found: list[Term] = []
         for one in self.network.incoming[i]:
-            for term in self.values.get(one.source, ()):
+            for term in self._value(one.source):
                 if one.lag and term.map is not None and term.map.bias is not None:
                     text = "a lag behind a bias is no constant: let the lag be that of the spikes"
                     self.refuse(self.network.nodes[i].name, text, "lag the edge of the neuron")
@@ -232,6 +245,8 @@ class Folding:
                 total = given if total is None else total + given
                 held = replace(held, bias=None)
             found.append(replace(term, map=held))
+        # What comes later than the last step never comes.
+        found = [term for term in found if term.lag < self.network.timesteps] or found[:1]
         if total is not None and found[0].map is not None:
             flat = _per_channel_or_not(total)
             found[0] = replace(found[0], map=replace(found[0].map, bias=flat))
@@ -296,7 +311,7 @@ def fold(network: FloatNetwork) -> FloatNetwork:
                 chained = chained and bool(nodes) and nodes[-1].name == source
                 continue
             wanted = term.name or f"{end.name}.{source.strip('@')}"
-            name = _free_name(wanted, end.name, nodes)
+            name = _free_name(wanted, end.name, nodes, network)
             before = nodes[-1].name if nodes else INPUT
             chained = chained and source == before and not term.lag and len(terms) == 1
             nodes.append(replace(term.map, name=name))
@@ -305,10 +320,12 @@ def fold(network: FloatNetwork) -> FloatNetwork:
     return replace(network, nodes=tuple(nodes), edges=() if chained else tuple(edges))
 
 
-def _free_name(name: str, end: str, nodes: list[FloatNode]) -> str:
+def _free_name(name: str, end: str, nodes: list[FloatNode], network: FloatNetwork) -> str:
     """Return a name no node has: a map that leads to several neurons is there several times."""
-    taken = {node.name for node in nodes}
-    if name not in taken:
+    emitted = {node.name for node in nodes}
+    taken = emitted | {node.name for node in network.nodes}
+    maps = {node.name for node in network.nodes if not isinstance(node, Lif | Readout | MaxPool2d)}
+    if name not in emitted and (name in maps or name not in taken):
         return name
     tries = (
         f"{name}-{end}"[-60:].lstrip("-._"),

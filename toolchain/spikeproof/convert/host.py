@@ -83,10 +83,12 @@ def round_host_layer(
     return Candidate(built, scale, 0.0, tuple(more + problems))
 
 
-def round_mixed_layer(layer: FloatLayer, scale: float, bits: int) -> Candidate:
+def round_mixed_layer(
+    layer: FloatLayer, scale: float, bits: int, exponent: int | None = None
+) -> Candidate:
     """Round a layer that reads pixels and spikes: a host current, and weights on the chip.
 
-    The bias exponent is the finest that the host's largest current leaves.
+    The bias exponent is the one given, or the finest that the host's largest current leaves.
     """
     scale = settle_scale(layer, scale)
     assert isinstance(layer.linear, Parallel)
@@ -95,7 +97,8 @@ def round_mixed_layer(layer: FloatLayer, scale: float, bits: int) -> Candidate:
     alone = replace(part, bias=layer.linear.bias)
     pixels = replace(layer, linear=alone, input_shape=shape, wires=(wire,))
     fits = (e for e in range(fx.BIAS_EXPONENT_MAX) if largest_host_scale(pixels, e) >= scale)
-    first = round_host_layer(pixels, scale, next(fits, fx.BIAS_EXPONENT_MAX))
+    finest = next(fits, fx.BIAS_EXPONENT_MAX) if exponent is None else exponent
+    first = round_host_layer(pixels, scale, finest)
     rest = round_layer(spikes_alone(layer), scale, bits, bias_exponent=0)
     inputs = list(rest.layer.inputs)
     inputs.insert(grey, first.layer.inputs[0])

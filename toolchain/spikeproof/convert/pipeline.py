@@ -25,7 +25,13 @@ from spikeproof.convert.score import Inputs
 from spikeproof.convert.search import Chosen, Setting, Tell, choose
 from spikeproof.convert.table import rounding_bound, table_row
 from spikeproof.engines.trace import Progress
-from spikeproof.errors import GraphError, InputError, RangeError, list_problems
+from spikeproof.errors import (
+    GraphError,
+    InputError,
+    RangeError,
+    UnsupportedError,
+    list_problems,
+)
 from spikeproof.io.record import TableRow
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_float import LARGEST, SMALLEST
@@ -257,6 +263,15 @@ def _choose_coding(
         return choose(layer, setting, "spikes"), {}
     wanted = options.input_coding
     codings = ("graded", "bias") if wanted == "auto" else (wanted,)
+    grey = [wire for wire in layer.wires if layer.is_pixels(wire)]
+    if len(grey) > 1 or grey[0].lag:
+        if wanted == "bias":
+            raise UnsupportedError(
+                "pixels reach it over several connections, or late: no current of the host is that",
+                where=layer.name,
+                hint="Let pixels enter as graded spikes (--input-coding graded), or auto.",
+            )
+        codings = ("graded",)
     found: list[Chosen] = []
     refused: list[RangeError] = []
     for coding in codings:

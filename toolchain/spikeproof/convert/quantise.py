@@ -201,11 +201,26 @@ def round_layer(
     mantissa, exponent, problems = round_bias(
         bias * V_UNITS, layer.fires_at_equality, bias_exponent
     )
-    if layer.weight.any() and not weight.any():
-        problems.append(f"every weight rounds to 0 in {bits} bits: nothing of the layer is left")
+    problems += _lost(layer, weight, bits)
     neuron, more = neuron_of(layer, scale, mantissa, exponent)
     built = chip.ChipLayer(layer.name, connections(layer, weight, grid.sign), neuron, layer.shape)
     return Candidate(built, scale, float(clipped.mean()), tuple(problems + more))
+
+
+def _lost(layer: FloatLayer, weight: chip.Ints, bits: int) -> list[str]:
+    """Say of which connection nothing is left, though it has weights."""
+    if not isinstance(layer.linear, Parallel):
+        text = f"every weight rounds to 0 in {bits} bits: nothing of the layer is left"
+        return [text] if layer.weight.any() and not weight.any() else []
+    kept, exact = layer.linear.split(weight), layer.linear.split(layer.weight)
+    largest = np.abs(layer.weight).max()
+    return [
+        f"every weight of the connection from {wire.source} rounds to 0 in {bits} bits: its "
+        f"largest is {np.abs(mine).max():.3g}, that of the layer {largest:.3g}, and the "
+        "connections of a layer share one scale"
+        for wire, held, mine in zip(layer.wires, kept, exact, strict=True)
+        if mine.any() and not held.any()
+    ]
 
 
 def round_bias(

@@ -167,7 +167,9 @@ def _chip_numbers(layer: FloatLayer, neuron: Neuron) -> _Numbers:
 def _shared(layer: FloatLayer, values: ArrayLike) -> Any:
     """Return one number, or a row like those of a product where neurons differ."""
     array = np.asarray(values)
-    return np.float32(array.flat[0]) if array.size == 1 else _rows(layer, array).astype(np.float32)
+    if array.size == 1:
+        return np.float32(array.flat[0])
+    return _rows(layer, np.broadcast_to(array, layer.shape)).astype(np.float32)
 
 
 def _states(

@@ -110,7 +110,7 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
 
     def build(scale: float) -> Candidate:
         if on_host:
-            return round_mixed_layer(layer, scale, setting.bits)
+            return round_mixed_layer(layer, scale, setting.bits, setting.bias_exponent)
         return round_layer(layer, scale, setting.bits, bias_exponent=setting.bias_exponent)
 
     if setting.forced is not None:

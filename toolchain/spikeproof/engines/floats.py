@@ -99,7 +99,9 @@ def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[st
     ordered = components(sources)
     for place, part in enumerate(ordered):
         cyclic = len(part) > 1 or part[0] in sources[part[0]]
-        found = _run_cycle(network, part, done) if cyclic else _run_node(network, part[0], done)
+        found = (
+            _run_cycle(network, part, done, len(x)) if cyclic else _run_node(network, part[0], done)
+        )
         for i, (value, kept) in found.items():
             done[i] = value
             if trace and kept is not None:
@@ -138,10 +140,11 @@ def _received(incoming: Sequence[floats.Incoming], done: dict[int, F64], steps: 
     return total
 
 
-def _run_cycle(network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64]) -> Ran:
+def _run_cycle(
+    network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64], samples: int
+) -> Ran:
     """Run nodes that feed each other, one step after another."""
     steps, shapes = network.timesteps, network_shapes(network)
-    samples = len(next(iter(done.values())))
     outside = {
         i: _received([one for one in network.incoming[i] if one.source not in part], done, steps)
         for i in part

@@ -43,7 +43,7 @@ class NumpyEngine(BatchedEngine):
         ordered = groups(network)
         for place, group in enumerate(ordered):
             wanted = {i for i in group if trace or i == last}
-            for i, done, spikes in _run_group(network, group, sent, wanted):
+            for i, done, spikes in _run_group(network, group, sent, wanted, len(x)):
                 sent[i] = spikes
                 if i in wanted:
                     kept[i] = done
@@ -134,13 +134,17 @@ def _product(synapse: chip.Synapse, x: Floats) -> Floats:
 
 
 def _run_group(
-    network: ChipNetwork, group: tuple[int, ...], sent: dict[int, NDArray[Any]], wanted: set[int]
+    network: ChipNetwork,
+    group: tuple[int, ...],
+    sent: dict[int, NDArray[Any]],
+    wanted: set[int],
+    samples: int,
 ) -> list[tuple[int, LayerTrace, NDArray[np.uint8]]]:
     """Run layers that feed each other, or one layer; ``sent``: what came out of all before.
 
     Returns for each its position, its trace (empty if not wanted) and its spikes (N, T, *neurons).
     """
-    steps, samples = network.timesteps, len(next(iter(sent.values())))
+    steps = network.timesteps
     populations = {}
     for i in group:
         layer, sources = network.layers[i], network.sources[i]

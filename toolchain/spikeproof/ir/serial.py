@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from hashlib import sha256
 from typing import Any, TypeVar, Union
 
 import numpy as np
@@ -154,24 +155,25 @@ def _shared_again(network: Any) -> Any:
     """Make one synapse of those that are alike: a file holds a shared one for each connection."""
     if isinstance(network, FloatNetwork) or all(len(y.inputs) == 1 for y in network.layers):
         return network
-    found: list[Synapse] = []
+    found: dict[tuple[Any, ...], Synapse] = {}
     layers = []
     for layer in network.layers:
-        inputs = []
-        for one in layer.inputs:
-            same = next((s for s in found if _alike(s, one.synapse)), None)
-            if same is None:
-                found.append(one.synapse)
-            inputs.append(one if same is None else one.changed(synapse=same))
+        inputs = [
+            one.changed(synapse=found.setdefault(_content(one.synapse), one.synapse))
+            for one in layer.inputs
+        ]
         layers.append(layer.changed(inputs=tuple(inputs)))
     return network.changed(layers)
 
 
-def _alike(first: Synapse, second: Synapse) -> bool:
-    return type(first) is type(second) and all(
-        np.array_equal(getattr(first, f.name), getattr(second, f.name))
-        for f in dataclasses.fields(first)  # type: ignore[arg-type]
+def _content(synapse: Synapse) -> tuple[Any, ...]:
+    """Return what tells a synapse from others: its kind and all of its numbers."""
+    values = (getattr(synapse, f.name) for f in dataclasses.fields(synapse))  # type: ignore[arg-type]
+    plain = (
+        (v.dtype.str, v.shape, sha256(v.tobytes()).digest()) if isinstance(v, np.ndarray) else v
+        for v in values
     )
+    return (type(synapse), *plain)
 
 
 def _encode(value: Any, path: str, tensors: Tensors) -> Any:

@@ -320,7 +320,7 @@ def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) ->
         return
     found.equal("du", neuron.du, 4095)
     if isinstance(neuron, chip.GeneralLifNeuron):
-        _general(end, neuron, 64 * scale, layer.timesteps, found)
+        _general(layer, end, neuron, 64 * scale, found)
         return
     if isinstance(neuron, chip.LifNeuron):
         # The decay register ends at 4095, so a leak is at least 1/4096.
@@ -344,31 +344,32 @@ def _neuron(layer: Exact, neuron: chip.Neuron, scale: float, found: Findings) ->
 
 
 def _general(
-    end: Lif, neuron: chip.GeneralLifNeuron, units: float, timesteps: int, found: Findings
+    layer: Exact, end: Lif, neuron: chip.GeneralLifNeuron, units: float, found: Findings
 ) -> None:
     """Compare the numbers of neurons that are not all alike, or not reset to 0."""
-    exact = general_numbers(end, units, timesteps)
-    threshold = exact.pop("threshold")
+    shape, steps = layer.shape, layer.timesteps
+    exact = general_numbers(end, units, steps)
+    threshold = _by_neuron(exact.pop("threshold"), steps, shape)
     slack = _ROUNDOFF * threshold
     found.compare(
         "threshold",
-        np.broadcast_to(_by_row(neuron.threshold), threshold.shape),
+        _by_neuron(neuron.threshold, steps, shape),
         threshold - 1 - slack,
         threshold + slack,
         expected=threshold,
     )
-    leaks = _leaks(end, timesteps)
-    _near(found, "leak", 4096 * leaks, np.broadcast_to(_by_row(neuron.leak), leaks.shape), 0.5)
+    leaks = _by_neuron(_leaks(end, steps), steps, shape)
+    _near(found, "leak", 4096 * leaks, _by_neuron(neuron.leak, steps, shape), 0.5)
     if found.equal("a reset by subtraction", neuron.reset is not None, end.reset is not None):
         return
     for key, values in exact.items():
-        held = np.asarray(getattr(neuron, key))
-        _near(found, key, values, np.broadcast_to(held, values.shape), 0.5)
+        held = np.broadcast_to(np.asarray(getattr(neuron, key)), shape)
+        _near(found, key, np.broadcast_to(values, shape), held, 0.5)
 
 
-def _by_row(table: chip.Ints) -> chip.Ints:
-    """Give one number per step an axis for the neurons."""
-    return table if table.ndim > 1 else table[:, None]
+def _by_neuron(table: Any, steps: int, shape: Shape) -> NDArray[Any]:
+    """Return a table of one row, or one for each step, as (T, *neurons)."""
+    return np.stack([np.broadcast_to(table[t % len(table)], shape) for t in range(steps)])
 
 
 def general_numbers(end: Lif, units: float, timesteps: int) -> dict[str, F64]:

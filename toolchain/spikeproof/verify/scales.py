@@ -26,7 +26,6 @@ from spikeproof.verify.requantise import (
     Findings,
     bias_exponent,
     general_numbers,
-    held_weights,
     part_of,
     weight_grid,
 )
@@ -66,10 +65,9 @@ def judge_scale(
         low, high = forced - step / 2, max(forced + step / 2, step)
         _doubt_forced(layer, built, forced, highest, options, found)
     elif built.host and len(built.inputs) > 1:
-        # Both the currents and the weights have to fit: the weights say how far it is searched.
-        spikes = [k for k, one in enumerate(built.inputs) if one.host is None]
-        part, held = part_of(layer, built, spikes, None)
-        low, high = 0.0, _REFINED * _searched(part, held, np.inf, [], options)[1] + 2 * step
+        low, high = _beside_a_current(layer, built, scale, highest, options)
+        refined = _REFINED if options.search else 1.0
+        low, high = low / refined - step, max(high, step) * refined + 2 * step
     elif built.host:
         high = _filling(layer, built.neuron.bias_exponent)
         low, high = _HOST_LOWEST * high - step / 2, max(high + step / 2, step)
@@ -83,11 +81,33 @@ def judge_scale(
     found.compare("scale", scale, low - slack, high + slack, expected=min(max(scale, low), high))
 
 
+def _beside_a_current(
+    layer: Exact,
+    built: chip.ChipLayer,
+    scale: float,
+    highest: Sequence[Ints],
+    options: ConvertOptions,
+) -> tuple[float, float]:
+    """Return the least and the largest scale of weights beside a current of the host.
+
+    Each must fit; where both fit alone at a scale, they do together at half of it.
+    """
+    spikes = [k for k, one in enumerate(built.inputs) if one.host is None]
+    pixels = [k for k, one in enumerate(built.inputs) if one.host is not None]
+    part, held = part_of(layer, built, spikes, None)
+    low, high = _searched(part, held, scale, [highest[k] for k in spikes], options)
+    current, _ = part_of(layer, built, pixels, layer.linear.bias)
+    only = bias_exponent(options)
+    least = _LOWEST if options.search else 1.0
+    return min(low, least * _filling(current, 7 if only is None else only)) / 2, high
+
+
 def _require_weights(layer: Exact, built: chip.ChipLayer, found: Findings) -> None:
-    """Fail a layer of zeros where the checkpoint has weights: no scale excuses that."""
-    if layer.weight.any() and not held_weights(layer, built).any():
-        count = int(np.count_nonzero(layer.weight))
-        found.compare("number of weights that are not zero", 0, 1, count, expected=count)
+    """Fail a connection of zeros where the checkpoint has weights: no scale excuses that."""
+    for linear, one in zip(layer.maps, built.inputs, strict=True):
+        if linear.weight.any() and not one.synapse.weight.any():
+            count = int(np.count_nonzero(linear.weight))
+            found.compare("number of weights that are not zero", 0, 1, count, expected=count)
 
 
 def _doubt_forced(
