@@ -42,6 +42,8 @@ def test_the_demo_ends_with_a_verdict_and_a_report(cli: Callable[..., Any], tmp_
     assert "<script" not in page
     assert report["sentence"] in html.unescape(page)
     assert (work / "runs" / "demo" / "report.json").is_file()
-    assert done.stderr.rstrip().splitlines()[-1].endswith(report["report"])
+    page_line, figures_line = done.stderr.rstrip().splitlines()[-2:]
+    assert page_line.endswith(report["report"])
+    assert figures_line.endswith(report["report"].replace(".html", ".json"))
     assert cli("report", "runs/demo", "--card", "card.md").returncode == 0
     assert (work / "card.md").stat().st_size > 0

@@ -109,7 +109,7 @@ def test_an_altered_member_is_refused(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not a usable"),
+        (b"", "is an empty file"),
         (b"PK\x03\x04 nonsense", "is not a usable"),
         (b"\x93NUMPY\x01\x00\xff\xff", "is not a usable"),
         (None, "cannot be read"),
