@@ -15,6 +15,7 @@ from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import RangeError
 from spikeproof.io.bundle import Bundle
 from spikeproof.ir.chip import (
+    INPUT,
     ChipLayer,
     ChipNetwork,
     Connection,
@@ -28,6 +29,8 @@ from spikeproof.verify.interval import bound_network
 
 LOWEST = -fx.STATE_MAX
 NO_BIAS = np.zeros(1, np.int32)
+TO_ONE = DenseSynapse(np.full((1, 400), 2, np.int16), "excitatory")
+RELAY = DenseSynapse(2 * np.eye(400, dtype=np.int16), "excitatory")
 
 
 def _network(weight: int, threshold: int = 700) -> ChipNetwork:
@@ -59,6 +62,11 @@ def test_only_v_of_a_spiking_layer_may_saturate_and_only_below() -> None:
     assert not too_high.ok
     pixels = ChipNetwork("n", (1, 1, 400), 20, network.layers, "pixels")
     assert not certify_ranges(pixels, "may-saturate")[0].saturates
+    one = network.layers[0].inputs[0]
+    beside = network.layers[0].changed(inputs=(one.changed(source=INPUT), Connection(TO_ONE, "r")))
+    relay = ChipLayer("r", (Connection(RELAY, INPUT),), LifNeuron(0, 4096, NO_BIAS), (400,))
+    mixed = ChipNetwork("n", (1, 1, 400), 20, (relay, beside), "pixels")
+    assert not certify_ranges(mixed, "may-saturate")[1].saturates, "pixels reach it, too"
     fits = certify_ranges(_network(-2), "may-saturate")[0]
     assert not fits.saturates
     assert fits == certify_ranges(_network(-2))[0]

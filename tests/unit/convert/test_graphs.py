@@ -446,6 +446,24 @@ def test_what_comes_later_than_the_last_step_is_left_out() -> None:
     np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
 
 
+def test_lags_on_one_way_add_up_and_ways_of_other_lags_stay_apart() -> None:
+    nodes = (
+        conv("c0", 2, 1),
+        Lif("l0", 0.9, 0.5),
+        Add("far"),
+        conv("c1", 2, 2),
+        Lif("l1", 0.9, 1.0),
+    )
+    edges = [*row(INPUT, "c0", "l0", "c1", "l1", "flat", "fc", "out")]
+    edges += [Edge("l0", "far", 1), Edge("far", "c1", 2, -0.5), Edge("l0", "c1", 1, 0.5)]
+    network = small(*nodes, *head(50), edges=edges)
+    folded = fold(network)
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+    chip = convert_network(network, x).chip
+    assert sorted(one.lag for one in chip.layers[1].inputs) == [0, 1, 3]
+
+
 def test_names_that_are_made_up_meet_none_of_the_network() -> None:
     nodes = (
         conv("c0", 2, 1),

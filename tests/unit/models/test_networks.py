@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from residual import images as residual_images
+from residual import residual
 
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
@@ -217,3 +219,26 @@ def test_coefficients_of_a_wide_resnet_are_trained_and_exported():
 def test_a_depth_that_is_none_is_refused():
     with pytest.raises(InputError, match="no WRN-17; a depth is 10, 16, 22"):
         wrn(17)
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["skips", "a cycle"])
+def test_a_graph_gives_what_the_float_engine_gives(back: bool) -> None:
+    network, x = residual(back=back), residual_images(5)
+    late = floats.Edge("a1", "add2", 1, 0.8)  # a lag that no cycle runs over
+    network = dataclasses.replace(network, edges=(*network.edges, late))
+    module = build_module(network, dtype=torch.float64)
+    logits, records = module.record(torch.from_numpy(x / 255.0))
+    expected = run_float(network, x, trace=True)
+    np.testing.assert_allclose(logits.detach().numpy(), expected.logits, atol=1e-12)
+    for name, found in records.items():
+        trace = expected.traces[name]
+        current = found.current.detach().numpy().swapaxes(0, 1)
+        np.testing.assert_allclose(current, trace.current, atol=1e-12)
+        if found.s is not None:
+            np.testing.assert_array_equal(found.s.detach().numpy().swapaxes(0, 1), trace.s)
+    logits.square().sum().backward()
+    grads = [p.grad for p in module.coefficients.parameters()]
+    assert len(grads) == 6 + back
+    assert all(grad is not None and grad.abs() > 0 for grad in grads)
+    kept = [edge.coefficient for edge in module.export().edges]
+    assert kept == [edge.coefficient for edge in network.edges]

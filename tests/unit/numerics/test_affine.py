@@ -12,6 +12,8 @@ from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import (
     Affine,
+    Parallel,
+    add_maps,
     apply,
     bias_map,
     compose,
@@ -235,3 +237,48 @@ def test_other_weights_stand_in_for_those_of_a_synapse() -> None:
     assert apply(synapse, x).tolist() == [[12.0, 34.0]]
     halves = synapse.weight.astype(np.float64) / 2
     assert apply(synapse, x, halves).tolist() == [[6.0, 17.0]]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_sum_of_two_maps_is_one_map_or_none(seed: int) -> None:
+    rng = np.random.default_rng([11, seed])
+    shape = (4, 6, 5)
+    first, second = (_same_size(rng, name) for name in ("a", "b"))
+    total = add_maps(first, second, shape)
+    x = rng.normal(size=(3, *shape))
+    expected = [whole(m, x) for m in (first, second)]
+    if total is None:
+        assert (first.stride, first.dilation) != (second.stride, second.dilation)
+        return
+    np.testing.assert_allclose(whole(total, x), expected[0] + expected[1], atol=1e-12)
+
+
+def _same_size(rng: np.random.Generator, name: str) -> Conv2d:
+    """Draw a convolution that keeps the size of its image, with groups or without."""
+    reach, dilation = int(rng.integers(0, 3)), int(rng.integers(1, 3))
+    groups = int(rng.choice([1, 2, 4]))
+    kernel = 2 * reach + 1
+    bias = None if rng.random() < 0.3 else rng.normal(size=4)
+    weight = rng.normal(size=(4, 4 // groups, kernel, kernel))
+    pad = reach * dilation
+    return Conv2d(name, weight, bias, (1, 1), (pad, pad), (dilation, dilation), groups)
+
+
+def whole(node: Affine, x: Array) -> Array:
+    y = apply(node, x)
+    return y if node.bias is None else y + bias_map(node.bias, y.shape[1:])
+
+
+def test_maps_side_by_side_add_up_and_come_apart_again() -> None:
+    rng = np.random.default_rng(2)
+    wide = Conv2d("wide", rng.normal(size=(4, 3, 3, 3)), None, padding=(1, 1))
+    grouped = Conv2d("grouped", rng.normal(size=(4, 2, 1, 1)), None, groups=2)
+    shapes: tuple[Shape, ...] = ((3, 5, 4), (4, 5, 4))
+    both = Parallel("both", (wide, grouped), shapes)
+    parts = [rng.normal(size=(6, *shape)) for shape in shapes]
+    flat = np.concatenate([part.reshape(6, -1) for part in parts], axis=1)
+    np.testing.assert_allclose(apply(both, flat), apply(wide, parts[0]) + apply(grouped, parts[1]))
+    assert both.weight.shape == (4, 3 * 9 + 4)
+    assert both.grouped
+    for found, own in zip(both.split(both.weight), (wide, grouped), strict=True):
+        np.testing.assert_array_equal(found, own.weight)
