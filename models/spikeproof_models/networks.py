@@ -44,8 +44,8 @@ class SpikingNetwork(nn.Module):
 
     What no spike has reached is computed once per image. Layers see time and batch merged,
     time-major; those on a cycle run step by step. Coefficients other than 1 of the network's edges
-    are trained. The forward pass takes images (B, C, H, W) in [0, 1] and returns logits (B, K), the
-    mean over time of the readout's current.
+    are trained; batch norm on a cycle sees one step at a time. The forward pass takes images
+    (B, C, H, W) in [0, 1] and returns logits (B, K), what the readout's rule makes of its current.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class FloatTrace:
 
 @dataclass(frozen=True, eq=False)
 class FloatResult:
-    """Logits (N, K): mean readout current over the steps; argmax predictions; traces by name."""
+    """Logits (N, K), what the readout's rule makes of it; argmax predictions; traces by name."""
 
     logits: F64
     predictions: NDArray[np.int64]
