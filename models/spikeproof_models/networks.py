@@ -14,7 +14,6 @@ from spikeproof.attacks.estimators import Estimator
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
-from spikeproof.ir.graph import components
 from spikeproof.ir.readouts import ReadoutRule
 from spikeproof.ir.shapes import network_shapes
 from spikeproof_models.layers import build_layer, export_node
@@ -58,7 +57,7 @@ class SpikingNetwork(nn.Module):
         check_float(network)
         self.network = network
         self.layers = nn.ModuleList()
-        shapes = network_shapes(network)
+        self._shapes = shapes = network_shapes(network)
         for node, incoming in zip(network.nodes, network.incoming, strict=True):
             shape = next(shapes[one.source] for one in incoming if one.source in shapes)
             self.layers.append(build_layer(node, network.timesteps, gain_form, shape))
@@ -70,8 +69,6 @@ class SpikingNetwork(nn.Module):
                 if one.coefficient != 1
             }
         )
-        sources = [tuple(one.source for one in incoming) for incoming in network.incoming]
-        self._parts = components(sources)
         for layer in self.layers:
             if isinstance(layer, LifLayer):
                 layer.estimator = estimator
@@ -116,16 +113,17 @@ class SpikingNetwork(nn.Module):
     def _run(self, x: Tensor, records: dict[str, LayerRecord] | None = None) -> Tensor:
         sent = {-1: x.unsqueeze(0)}  # (T, B, ...), or (1, B, ...) what is the same at every step
         incoming = self.network.incoming
-        for place, part in enumerate(self._parts):
+        last = len(incoming) - 1
+        for part, spent in zip(*self.network.order, strict=True):
             first = part[0]
             if len(part) > 1 or first in (one.source for one in incoming[first]):
                 self._run_cycle(part, sent, records, x)
             else:
                 sent[first] = self._run_node(first, self._received(first, sent), records)
-            later = (one.source for p in self._parts[place + 1 :] for i in p for one in incoming[i])
-            needed = {*later, len(incoming) - 1}
-            sent = {i: value for i, value in sent.items() if i in needed}
-        return sent[len(incoming) - 1][0]
+            for i in spent:
+                if i != last:
+                    del sent[i]
+        return sent[last][0]
 
     def _received(self, i: int, sent: dict[int, Tensor]) -> Tensor:
         """Add up what reaches a node of all that was sent, (T or 1, B, ...)."""
@@ -182,10 +180,9 @@ class SpikingNetwork(nn.Module):
         done: dict[int, list[Tensor]] = {i: [] for i in part}
         kept: dict[int, list[tuple[Tensor, Tensor]]] = {i: [] for i in part}
         after: dict[int, Tensor] = {}
-        shapes = network_shapes(self.network)
         for t in range(steps):
             for i in part:
-                value = images.new_zeros((len(images), *shapes[incoming[i][0].source]))
+                value = images.new_zeros((len(images), *self._shapes[incoming[i][0].source]))
                 if i in outside:
                     value = value + outside[i][t if len(outside[i]) > 1 else 0]
                 for k, one in enumerate(incoming[i]):

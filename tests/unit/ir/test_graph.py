@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spikeproof.engines.numpy_engine import NumpyEngine
+from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import GraphError
 from spikeproof.fuzz.draw.graphs import random_graph
 from spikeproof.fuzz.draw.networks import random_network
@@ -24,6 +27,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
 )
 from spikeproof.ir.graph import chain_problems, delays, depths, groups, is_recurrent
+from spikeproof.ir.order import components, run_order
 from spikeproof.ir.readouts import answers
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 
@@ -79,6 +83,71 @@ def test_a_group_waits_for_what_reaches_it_late() -> None:
     check_chip(late)
     assert groups(late) == [(1,), (0,)]
     assert not is_recurrent(late)
+
+
+def test_large_graphs_are_ordered_in_time_proportional_to_their_edges() -> None:
+    """Who asks each node for all that reach it needs minutes for this, and for the deep recursion
+    of a textbook's search there is no stack.
+    """
+    count = 20_000
+    ring = [[i - 1] for i in range(count)]
+    ring[5] = [4, count - 1]
+    assert components(ring) == [(0,), (1,), (2,), (3,), (4,), tuple(range(5, count))]
+    turned = [[i + 1] for i in range(count - 1)] + [[-1]]
+    assert components(turned) == [(i,) for i in reversed(range(count))]
+    pairs = [[i + 1 if i % 2 == 0 else i - 1, i - 2] for i in range(count)]
+    pairs[0], pairs[1] = [1, -1], [0]
+    assert components(pairs) == [(i, i + 1) for i in range(0, count, 2)]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_what_runs_has_all_it_reads_and_nothing_is_kept_for_nobody(seed: int) -> None:
+    rng = np.random.default_rng([11, seed])
+    count = int(rng.integers(1, 10))
+    sources = [rng.integers(-1, count, rng.integers(1, 4)).tolist() for _ in range(count)]
+    reach = np.zeros((count, count), bool)
+    for i, feeding in enumerate(sources):
+        reach[[s for s in feeding if s >= 0], i] = True
+    for _ in range(count):
+        reach |= reach @ reach
+    found, held = run_order(sources), {-1}
+    for place, (part, spent) in enumerate(zip(*found, strict=True)):
+        assert set(part) == {part[0]} | set(np.flatnonzero(reach[part[0]] & reach[:, part[0]]))
+        assert list(part) == sorted(part)
+        held |= set(part)
+        assert all(s in held for i in part for s in sources[i])
+        held -= set(spent)
+        assert held <= {s for later in found.parts[place + 1 :] for i in later for s in sources[i]}
+    assert not held
+    assert sorted(i for part in found.parts for i in part) == list(range(count))
+
+
+def test_the_order_of_a_network_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(
+        "spikeproof.ir.chip.run_order", lambda sources: calls.append(0) or run_order(sources)
+    )
+    late = network(reads(INPUT, ("b", 1), name="a"), reads(INPUT, name="b", neuron=LIF))
+    x = np.ones((600, 5, 1, 1, 2), np.uint8)  # three batches
+    NumpyEngine().run(late, x)
+    assert is_recurrent(late) is False
+    assert len(calls) == 1
+
+
+def test_a_lag_costs_no_copy_of_what_was_sent() -> None:
+    wide, steps, samples = 4096, 16, 32
+    one = DenseSynapse(np.full((1, wide), 2, np.int16))
+    made = tuple(Connection(one, INPUT, lag) for lag in range(12))
+    layer = ChipLayer("a", made, LIF, (1,))
+    late = ChipNetwork("net", (1, 1, wide), steps, (layer,), "spikes")
+    x = np.random.default_rng(2).integers(0, 2, (samples, steps, 1, 1, wide)).astype(np.uint8)
+    tracemalloc.start()
+    found = NumpyEngine().run_batch(late, x, trace=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * x.nbytes  # one connection's spikes as float32, and what is small
+    expected = ReferenceEngine().run(late, x[:2], trace=True)
+    np.testing.assert_array_equal((found.traces or {})["a"].v[:2], (expected.traces or {})["a"].v)
 
 
 @pytest.mark.parametrize(

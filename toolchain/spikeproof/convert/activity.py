@@ -13,7 +13,6 @@ from spikeproof.convert.score import Inputs
 from spikeproof.engines.floats import apply_node, run_float, run_lif
 from spikeproof.engines.numpy_engine import lagged
 from spikeproof.ir.floats import FloatNetwork, Lif
-from spikeproof.ir.graph import components
 from spikeproof.ir.limits import INPUT
 
 _CHUNK = 64
@@ -91,8 +90,7 @@ def spikes_of(layer: FloatLayer, arriving: Sequence[Inputs]) -> Inputs:
 
 
 def _is_cyclic(folded: FloatNetwork) -> bool:
-    sources = [tuple(one.source for one in incoming) for incoming in folded.incoming]
-    return any(len(part) > 1 for part in components(sources))
+    return any(len(part) > 1 for part in folded.order.parts)
 
 
 def _spikes(folded: FloatNetwork, images: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:

@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.base import in_batches
-from spikeproof.engines.numpy_engine import at_step, lagged
+from spikeproof.engines.numpy_engine import at_step, until
 from spikeproof.engines.trace import Progress, join_traces
 from spikeproof.errors import InputError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
 from spikeproof.ir.floats import FloatNetwork
-from spikeproof.ir.graph import components
 from spikeproof.ir.readouts import FROM_SPIKES, answers
 from spikeproof.ir.shapes import network_shapes
 from spikeproof.numerics.correlation import correlate
@@ -93,12 +92,11 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
 
 def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[str, FloatTrace]]:
     """Run nodes one after another, all steps of each at once; those on a cycle step by step."""
-    sources = [tuple(one.source for one in incoming) for incoming in network.incoming]
     done: dict[int, F64] = {-1: x[:, None]}  # one step stands for all while the input is constant
     traces: dict[str, FloatTrace] = {}
-    ordered = components(sources)
-    for place, part in enumerate(ordered):
-        cyclic = len(part) > 1 or part[0] in sources[part[0]]
+    last = len(network.nodes) - 1
+    for part, spent in zip(*network.order, strict=True):
+        cyclic = len(part) > 1 or part[0] in [one.source for one in network.incoming[part[0]]]
         found = (
             _run_cycle(network, part, done, len(x)) if cyclic else _run_node(network, part[0], done)
         )
@@ -106,10 +104,11 @@ def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[st
             done[i] = value
             if trace and kept is not None:
                 traces[network.nodes[i].name] = kept
-        needed = {s for later in ordered[place + 1 :] for i in later for s in sources[i]}
-        done = {i: v for i, v in done.items() if i in needed or i == len(sources) - 1}
+        for i in spent:
+            if i != last:
+                del done[i]
     order = [node.name for node in network.nodes if node.name in traces]
-    return done[len(sources) - 1].reshape(len(x), -1), {name: traces[name] for name in order}
+    return done[last].reshape(len(x), -1), {name: traces[name] for name in order}
 
 
 Ran = dict[int, tuple[F64, FloatTrace | None]]
@@ -131,12 +130,16 @@ def _run_node(network: FloatNetwork, i: int, done: dict[int, F64]) -> Ran:
 
 def _received(incoming: Sequence[floats.Incoming], done: dict[int, F64], steps: int) -> F64:
     """Add up what reaches a node, (N, T or 1, ...)."""
-    total: F64 | None = None
+    first = incoming[0]  # check_float refuses a node that nothing feeds
+    if len(incoming) == 1 and not first.lag:
+        value = done[first.source]
+        return value if first.coefficient == 1 else first.coefficient * value
+    constant = all(not one.lag and done[one.source].shape[1] == 1 for one in incoming)
+    samples, _, *shape = done[first.source].shape
+    total = np.zeros((samples, 1 if constant else steps, *shape))
     for one in incoming:
-        value = lagged(done[one.source], one.lag, steps)
-        value = value if one.coefficient == 1 else one.coefficient * value
-        total = value if total is None else total + value
-    assert total is not None  # check_float refuses a node that nothing feeds
+        value = until(done[one.source], steps - one.lag)
+        total[:, one.lag :] += value if one.coefficient == 1 else one.coefficient * value
     return total
 
 

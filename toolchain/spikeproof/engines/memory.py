@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spikeproof.errors import InputError
 from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
-from spikeproof.ir.graph import groups, steps_together
+from spikeproof.ir.graph import steps_together
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = (
@@ -160,10 +160,8 @@ def size_text(size: int) -> str:
 
 def _peaks(network: ChipNetwork) -> Iterator[tuple[tuple[int, ...], int]]:
     """Yield what runs together, in that order, with the bytes one sample needs meanwhile."""
-    ordered, sent = groups(network), {INPUT_INDEX}
-    for place, group in enumerate(ordered):
-        still_read = {s for later in ordered[place:] for i in later for s in network.sources[i]}
-        held = sum(_sent_bytes(network, source) for source in sent & still_read)
+    held = _sent_bytes(network, INPUT_INDEX)
+    for group, spent in zip(*network.order, strict=True):
         stepwise = steps_together(network, group)
         own = [_layer_bytes(network, index, stepwise) for index in group]
         windows = max(
@@ -172,7 +170,8 @@ def _peaks(network: ChipNetwork) -> Iterator[tuple[tuple[int, ...], int]]:
             for one in network.layers[i].inputs
         )
         yield group, held + sum(own) + 4 * windows
-        sent.update(group)
+        held += sum(_sent_bytes(network, i) for i in group)
+        held -= sum(_sent_bytes(network, i) for i in spent)
 
 
 def _sent_bytes(network: ChipNetwork, source: int) -> int:

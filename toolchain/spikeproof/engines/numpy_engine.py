@@ -21,7 +21,6 @@ from spikeproof.engines.base import BatchedEngine
 from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork, Connection
-from spikeproof.ir.graph import groups
 from spikeproof.ir.readouts import answers
 from spikeproof.numerics.correlation import correlate
 
@@ -40,17 +39,14 @@ class NumpyEngine(BatchedEngine):
         sent: dict[int, NDArray[Any]] = {INPUT_INDEX: x[:, None] if x.ndim == 4 else x}
         last = len(network.layers) - 1
         kept: dict[int, LayerTrace] = {}
-        ordered = groups(network)
-        for place, group in enumerate(ordered):
+        for group, spent in zip(*network.order, strict=True):
             wanted = {i for i in group if trace or i == last}
             for i, done, spikes in _run_group(network, group, sent, wanted, len(x)):
                 sent[i] = spikes
                 if i in wanted:
                     kept[i] = done
-            needed = {
-                s for later in ordered[place + 1 :] for i in later for s in network.sources[i]
-            }
-            sent = {i: spikes for i, spikes in sent.items() if i in needed}
+            for i in spent:
+                del sent[i]
         logits = answers(network.readout, kept[last].v, kept[last].s)
         names = [layer.name for layer in network.layers]
         traces = {names[i]: kept[i] for i in sorted(kept)} if trace else None
@@ -61,46 +57,79 @@ def run_alone(
     layer: ChipLayer, arriving: Sequence[NDArray[Any]], samples: int, steps: int
 ) -> LayerTrace:
     """Run one layer on what its connections carry, (N, T or 1, *shape), lags applied."""
-    population = _Population(layer, (samples, steps), arriving, keep=True)
+    population = _Population(layer, (samples, steps), [(one, 0) for one in arriving], keep=True)
     for t in range(steps):
         population.step(t)
     return population.trace()
 
 
 def layer_drive(
-    layer: ChipLayer, arriving: Sequence[NDArray[Any] | None]
+    layer: ChipLayer, arriving: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what arrives in u and what is added to v, each (N or 1, T or 1, *neurons).
 
     The first is the synaptic sum << 6, the second the bias << its exponent, with the host's
     current in it. Both are integers held in float64. ``arriving``: what each connection carries,
-    (N, T or 1, *shape); None: nothing, or what is added later.
+    (N, T or 1, *shape), lags applied.
     """
-    current: NDArray[np.float64] | None = None
+    steps = max(one.shape[1] for one in arriving)
+    return _drive(layer, [(one, 0) for one in arriving], steps)
+
+
+Sent = tuple[NDArray[Any], int]
+"""What a source sends, (N, T or 1, *shape), and by how many steps it arrives later."""
+
+
+def _drive(
+    layer: ChipLayer, arriving: Sequence[Sent | None], steps: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the same for what arrives later; None: nothing, or what is added step by step.
+
+    Sums are made of what was sent and then put where they arrive: no payload is copied.
+    """
+    given = [pair for pair in zip(layer.inputs, arriving, strict=True) if pair[1] is not None]
     mantissa: NDArray[np.int64] | int = 0
-    for one, payloads in zip(layer.inputs, arriving, strict=True):
-        if payloads is None:
-            continue
-        sums = _sums(one.synapse, payloads, layer.shape)
-        if one.host is not None:
-            mantissa = one.host.mantissa(sums.astype(np.int64))
-            continue
-        sums = sums * float(fx.CURRENT_UNIT)
-        current = sums if current is None else current + sums
-    if current is None:
-        current = np.zeros((1, 1) + (1,) * len(layer.shape))
+    for one, sent in given:
+        if one.host is not None and sent is not None:
+            mantissa = one.host.mantissa(_sums(one.synapse, sent[0], layer.shape).astype(np.int64))
     bias = layer.neuron.bias_units(mantissa)
     bias = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, 1, *layer.shape)))
-    return current, bias.astype(np.float64)
+    carried = [(one.synapse, *sent) for one, sent in given if one.host is None and sent is not None]
+    return _current(carried, layer.shape, steps), bias.astype(np.float64)
+
+
+def _current(
+    carried: Sequence[tuple[chip.Synapse, NDArray[Any], int]], shape: tuple[int, ...], steps: int
+) -> NDArray[np.float64]:
+    """Return the sum over connections << 6, (N or 1, T or 1, *neurons)."""
+    total = np.zeros((1, 1, *shape))
+    if len(carried) == 1 and not carried[0][2]:
+        total = _sums(carried[0][0], carried[0][1], shape)
+    elif carried:
+        constant = all(not lag and sent.shape[1] == 1 for _, sent, lag in carried)
+        total = np.zeros((len(carried[0][1]), 1 if constant else steps, *shape))
+        for synapse, sent, lag in carried:
+            if lag < steps:  # what would arrive after the last step is not summed
+                total[:, lag:] += _sums(synapse, until(sent, steps - lag), shape)
+    total *= fx.CURRENT_UNIT
+    return total
+
+
+def until(sent: NDArray[Any], end: int) -> NDArray[Any]:
+    """Return the steps before ``end`` of what was sent, (N, T or 1, ...); one stands for all."""
+    return sent[:, : max(0, end)]
 
 
 def lagged(payloads: NDArray[Any], lag: int, steps: int) -> NDArray[Any]:
-    """Return (N, T or 1, ...) payloads as they arrive: later by ``lag`` steps, none before."""
+    """Return (N, T or 1, ...) payloads as they arrive: later by ``lag`` steps, none before.
+
+    A lag makes a copy of all steps.
+    """
     if lag == 0:
         return payloads
     full = np.broadcast_to(payloads, (len(payloads), steps, *payloads.shape[2:]))
     late = np.zeros_like(full)
-    late[:, lag:] = full[:, : max(0, steps - lag)]
+    late[:, lag:] = until(full, steps - lag)
     return late
 
 
@@ -108,11 +137,11 @@ def _sums(
     synapse: chip.Synapse, source: NDArray[Any], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
     samples, steps = source.shape[:2]
-    merged = source.reshape(samples * steps, *source.shape[2:])
     # No partial sum can exceed it, in whatever order the library adds.
-    peak = synapse.largest_sum(int(merged.max(initial=0)))
+    peak = synapse.largest_sum(int(source.max(initial=0)))
     kind = np.float32 if peak < 1 << 24 else np.float64
-    total: NDArray[Any] = _product(synapse, merged.astype(kind)).reshape(samples, steps, *shape)
+    merged = source.astype(kind).reshape(samples * steps, *source.shape[2:])
+    total: NDArray[Any] = _product(synapse, merged).reshape(samples, steps, *shape)
     if synapse.exponent:
         total = fx.shift_sum(total.astype(np.int64), synapse.exponent)
     return total.astype(np.float64)
@@ -149,7 +178,7 @@ def _run_group(
     for i in group:
         layer, sources = network.layers[i], network.sources[i]
         arriving = [
-            lagged(sent[source], one.lag, steps) if source in sent and source not in group else None
+            (sent[source], one.lag) if source in sent and source not in group else None
             for one, source in zip(layer.inputs, sources, strict=True)
         ]
         populations[i] = _Population(layer, (samples, steps), arriving, i in wanted)
@@ -177,12 +206,12 @@ class _Population:
         self,
         layer: ChipLayer,
         form: tuple[int, int],
-        arriving: Sequence[NDArray[Any] | None],
+        arriving: Sequence[Sent | None],
         keep: bool,
     ) -> None:
         """Begin with what arrives from outside at all steps; ``form``: samples and steps."""
         self.layer, self.keep = layer, keep
-        self.current, self.bias = layer_drive(layer, arriving)
+        self.current, self.bias = _drive(layer, arriving, form[1])
         full = (*form, *layer.shape)
         kept = full if keep else (0, 0, *layer.shape)
         self.us, self.vs = np.empty(kept, np.int32), np.empty(kept, np.int32)
@@ -194,7 +223,7 @@ class _Population:
         # Whether u has to be filtered or wrapped at all.
         self.full = (
             neuron.filters
-            or any(payloads is None for payloads in arriving)
+            or any(sent is None for sent in arriving)
             or float(np.abs(self.current).max()) >= fx.WRAP_LIMIT
         )
 

@@ -8,6 +8,7 @@ from spikeproof import fixedpoint as fx
 from spikeproof.ir import chip
 from spikeproof.ir.graph import delay_problems, source_name, wiring
 from spikeproof.ir.limits import RAW_SUM_MAX, broadcast_problems
+from spikeproof.ir.order import components
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.readouts import FROM_SPIKES
 from spikeproof.ir.synapses import shifted_magnitude
@@ -63,7 +64,7 @@ def _foreign_parts(layer: chip.ChipLayer) -> list[str]:
 def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
     """List what is wrong with who feeds whom: unknown sources, cycles without lag, no input."""
     position = {layer.name: i for i, layer in enumerate(network.layers)}
-    problems = []
+    cycles, problems = _at_once(network, position), list[str]()
     for index, layer in enumerate(network.layers):
         if not layer.inputs:
             problems.append(f"{layer.name}: nothing feeds it; a layer needs a connection")
@@ -78,7 +79,7 @@ def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
             elif known and source >= index and one.lag == 0:
                 problems.append(
                     f"{label} closes a cycle without a lag: give it a lag of 1 or more"
-                    if _reaches(network, position, index, source)
+                    if cycles[source] == cycles[index]
                     else f"{label} has no lag, so {one.source} must be listed before {layer.name}"
                 )
             elif known and not network.layers[source].neuron.spiking:
@@ -86,18 +87,13 @@ def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
     return problems or delay_problems([layer.name for layer in network.layers], wiring(network))
 
 
-def _reaches(network: chip.ChipNetwork, position: dict[str, int], start: int, goal: int) -> bool:
-    """Tell whether spikes of one layer reach another without any lag."""
-    found, new = {start}, {start}
-    while new:
-        new = {
-            i
-            for i, layer in enumerate(network.layers)
-            for one in layer.inputs
-            if one.lag == 0 and _position(position, one, i) in new
-        } - found
-        found |= new
-    return goal in found
+def _at_once(network: chip.ChipNetwork, position: dict[str, int]) -> dict[int, int]:
+    """Return for each layer which ones its spikes come back from without any lag, as a number."""
+    sources = [
+        [_position(position, one, i) for one in layer.inputs if one.lag == 0]
+        for i, layer in enumerate(network.layers)
+    ]
+    return {i: k for k, part in enumerate(components(sources)) for i in part}
 
 
 def _position(position: dict[str, int], one: chip.Connection, index: int) -> int:

@@ -26,6 +26,7 @@ from spikeproof.ir.neurons import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.order import Order, run_order
 from spikeproof.ir.readouts import ReadoutRule
 from spikeproof.ir.synapses import ConvSynapse, DenseSynapse, Ints, Sign, Synapse, weight_problems
 
@@ -208,6 +209,11 @@ class ChipNetwork:
             tuple(i - 1 if one.source is None else known[one.source] for one in layer.inputs)
             for i, layer in enumerate(self.layers)
         )
+
+    @cached_property
+    def order(self) -> Order:
+        """Return what runs after what, and together."""
+        return run_order(self.sources)
 
     def payload_of(self, source: int) -> int:
         """Return the largest payload that a source sends."""

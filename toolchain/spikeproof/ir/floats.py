@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.ir.limits import INPUT, LATER
+from spikeproof.ir.order import Order, run_order
 from spikeproof.ir.readouts import ReadoutRule
 
 FloatArray = NDArray[np.floating[Any]]
@@ -241,3 +242,8 @@ class FloatNetwork:
             one = Incoming(position[edge.source], edge.lag, edge.coefficient)
             found[position[edge.target]].append(one)
         return tuple(map(tuple, found))
+
+    @cached_property
+    def order(self) -> Order:
+        """Return what runs after what, and together."""
+        return run_order([tuple(one.source for one in incoming) for incoming in self.incoming])

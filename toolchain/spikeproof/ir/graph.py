@@ -94,37 +94,8 @@ def source_name(source: str | None) -> str:
 
 
 def groups(network: ChipNetwork) -> list[tuple[int, ...]]:
-    """Return the :func:`components` of a chip network's layers."""
-    return components(network.sources)
-
-
-def components(sources: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Split a graph into parts that can run one after another, all steps of each at once.
-
-    Nodes on a common cycle stay together, in the order of the list: they have to run step by step.
-    A part comes after all parts that feed it.
-
-    Args:
-        sources: the positions of those that feed each node; INPUT_INDEX is the input.
-    """
-    if all(source < i for i, feeding in enumerate(sources) for source in feeding):
-        return [(i,) for i in range(len(sources))]  # nothing leads back
-    reached = [_reach(sources, i) for i in range(len(sources))]
-    together = [
-        tuple(j for j in range(len(reached)) if j == i or (i in reached[j] and j in reached[i]))
-        for i in range(len(reached))
-    ]
-    pending, done, ordered = list(dict.fromkeys(together)), set[int](), list[tuple[int, ...]]()
-    while pending:
-        ready = next(
-            part
-            for part in pending
-            if all(s in done or s in part or s == INPUT_INDEX for i in part for s in sources[i])
-        )
-        pending.remove(ready)
-        ordered.append(ready)
-        done.update(ready)
-    return ordered
+    """Return the layers that run one after another, those on a common cycle together."""
+    return list(network.order.parts)
 
 
 def is_recurrent(network: ChipNetwork) -> bool:
@@ -135,12 +106,3 @@ def is_recurrent(network: ChipNetwork) -> bool:
 def steps_together(network: ChipNetwork, group: tuple[int, ...]) -> bool:
     """Tell whether a group has to run step by step: its layers feed each other or themselves."""
     return len(group) > 1 or group[0] in network.sources[group[0]]
-
-
-def _reach(sources: Sequence[Sequence[int]], start: int) -> set[int]:
-    """Return the nodes that feed one, over any number of edges."""
-    found, new = set[int](), set(sources[start])
-    while new:
-        found |= new
-        new = {s for i in new if i != INPUT_INDEX for s in sources[i]} - found
-    return found - {INPUT_INDEX}

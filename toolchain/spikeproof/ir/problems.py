@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from spikeproof.errors import GraphError, list_problems
@@ -36,7 +37,7 @@ def name_problems(names: list[str]) -> list[str]:
         for n in names
         if not _NAME.fullmatch(n)
     ]
-    twice = sorted({n for n in names if names.count(n) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     return problems + ([f"node names are used twice: {', '.join(twice)}"] if twice else [])
 
 

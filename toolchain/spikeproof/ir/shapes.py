@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import singledispatch
+from heapq import heappop, heappush
 from math import prod
 
 from spikeproof.errors import GraphError
@@ -15,17 +16,23 @@ __all__ = ["Shape", "network_shapes", "output_shape"]
 
 def network_shapes(network: floats.FloatNetwork) -> dict[int, Shape]:
     """Return the shape each node gives, by position, as far as they can be told; -1: the input."""
+    readers: dict[int, list[int]] = {}
+    for i, incoming in enumerate(network.incoming):
+        for one in incoming:
+            readers.setdefault(one.source, []).append(i)
     found: dict[int, Shape] = {-1: tuple(network.input_shape)}
-    count = 0
-    while count < len(found):  # what comes back on a cycle is known a round later
-        count = len(found)
-        for i, (node, incoming) in enumerate(zip(network.nodes, network.incoming, strict=True)):
-            before = next((found[one.source] for one in incoming if one.source in found), None)
-            if before is not None and i not in found:
-                try:
-                    found[i] = output_shape(node, before)
-                except (GraphError, ValueError, IndexError):
-                    continue
+    pending = list(readers.get(-1, ()))
+    while pending:  # in the order of the nodes, and again what a cycle comes back to
+        i = heappop(pending)
+        if i in found:
+            continue
+        before = next(found[one.source] for one in network.incoming[i] if one.source in found)
+        try:
+            found[i] = output_shape(network.nodes[i], before)
+        except (GraphError, ValueError, IndexError):
+            continue
+        for reader in readers.get(i, ()):
+            heappush(pending, reader)
     return found
 
 

@@ -34,7 +34,6 @@ from spikeproof.engines.trace import Progress, RunResult, result_from_logits
 from spikeproof.errors import InputError, TargetError
 from spikeproof.extras import need
 from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
-from spikeproof.ir.graph import groups
 
 _BATCH_VALUES = {"cpu": 1 << 20, "cuda": 1 << 28}
 """A layer's states over all steps of a batch: near the cache on a CPU, large kernels on a GPU."""
@@ -105,17 +104,14 @@ class TorchEngine(BaseEngine):
         sent: dict[int, Any] = {INPUT_INDEX: source.transpose(0, 1).contiguous()}
         chunk, trace = _CHUNK_VALUES[self.device.type], results.traces is not None
         form = Form(network.timesteps, len(x), chunk, trace)
-        ordered = groups(network)
-        for place, group in enumerate(ordered):
+        for group, spent in zip(*network.order, strict=True):
             loaded = {i: layers[i] for i in group}
             done = run_group(loaded, sent, form, {i: results.kept(i) for i in group})
             for i, run in done.items():
                 results.take(i, start, run)
                 sent[i] = run.spikes
-            needed = {
-                s for later in ordered[place + 1 :] for i in later for s in network.sources[i]
-            }
-            sent = {i: spikes for i, spikes in sent.items() if i in needed}
+            for i in spent:
+                del sent[i]
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         """Copy to the device; the array may be read-only and in any order."""
