@@ -19,13 +19,13 @@ from spikeproof.document.values import dump
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.numerics import intervals
-from spikeproof.verify.checks import divergence, overflow, steps
+from spikeproof.verify.checks import first_difference, overflow
 from spikeproof.verify.checks.bit_exact import EngineComparisons
 from spikeproof.verify.checks.overflow import judge_certificate
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.staged import Staged, widest_gaps
+from spikeproof.verify.stage_measurement import StageMeasurement, widest_gaps
 from spikeproof.verify.stages import rebuild_stages, run_stages
 from spikeproof.verify.verdict import Verdict
 
@@ -128,13 +128,13 @@ def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[
     relations = check_stages(stages, runs, LIMITS)
     rounding = check_rounding(stages, made.x[:CALIBRATION] if calibrated else None, x)
     gaps = widest_gaps(runs.whole["folded"], runs.local["folded"])
-    item = Staged(samples=len(x), relations=relations, errors=[], gaps=gaps, pairs=[])
+    item = StageMeasurement(samples=len(x), relations=relations, errors=[], gaps=gaps, pairs=[])
     rows = [relations[0], rounding, *relations[1:]]
     layers = judge_certificate(made.network, stages.claims, certify or ranges.certify_ranges)
     engines = EngineComparisons(samples=0, engines=[])
     found = [
-        steps.CHECK.check(steps.steps_outcome(rows, engines, Verdict.PASS, len(x))),
-        divergence.CHECK.check(divergence.divergence_outcome([], item, rounding)),
+        relations.CHECK.check(relations.relations_outcome(rows, engines, Verdict.PASS, len(x))),
+        first_difference.CHECK.check(first_difference.differences_outcome([], item, rounding)),
         overflow.CHECK.check(overflow.ranges_outcome(layers)),
     ]
     return {check.id: dump(check) for check in found}

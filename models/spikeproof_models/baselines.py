@@ -26,7 +26,7 @@ STYLES: tuple[Style, ...] = ("loop", "merged", "channels_last")
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class TorchLayer:
     """One layer in floats.
 
     current: input (B, ...) to current (B, *neurons), bias included. leak, threshold: by step.
@@ -80,7 +80,7 @@ class FloatForward:
     ) -> None:
         self.network, self.style, self.dtype = network, style, dtype
         steps = network.timesteps
-        self.stages = [make_stage(layer, steps, dtype, normalise) for layer in network.layers]
+        self.layers = [torch_layer(layer, steps, dtype, normalise) for layer in network.layers]
 
     @torch.inference_mode()
     def __call__(self, x: NDArray[np.uint8]) -> NDArray[Any]:
@@ -89,19 +89,19 @@ class FloatForward:
         return found.flatten(1).numpy()
 
     def _loop(self, x: NDArray[np.uint8]) -> Tensor:
-        states: list[list[Tensor | None]] = [[None, None] for _ in self.stages]
+        states: list[list[Tensor | None]] = [[None, None] for _ in self.layers]
         raw = torch.from_numpy(x)
         pixels = self.network.coding == "pixels"
-        constant = self.stages[0].current(self._input(raw)) if pixels else None
+        constant = self.layers[0].current(self._input(raw)) if pixels else None
         count: Tensor | None = None
         signal = torch.empty(0)
         for t in range(self.network.timesteps):
             signal = torch.empty(0) if pixels else self._input(raw[:, t])
-            for stage, state in zip(self.stages, states, strict=True):
-                first = stage is self.stages[0]
-                drive = constant if first and constant is not None else stage.current(signal)
-                signal = stage.step(t, drive, state)
-            if not self.stages[-1].readout:
+            for layer, state in zip(self.layers, states, strict=True):
+                first = layer is self.layers[0]
+                drive = constant if first and constant is not None else layer.current(signal)
+                signal = layer.step(t, drive, state)
+            if not self.layers[-1].readout:
                 count = signal if count is None else count.add_(signal)
         return signal if count is None else count
 
@@ -117,24 +117,24 @@ class FloatForward:
         signal = (raw[None] if self.network.coding == "pixels" else raw.transpose(0, 1)).to(
             self.dtype
         )
-        for stage in self.stages:
+        for layer in self.layers:
             length, batch = signal.shape[:2]
-            drive = stage.current(signal.reshape(length * batch, *signal.shape[2:]))
+            drive = layer.current(signal.reshape(length * batch, *signal.shape[2:]))
             drive = drive.unflatten(0, (length, batch))
             state: list[Tensor | None] = [None, None]
             out = [
-                stage.step(t, drive[t if length > 1 else 0], state)
+                layer.step(t, drive[t if length > 1 else 0], state)
                 for t in range(self.network.timesteps)
             ]
-            if stage.readout:
+            if layer.readout:
                 return out[-1]
             signal = torch.stack(out)
         return signal.sum(0)
 
 
-def make_stage(
+def torch_layer(
     layer: chip.ChipLayer, steps: int, dtype: torch.dtype, normalise: bool = True
-) -> Stage:
+) -> TorchLayer:
     """Return the float form of a layer."""
     neuron, synapse = layer.neuron, layer.synapse
     if not neuron.uniform:
@@ -152,7 +152,7 @@ def make_stage(
     weight = torch.from_numpy(synapse.weight.astype(np.float64) * factor).to(dtype)
     shift = torch.from_numpy(np.atleast_1d(np.array(bias))).to(dtype)
     later = shift if keep and bool(shift.any()) else None
-    return Stage(
+    return TorchLayer(
         _current(synapse, weight, shift if later is None else torch.zeros(1, dtype=dtype)),
         tuple((neuron.leaks(steps) / fx.DECAY_ONE).tolist()),
         tuple((neuron.thresholds(steps) / unit).tolist()),

@@ -18,10 +18,10 @@ from torch import Tensor
 from spikeproof.errors import MissingExtraError, UnsupportedError
 from spikeproof.extras import is_installed, need
 from spikeproof.ir import chip
-from spikeproof_models.baselines import Stage, make_stage
+from spikeproof_models.baselines import TorchLayer, torch_layer
 
 Forward = Callable[[NDArray[np.uint8]], NDArray[Any]]
-Step = Callable[[Tensor], Tensor]
+Neurons = Callable[[Tensor], Tensor]
 
 
 def problems(network: chip.ChipNetwork) -> list[str]:
@@ -47,15 +47,15 @@ def snntorch_forward(network: chip.ChipNetwork) -> Forward:
     _check_runs("snntorch", network)
     import snntorch
 
-    def make(stage: Stage) -> Callable[[], Step]:
+    def make(layer: TorchLayer) -> Callable[[], Neurons]:
         neuron = snntorch.Leaky(
-            beta=stage.leak[0],
-            threshold=stage.threshold[0],
+            beta=layer.leak[0],
+            threshold=layer.threshold[0],
             reset_mechanism="zero",
             reset_delay=False,
         ).eval()
 
-        def start() -> Step:
+        def start() -> Neurons:
             held: list[Tensor | None] = [None]
 
             def step(drive: Tensor) -> Tensor:
@@ -80,11 +80,11 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
     _check_runs("spikingjelly", network)
     from spikingjelly.activation_based import neuron
 
-    def make(stage: Stage) -> Step:
+    def make(layer: TorchLayer) -> Neurons:
         node = neuron.LIFNode(
-            tau=1 / (1 - stage.leak[0]),
+            tau=1 / (1 - layer.leak[0]),
             decay_input=False,
-            v_threshold=stage.threshold[0],
+            v_threshold=layer.threshold[0],
             v_reset=0.0,
             step_mode="m",
             detach_reset=True,
@@ -96,7 +96,7 @@ def spikingjelly_forward(network: chip.ChipNetwork) -> Forward:
 
         return run
 
-    return _layer_by_layer(network, make, lambda stage: stage.readout or stage.leak[0] >= 1)
+    return _layer_by_layer(network, make, lambda layer: layer.readout or layer.leak[0] >= 1)
 
 
 def slayer_forward(network: chip.ChipNetwork) -> Forward:
@@ -116,17 +116,17 @@ def slayer_forward(network: chip.ChipNetwork) -> Forward:
     # By name, because nothing here may need Lava: only this comparison uses it, where it exists.
     slayer: Any = import_module("lava.lib.dl.slayer")
 
-    def make(stage: Stage) -> Step:
+    def make(layer: TorchLayer) -> Neurons:
         node = slayer.neuron.cuba.Neuron(
-            threshold=stage.threshold[0],
+            threshold=layer.threshold[0],
             current_decay=1.0,
-            voltage_decay=1 - stage.leak[0],
+            voltage_decay=1 - layer.leak[0],
             persistent_state=False,
             requires_grad=False,
         ).eval()
         return lambda drive: node(drive.movedim(0, -1)).movedim(-1, 0)
 
-    return _layer_by_layer(network, make, lambda stage: stage.readout)
+    return _layer_by_layer(network, make, lambda layer: layer.readout)
 
 
 LIBRARIES: dict[str, Callable[[chip.ChipNetwork], Forward]] = {
@@ -142,8 +142,8 @@ def _check_runs(simulator: str, network: chip.ChipNetwork) -> None:
         raise UnsupportedError("; ".join(reasons), where=f"{simulator}, {network.name}")
 
 
-def _stages(network: chip.ChipNetwork) -> list[Stage]:
-    return [make_stage(layer, network.timesteps, torch.float32) for layer in network.layers]
+def _layers(network: chip.ChipNetwork) -> list[TorchLayer]:
+    return [torch_layer(layer, network.timesteps, torch.float32) for layer in network.layers]
 
 
 def _time_first(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> Tensor:
@@ -152,20 +152,22 @@ def _time_first(network: chip.ChipNetwork, x: NDArray[np.uint8]) -> Tensor:
 
 
 def _layer_by_layer(
-    network: chip.ChipNetwork, make: Callable[[Stage], Step], silent: Callable[[Stage], bool]
+    network: chip.ChipNetwork,
+    make: Callable[[TorchLayer], Neurons],
+    silent: Callable[[TorchLayer], bool],
 ) -> Forward:
     """Run layer by layer, each over all steps; ``make`` gives a layer's neurons as a function.
 
     ``silent``: layers that are summed over time instead.
     """
-    stages = _stages(network)
-    nodes = [None if silent(stage) else make(stage) for stage in stages]
+    layers = _layers(network)
+    nodes = [None if silent(layer) else make(layer) for layer in layers]
 
     @torch.inference_mode()
     def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
         signal = _time_first(network, x)
-        for stage, node in zip(stages, nodes, strict=True):
-            drive = stage.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+        for layer, node in zip(layers, nodes, strict=True):
+            drive = layer.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
             if len(drive) == 1:
                 drive = drive.expand(network.timesteps, *drive.shape[1:])
             signal = drive.sum(0, keepdim=True) if node is None else node(drive)
@@ -174,22 +176,24 @@ def _layer_by_layer(
     return forward
 
 
-def _looped(network: chip.ChipNetwork, make: Callable[[Stage], Callable[[], Step]]) -> Forward:
+def _looped(
+    network: chip.ChipNetwork, make: Callable[[TorchLayer], Callable[[], Neurons]]
+) -> Forward:
     """Run all layers step by step; ``make`` builds what starts a layer's neurons from rest."""
-    stages = _stages(network)
-    starts = [None if stage.readout else make(stage) for stage in stages]
+    layers = _layers(network)
+    starts = [None if layer.readout else make(layer) for layer in layers]
 
     @torch.inference_mode()
     def forward(x: NDArray[np.uint8]) -> NDArray[Any]:
         steps = [start() if start else None for start in starts]
         source = _time_first(network, x)
-        constant = stages[0].current(source[0]) if network.coding == "pixels" else None
+        constant = layers[0].current(source[0]) if network.coding == "pixels" else None
         total: Tensor | None = None
         for t in range(network.timesteps):
             signal = source[0] if constant is not None else source[t]
-            for stage, step in zip(stages, steps, strict=True):
-                first = stage is stages[0] and constant is not None
-                drive = constant if first and constant is not None else stage.current(signal)
+            for layer, step in zip(layers, steps, strict=True):
+                first = layer is layers[0] and constant is not None
+                drive = constant if first and constant is not None else layer.current(signal)
                 signal = drive if step is None else step(drive)
             total = signal.clone() if total is None else total.add_(signal)
         return np.asarray(0) if total is None else total.flatten(1).numpy()

@@ -62,7 +62,7 @@ def check(network: chip.ChipNetwork, x: np.ndarray, workers: int = 1) -> int:
 
 
 def tables(network: chip.ChipNetwork) -> list[type]:
-    return [type(feed.table) for step in Batches(network).steps for feed in step.feeds]
+    return [type(feed.table) for laid in Batches(network).layers for feed in laid.feeds]
 
 
 def lif(threshold: int = 60, **more: int) -> chip.LifNeuron:

@@ -84,17 +84,17 @@ def test_the_graphs_that_are_drawn_hold_every_case(dense_way: str) -> None:
         seen["cycle"] += is_recurrent(net)
         seen["long cycle"] += any(len(group) > 1 for group in groups(net))
         seen[net.readout] += 1
-        for step in Batches(net).steps:
-            several = len(step.feeds) > 1
-            seen["host beside others"] += several and step.host is not None
-            seen["pixels beside spikes"] += len({feed.source is None for feed in step.feeds}) > 1
-            seen["late"] += any(feed.lag for feed in step.feeds)
-            seen["lag beyond the end"] += any(feed.lag >= net.timesteps for feed in step.feeds)
-            seen[type(step.layer.neuron), several] += 1
-            seen["soft reset", several] += step.layer.neuron.reset is not None
-            seen["filter", several] += step.layer.neuron.filters
-            seen["mode", step.moves.mode, several] += 1
-            for feed in step.feeds:
+        for laid in Batches(net).layers:
+            several = len(laid.feeds) > 1
+            seen["host beside others"] += several and laid.host is not None
+            seen["pixels beside spikes"] += len({feed.source is None for feed in laid.feeds}) > 1
+            seen["late"] += any(feed.lag for feed in laid.feeds)
+            seen["lag beyond the end"] += any(feed.lag >= net.timesteps for feed in laid.feeds)
+            seen[type(laid.layer.neuron), several] += 1
+            seen["soft reset", several] += laid.layer.neuron.reset is not None
+            seen["filter", several] += laid.layer.neuron.filters
+            seen["mode", laid.moves.mode, several] += 1
+            for feed in laid.feeds:
                 seen[type(feed.table).__name__, feed.within] += 1
     kinds = set(chip.Neuron.__subclasses__()) & {
         chip.LifNeuron,
@@ -182,9 +182,9 @@ def test_a_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_forgotten_connection_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    added = network.Step.added.fget
+    added = network.LaidOutLayer.added.fget
     assert added is not None
-    monkeypatch.setattr(network.Step, "added", property(lambda step: added(step)[:1]))
+    monkeypatch.setattr(network.LaidOutLayer, "added", property(lambda laid: added(laid)[:1]))
     assert caught() >= 3
 
 

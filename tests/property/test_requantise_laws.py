@@ -25,7 +25,7 @@ from spikeproof.ir.floats import (
     Readout,
 )
 from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
-from spikeproof.verify.checks.steps import rounding_reasons
+from spikeproof.verify.checks.relations import rounding_reasons
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import rebuild_stages

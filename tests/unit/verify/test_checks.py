@@ -14,15 +14,15 @@ from spikeproof.document.values import dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
 from spikeproof.verify.advice import Supply
-from spikeproof.verify.bisect import FirstDifference
+from spikeproof.verify.checked_relation import CheckedRelation
 from spikeproof.verify.checks import (
     accuracy,
     bit_exact,
     identity,
     overflow,
     records,
+    relations,
     response,
-    steps,
     threshold,
 )
 from spikeproof.verify.checks.accuracy import accuracy_reasons, accuracy_rows
@@ -40,9 +40,9 @@ from spikeproof.verify.checks.threshold import (
 from spikeproof.verify.compare import LayerComparison
 from spikeproof.verify.config import load_config
 from spikeproof.verify.extremes import Reached
+from spikeproof.verify.first_difference import FirstDifference
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import Responded, Responses
-from spikeproof.verify.step import Step
 from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
@@ -108,7 +108,7 @@ def _v1(measured: EngineComparisons) -> Json:
     return dump(bit_exact.CHECK.check(bit_exact.exact_outcome(measured, "lava")))
 
 
-def _stage(**fields: Any) -> Step:
+def _stage(**fields: Any) -> CheckedRelation:
     usual = {
         "from": "quantised",
         "to": "chip",
@@ -122,12 +122,14 @@ def _stage(**fields: Any) -> Step:
         "unexcused_spikes": 0,
         "verdict": "fail",
     }
-    return Step.model_validate(usual | fields)
+    return CheckedRelation.model_validate(usual | fields)
 
 
-def _v2(row: Step, clean: str = "pass") -> Json:
+def _v2(row: CheckedRelation, clean: str = "pass") -> Json:
     exact = _engine(0, 9, "pass")
-    return dump(steps.CHECK.check(steps.steps_outcome([row], exact, Verdict(clean), 200)))
+    return dump(
+        relations.CHECK.check(relations.relations_outcome([row], exact, Verdict(clean), 200))
+    )
 
 
 def _supply(used: int, available: int) -> Supply:

@@ -1,4 +1,4 @@
-"""What looks at a network takes graphs: bisection, operations, drives, extremal inputs, inspect."""
+"""What looks at a network takes graphs: differences, operations, drives, extremes, inspect."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.bundle import save_bundle
 from spikeproof.io.wiring import graph_rows
 from spikeproof.ir import chip
-from spikeproof.ir.graph import chain_problems, groups
+from spikeproof.ir.graph import chain_problems
 from spikeproof.report.resources import connection_table
 from spikeproof.verify import mppd
-from spikeproof.verify.bisect import first_divergence, layer_views
 from spikeproof.verify.checks.overflow import judge_certificate
 from spikeproof.verify.document import Network, Report
+from spikeproof.verify.first_difference import first_unequal_state
 from spikeproof.verify.operations import count_operations
 
 ZERO = np.zeros(1, np.int32)
@@ -66,14 +66,11 @@ def test_in_a_cycle_the_earliest_step_comes_first_whichever_layer_it_is_in() -> 
     x = np.zeros((2, 5, 1, 1, 1), np.uint8)
     runs = [ReferenceEngine().run(network, x, trace=True).traces or {} for _ in range(2)]
     runs[1]["b"].v[1, 1] = runs[1]["a"].v[1, 2] = runs[1]["out"].v[0, 0] = 7
-    views = layer_views(network, *runs)
-    found = first_divergence(views, exact=True, together=groups(network))
-    assert found is not None and (found.layer, found.step, found.sample) == ("b", 1, 1)
-    alone = first_divergence(views, exact=True)
-    assert alone is not None and alone.layer == "a", "a chain's order would blame the wrong layer"
+    found = first_unequal_state(network, *runs, "reference", "fast")
+    assert (found.layer, found.step, found.sample) == ("b", 1, 1), "a chain's order would say a"
     runs[1]["a"].v[1, 1] = 7
-    found = first_divergence(views, exact=True, together=groups(network))
-    assert found is not None and found.layer == "a", "of one step the layer listed first"
+    found = first_unequal_state(network, *runs, "reference", "fast")
+    assert found.layer == "a", "of one step the layer listed first"
 
 
 def test_operations_are_counted_over_every_connection_and_lag() -> None:
@@ -103,7 +100,7 @@ def test_operations_are_counted_over_every_connection_and_lag() -> None:
 def test_the_drive_of_a_layer_holds_the_hosts_current_and_the_spikes_beside_it() -> None:
     both = 0
     for network, x in graphs(30, coding="pixels"):
-        first, second = mppd.chip_responses(network, x[:1]), mppd.chip_responses(network, x[1:2])
+        first, second = mppd.chip_drives(network, x[:1]), mppd.chip_drives(network, x[1:2])
         traces = [ReferenceEngine().run(network, one, trace=True).traces or {} for one in (x, x)]
         for layer in network.layers:
             if not (layer.neuron.spiking and layer.host):
@@ -116,7 +113,7 @@ def test_the_drive_of_a_layer_holds_the_hosts_current_and_the_spikes_beside_it()
             units = mantissa << layer.neuron.bias_exponent
             u = traces[0][layer.name].u.astype(np.int64)
             expected = u[1] - u[0] + (units[1] - units[0])
-            found = second.drives[layer.name].astype(np.int64) - first.drives[layer.name]
+            found = second.layers[layer.name].astype(np.int64) - first.layers[layer.name]
             saturates = np.abs(traces[0][layer.name].v[:2, 0]).max() >= (1 << 23) - 1
             if not saturates:
                 np.testing.assert_array_equal(found[0], expected)

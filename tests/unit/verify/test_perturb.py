@@ -15,11 +15,11 @@ from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks.response import MatchLayer, judge_perturbations, relative_difference
 from spikeproof.verify.config import load_config
 from spikeproof.verify.mppd import (
+    chip_drives,
     chip_epsilon,
-    chip_responses,
     direction,
+    float_drives,
     float_epsilon,
-    float_responses,
 )
 from spikeproof.verify.responses import Responded, Responses, measure_batch, merge_batches
 
@@ -69,8 +69,8 @@ def test_first_layer_differs_by_rounding_alone(kind: str, request: Any, perturb:
 
 
 def test_responses_predict_as_the_networks_do(case: Any) -> None:
-    assert (float_responses(case.source, case.x).predictions == case.y).all()
-    drives = chip_responses(case.bundle.network, case.x).drives
+    assert (float_drives(case.source, case.x).predictions == case.y).all()
+    drives = chip_drives(case.bundle.network, case.x).layers
     assert set(drives) == {"l1", "l2"}
 
 

@@ -38,8 +38,8 @@ def profile(net: BenchNet) -> dict[str, LayerTime]:
     turns = [batches.layer_seconds(net.draw(rng, size)) for _ in range(_TURNS)]
     best = np.min(turns, axis=0) / size
     return {
-        step.layer.name: LayerTime(_peak(step.feeds[0].table), float(seconds))
-        for step, seconds in zip(batches.steps, best, strict=True)
+        laid.layer.name: LayerTime(_peak(laid.feeds[0].table), float(seconds))
+        for laid, seconds in zip(batches.layers, best, strict=True)
     }
 
 

@@ -14,14 +14,8 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import BatchEngine, Engine, RunResult
 from spikeproof.errors import MissingExtraError, SpikeproofError
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.ir.graph import groups
-from spikeproof.verify.bisect import (
-    FirstDifference,
-    first_difference,
-    first_divergence,
-    layer_views,
-)
 from spikeproof.verify.compare import compare_traces
+from spikeproof.verify.first_difference import FirstDifference, first_unequal_state
 
 Images = NDArray[np.uint8]
 Task = tuple[ChipNetwork, Images]
@@ -137,11 +131,9 @@ def _compare(network: ChipNetwork, expected: RunResult, found: RunResult, name: 
     values = sum(layer.values for layer in layers) + expected.logits.size
     wrong = sum(layer.mismatches for layer in layers)
     if wrong:
-        first = first_divergence(
-            layer_views(network, left, right), exact=True, together=groups(network)
-        )
+        first = first_unequal_state(network, left, right, ReferenceEngine.name, name)
         text = f"{wrong} of {values} values differ"
-        mismatch = Mismatch("state", text, first_difference(first, ReferenceEngine.name, name))
+        mismatch = Mismatch("state", text, first)
         return Outcome(values, mismatch)
     difference = _logits_differ(expected, found)
     return Outcome(values, Mismatch("logits", difference) if difference else None)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from spikeproof.document.values import Json, Record, Text, dump
-from spikeproof.verify.bisect import FirstDifference
+from spikeproof.verify.first_difference import FirstDifference
 
 SCHEMA = 1
 

@@ -28,16 +28,16 @@ Epsilons = dict[str, F64]
 
 
 @dataclass(frozen=True, eq=False)
-class Responses:
-    """What a batch of images gives: drives per spiking layer (N, T, *neurons) and predictions."""
+class Drives:
+    """What enters the neurons of each spiking layer, (N, T, *neurons), and the predictions."""
 
-    drives: dict[str, NDArray[Any]]
+    layers: dict[str, NDArray[Any]]
     predictions: NDArray[np.int64]
 
-    def first(self, count: int) -> Responses:
-        """Return the responses to the first images only."""
-        drives = {name: array[:count] for name, array in self.drives.items()}
-        return Responses(drives, self.predictions[:count])
+    def first(self, count: int) -> Drives:
+        """Keep those of the first images only."""
+        layers = {name: array[:count] for name, array in self.layers.items()}
+        return Drives(layers, self.predictions[:count])
 
 
 def float_epsilon(node: Lif, difference: F64) -> F64:
@@ -62,14 +62,14 @@ def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
     return result
 
 
-def float_responses(network: FloatNetwork, x: NDArray[np.uint8]) -> Responses:
+def float_drives(network: FloatNetwork, x: NDArray[np.uint8]) -> Drives:
     """Run images through a float network and keep the current of every Lif."""
     run = run_float(network, x, trace=True)
     drives = {name: run.traces[name].current for name in network.neurons}
-    return Responses(drives, run.predictions)
+    return Drives(drives, run.predictions)
 
 
-def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
+def chip_drives(network: ChipNetwork, x: NDArray[np.uint8]) -> Drives:
     """Run images through a chip network and keep what enters v of every spiking layer.
 
     Up to the bias, which cancels in differences, that is u; a host current bypasses u, but is
@@ -84,23 +84,23 @@ def chip_responses(network: ChipNetwork, x: NDArray[np.uint8]) -> Responses:
             drives[layer.name] = trace.u
             if layer.host:
                 drives[layer.name] = trace.u + (trace.v[:, :1] - trace.u[:, :1])
-    return Responses(drives, run.predictions)
+    return Drives(drives, run.predictions)
 
 
-def float_epsilons(network: FloatNetwork, clean: Responses, perturbed: Responses) -> Epsilons:
+def float_epsilons(network: FloatNetwork, clean: Drives, perturbed: Drives) -> Epsilons:
     """Return the membrane perturbation of every Lif of a float network."""
     return {
-        name: float_epsilon(node, perturbed.drives[name] - clean.drives[name])
+        name: float_epsilon(node, perturbed.layers[name] - clean.layers[name])
         for name, node in network.neurons.items()
     }
 
 
-def chip_epsilons(network: ChipNetwork, clean: Responses, perturbed: Responses) -> Epsilons:
+def chip_epsilons(network: ChipNetwork, clean: Drives, perturbed: Drives) -> Epsilons:
     """Return the membrane perturbation of every spiking layer of a chip network."""
     found = {}
     for layer in network.layers:
-        if layer.name in clean.drives:
-            difference = perturbed.drives[layer.name].astype(np.int64) - clean.drives[layer.name]
+        if layer.name in clean.layers:
+            difference = perturbed.layers[layer.name].astype(np.int64) - clean.layers[layer.name]
             found[layer.name] = chip_epsilon(layer, difference)
     return found
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from spikeproof.convert.conversion import KINDS, PIPELINE, Relation, Stage
 from spikeproof.ir.chip import ChipNetwork, GeneralLifNeuron
 from spikeproof.ir.floats import Lif
+from spikeproof.verify.checked_relation import BoundedLayer, CheckedRelation
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.interval import bound_network, constants
 from spikeproof.verify.stages import Membrane, StageRuns, Stages
-from spikeproof.verify.step import BoundedLayer, Step
 from spikeproof.verify.verdict import Verdict
 
 Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ _SLACK = 1e-6
 """Float64 rounding of a real-valued state, in v-units."""
 
 
-def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[Step]:
+def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[CheckedRelation]:
     """Check what each stage declares of its relation to the one before, a row for each pair.
 
     A behavioural one is measured, and judged end to end elsewhere.
@@ -39,7 +39,7 @@ def check_stages(stages: Stages, runs: StageRuns, limits: StageLimits) -> list[S
 
 def _check(
     stages: Stages, runs: StageRuns, before: Stage, after: Stage, limits: StageLimits
-) -> Step:
+) -> CheckedRelation:
     first, second = runs.whole[before.name], runs.whole[after.name]
     if isinstance(after.network, ChipNetwork):  # compared layer by layer, on equal input spikes
         second = runs.local[before.name]
@@ -57,14 +57,14 @@ def _check(
     return judge_bound(compare_bounded(first, second, state_bounds(stages)), declared.bound)
 
 
-def _unknown_unit(row: Step, declared: Relation, expected: str) -> Step:
+def _unknown_unit(row: CheckedRelation, declared: Relation, expected: str) -> CheckedRelation:
     """Fail a step whose declared bound cannot be compared with anything that is known of it."""
     found = {"relation": declared.kind, "verdict": Verdict.FAIL, "declared_bound": declared.bound}
     units = {"declared_unit": declared.unit, "expected_unit": expected}
     return row.model_copy(update=found | units)
 
 
-def judge_bound(row: Step, declared: float) -> Step:
+def judge_bound(row: CheckedRelation, declared: float) -> CheckedRelation:
     """Judge the bound that the bundle declares, in v-units, beside the one its numbers give.
 
     A wider one is no bound of these numbers; one that a measured difference exceeds is none either.
@@ -116,7 +116,9 @@ def _cut(leak: F64) -> F64:
     return np.where(np.isin(leak, (0.0, 1.0)), 0.0, 1.0)
 
 
-def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLimits) -> Step:
+def compare_exact(
+    first: list[Membrane], second: list[Membrane], limits: StageLimits
+) -> CheckedRelation:
     """Check that two float stages are one function, up to float64 rounding.
 
     A spike may differ only where the membrane is within the tolerance of the threshold; what
@@ -159,7 +161,9 @@ def compare_exact(first: list[Membrane], second: list[Membrane], limits: StageLi
     )
 
 
-def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[float]) -> Step:
+def compare_bounded(
+    first: list[Membrane], local: list[Membrane], bounds: list[float]
+) -> CheckedRelation:
     """Check |integer v - real v| layer by layer on equal input spikes, in v-units.
 
     A neuron is followed until its own spike train first differs; it may differ only where the
@@ -192,7 +196,7 @@ def compare_bounded(first: list[Membrane], local: list[Membrane], bounds: list[f
     return row.model_copy(update={"unexcused_spikes": unexcused, "layer": broken, "layers": layers})
 
 
-def _measure(first: list[Membrane], second: list[Membrane]) -> Step:
+def _measure(first: list[Membrane], second: list[Membrane]) -> CheckedRelation:
     """Measure a behavioural pass; it is judged end to end, by the accuracy of the chip."""
     largest, flips, spikes = 0.0, 0, 0
     for left, right in zip(first, second, strict=True):
@@ -219,9 +223,9 @@ def _row(
     flips: int,
     spikes: int,
     verdict: Verdict,
-) -> Step:
+) -> CheckedRelation:
     """Write a row; its ends and the agreement of the predictions are set where they are known."""
-    return Step(
+    return CheckedRelation(
         source="",
         target="",
         relation=relation,

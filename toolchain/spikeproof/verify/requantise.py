@@ -24,8 +24,8 @@ from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import Parallel
+from spikeproof.verify.checked_relation import CheckedRelation, RoundedLayer, Violation
 from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
-from spikeproof.verify.step import RoundedLayer, Step, Violation
 from spikeproof.verify.verdict import Verdict, combine
 
 F64 = NDArray[np.float64]
@@ -600,9 +600,9 @@ def _host(
     )
 
 
-def rounding_step(findings: list[Findings], options: list[str]) -> Step:
+def rounding_step(findings: list[Findings], options: list[str]) -> CheckedRelation:
     """Return the step of V2 that this is, with one row per layer; ``options``: not default."""
-    return Step(
+    return CheckedRelation(
         source="folded",
         target="integers",
         relation="rounding",

@@ -19,12 +19,12 @@ from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.verify.mppd import (
     Epsilons,
+    chip_drives,
     chip_epsilons,
-    chip_responses,
     direction,
     energy,
+    float_drives,
     float_epsilons,
-    float_responses,
 )
 
 CLEAN = "clean"
@@ -72,7 +72,7 @@ def measure_batch(
     perturbed: dict[str, NDArray[np.uint8]],
 ) -> Responses:
     """Measure one batch: clean images (N, C, H, W), and by name perturbed ones of the first."""
-    base_float, base_chip = float_responses(source, clean), chip_responses(network, clean)
+    base_float, base_chip = float_drives(source, clean), chip_drives(network, clean)
     result = {
         CLEAN: Responded(
             trained=base_float.predictions.tolist(), chip=base_chip.predictions.tolist()
@@ -82,7 +82,7 @@ def measure_batch(
         count = len(images)
         if not count:
             continue
-        seen_float, seen_chip = float_responses(source, images), chip_responses(network, images)
+        seen_float, seen_chip = float_drives(source, images), chip_drives(network, images)
         in_float = float_epsilons(source, base_float.first(count), seen_float)
         in_chip = chip_epsilons(network, base_chip.first(count), seen_chip)
         result[name] = Responded(

@@ -11,6 +11,7 @@ from spikeproof.engines.floats import run_float
 from spikeproof.io.record import TableRow
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.limits import INPUT
+from spikeproof.verify.checked_relation import CheckedRelation
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.requantise import (
     FEWEST,
@@ -22,13 +23,12 @@ from spikeproof.verify.requantise import (
 )
 from spikeproof.verify.scales import judge_scale
 from spikeproof.verify.stages import Stages
-from spikeproof.verify.step import Step
 
 Images = NDArray[np.uint8]
 _CHUNK = 16
 
 
-def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> Step:
+def check_rounding(stages: Stages, calibration: Images | None, x: Images) -> CheckedRelation:
     """Compare every integer of the bundle with the checkpoint; the stage folded -> integers of V2.
 
     Args:

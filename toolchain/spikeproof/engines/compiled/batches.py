@@ -55,7 +55,7 @@ class Batches:
         check_chip(network)
         check_memory(network, 1)
         self.plan = lay_out(network)
-        self.steps = self.plan.steps
+        self.layers = self.plan.layers
         self._timesteps = network.timesteps
         pixels = network.coding == "pixels"
         self._form = network.input_shape if pixels else (network.timesteps, *network.input_shape)
@@ -98,7 +98,7 @@ class Batches:
 
         def after() -> None:
             if progress:
-                progress(next(done), len(self.steps))
+                progress(next(done), len(self.layers))
 
         self._once(np.zeros((1, *self._form), np.uint8), after)
 
@@ -204,18 +204,18 @@ class Batches:
 
 def _sample_bytes(timesteps: int, plan: Plan, trace: bool) -> int:
     """Return the memory that one sample takes while it runs, tables not counted."""
-    feeds = [(step, feed) for step in plan.steps for feed in step.feeds]
+    feeds = [(laid, feed) for laid in plan.layers for feed in laid.feeds]
     # Pixels leave their sums and biases, once; spikes a bit array for each step.
     read = {feed.origin: feed.source.stride for _, feed in feeds if feed.source}
     total = timesteps * sum(read.values())
-    total += sum(8 * step.lanes for step, feed in feeds if not feed.source)
-    added = {step.stepwise: 0 for step in plan.steps}
-    for step in plan.steps:
-        if step.added:  # layers use one room for their sums in turn, those of a cycle their own
-            own = 4 * timesteps * step.lanes
-            before = added[step.stepwise]
-            added[step.stepwise] = before + own if step.stepwise else max(before, own)
-        total += 8 * step.lanes * timesteps if trace else 0
+    total += sum(8 * laid.lanes for laid, feed in feeds if not feed.source)
+    added = {laid.stepwise: 0 for laid in plan.layers}
+    for laid in plan.layers:
+        if laid.added:  # layers use one room for their sums in turn, those of a cycle their own
+            own = 4 * timesteps * laid.lanes
+            before = added[laid.stepwise]
+            added[laid.stepwise] = before + own if laid.stepwise else max(before, own)
+        total += 8 * laid.lanes * timesteps if trace else 0
     return total + sum(added.values())
 
 

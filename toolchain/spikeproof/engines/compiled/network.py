@@ -77,7 +77,7 @@ class Feed:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LaidOutLayer:
     """One layer: its blocks of neurons, the connections that feed it, where its spikes go.
 
     index: its place in the network. stepwise: whether it lies on a cycle.
@@ -127,14 +127,14 @@ class Plan(NamedTuple):
     readout: what of the last layer is the answer.
     """
 
-    groups: tuple[tuple[Step, ...], ...]
+    groups: tuple[tuple[LaidOutLayer, ...], ...]
     input: BitMap | None
     readout: ReadoutRule
 
     @property
-    def steps(self) -> list[Step]:
+    def layers(self) -> list[LaidOutLayer]:
         """Return all layers in the order in which they run."""
-        return [step for group in self.groups for step in group]
+        return [laid for group in self.groups for laid in group]
 
 
 def fits(network: chip.ChipNetwork) -> bool:
@@ -179,7 +179,7 @@ def lay_out(network: chip.ChipNetwork) -> Plan:
         stepwise = steps_together(network, group)
         cycle = group if stepwise else ()
         bits = {INPUT_INDEX: arriving} | maps
-        found.append(tuple(_step(network, i, blocks[i], bits, cycle) for i in group))
+        found.append(tuple(_lay_out(network, i, blocks[i], bits, cycle) for i in group))
     return Plan(tuple(found), arriving, network.readout)
 
 
@@ -223,13 +223,13 @@ def _work(layer: chip.ChipLayer, blocks: Blocks) -> int:
     return places * fan_in * block_cost(blocks, _sums_events(layer))
 
 
-def _step(
+def _lay_out(
     network: chip.ChipNetwork,
     index: int,
     blocks: Blocks,
     maps: Mapping[int, BitMap | None],
     cycle: tuple[int, ...],
-) -> Step:
+) -> LaidOutLayer:
     """Lay out one layer; ``cycle``: the layers it runs with step by step, if it lies on a cycle."""
     layer, sources = network.layers[index], network.sources[index]
     feeds = tuple(
@@ -249,7 +249,7 @@ def _step(
     if target is None:
         raise TypeError("only the input can have no map")
     places = int(np.prod(layer.shape[1:]))
-    return Step(layer, index, blocks, places, moves, feeds, target, bool(cycle))
+    return LaidOutLayer(layer, index, blocks, places, moves, feeds, target, bool(cycle))
 
 
 def _direct(feeds: Sequence[Feed], stepwise: bool) -> Feed | None:

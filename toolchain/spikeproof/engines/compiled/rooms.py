@@ -12,7 +12,7 @@ from spikeproof.engines.compiled import kernels as kn
 from spikeproof.engines.compiled import tiles
 from spikeproof.engines.compiled.lanes import tag_of
 from spikeproof.engines.compiled.layout import EventTable, GradedTable, ProductTable, aligned
-from spikeproof.engines.compiled.network import Feed, Step, Table
+from spikeproof.engines.compiled.network import Feed, LaidOutLayer, Table
 from spikeproof.engines.compiled.sources import INDEX_SLACK
 from spikeproof.ir import chip
 
@@ -37,22 +37,22 @@ class FeedRoom:
     """Arrays that making the sums of one connection takes; empty where they are not wanted."""
 
     def __init__(
-        self, feed: Feed, step: Step, samples: int, timesteps: int, image: tuple[int, ...]
+        self, feed: Feed, laid: LaidOutLayer, samples: int, timesteps: int, image: tuple[int, ...]
     ) -> None:
         """Allocate for so many samples; ``image`` is the shape of what enters the network."""
         graded = isinstance(feed.table, GradedTable)
         self.image = _image_room(feed.synapse, image, samples if graded else 0)
-        self.sums = np.zeros(samples * step.lanes if graded else 0, np.int32)
+        self.sums = np.zeros(samples * laid.lanes if graded else 0, np.int32)
         rows = feed.table.rows + INDEX_SLACK if isinstance(feed.table, EventTable) else 0
         self.index = np.zeros(timesteps * rows, np.int32)
         self.count = np.zeros(timesteps if rows else 0, np.int64)
         self.product = _ProductRoom(feed.table, samples, timesteps)
 
-    def source(self, feed: Feed, step: Step, bits: Array | None) -> tuple[int, ...]:
+    def source(self, feed: Feed, laid: LaidOutLayer, bits: Array | None) -> tuple[int, ...]:
         """Collect what a kernel takes of the connection after its frame; ``bits`` arrive."""
-        table, width, sent = feed.table, step.blocks.width, 0 if bits is None else _at(bits)
+        table, width, sent = feed.table, laid.blocks.width, 0 if bits is None else _at(bits)
         if isinstance(table, GradedTable):
-            return kn.ConstantFrame(_at(self.sums), step.lanes, width)
+            return kn.ConstantFrame(_at(self.sums), laid.lanes, width)
         stride = feed.source.stride if feed.source else 0
         if isinstance(table, ProductTable):
             room = self.product
@@ -93,7 +93,7 @@ class Room:
 
     def __init__(
         self,
-        step: Step,
+        laid: LaidOutLayer,
         samples: int,
         timesteps: int,
         image: tuple[int, ...],
@@ -101,61 +101,61 @@ class Room:
         last: bool,
     ) -> None:
         """Allocate for so many samples; ``last``: what is left after the last step is wanted."""
-        lanes = step.lanes
-        self.feeds = [FeedRoom(feed, step, samples, timesteps, image) for feed in step.feeds]
-        self.bias = np.zeros(samples * lanes if step.host else 0, np.int32)
+        lanes = laid.lanes
+        self.feeds = [FeedRoom(feed, laid, samples, timesteps, image) for feed in laid.feeds]
+        self.bias = np.zeros(samples * lanes if laid.host else 0, np.int32)
         self.u = np.zeros(samples * timesteps * lanes if traced else 0, np.int32)
         self.v = np.zeros(samples * timesteps * lanes if traced else 0, np.int32)
         self.last = np.zeros(samples * lanes if last else 0, np.int32)
-        self.kept_u = np.zeros(samples * lanes if step.stepwise else 0, np.int32)
-        self.kept_v = np.zeros(samples * lanes if step.stepwise else 0, np.int32)
-        self.nothing = np.zeros(lanes if step.host else 0, np.int32)
+        self.kept_u = np.zeros(samples * lanes if laid.stepwise else 0, np.int32)
+        self.kept_v = np.zeros(samples * lanes if laid.stepwise else 0, np.int32)
+        self.nothing = np.zeros(lanes if laid.host else 0, np.int32)
 
     def adding(
-        self, step: Step, feed: Feed, timesteps: int, bits: Array | None, sums: Array
+        self, laid: LaidOutLayer, feed: Feed, timesteps: int, bits: Array | None, sums: Array
     ) -> Call:
         """Return the call that adds what one connection brings to the sums of a layer."""
         frame = kn.Frame(**dict.fromkeys(kn.Frame._fields, 0))._replace(
-            places=step.places,
-            blocks=step.blocks.count,
+            places=laid.places,
+            blocks=laid.blocks.count,
             steps=timesteps,
             right=max(0, -feed.exponent),
             left=max(0, feed.exponent),
             end=timesteps,
             sums=_at(sums),
             lag=feed.lag,
-            first=int(feed is step.added[0]),
+            first=int(feed is laid.added[0]),
         )
-        room = self.feeds[step.feeds.index(feed)]
-        kernel, constants = _kernel(feed, room, tag_of(step.blocks.lanes), (0,) * kn.ADD)
-        return Call(kernel, _numbers(frame, room.source(feed, step, bits)), constants)
+        room = self.feeds[laid.feeds.index(feed)]
+        kernel, constants = _kernel(feed, room, tag_of(laid.blocks.lanes), (0,) * kn.ADD)
+        return Call(kernel, _numbers(frame, room.source(feed, laid, bits)), constants)
 
     def moving(
-        self, step: Step, timesteps: int, bits: Array | None, sums: Array, after: Array
+        self, laid: LaidOutLayer, timesteps: int, bits: Array | None, sums: Array, after: Array
     ) -> Call:
         """Return the call that moves the neurons.
 
         ``bits``: what arrives over the connection that is read directly. ``sums``: those that were
         added up. ``after``: where spikes go.
         """
-        tag, mode = tag_of(step.blocks.lanes), (0,) * step.moves.mode
-        frame, feed = self._frame(step, timesteps, after), step.direct
+        tag, mode = tag_of(laid.blocks.lanes), (0,) * laid.moves.mode
+        frame, feed = self._frame(laid, timesteps, after), laid.direct
         if feed:
-            room = self.feeds[step.feeds.index(feed)]
+            room = self.feeds[laid.feeds.index(feed)]
             kernel, constants = _kernel(feed, room, tag, mode)
-            return Call(kernel, _numbers(frame, room.source(feed, step, bits)), constants)
-        width = step.blocks.width
-        if not step.added:  # everything is in the bias: no sum arrives
+            return Call(kernel, _numbers(frame, room.source(feed, laid, bits)), constants)
+        width = laid.blocks.width
+        if not laid.added:  # everything is in the bias: no sum arrives
             constant = kn.ConstantFrame(_at(self.nothing), 0, width)
             return Call(kn.run_constant, _numbers(frame, constant), (tag, mode))
-        stepped = kn.StepFrame(_at(sums), step.lanes, width)
+        stepped = kn.StepFrame(_at(sums), laid.lanes, width)
         return Call(kn.run_steps, _numbers(frame, stepped), (tag, mode))
 
-    def _frame(self, step: Step, timesteps: int, after: Array) -> kn.Frame:
-        moves, each, host = step.moves, step.moves.each, step.host is not None
+    def _frame(self, laid: LaidOutLayer, timesteps: int, after: Array) -> kn.Frame:
+        moves, each, host = laid.moves, laid.moves.each, laid.host is not None
         return kn.Frame(
-            places=step.places,
-            blocks=step.blocks.count,
+            places=laid.places,
+            blocks=laid.blocks.count,
             steps=timesteps,
             right=moves.right,
             left=moves.left,
@@ -164,15 +164,15 @@ class Room:
             leak=_at(each.leak.values if each else moves.leak),
             threshold=_at(each.threshold.values if each else moves.threshold),
             bias=_at(self.bias if host else moves.bias.values),
-            bias_sample=step.lanes if host else 0,
-            bias_place=step.blocks.width if host else moves.bias.place,
+            bias_sample=laid.lanes if host else 0,
+            bias_place=laid.blocks.width if host else moves.bias.place,
             spikes=_at(after),
-            stride=step.target.stride,
-            at=_at(step.target.at),
+            stride=laid.target.stride,
+            at=_at(laid.target.at),
             u=_at(self.u),
             v=_at(self.v),
             last=_at(self.last),
-            counted=int(step.layer.neuron.spiking and self.last.size > 0),
+            counted=int(laid.layer.neuron.spiking and self.last.size > 0),
             leak_step=each.leak.step if each else 0,
             leak_place=each.leak.place if each else 0,
             threshold_step=each.threshold.step if each else 0,

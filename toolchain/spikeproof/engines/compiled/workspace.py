@@ -13,7 +13,7 @@ from spikeproof.engines.compiled import tiles
 from spikeproof.engines.compiled.bitmaps import BitMap, unpack
 from spikeproof.engines.compiled.lanes import tag_of
 from spikeproof.engines.compiled.layout import GradedTable
-from spikeproof.engines.compiled.network import Feed, Plan, Step
+from spikeproof.engines.compiled.network import Feed, LaidOutLayer, Plan
 from spikeproof.engines.compiled.rooms import Call, FeedRoom, Room, border_of, padded_shape
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import INPUT_INDEX
@@ -28,7 +28,7 @@ class _Layer(NamedTuple):
     Frames hold addresses only: arrays have to live here as long as they do.
     """
 
-    step: Step
+    laid: LaidOutLayer
     room: Room
     spikes: NDArray[np.uint8]
     sums: NDArray[np.int32]
@@ -47,7 +47,7 @@ class _Group(NamedTuple):
 class _Image(NamedTuple):
     """One connection that sums pixels."""
 
-    step: Step
+    laid: LaidOutLayer
     feed: Feed
     table: GradedTable
     room: FeedRoom
@@ -66,38 +66,38 @@ class Workspace:
         """
         self._timesteps, self._input, self._readout = timesteps, plan.input, plan.readout
         self.samples, self.traced = samples, traced
-        steps = plan.steps
+        layers = plan.layers
         # A group of samples that are multiplied together may reach past the last sample.
         room = samples + tiles.PAIR * tiles.ROWS // timesteps
-        bits: dict[int, Array | None] = {s.index: s.target.room(room, timesteps) for s in steps}
+        bits: dict[int, Array | None] = {s.index: s.target.room(room, timesteps) for s in layers}
         bits[INPUT_INDEX] = plan.input.room(room, timesteps) if plan.input else None
         self._bits = bits[INPUT_INDEX]
-        last = max(steps, key=lambda step: step.index)
+        last = max(layers, key=lambda laid: laid.index)
         self._kernel_answers = _kernel_answers(plan, last)
         numbers = samples * timesteps
         shared = np.zeros(
-            numbers * max((s.lanes for s in steps if s.added and not s.stepwise), default=0),
+            numbers * max((s.lanes for s in layers if s.added and not s.stepwise), default=0),
             np.int32,
         )
 
-        def layer(step: Step) -> _Layer:
-            kept = traced or (step is last and not self._kernel_answers)
-            room = Room(step, samples, timesteps, form, kept, step is last)
-            sums = np.zeros(numbers * step.lanes, np.int32) if step.stepwise else shared
+        def layer(laid: LaidOutLayer) -> _Layer:
+            kept = traced or (laid is last and not self._kernel_answers)
+            room = Room(laid, samples, timesteps, form, kept, laid is last)
+            sums = np.zeros(numbers * laid.lanes, np.int32) if laid.stepwise else shared
             calls = [
-                room.adding(step, feed, timesteps, bits[feed.origin], sums) for feed in step.added
+                room.adding(laid, feed, timesteps, bits[feed.origin], sums) for feed in laid.added
             ]
-            arriving = bits[step.direct.origin] if step.direct else None
-            spikes = bits[step.index]
+            arriving = bits[laid.direct.origin] if laid.direct else None
+            spikes = bits[laid.index]
             assert spikes is not None
-            calls.append(room.moving(step, timesteps, arriving, sums, spikes))
-            at_once = sum(not f.within for f in step.added) if step.stepwise else len(calls)
-            return _Layer(step, room, spikes, sums, calls[:at_once], calls[at_once:])
+            calls.append(room.moving(laid, timesteps, arriving, sums, spikes))
+            at_once = sum(not f.within for f in laid.added) if laid.stepwise else len(calls)
+            return _Layer(laid, room, spikes, sums, calls[:at_once], calls[at_once:])
 
-        self._groups = [_group([layer(step) for step in group]) for group in plan.groups]
+        self._groups = [_group([layer(laid) for laid in group]) for group in plan.groups]
         self._layers = [layer for group in self._groups for layer in group.layers]
         self._images = [image for layer in self._layers for image in _images(layer)]
-        self._last = next(layer for layer in self._layers if layer.step is last)
+        self._last = next(layer for layer in self._layers if layer.laid is last)
         self._final = _final(last, self._last.room, samples)
 
     def run(
@@ -155,17 +155,17 @@ class Workspace:
 
     def traces(self, samples: int) -> dict[str, LayerTrace]:
         """Return u, v and s of all layers of the samples run last (copies)."""
-        ordered = sorted(self._layers, key=lambda layer: layer.step.index)
-        return {layer.step.layer.name: self._trace(layer, samples) for layer in ordered}
+        ordered = sorted(self._layers, key=lambda layer: layer.laid.index)
+        return {layer.laid.layer.name: self._trace(layer, samples) for layer in ordered}
 
     def _trace(self, layer: _Layer, samples: int) -> LayerTrace:
-        step, room, steps = layer.step, layer.room, self._timesteps
-        shape = (-1, steps, step.places, step.blocks.width)
-        u, v = (_by_channel(a.reshape(shape)[:samples], step) for a in (room.u, room.v))
+        laid, room, steps = layer.laid, layer.room, self._timesteps
+        shape = (-1, steps, laid.places, laid.blocks.width)
+        u, v = (_by_channel(a.reshape(shape)[:samples], laid) for a in (room.u, room.v))
         spikes = None
-        if step.layer.neuron.spiking:
-            bits = unpack(layer.spikes, step.target, samples, steps, step.neurons)
-            spikes = _by_channel(bits, step)
+        if laid.layer.neuron.spiking:
+            bits = unpack(layer.spikes, laid.target, samples, steps, laid.neurons)
+            spikes = _by_channel(bits, laid)
         return LayerTrace(u, v, spikes)
 
 
@@ -175,14 +175,14 @@ def _group(layers: list[_Layer]) -> _Group:
 
 
 def _images(layer: _Layer) -> Iterator[_Image]:
-    for feed, room in zip(layer.step.feeds, layer.room.feeds, strict=True):
+    for feed, room in zip(layer.laid.feeds, layer.room.feeds, strict=True):
         if isinstance(feed.table, GradedTable):
-            yield _Image(layer.step, feed, feed.table, room, layer.room.bias)
+            yield _Image(layer.laid, feed, feed.table, room, layer.room.bias)
 
 
 def _sum_pixels(x: NDArray[np.uint8], wanted: _Image) -> None:
     """Sum the pixels of all samples for one connection, as the host does if it is one of its."""
-    step, feed, table, room, bias = wanted
+    laid, feed, table, room, bias = wanted
     border = border_of(feed.synapse)
     if border is None:
         room.image[: len(x)] = x.reshape(len(x), -1)
@@ -198,28 +198,28 @@ def _sum_pixels(x: NDArray[np.uint8], wanted: _Image) -> None:
         table.length,
         table.weight,
         len(x),
-        step.blocks.count,
+        laid.blocks.count,
         room.sums,
-        tag_of(step.blocks.lanes),
+        tag_of(laid.blocks.lanes),
     )
     if feed.host:
         host = feed.host
         kn.host_bias(room.sums, len(x), host.offset, host.shift, host.exponent, bias)
 
 
-def _kernel_answers(plan: Plan, last: Step) -> bool:
+def _kernel_answers(plan: Plan, last: LaidOutLayer) -> bool:
     """Tell whether what kernels leave of the last layer is the answer; else its trace says it."""
     spiking = last.layer.neuron.spiking
     return settled(plan.readout, spiking) == settled("auto", spiking)
 
 
-def _final(step: Step, room: Room, samples: int) -> NDArray[np.int32]:
+def _final(laid: LaidOutLayer, room: Room, samples: int) -> NDArray[np.int32]:
     """Return the view of what the last layer leaves: (samples, neurons) or (.., places, ..)."""
-    found = room.last.reshape(samples, step.places, step.blocks.width)[:, :, : step.neurons]
-    return found[:, 0] if step.places == 1 else found
+    found = room.last.reshape(samples, laid.places, laid.blocks.width)[:, :, : laid.neurons]
+    return found[:, 0] if laid.places == 1 else found
 
 
-def _by_channel(values: Array, step: Step) -> Array:
+def _by_channel(values: Array, laid: LaidOutLayer) -> Array:
     """Turn (N, T, places, lanes) into (N, T, *neurons)."""
-    chosen = values[..., : step.neurons].swapaxes(2, 3)
-    return chosen.copy().reshape(*values.shape[:2], *step.layer.shape)  # the room is used again
+    chosen = values[..., : laid.neurons].swapaxes(2, 3)
+    return chosen.copy().reshape(*values.shape[:2], *laid.layer.shape)  # the room is used again

@@ -12,15 +12,8 @@ from spikeproof.document.values import Record, Text
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine
 from spikeproof.ir.chip import ChipNetwork
-from spikeproof.ir.graph import groups
 from spikeproof.reasons import Reason
 from spikeproof.text import counted
-from spikeproof.verify.bisect import (
-    FirstDifference,
-    first_difference,
-    first_divergence,
-    layer_views,
-)
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.compare import (
     LayerComparison,
@@ -29,6 +22,7 @@ from spikeproof.verify.compare import (
     run_traced,
 )
 from spikeproof.verify.effort import engine_milliseconds
+from spikeproof.verify.first_difference import FirstDifference, first_unequal_state
 from spikeproof.verify.material import Material
 from spikeproof.verify.verdict import Verdict
 
@@ -87,15 +81,14 @@ def compare_engines(
     for engine in engines:
         found = run_traced(engine, network, x)
         layers = compare_traces(expected, found)
-        first = first_divergence(
-            layer_views(network, expected, found), exact=True, together=groups(network)
-        )
         rows.append(
             EngineComparison(
                 name=engine.name,
                 layers=layers,
                 verdict=judge_comparison(layers),
-                divergence=first_difference(first, ReferenceEngine.name, engine.name),
+                divergence=first_unequal_state(
+                    network, expected, found, ReferenceEngine.name, engine.name
+                ),
             )
         )
     return EngineComparisons(samples=len(x), engines=rows)

@@ -9,7 +9,7 @@ from spikeproof.document.shown import Fact, Head, Table, extreme, length, lines
 from spikeproof.document.values import Figure, Record, Text
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome, percent
 from spikeproof.verify.layer_errors import ErrorFigures, LayerError
-from spikeproof.verify.staged import STAGES
+from spikeproof.verify.stage_measurement import STAGES
 from spikeproof.verify.verdict import Verdict
 
 

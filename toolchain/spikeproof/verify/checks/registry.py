@@ -9,21 +9,21 @@ from spikeproof.document.shown import Fact, Table
 from spikeproof.verify.checks import (
     accuracy,
     bit_exact,
-    divergence,
     errors,
+    first_difference,
     identity,
     overflow,
     records,
+    relations,
     response,
-    steps,
     threshold,
 )
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, plain_figures
 
 CHECKS: tuple[CheckKind[Any], ...] = (
     bit_exact.CHECK,
-    steps.CHECK,
-    divergence.CHECK,
+    relations.CHECK,
+    first_difference.CHECK,
     errors.CHECK,
     response.CHECK,
     accuracy.CHECK,

@@ -59,7 +59,7 @@ class RoundedLayer(Record):
     """Columns of the conversion's table that say nothing of this layer."""
 
 
-class Step(Record):
+class CheckedRelation(Record):
     """A step from one stage to the next; ``info`` until something else judges it."""
 
     source: Text = Field(validation_alias="from", serialization_alias="from")

@@ -1,4 +1,4 @@
-"""V3: the first divergence is the earliest layer, then step, then sample."""
+"""V3: the first difference is in the earliest layer, then step, then sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.verify.bisect import View, first_divergence, replay_line
+from spikeproof.verify.first_difference import View, first_difference
 
 
 def _view(v: Any, threshold: float = 100.0) -> View:
@@ -22,10 +22,10 @@ def test_earliest_layer_wins_then_step_then_sample() -> None:
     first[2, 1, 1] = 104  # early step
     second[0, 0, 0] = 150  # later layer, earliest step
     layers = [("a", _view(base), _view(first)), ("b", _view(base), _view(second))]
-    found = first_divergence(layers, exact=False)
-    assert found is not None
-    assert (found.layer, found.step, found.sample, found.neuron) == ("a", 1, 2, (1,))
-    assert found.values == (0.0, 104.0)
+    found = first_difference(layers, "folded", "chip")
+    assert found.found and found.values is not None
+    assert (found.layer, found.step, found.sample, found.neuron) == ("a", 1, 2, [1])
+    assert (found.values.first, found.values.second) == (0.0, 104.0)
     assert found.margin_lsb == 100.0 and found.margin == 1.0
 
 
@@ -34,14 +34,14 @@ def test_exact_comparison_sees_states_without_spikes() -> None:
     other = base.copy()
     other[0, 1, 0] = 1
     layers = [("a", _view(base), _view(other))]
-    assert first_divergence(layers, exact=False) is None
-    found = first_divergence(layers, exact=True)
-    assert found is not None and found.state == "v" and found.step == 1
+    assert not first_difference(layers, "folded", "chip").found
+    found = first_difference(layers, "reference", "fast", states=("u", "v", "s"))
+    assert found.found and found.state == "v" and found.step == 1
 
 
 def test_replay_line_fits_one_line() -> None:
     base = np.zeros((1, 1, 1))
-    found = first_divergence([("a", _view(base), _view(base + 200))], exact=False)
-    line = replay_line(found, "folded", "chip", "net.spk")
-    assert "a, step 0" in line and "spikeproof run net.spk" in line and "\n" not in line
-    assert replay_line(None, "folded", "chip", "net.spk") == "folded and chip: no divergence"
+    line = first_difference([("a", _view(base), _view(base + 200))], "folded", "chip").replay
+    assert line is not None and "\n" not in line
+    assert "a, step 0" in line and "spikeproof run BUNDLE" in line and "100 LSB" in line
+    assert first_difference([("a", _view(base), _view(base))], "folded", "chip").replay is None

@@ -7,20 +7,19 @@ from itertools import pairwise
 import numpy as np
 
 from spikeproof.document.values import Number, Record
-from spikeproof.verify.bisect import (
+from spikeproof.verify.checked_relation import CheckedRelation
+from spikeproof.verify.checks.base import Job
+from spikeproof.verify.first_difference import (
     FirstDifference,
     Values,
     View,
     at_neuron,
     first_difference,
-    first_divergence,
 )
-from spikeproof.verify.checks.base import Job
 from spikeproof.verify.layer_errors import LayerError, layer_errors
 from spikeproof.verify.material import Material
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.stages import Membrane, run_stages
-from spikeproof.verify.step import Step
 
 
 class Gap(Record):
@@ -34,17 +33,17 @@ class Gap(Record):
     """In chip v-units; None for a readout."""
 
 
-class Staged(Record):
+class StageMeasurement(Record):
     """What the stages did on so many images."""
 
     samples: int
-    relations: list[Step]
+    relations: list[CheckedRelation]
     errors: list[LayerError]
     gaps: dict[str, Gap]
     pairs: list[FirstDifference]
 
 
-def _measure(material: Material) -> Staged:
+def _measure(material: Material) -> StageMeasurement:
     x = material.x[: material.config.samples.stages]
     stages, runs = material.stages, run_stages(material.stages, x)
     ends = [
@@ -53,7 +52,7 @@ def _measure(material: Material) -> Staged:
         if after.relation is None or after.relation.kind != "exact"
     ]
     ends.append((stages.stages[0].name, stages.stages[-1].name))
-    return Staged(
+    return StageMeasurement(
         samples=len(x),
         relations=check_stages(stages, runs, material.config.stages),
         errors=layer_errors(runs),
@@ -66,7 +65,7 @@ def _cost(material: Material) -> float:
     return material.images(material.config.samples.stages) * (28 + 7 * material.effort)
 
 
-STAGES = Job("stages", _measure, Staged, _cost)
+STAGES = Job("stages", _measure, StageMeasurement, _cost)
 
 
 def widest_gaps(real: list[Membrane], alone: list[Membrane]) -> dict[str, Gap]:
@@ -92,7 +91,7 @@ def _first_spike(
 ) -> FirstDifference:
     """Find the first spike that differs, with membranes in chip v-units."""
     views = [(a.name, _view(a), _view(b)) for a, b in zip(first, second, strict=True)]
-    return first_difference(first_divergence(views, exact=False), source, target)
+    return first_difference(views, source, target)
 
 
 def _view(layer: Membrane) -> View:

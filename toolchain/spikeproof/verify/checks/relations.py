@@ -8,24 +8,24 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Json, Record
 from spikeproof.reasons import Reason
+from spikeproof.verify.checked_relation import CheckedRelation, Violation
 from spikeproof.verify.checks.accuracy import clean_row
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.checks.bit_exact import EXACT, EngineComparisons, unequal_layers
 from spikeproof.verify.effort import rounding_milliseconds
 from spikeproof.verify.material import Material
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.staged import STAGES
-from spikeproof.verify.step import Step, Violation
+from spikeproof.verify.stage_measurement import STAGES
 from spikeproof.verify.verdict import Verdict, combine
 
 
-class Steps(Record):
+class Relations(Record):
     """Every step of the conversion, and the engines against the specification."""
 
-    stages: list[Step] = Field(default_factory=list)
+    stages: list[CheckedRelation] = Field(default_factory=list)
 
 
-class StepFigures(Record):
+class RelationFigures(Record):
     """How many steps there are, and how many do what they declare."""
 
     kept: int
@@ -35,7 +35,7 @@ class StepFigures(Record):
 # --- measure -------------------------------------------------------------------------------------
 
 
-def _measure(material: Material) -> Step:
+def _measure(material: Material) -> CheckedRelation:
     x = material.x[: material.config.samples.stages]
     return check_rounding(material.stages, material.calibration, x)
 
@@ -47,15 +47,15 @@ def _cost(material: Material) -> float:
     return 500 + rounding_milliseconds(material.stages.chip, images)
 
 
-ROUNDING = Job("rounding", _measure, Step, _cost, calibrated=True)
+ROUNDING = Job("rounding", _measure, CheckedRelation, _cost, calibrated=True)
 
 
 # --- judge ---------------------------------------------------------------------------------------
 
 
-def steps_outcome(
-    rows: list[Step], exact: EngineComparisons, clean: Verdict, samples: int
-) -> Outcome[Steps]:
+def relations_outcome(
+    rows: list[CheckedRelation], exact: EngineComparisons, clean: Verdict, samples: int
+) -> Outcome[Relations]:
     """Judge all steps.
 
     Args:
@@ -76,10 +76,10 @@ def steps_outcome(
         if step.relation == "rounding":
             reasons += rounding_reasons(step)
         elif step.verdict is not Verdict.PASS:
-            reasons.append(_broken_step(step, samples))
+            reasons.append(_broken_relation(step, samples))
     for row in exact.engines:
         steps.append(
-            Step(
+            CheckedRelation(
                 source="chip",
                 target=row.name,
                 relation="exact",
@@ -104,13 +104,13 @@ def steps_outcome(
     return Outcome(
         combine(step.verdict for step in steps),
         summary,
-        StepFigures(stages=len(steps), kept=len(steps) - len(broken)),
-        Steps(stages=steps),
+        RelationFigures(stages=len(steps), kept=len(steps) - len(broken)),
+        Relations(stages=steps),
         reasons,
     )
 
 
-def _broken_step(row: Step, samples: int) -> Reason:
+def _broken_relation(row: CheckedRelation, samples: int) -> Reason:
     told: Json = {
         "verdict": str(row.verdict),
         "stage": row.name,
@@ -181,14 +181,14 @@ def _broken_step(row: Step, samples: int) -> Reason:
     )
 
 
-def _wrong_unit(row: Step) -> str:
+def _wrong_unit(row: CheckedRelation) -> str:
     declared = f"the bundle declares this step {row.relation} in the unit “{row.declared_unit}”"
     if row.expected_unit:
         return f"{declared}; it is judged in “{row.expected_unit}”"
     return f"{declared}, and no bound in any unit is known for it"
 
 
-def rounding_reasons(row: Step) -> list[Reason]:
+def rounding_reasons(row: CheckedRelation) -> list[Reason]:
     """Give per layer and parameter the worst number that is not what the checkpoint gives."""
     reasons: list[Reason] = []
     stage = row.name
@@ -273,18 +273,18 @@ _CONVERT_AGAIN = (
 )
 
 
-def _judge(found: Findings) -> Outcome[Steps]:
+def _judge(found: Findings) -> Outcome[Relations]:
     stages = found.of(STAGES)
     rounding = found.of(ROUNDING)
     at = [row.target for row in stages.relations].index(rounding.source) + 1
     rows = [*stages.relations[:at], rounding, *stages.relations[at:]]
-    return steps_outcome(rows, found.of(EXACT), clean_row(found).tost, stages.samples)
+    return relations_outcome(rows, found.of(EXACT), clean_row(found).tost, stages.samples)
 
 
 # --- show ----------------------------------------------------------------------------------------
 
 
-def _facts(check: Check, result: Steps, silent: set[str]) -> list[Fact]:
+def _facts(check: Check, result: Relations, silent: set[str]) -> list[Fact]:
     path = f"{check.id}.data.stages"
     kept = n.integer(sum(s.verdict is Verdict.PASS for s in result.stages))
     counted = length(result.stages, "steps", path)
@@ -293,7 +293,7 @@ def _facts(check: Check, result: Steps, silent: set[str]) -> list[Fact]:
     )
 
 
-def _tables(result: Steps) -> dict[str, Table]:
+def _tables(result: Relations) -> dict[str, Table]:
     head = (
         Head("step", "name"),
         Head("declares to be", "text"),
@@ -337,10 +337,10 @@ CHECK = CheckKind(
     id="V2",
     title="Each conversion step does what it declares",
     kind="tested",
-    result=Steps,
+    result=Relations,
     judge=_judge,
     section="differences",
-    figures=StepFigures,
+    figures=RelationFigures,
     jobs=(STAGES, ROUNDING, EXACT),
     facts=_facts,
     tables=_tables,

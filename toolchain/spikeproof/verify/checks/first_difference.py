@@ -8,12 +8,12 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Record, Text
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.verify.bisect import FirstDifference
+from spikeproof.verify.checked_relation import CheckedRelation
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.checks.bit_exact import EXACT
-from spikeproof.verify.checks.steps import ROUNDING
-from spikeproof.verify.staged import STAGES, Gap, Staged
-from spikeproof.verify.step import Step
+from spikeproof.verify.checks.relations import ROUNDING
+from spikeproof.verify.first_difference import FirstDifference
+from spikeproof.verify.stage_measurement import STAGES, Gap, StageMeasurement
 from spikeproof.verify.verdict import Verdict
 
 
@@ -23,14 +23,14 @@ class Departure(Gap):
     layer: Text
 
 
-class Divergence(Record):
+class FirstDifferences(Record):
     """Per pair of stages the first difference, and the first layer in which one is too large."""
 
     pairs: list[FirstDifference] = Field(default_factory=list)
     departure: Departure | None = None
 
 
-class DivergenceFigures(Record):
+class FirstDifferenceFigures(Record):
     """Pairs of stages, how many ever differ, and the layer at fault, if any."""
 
     diverging: int
@@ -41,9 +41,9 @@ class DivergenceFigures(Record):
 # --- judge ---------------------------------------------------------------------------------------
 
 
-def divergence_outcome(
-    pairs: list[FirstDifference], stages: Staged, rounding: Step
-) -> Outcome[Divergence]:
+def differences_outcome(
+    pairs: list[FirstDifference], stages: StageMeasurement, rounding: CheckedRelation
+) -> Outcome[FirstDifferences]:
     """Find the first layer at fault, else the first spike that rounding changes.
 
     Args:
@@ -80,8 +80,8 @@ def divergence_outcome(
     return Outcome(
         Verdict.INFO,
         summary,
-        DivergenceFigures(pairs=len(pairs), diverging=len(found), layer=first),
-        Divergence(pairs=pairs, departure=gap),
+        FirstDifferenceFigures(pairs=len(pairs), diverging=len(found), layer=first),
+        FirstDifferences(pairs=pairs, departure=gap),
     )
 
 
@@ -95,23 +95,23 @@ def _shown_gap(gap: Departure | None) -> str:
     )
 
 
-def _judge(found: Findings) -> Outcome[Divergence]:
+def _judge(found: Findings) -> Outcome[FirstDifferences]:
     stages = found.of(STAGES)
     pairs = stages.pairs + [row.divergence for row in found.of(EXACT).engines]
-    return divergence_outcome(pairs, stages, found.of(ROUNDING))
+    return differences_outcome(pairs, stages, found.of(ROUNDING))
 
 
 # --- show ----------------------------------------------------------------------------------------
 
 
-def _facts(check: Check, result: Divergence, silent: set[str]) -> list[Fact]:
+def _facts(check: Check, result: FirstDifferences, silent: set[str]) -> list[Fact]:
     path = f"{check.id}.data.pairs"
     differ = n.integer(sum(p.found for p in result.pairs))
     counted = length(result.pairs, "pairs of stages", path)
     return counted + [Fact(differ, "of them differ", f"count {path}.*.found=True")] * bool(counted)
 
 
-def _tables(result: Divergence) -> dict[str, Table]:
+def _tables(result: FirstDifferences) -> dict[str, Table]:
     head = (
         Head("stages", "name"),
         Head("first spike or value that differs", "text"),
@@ -155,10 +155,10 @@ CHECK = CheckKind(
     id="V3",
     title="Where the stages first differ",
     kind="measured",
-    result=Divergence,
+    result=FirstDifferences,
     judge=_judge,
     section="differences",
-    figures=DivergenceFigures,
+    figures=FirstDifferenceFigures,
     jobs=(STAGES, ROUNDING, EXACT),
     facts=_facts,
     tables=_tables,
