@@ -173,13 +173,19 @@ class Rounding(Protocol):
     """A way to put scaled weights on the grid."""
 
     def __call__(self, weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
-        """Return multiples of the grid's step (clipped by the caller) and the adjusted bias."""
+        """Return multiples of the grid's step (clipped by the caller) and the adjusted bias.
+
+        ``weight`` may be used up.
+        """
         ...
 
 
 def to_nearest(weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
-    """Round every weight to the nearest grid value, whatever the others do."""
-    return grid.step * np.rint(weight / grid.step), bias
+    """Round every weight, in place, to the nearest grid value, whatever the others do."""
+    weight /= grid.step
+    np.rint(weight, out=weight)
+    weight *= grid.step
+    return weight, bias
 
 
 def round_layer(
@@ -196,8 +202,9 @@ def round_layer(
     scale = settle_scale(layer, scale)
     grid = weight_grid(layer.weight, bits)
     wanted, bias = rounding(layer.weight * scale, layer.bias * scale, grid)
-    clipped = (wanted < grid.low) | (wanted > grid.high)
-    weight = np.clip(wanted, grid.low, grid.high).astype(np.int16)
+    clipped = np.less(wanted, grid.low)
+    clipped |= wanted > grid.high
+    weight = np.clip(wanted, grid.low, grid.high, out=wanted).astype(np.int16)
     mantissa, exponent, problems = round_bias(
         bias * V_UNITS, layer.fires_at_equality, bias_exponent
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -55,6 +55,9 @@ _FINE_WORK = 5e10
 """The same where finalists are judged: 16 images or more, which have a million spikes to flip."""
 
 _STATE_COST = 150
+
+_HELD = 1 << 28
+"""Weights of all candidates of a layer that are held at a time; others are rounded again."""
 
 _BISECTION_WORK = 1e8
 """Multiplications of a certificate from which the largest scale that fits is predicted."""
@@ -108,6 +111,7 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
         return _choose_host(layer, setting)
     on_host = coding == "bias"
 
+    @lru_cache(maxsize=max(2, _HELD // max(1, layer.linear.weight.size)))
     def build(scale: float) -> Candidate:
         if on_host:
             return round_mixed_layer(layer, scale, setting.bits, setting.bias_exponent)
@@ -126,17 +130,17 @@ def choose(layer: FloatLayer, setting: Setting, coding: Coding) -> Chosen:
         return _best(layer, setting, coding, [*only, *_compensated(layer, setting, only)])
     low = LOWEST * plain
     grid = np.geomspace(low, min(top, HIGHEST * base), COARSE).tolist()
-    pool = _distinct([build(scale) for scale in [plain, *grid, top]])
-    setting.tell(f"scoring {len(pool)} scales")
-    ranked = _best_fitting(layer, setting, pool, 4)
-    plainest = next(c for c in pool if _fits(layer, setting, c))
+    scales = [plain, *grid, top]
+    setting.tell(f"scoring {len(scales)} scales")
+    scores = _scores(layer, setting, build, scales)
+    ranked = _best_fitting(layer, setting, build, scores, 4)
+    plainest = next(c for scale in scales if _fits(layer, setting, c := build(scale)))
     ratio = float((top / low) ** (1 / (COARSE - 1)))
     centre = ranked[0].scale
     near = [centre * ratio**k for k in (-0.6, -0.3, -0.15, 0.15, 0.3, 0.6)]
-    del pool
     setting.tell("scoring neighbours of the best scale")
-    fine = [build(scale) for scale in near]
-    ranked = _best_fitting(layer, setting, _distinct([*ranked, *fine]), 3)
+    scores |= _scores(layer, setting, build, near)
+    ranked = _best_fitting(layer, setting, build, scores, 3)
     finalists = _distinct([*ranked, plainest])
     again = _compensated(layer, setting, _distinct([ranked[0], plainest]))
     return _best(layer, setting, coding, [*finalists, *again])
@@ -210,13 +214,27 @@ def _fitting(
     return [c for c in built if _fits(layer, setting, c)]
 
 
+def _scores(
+    layer: FloatLayer, setting: Setting, build: Build, scales: Sequence[float]
+) -> dict[float, Score]:
+    """Score scales coarsely, as many at a time as may be held; a repeated one counts once."""
+    inputs = _coarse(layer, setting)
+    held = max(1, _HELD // max(1, layer.linear.weight.size))
+    found: dict[float, Score] = {}
+    for start in range(0, len(scales), held):
+        some = _distinct([build(scale) for scale in scales[start : start + held]])
+        scored = zip(some, score(layer, inputs, some), strict=True)
+        found |= {c.scale: its for c, its in scored if c.scale not in found}
+    return found
+
+
 def _best_fitting(
-    layer: FloatLayer, setting: Setting, pool: list[Candidate], count: int
+    layer: FloatLayer, setting: Setting, build: Build, scores: dict[float, Score], count: int
 ) -> list[Candidate]:
     """Return the best candidates that fit, best first: only those are certified, and who misses."""
     found: list[Candidate] = []
-    for candidate in _rank(layer, _coarse(layer, setting), pool):
-        if len(found) < count and _fits(layer, setting, candidate):
+    for scale in sorted(scores, key=lambda scale: scores[scale]):
+        if len(found) < count and _fits(layer, setting, candidate := build(scale)):
             found.append(candidate)
     return found
 

@@ -47,6 +47,8 @@ def correlate(
     parts = []
     for start in range(0, len(x), step):
         rows = unfold(x[start : start + step], kernel, stride, padding, dilation, groups)
-        found = [row @ k.T for row, k in zip(rows, kernels, strict=True)]
-        parts.append(np.moveaxis(np.concatenate(found, axis=-1), -1, 1))
+        # As one large product each: with more than two axes it would be a small one per image row.
+        found = [row.reshape(-1, row.shape[-1]) @ k.T for row, k in zip(rows, kernels, strict=True)]
+        whole = np.concatenate(found, axis=-1).reshape(*rows.shape[1:4], -1)
+        parts.append(np.moveaxis(whole, -1, 1))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
