@@ -7,11 +7,11 @@
 ``--wide`` runs convolutions of 16 to 512 channels; ``mlp`` and ``conv`` are networks of
 ``spikeproof bench``, and a bundle is any file both versions read. Each checkout runs in a process
 of its own; they take turns in random order, and a ratio is made within a round, so that both see
-the same machine. Where a process's memory happens to lie is worth some per cent for its whole life,
-so several pairs of processes are started. Counted is processor time of one thread, which other
-programs disturb less than a clock. The integers of both must be equal. Starting is the processor
-time from a new process to the first sample's result, compiled code being on disk: what is imported,
-loaded and prepared.
+the same machine. Where a process's memory happens to lie is worth some per cent for its whole
+life, so several pairs of processes are started. Counted is processor time of one thread, which
+other programs disturb less than a clock. The integers of both must be equal. Starting is the
+processor time from a new process to the first sample's result, compiled code being on disk: what
+is imported, loaded and prepared.
 """
 
 from __future__ import annotations

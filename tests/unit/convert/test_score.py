@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikeproof.convert.quantise import Candidate, FloatLayer
-from spikeproof.convert.score import chip_current
+from spikeproof.convert.quantise import Candidate, FloatLayer, round_layer
+from spikeproof.convert.score import chip_current, score
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -16,7 +16,8 @@ from spikeproof.ir.chip import (
     HostCurrent,
     LifNeuron,
 )
-from spikeproof.ir.floats import Lif, Linear
+from spikeproof.ir.floats import Lif, Linear, Readout
+from spikeproof.ir.readouts import ReadoutRule
 from spikeproof.numerics.affine import columns
 
 
@@ -44,3 +45,25 @@ def test_a_host_sum_beyond_24_bits_rounds_like_the_chip(exponent: int) -> None:
     unfolded = columns(layer.linear, x.astype(np.float32))
     found = chip_current(Candidate(built, 1.0, 0.0, ()), layer, x[:, None], unfolded)
     np.testing.assert_array_equal(found.ravel(), expected)
+
+
+@pytest.mark.parametrize("rule", ["auto", "last", "mean", "max", "max-abs"])
+def test_a_readout_is_scored_by_the_answers_its_rule_gives(rule: ReadoutRule) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 1, (4, 8))
+    layer = FloatLayer(Linear("fc", weight, None), Readout("out", rule), (8, 1, 1), 5, False)
+    spikes = (rng.random((400, 5, 8, 1, 1)) < 0.4).astype(np.uint8)
+    candidates = [round_layer(layer, scale, 8) for scale in (0.9, 2.0, 40.0)]
+    membrane = (spikes.reshape(400, 5, 8) @ weight.T).cumsum(axis=1)
+    trained = {
+        "auto": membrane[:, -1],
+        "last": membrane[:, -1],
+        "mean": membrane.mean(axis=1),
+        "max": membrane.max(axis=1),
+        "max-abs": np.abs(membrane).max(axis=1),
+    }[rule]
+    for candidate, found in zip(candidates, score(layer, spikes, candidates), strict=True):
+        network = ChipNetwork("n", (8, 1, 1), 5, (candidate.layer,), "spikes", rule)
+        chip = ReferenceEngine().run(network, spikes).logits
+        assert np.any(chip.argmax(1) != trained.argmax(1)) or candidate.scale > 30
+        assert found.rate == pytest.approx(np.mean(chip.argmax(1) != trained.argmax(1)))

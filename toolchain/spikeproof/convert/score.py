@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from spikeproof import fixedpoint as fx
 from spikeproof.convert.gain import float_dynamics
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, held_weight
+from spikeproof.engines.floats import answer
 from spikeproof.ir.floats import Lif, Readout
 from spikeproof.ir.neurons import Neuron
 from spikeproof.numerics.affine import Parallel, bias_map, columns, product
@@ -235,12 +236,21 @@ def _readout_chunk(
     layer: FloatLayer, chunk: Inputs, candidates: list[Candidate]
 ) -> list[tuple[float, float]]:
     unfolded = _unfold(layer, chunk, np.float32)
-    target = _float_current(layer, chunk, unfolded).mean(axis=1).reshape(len(chunk), -1)
+    target = _logits(layer, _float_current(layer, chunk, unfolded))
     chosen = target.argmax(axis=1)
     results = []
     for candidate in candidates:
         current = chip_current(candidate, layer, chunk, unfolded)
-        logits = current.mean(axis=1).reshape(len(chunk), -1) / candidate.units
+        logits = _logits(layer, current) / candidate.units
         differs = float(np.mean(logits.argmax(axis=1) != chosen))
         results.append((differs, float(np.mean((logits - target) ** 2))))
     return results
+
+
+def _logits(layer: FloatLayer, current: F32) -> NDArray[Any]:
+    """Read the answer, (N, neurons), off the currents of a readout, as its rule says."""
+    if not isinstance(layer.end, Readout):
+        raise TypeError("a layer of spiking neurons has no logits")
+    if layer.end.rule != "auto":
+        current = np.broadcast_to(current, (len(current), layer.timesteps, *current.shape[2:]))
+    return answer(layer.end, current).reshape(len(current), -1)

@@ -123,7 +123,7 @@ def _run_node(network: FloatNetwork, i: int, done: dict[int, F64]) -> Ran:
         return {i: (np.asarray(kept.s, np.float64), kept)}
     if isinstance(node, floats.Readout):
         full = np.broadcast_to(value, (len(value), steps, *value.shape[2:]))
-        return {i: (_answer(node, full), FloatTrace(full.copy(), None, None))}
+        return {i: (answer(node, full), FloatTrace(full.copy(), None, None))}
     out = apply_node(node, value.reshape(-1, *value.shape[2:]))
     return {i: (out.reshape(len(value), -1, *out.shape[1:]), None)}
 
@@ -200,8 +200,8 @@ def _cycle_trace(currents: list[F64], vs: list[F64], sent: list[F64]) -> FloatTr
     return FloatTrace(current, v, spikes.astype(np.uint8))
 
 
-def _answer(node: floats.Readout, current: F64) -> F64:
-    """Return the logits (N, ...) of what reaches a readout, (N, T, ...)."""
+def answer(node: floats.Readout, current: F64) -> F64:
+    """Return the logits (N, ...) of the currents (N, T, ...) that reach a readout."""
     if node.rule in FROM_SPIKES:
         none = np.zeros(current.shape, np.int32)
         return answers(node.rule, none, current.astype(np.uint8)).astype(np.float64)

@@ -38,8 +38,13 @@ _ROUNDOFF = 1e-9
 """Relative error of the float64 products that give the exact values."""
 
 _REPLAY, _EXACT_INPUTS = 0.005, 1000
-"""Steps a compensated target may be off: the conversion measures its moments in float32. With more
-inputs than so many, as many times more: each makes up for all before it."""
+"""Steps a compensated target may be off, and the inputs from which on it may be off further.
+
+The conversion measures its moments in single precision, 6e-8 of their size. The damping of a
+twentieth of their mean keeps the condition number of the moments of n inputs below 20 n, so what
+is made up for may be off by 1.2e-6 n of itself, and it is some steps: .005 of one per thousand
+inputs.
+"""
 
 _BROKEN = 4.0
 """Error of a neuron's sums, in times that of rounding to nearest, on images not calibrated with.
