@@ -200,7 +200,7 @@ def _cycle_trace(currents: list[F64], vs: list[F64], sent: list[F64]) -> FloatTr
     return FloatTrace(current, v, spikes.astype(np.uint8))
 
 
-def answer(node: floats.Readout, current: F64) -> F64:
+def answer(node: floats.Readout, current: NDArray[Any]) -> NDArray[Any]:
     """Return the logits (N, ...) of the currents (N, T, ...) that reach a readout."""
     if node.rule in FROM_SPIKES:
         none = np.zeros(current.shape, np.int32)
