@@ -17,10 +17,11 @@ from spikeproof.report.svg import Scale, linear_ticks, log_ticks, tick_labels
 from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
 from spikeproof.verify.checks.errors import LayerErrors
 from spikeproof.verify.checks.overflow import RangeLayer, Ranges
-from spikeproof.verify.checks.response import AttackMatch, Cloud, Response
+from spikeproof.verify.checks.response import AttackMatch, Response
 from spikeproof.verify.checks.threshold import Boundary
 from spikeproof.verify.config import MppdLimits
 from spikeproof.verify.document import Report, parse_report
+from spikeproof.verify.layer_match import Cloud
 
 Make = Callable[..., dict[str, Any]]
 LIMITS = MppdLimits(

@@ -12,8 +12,9 @@ from spikeproof.ir import chip
 from spikeproof.ir.floats import Lif
 from spikeproof.reasons import Reason
 from spikeproof.verify.advice import Supply
-from spikeproof.verify.checks.response import MatchLayer, judge_perturbations, relative_difference
+from spikeproof.verify.checks.response import judge_perturbations
 from spikeproof.verify.config import load_config
+from spikeproof.verify.layer_match import LayerMatch, relative_difference
 from spikeproof.verify.mppd import (
     chip_drives,
     chip_epsilon,
@@ -93,11 +94,11 @@ def _strict(config: Any) -> Any:
     return config.model_copy(update={"mppd": limits})
 
 
-def _judged(merged: dict[str, Any], config: Any) -> MatchLayer:
+def _judged(merged: dict[str, Any], config: Any) -> LayerMatch:
     return _reasoned(merged, config)[0]
 
 
-def _reasoned(merged: dict[str, Any], config: Any) -> tuple[MatchLayer, list[Reason]]:
+def _reasoned(merged: dict[str, Any], config: Any) -> tuple[LayerMatch, list[Reason]]:
     """Judge one layer; return its row and the reasons why it did not pass, 1,000 at hand."""
     data, reasons = judge_perturbations(
         merged, {"g": "gaussian"}, _strict(config), Supply(1000, 1000, {"gaussian": 1})
@@ -139,14 +140,14 @@ def test_few_images_of_which_some_do_not_react_at_all_are_inconclusive(config: A
 
 def test_a_failure_is_corrected_for_the_number_of_criteria(config: Any) -> None:
     """p = .02 alone is a failure; among five layers of four criteria each it is none."""
-    from spikeproof.verify.checks.response import Criterion, LayerMatch, judge_matches
+    from spikeproof.verify.layer_match import Comparison, Criterion, judge_matches
     from spikeproof.verify.verdict import Verdict
 
     figures = _judged(_merged(np.ones(9), np.ones(9)), config)
 
-    def match(p: float) -> LayerMatch:
+    def match(p: float) -> Comparison:
         told = Reason(verdict="inconclusive", criterion="median of the relative difference")
-        return LayerMatch(figures, [Criterion("median", False, p, told)])
+        return Comparison(figures, [Criterion("median", False, p, told)])
 
     assert judge_matches([match(0.02)], 0.05) == [{"median": Verdict.FAIL}]
     among = judge_matches([match(0.02)] + [match(1.0)] * 4, 0.05)

@@ -22,8 +22,9 @@ from spikeproof.report.svg import (
     text,
 )
 from spikeproof.text import counted
-from spikeproof.verify.checks.response import AttackMatch, Cloud, MatchLayer
+from spikeproof.verify.checks.response import AttackMatch
 from spikeproof.verify.config import MppdLimits
+from spikeproof.verify.layer_match import Cloud, LayerMatch
 
 MARKS = ("circle", "square", "triangle", "diamond", "plus", "bar")
 MAX_POINTS = 200
@@ -56,7 +57,7 @@ def layer_names(attacks: Sequence[AttackMatch]) -> list[str]:
     return list(dict.fromkeys(layer.name for a in attacks for layer in a.layers))
 
 
-def _of_layer(attacks: Sequence[AttackMatch], name: str) -> list[tuple[int, str, MatchLayer]]:
+def _of_layer(attacks: Sequence[AttackMatch], name: str) -> list[tuple[int, str, LayerMatch]]:
     return [
         (i, a.name, entry)
         for i, a in enumerate(attacks)
