@@ -19,9 +19,9 @@ from spikeproof.document.values import dump
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.numerics import intervals
+from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.checks import first_difference, overflow
 from spikeproof.verify.checks.bit_exact import EngineComparisons
-from spikeproof.verify.checks.overflow import judge_certificate
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.rounding import check_rounding

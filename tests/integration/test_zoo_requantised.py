@@ -14,7 +14,8 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
-from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks.overflow import ranges_outcome
 from spikeproof.verify.checks.relations import rounding_reasons
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import conversion_table, rebuild_stages

@@ -24,7 +24,8 @@ from spikeproof.ir.floats import (
     Linear,
     Readout,
 )
-from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks.overflow import ranges_outcome
 from spikeproof.verify.checks.relations import rounding_reasons
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.rounding import check_rounding

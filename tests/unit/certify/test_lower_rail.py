@@ -24,7 +24,8 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
 )
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
-from spikeproof.verify.checks.overflow import judge_certificate, ranges_outcome
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks.overflow import ranges_outcome
 from spikeproof.verify.interval import bound_network
 
 LOWEST = -fx.STATE_MAX

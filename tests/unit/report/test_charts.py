@@ -14,9 +14,11 @@ from spikeproof.report.charts import accuracy_curves, forest, forest_scale
 from spikeproof.report.charts_membrane import energy_curves, mppd_residuals, residuals
 from spikeproof.report.charts_rows import bits_used, flip_rows, headroom_bars, margin_rows
 from spikeproof.report.svg import Scale, linear_ticks, log_ticks, tick_labels
-from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.accuracy_rows import AccuracyRow
+from spikeproof.verify.certificate import RangeLayer
+from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.checks.errors import LayerErrors
-from spikeproof.verify.checks.overflow import RangeLayer, Ranges
+from spikeproof.verify.checks.overflow import Ranges
 from spikeproof.verify.checks.response import AttackMatch, Response
 from spikeproof.verify.checks.threshold import Boundary
 from spikeproof.verify.config import MppdLimits

@@ -11,16 +11,10 @@ from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.document import numbers as n
 from spikeproof.document.values import dump
 from spikeproof.report.tables import accuracy_notes
+from spikeproof.verify.accuracy_rows import accuracy_row, accuracy_rows
 from spikeproof.verify.advice import Supply
 from spikeproof.verify.checks import bit_exact
-from spikeproof.verify.checks.accuracy import (
-    CHECK,
-    Accuracy,
-    accuracy_outcome,
-    accuracy_reasons,
-    accuracy_row,
-    accuracy_rows,
-)
+from spikeproof.verify.checks.accuracy import CHECK, Accuracy, accuracy_outcome, accuracy_reasons
 from spikeproof.verify.checks.base import Check, Outcome
 from spikeproof.verify.checks.bit_exact import BitExact, ExactFigures
 from spikeproof.verify.gates import MASKING, sentence

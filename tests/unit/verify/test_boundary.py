@@ -18,10 +18,8 @@ from spikeproof.verify.checks.threshold import (
     Quantiles,
     audit_layer,
     boundary_outcome,
-    compare_ties,
-    count_ties,
-    tie_cases,
 )
+from spikeproof.verify.ties import compare_ties, count_ties, tie_cases
 
 
 class OffByOne(FastEngine):

@@ -24,7 +24,8 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.verify.checks.overflow import CHECK, judge_certificate, ranges_outcome
+from spikeproof.verify.certificate import judge_certificate
+from spikeproof.verify.checks.overflow import CHECK, ranges_outcome
 
 NO_BIAS = np.zeros(1, np.int32)
 

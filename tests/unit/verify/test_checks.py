@@ -13,7 +13,9 @@ from spikeproof.attacks.weak import WEAK as ATTACK
 from spikeproof.document.values import dump
 from spikeproof.jobs.journal import Audit
 from spikeproof.reasons import Reason
+from spikeproof.verify.accuracy_rows import accuracy_rows
 from spikeproof.verify.advice import Supply
+from spikeproof.verify.certificate import RangeLayer, SecondBound
 from spikeproof.verify.checked_relation import CheckedRelation
 from spikeproof.verify.checks import (
     accuracy,
@@ -25,24 +27,18 @@ from spikeproof.verify.checks import (
     response,
     threshold,
 )
-from spikeproof.verify.checks.accuracy import accuracy_reasons, accuracy_rows
+from spikeproof.verify.checks.accuracy import accuracy_reasons
 from spikeproof.verify.checks.base import Nothing, Outcome
 from spikeproof.verify.checks.bit_exact import EngineComparison, EngineComparisons
-from spikeproof.verify.checks.overflow import RangeLayer, SecondBound
 from spikeproof.verify.checks.response import judge_perturbations
-from spikeproof.verify.checks.threshold import (
-    BoundaryLayer,
-    EngineTies,
-    Quantiles,
-    TieLayer,
-    Ties,
-)
+from spikeproof.verify.checks.threshold import BoundaryLayer, Quantiles
 from spikeproof.verify.compare import LayerComparison
 from spikeproof.verify.config import load_config
 from spikeproof.verify.extremes import Reached
 from spikeproof.verify.first_difference import FirstDifference
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import Responded, Responses
+from spikeproof.verify.ties import EngineTies, TieLayer, Ties
 from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]

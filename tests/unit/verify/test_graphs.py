@@ -23,7 +23,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.graph import chain_problems
 from spikeproof.report.resources import connection_table
 from spikeproof.verify import mppd
-from spikeproof.verify.checks.overflow import judge_certificate
+from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.document import Network, Report
 from spikeproof.verify.first_difference import first_unequal_state
 from spikeproof.verify.operations import count_operations

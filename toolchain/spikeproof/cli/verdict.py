@@ -56,7 +56,7 @@ def _show_reasons(console: Console, report: Report) -> None:
 
 def _show_accuracy(console: Console, accuracy: Accuracy) -> None:
     """Print accuracy before and after, if it was measured."""
-    from spikeproof.verify.checks.accuracy import row_name
+    from spikeproof.verify.accuracy_rows import row_name
 
     if not accuracy.rows:
         return

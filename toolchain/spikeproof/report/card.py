@@ -11,7 +11,8 @@ from spikeproof.io.marks import CARD_END, CARD_MARK
 from spikeproof.report.summary import key_figures, kinds, warnings
 from spikeproof.report.tables import accuracy_notes, attack_name
 from spikeproof.report.why import HELP, Explained, explain
-from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow
+from spikeproof.verify.accuracy_rows import AccuracyRow
+from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.document import Report, as_report
 
 # Everything that could start a tag, a link, a table cell, an emphasis or a code span.

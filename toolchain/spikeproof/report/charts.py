@@ -19,7 +19,7 @@ from spikeproof.report.svg import (
     path,
     text,
 )
-from spikeproof.verify.checks.accuracy import AccuracyRow
+from spikeproof.verify.accuracy_rows import AccuracyRow
 
 
 @dataclass(frozen=True)

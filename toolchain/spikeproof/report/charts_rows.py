@@ -11,7 +11,7 @@ from markupsafe import Markup
 from spikeproof.document.numbers import fixed, rate, significant
 from spikeproof.report.charts import Chart
 from spikeproof.report.svg import Plot, Scale, element, figure, line, padded, shorten, text
-from spikeproof.verify.checks.overflow import RangeLayer
+from spikeproof.verify.certificate import RangeLayer
 from spikeproof.verify.checks.threshold import BoundaryLayer
 from spikeproof.verify.layer_errors import LayerError
 

@@ -26,10 +26,11 @@ from spikeproof.report import (
     tables,
     why,
 )
+from spikeproof.verify.certificate import RangeLayer
 from spikeproof.verify.checks import registry
 from spikeproof.verify.checks.accuracy import Accuracy
 from spikeproof.verify.checks.errors import LayerErrors
-from spikeproof.verify.checks.overflow import RangeLayer, Ranges
+from spikeproof.verify.checks.overflow import Ranges
 from spikeproof.verify.checks.response import Response
 from spikeproof.verify.checks.threshold import Boundary
 from spikeproof.verify.document import Report, as_report

@@ -10,7 +10,8 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Line, Table, by_columns, lines
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.report.charts import forest, forest_scale
-from spikeproof.verify.checks.accuracy import Accuracy, AccuracyRow, attacks_by_bound
+from spikeproof.verify.accuracy_rows import AccuracyRow
+from spikeproof.verify.checks.accuracy import Accuracy, attacks_by_bound
 from spikeproof.verify.checks.base import Check
 from spikeproof.verify.checks.overflow import used_share
 from spikeproof.verify.checks.response import Response
