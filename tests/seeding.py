@@ -20,7 +20,7 @@ from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.numerics import intervals
 from spikeproof.verify.certificate import judge_certificate
-from spikeproof.verify.checks import first_difference, overflow
+from spikeproof.verify.checks import first_difference, overflow, relations
 from spikeproof.verify.checks.bit_exact import EngineComparisons
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.relations import check_stages
@@ -125,11 +125,11 @@ def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[
     stages = rebuild_stages(made.network, made.source, made.record)
     x = made.x[CALIBRATION : CALIBRATION + 24]
     runs = run_stages(stages, x)
-    relations = check_stages(stages, runs, LIMITS)
+    checked = check_stages(stages, runs, LIMITS)
     rounding = check_rounding(stages, made.x[:CALIBRATION] if calibrated else None, x)
     gaps = widest_gaps(runs.whole["folded"], runs.local["folded"])
-    item = StageMeasurement(samples=len(x), relations=relations, errors=[], gaps=gaps, pairs=[])
-    rows = [relations[0], rounding, *relations[1:]]
+    item = StageMeasurement(samples=len(x), relations=checked, errors=[], gaps=gaps, pairs=[])
+    rows = [checked[0], rounding, *checked[1:]]
     layers = judge_certificate(made.network, stages.claims, certify or ranges.certify_ranges)
     engines = EngineComparisons(samples=0, engines=[])
     found = [
