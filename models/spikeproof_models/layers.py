@@ -15,6 +15,7 @@ from spikeproof.convert.fold import as_affine
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.windows import Shape
+from spikeproof.numerics.affine import Elementwise, as_matrix
 from spikeproof_models.neuron_choices import GainForm
 from spikeproof_models.neurons import LifLayer
 
@@ -133,6 +134,8 @@ def build_layer(node: Any, timesteps: int, gain_form: GainForm, shape: Shape) ->
     affine = as_affine(node, shape)
     if affine is None:
         return nn.Identity()
+    if isinstance(affine, Elementwise):
+        affine = as_matrix(affine, shape)
     bias = None if affine.bias is None else affine.bias.astype(np.float32)
     single = replace(affine, weight=affine.weight.astype(np.float32), bias=bias)
     return build_layer(single, timesteps, gain_form, shape).requires_grad_(False)

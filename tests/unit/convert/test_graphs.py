@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -18,24 +20,30 @@ from spikeproof.convert.fold import fold
 from spikeproof.convert.host import round_mixed_layer
 from spikeproof.convert.mappable import preflight
 from spikeproof.convert.pipeline import ConvertOptions, convert_network, float_layers
+from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.engines.torch.engine import TorchEngine
 from spikeproof.errors import (
     ConversionError,
     GraphError,
+    MissingExtraError,
     RangeError,
     SpikeproofError,
     UnsupportedError,
 )
+from spikeproof.formats.onnx.engine import OnnxEngine
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
 from spikeproof.ir.floats import (
     Add,
+    BatchNorm2d,
     Conv2d,
     Edge,
     Flatten,
     FloatNetwork,
+    InputScale,
     Lif,
     Linear,
     MaxPool2d,
@@ -44,7 +52,7 @@ from spikeproof.ir.floats import (
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.serial import network_from_parts, network_to_parts
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.stages import rebuild_stages
+from spikeproof.verify.stages import rebuild_stages, run_stages
 from spikeproof.verify.verdict import Verdict
 
 CALIBRATION = images(24)
@@ -486,3 +494,170 @@ def test_zeros_beside_a_current_of_the_host_are_not_excused_by_a_scale(made: Con
     found = next(one for one in step.layers or [] if one.layer == "a3")
     parameters = {violation.parameter for violation in found.violations}
     assert {"number of weights that are not zero", "scale"} <= parameters
+
+
+def traced(network: FloatNetwork, x: Any) -> dict[str, Any]:
+    return run_float(network, x, trace=True).traces
+
+
+def same_function(network: FloatNetwork, seed: int = 0) -> FloatNetwork:
+    """Fold a network of 5x5 images; every current, and every spike, is still the same."""
+    check_float(network)
+    folded = fold(network)
+    check_float(folded)
+    x = np.random.default_rng(seed).integers(0, 256, (8, *network.input_shape)).astype(np.uint8)
+    before, after = traced(network, x), traced(folded, x)
+    assert set(before) == set(after)
+    for name, trace in before.items():
+        np.testing.assert_allclose(after[name].current, trace.current, atol=1e-10, err_msg=name)
+        if trace.s is not None:
+            assert 0.01 < trace.s.mean() < 0.99, name
+            np.testing.assert_array_equal(after[name].s, trace.s)
+    return folded
+
+
+def norm(name: str, count: int) -> BatchNorm2d:
+    rng = np.random.default_rng(sum(map(ord, name)))
+    gamma, beta, mean, var = (rng.uniform(0.5, 1.5, count) for _ in range(4))
+    return BatchNorm2d(name, gamma, 0.2 * beta, 0.2 * mean, var)
+
+
+def flat_neurons(gains: bool) -> FloatNetwork:
+    """Neurons behind a flattened convolution, with numbers of their own, that feed themselves."""
+    rng = np.random.default_rng(4)
+    row_of_gains, resets = rng.uniform(0.5, 2.0, 50), rng.uniform(0.3, 0.8, 50)
+    neuron = Lif(
+        "l1",
+        rng.uniform(0.7, 1.0, 50),
+        rng.uniform(0.4, 1.2, 50),
+        gain=np.stack([row_of_gains * (1 + 0.2 * t) for t in range(6)]) if gains else None,
+        reset=None if gains else resets,
+        initial=rng.uniform(-0.2, 0.2, 50),
+    )
+    nodes = (conv("c1", 2, 1), Flatten("f1"), Add("s"), neuron)
+    edges = [*row(INPUT, "c1", "f1", "s", "l1", "fc", "out"), Edge("l1", "s", 1, -0.5)]
+    return small(*nodes, *head(50)[1:], edges=edges)
+
+
+@pytest.mark.parametrize("gains", [False, True])
+def test_neurons_behind_a_flattened_image_are_arranged_as_the_image_in_every_stage(
+    gains: bool,
+) -> None:
+    network = flat_neurons(gains)
+    folded = same_function(network)
+    x = np.random.default_rng(1).integers(0, 256, (40, 1, 5, 5)).astype(np.uint8)
+    chip = convert_network(network, x).chip
+    layer = chip.layers[0]
+    assert layer.shape == (2, 5, 5)
+    assert [type(one.synapse) for one in layer.inputs] == [ConvSynapse, ConvSynapse]
+    threshold = network.neurons["l1"].threshold
+    assert isinstance(threshold, np.ndarray)
+    assert threshold.shape == (2, 5, 5)
+    real = run_float(network, x, trace=True).traces["l1"]
+    expected = ReferenceEngine().run(chip, x[:6], trace=True)
+    made = (expected.traces or {})["l1"]
+    assert real.s is not None
+    assert made.s is not None
+    assert real.s.shape == (40, 6, 2, 5, 5) == (40, *made.s.shape[1:])
+    assert real.v is not None
+    assert run_float(folded, x, trace=True).traces["l1"].current.shape == real.current.shape
+    assert (real.s[:6] != made.s).mean() < 0.05
+    engines: list[Any] = [NumpyEngine(), FastEngine()]
+    with contextlib.suppress(MissingExtraError):
+        engines += [TorchEngine(), OnnxEngine()]
+    for engine in engines:
+        found = engine.run(chip, x[:6], trace=True)
+        np.testing.assert_array_equal(found.logits, expected.logits, err_msg=engine.name)
+        for key in ("u", "v", "s"):
+            one = getattr((found.traces or {})["l1"], key)
+            np.testing.assert_array_equal(one, getattr(made, key), err_msg=engine.name)
+
+
+def test_the_stages_of_neurons_behind_a_flattened_image_are_compared() -> None:
+    network = flat_neurons(gains=False)
+    x = np.random.default_rng(1).integers(0, 256, (40, 1, 5, 5)).astype(np.uint8)
+    found = convert_network(network, x)
+    stages = rebuild_stages(found.chip, found.source, record(found))
+    assert check_rounding(stages, x, x).verdict is Verdict.PASS
+    runs = run_stages(stages, x)
+    assert runs
+
+
+def test_flat_numbers_stay_numbers_until_something_adds_them_up() -> None:
+    """As matrices of 6,000 x 6,000 each of these would take 288 MB."""
+    count = 6000
+    rng = np.random.default_rng(8)
+    nodes = (
+        Linear("fc1", rng.normal(size=(count, 25)), rng.normal(size=count)),
+        norm("bn", count),
+        Lif("l1", 0.9, 1.0),
+        Add("twice"),
+        Linear("fc2", 0.1 * rng.normal(size=(3, count)), None),
+        Lif("l2", 0.9, 1.0),
+        Linear("fc3", rng.normal(size=(3, 3)), None),
+        Readout("out"),
+    )
+    edges = [*row(INPUT, "fc1", "bn", "l1", "twice", "fc2", "l2", "fc3", "out")]
+    edges[3] = Edge("l1", "twice", 0, 0.5)
+    network = small(*nodes, edges=edges)
+    tracemalloc.start()
+    folded = fold(network)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    second = next(n for n in folded.nodes if n.name == "fc2")
+    np.testing.assert_allclose(second.weight, 0.5 * nodes[4].weight)  # type: ignore[union-attr]
+    same_function(network)
+
+
+def test_a_flattened_image_is_scaled_as_an_image() -> None:
+    rng = np.random.default_rng(8)
+    nodes = (conv("c1", 8, 1), Lif("l1", 0.9, 0.5), Flatten("f1"))
+    fc = Linear("fc", rng.normal(size=(3, 8 * 30 * 30)), None)
+    edges = [*row(INPUT, "c1", "l1", "f1"), Edge("f1", "fc", 0, 0.5), *row("fc", "out")]
+    network = replace(small(*nodes, fc, Readout("out"), edges=edges), input_shape=(1, 30, 30))
+    tracemalloc.start()
+    folded = same_function(network)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # a matrix of 7,200 x 7,200 has 415 MB
+    np.testing.assert_allclose(folded.nodes[-2].weight, 0.5 * fc.weight)  # type: ignore[union-attr]
+
+
+def test_flat_ways_of_every_kind_come_to_the_same_sum() -> None:
+    """An image, the same normalised, a matrix and what comes back, all flat, in one neuron."""
+    rng = np.random.default_rng(6)
+    nodes = (
+        conv("c1", 2, 1),
+        Lif("l1", 0.9, 0.5),
+        Flatten("f1"),
+        norm("bn", 50),
+        Linear("fc1", 0.2 * rng.normal(size=(50, 50)), rng.normal(size=50)),
+        Add("s"),
+        norm("after", 50),
+        Lif("l2", 0.9, 1.0),
+    )
+    edges = [*row(INPUT, "c1", "l1", "f1", "bn", "s", "after", "l2", "fc", "out")]
+    edges += [Edge("f1", "s", 0, -0.5), *row("f1", "fc1", "s"), Edge("l2", "s", 1, -0.25)]
+    edges += [Edge("l2", "after", 2, 0.5)]
+    network = small(*nodes, *head(50)[1:], edges=edges)
+    folded = same_function(network)
+    into = [(e.source, e.lag) for e in folded.edges if e.source in {INPUT, "l1", "l2"}]
+    assert sorted(into) == [(INPUT, 0), ("l1", 0), ("l2", 0), ("l2", 1), ("l2", 2)]
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
+    assert convert_network(network, x).chip.layers[1].shape == (50,)
+
+
+def test_a_lag_behind_a_normalisation_that_adds_nothing_is_one_of_the_input() -> None:
+    nodes = (
+        InputScale("scale", np.zeros(1), np.full(1, 0.25)),
+        conv("c0", 2, 1),
+        Lif("l0", 0.9, 1.0),
+    )
+    edges = [Edge(INPUT, "scale"), Edge("scale", "c0", 1), *row("c0", "l0", "flat", "fc", "out")]
+    network = small(*nodes, *head(50), edges=edges)
+    preflight(network)
+    assert [edge.lag for edge in same_function(network).edges if edge.source == INPUT] == [1]
+    moved = replace(nodes[0], mean=np.full(1, 0.5))
+    with pytest.raises(UnsupportedError, match="c0: a lag behind a bias is no constant"):
+        preflight(small(moved, *nodes[1:], *head(50), edges=edges))

@@ -12,9 +12,12 @@ from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import (
     Affine,
+    Elementwise,
     Parallel,
+    Step,
     add_maps,
     apply,
+    as_matrix,
     bias_map,
     compose,
     dense_kernel,
@@ -282,3 +285,55 @@ def test_maps_side_by_side_add_up_and_come_apart_again() -> None:
     assert both.grouped
     for found, own in zip(both.split(both.weight), (wide, grouped), strict=True):
         np.testing.assert_array_equal(found, own.weight)
+
+
+SHAPE = (2, 3, 4)
+
+
+def of_flat(step: Step, x: Array) -> Array:
+    """Apply a map to one input of SHAPE or 24 numbers, by its definition; flat."""
+    if isinstance(step, Elementwise):
+        y = step.weight * x.reshape(-1)
+    elif isinstance(step, Linear):
+        y = step.weight @ x.reshape(-1)
+    else:
+        y = by_definition(step, x.reshape(SHAPE)).reshape(-1)
+    if step.bias is None:
+        return y
+    places = 1 if step.bias.size == y.size else y.size // step.bias.size
+    return y + np.repeat(step.bias.reshape(-1), places)
+
+
+def flat_steps() -> dict[str, Step]:
+    rng = np.random.default_rng(12)
+    return {
+        "scaled": Elementwise("scaled", rng.normal(size=24), rng.normal(size=24)),
+        "plain": Elementwise("plain", rng.normal(size=24), None),
+        "matrix": Linear("matrix", rng.normal(size=(24, 24)), rng.normal(size=24)),
+        "conv": Conv2d("conv", rng.normal(size=(2, 2, 3, 3)), rng.normal(size=2), padding=(1, 1)),
+        "depthwise": Conv2d("depthwise", rng.normal(size=(2, 1, 1, 3)), None, groups=2),
+    }
+
+
+@pytest.mark.parametrize("first", ["scaled", "plain", "matrix", "conv"])
+@pytest.mark.parametrize("second", ["scaled", "plain", "matrix"])
+def test_maps_of_flat_images_compose_and_add_up(first: str, second: str) -> None:
+    one, two = flat_steps()[first], flat_steps()[second]
+    x = np.random.default_rng(3).normal(size=SHAPE)
+    composed = compose(one, two, SHAPE)
+    np.testing.assert_allclose(of_flat(composed, x), of_flat(two, of_flat(one, x)))
+    assert composed.name == second
+    added = add_maps(one, two, SHAPE)
+    if first == "conv":
+        assert added is None
+        return
+    assert added is not None
+    np.testing.assert_allclose(of_flat(added, x), of_flat(one, x) + of_flat(two, x))
+    still = isinstance(one, Elementwise) and isinstance(two, Elementwise)
+    assert isinstance(composed, Elementwise) == isinstance(added, Elementwise) == still
+
+
+@pytest.mark.parametrize("name", sorted(flat_steps()))
+def test_any_map_can_be_written_as_a_matrix(name: str) -> None:
+    step, x = flat_steps()[name], np.random.default_rng(3).normal(size=SHAPE)
+    np.testing.assert_allclose(of_flat(as_matrix(step, SHAPE), x), of_flat(step, x))

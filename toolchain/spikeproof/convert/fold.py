@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from math import prod
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,22 @@ from spikeproof.ir.floats import (
 )
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.readouts import FROM_SPIKES
-from spikeproof.ir.shapes import Shape, network_shapes, output_shape
-from spikeproof.numerics.affine import Affine, add_maps, bias_map, compose, padding_problem
+from spikeproof.ir.shapes import Shape, arranged_shapes, network_shapes, output_shape
+from spikeproof.numerics.affine import (
+    Affine,
+    Elementwise,
+    Step,
+    add_maps,
+    as_matrix,
+    bias_map,
+    compose,
+    padding_problem,
+)
 
 
 @singledispatch
-def as_affine(node: Any, shape: Shape) -> Affine | None:
-    """Write a node as one float64 convolution or linear layer; None if it changes no number."""
+def as_affine(node: Any, shape: Shape) -> Step | None:
+    """Write a node as one float64 map of an input of ``shape``; None if it changes no number."""
     raise TypeError(f"{type(node).__name__} is not a linear node")
 
 
@@ -62,13 +71,13 @@ def _(node: Flatten | Add, shape: Shape) -> None:
 
 
 @as_affine.register
-def _(node: InputScale, shape: Shape) -> Affine:
+def _(node: InputScale, shape: Shape) -> Step:
     std = np.asarray(node.std, np.float64)
     return _per_channel(node.name, 1 / std, -np.asarray(node.mean, np.float64) / std, shape)
 
 
 @as_affine.register
-def _(node: BatchNorm2d, shape: Shape) -> Affine:
+def _(node: BatchNorm2d, shape: Shape) -> Step:
     gamma, beta, mean, var = (
         np.asarray(a, np.float64) for a in (node.gamma, node.beta, node.mean, node.var)
     )
@@ -84,9 +93,9 @@ def _(node: AvgPool2d, shape: Shape) -> Affine:
 
 def _per_channel(
     name: str, factor: NDArray[np.float64], shift: NDArray[np.float64] | None, shape: Shape
-) -> Affine:
+) -> Step:
     if len(shape) == 1:
-        return Linear(name, np.diag(factor), shift)
+        return Elementwise(name, factor, shift)
     return Conv2d(name, factor[:, None, None, None], shift, groups=shape[0])
 
 
@@ -99,7 +108,7 @@ class Term:
 
     source: int
     lag: int = 0
-    map: Affine | None = None
+    map: Step | None = None
     name: str = ""
 
 
@@ -111,13 +120,14 @@ class Folding:
     """Walks a network once and composes, along every way from a source to a neuron, the maps.
 
     Ways of one form from one source are added up. What a node brings as a bias stays with the first
-    of its ways.
+    of its ways. ``arranged``: the shape that neurons get, see :func:`arranged_shapes`.
     """
 
     def __init__(self, network: FloatNetwork, refuse: Refuse) -> None:
         """Start at the input; ``refuse`` is told of obstacles and may raise."""
         self.network, self.refuse = network, refuse
         self.shapes = network_shapes(network)
+        self.arranged = arranged_shapes(network, self.shapes)
         self.values: dict[int, tuple[Term, ...]] = {i: (Term(i),) for i in (-1, *_spiking(network))}
         self._begun: set[int] = set()
         self.ends: list[tuple[int, tuple[Term, ...]]] = []
@@ -152,14 +162,15 @@ class Folding:
         found: list[Term] = []
         for one in self.network.incoming[i]:
             for term in self._value(one.source):
-                if one.lag and term.map is not None and term.map.bias is not None:
+                if one.lag and _has_bias(term.map):
                     text = "a lag behind a bias is no constant: let the lag be that of the spikes"
                     self.refuse(self.network.nodes[i].name, text, "lag the edge of the neuron")
-                scaled = self._scaled(term, one.coefficient, self.shapes.get(one.source))
+                scaled = self._scaled(term, one.coefficient)
                 found.append(replace(scaled, lag=term.lag + one.lag))
         return self._merged(found)
 
-    def _scaled(self, term: Term, factor: float, shape: Shape | None) -> Term:
+    def _scaled(self, term: Term, factor: float) -> Term:
+        shape = self.arranged.get(term.source)
         if factor == 1 or shape is None:
             return term
         if term.map is None:
@@ -184,7 +195,7 @@ class Folding:
         return tuple(found)
 
     def _added(self, first: Term, second: Term) -> Term | None:
-        shape = self.shapes.get(first.source)
+        shape = self.arranged.get(first.source)
         if shape is None:
             return None
         maps = [one.map or _identity(shape) for one in (first, second)]
@@ -200,7 +211,7 @@ class Folding:
         affine = as_affine(node, shape)
         found = []
         for k, term in enumerate(terms):
-            start = self.shapes.get(term.source)
+            start = self.arranged.get(term.source)
             if affine is None or start is None:
                 found.append(term)
                 continue
@@ -211,7 +222,7 @@ class Folding:
                 found.append(replace(term, map=composed, name=name))
         return tuple(found)
 
-    def _composed(self, term: Term, new: Affine, start: Shape) -> Affine | None:
+    def _composed(self, term: Term, new: Step, start: Shape) -> Step | None:
         """Return one more map along a way; None: it cannot be, which is told here or elsewhere."""
         held = term.map
         if held is not None:
@@ -220,7 +231,7 @@ class Folding:
                 text = f"cannot be folded into {new.name}: {reason}"
                 self.refuse(held.name, text, FOLD_HINT)
                 return None
-            if isinstance(held, Linear) and isinstance(new, Conv2d):  # check_float says why
+            if not isinstance(held, Conv2d) and isinstance(new, Conv2d):  # check_float says why
                 return None
             new = compose(held, new, start)
         for problem in product_problems(new):
@@ -233,15 +244,13 @@ class Folding:
             text = "no convolution or linear layer before it"
             self.refuse(end.name, text, _NO_MAP)
             return ()
+        fitting = self._merged([t for t in map(self._fitting, terms, repeat(i)) if t is not None])
         found: list[Term] = []
         total: NDArray[np.float64] | None = None
-        for term in terms:
-            shape = self.shapes.get(term.source)
-            if shape is None:
-                continue
-            held = self._fitting(term, shape, self.shapes.get(i, shape), len(terms))
-            if held.bias is not None and len(terms) > 1:
-                given = bias_map(held.bias, output_shape(held, shape))
+        for term in fitting:
+            held = term.map
+            if held is not None and held.bias is not None and len(fitting) > 1:
+                given = bias_map(held.bias, self.arranged[i])
                 total = given if total is None else total + given
                 held = replace(held, bias=None)
             found.append(replace(term, map=held))
@@ -252,15 +261,15 @@ class Folding:
             found[0] = replace(found[0], map=replace(found[0].map, bias=flat))
         return tuple(found)
 
-    def _fitting(self, term: Term, source: Shape, target: Shape, ways: int) -> Affine:
-        """Return the map of a way; beside others an image that is flat by now is made so."""
-        held = term.map
-        if held is None:
-            return _identity(source if len(source) == len(target) else (prod(source),))
-        if ways > 1 and len(output_shape(held, source)) > len(target):
-            flat = Linear(held.name, np.eye(prod(target)), None)
-            return compose(held, flat, source)
-        return held
+    def _fitting(self, term: Term, i: int) -> Term | None:
+        """Return a way to a neuron as a map to all of it, a matrix where the neurons are flat."""
+        source, target = (self.arranged.get(place) for place in (term.source, i))
+        if source is None or target is None:
+            return None
+        held = term.map or _identity(source)
+        if len(target) == 1:
+            held = as_matrix(held, source)
+        return replace(term, map=held) if output_shape(held, source) == target else None
 
     def _pooled(self, i: int, terms: tuple[Term, ...]) -> tuple[Term, ...]:
         """Return the way into a population that fires when anything in its window does."""
@@ -299,19 +308,23 @@ def fold(network: FloatNetwork) -> FloatNetwork:
     folding.run()
     nodes: list[FloatNode] = []
     edges: list[Edge] = []
+    names = _Names(network)
     chained = True
     for i, terms in folding.ends:
         end = network.nodes[i]
         if isinstance(end, MaxPool2d):
             end = end.neuron
+        elif isinstance(end, Lif):
+            end = end.arranged(folding.shapes[i], folding.arranged[i])
         for term in terms:
             source = network.nodes[term.source].name if term.source >= 0 else INPUT
             if term.map is None:
                 edges.append(Edge(source, end.name))
                 chained = chained and bool(nodes) and nodes[-1].name == source
                 continue
+            assert not isinstance(term.map, Elementwise)  # _fitting made a matrix of it
             wanted = term.name or f"{end.name}.{source.strip('@')}"
-            name = _free_name(wanted, end.name, nodes, network)
+            name = names.free(wanted, end.name)
             before = nodes[-1].name if nodes else INPUT
             chained = chained and source == before and not term.lag and len(terms) == 1
             nodes.append(replace(term.map, name=name))
@@ -320,25 +333,40 @@ def fold(network: FloatNetwork) -> FloatNetwork:
     return replace(network, nodes=tuple(nodes), edges=() if chained else tuple(edges))
 
 
-def _free_name(name: str, end: str, nodes: list[FloatNode], network: FloatNetwork) -> str:
-    """Return a name no node has: a map that leads to several neurons is there several times."""
-    emitted = {node.name for node in nodes}
-    taken = emitted | {node.name for node in network.nodes}
-    maps = {node.name for node in network.nodes if not isinstance(node, Lif | Readout | MaxPool2d)}
-    if name not in emitted and (name in maps or name not in taken):
+class _Names:
+    """Names that no node has: a map that leads to several neurons is there several times."""
+
+    def __init__(self, network: FloatNetwork) -> None:
+        """Begin with the names of a network."""
+        self.emitted: set[str] = set()
+        self.taken = {node.name for node in network.nodes}
+        ends = (Lif, Readout, MaxPool2d)
+        self.maps = {node.name for node in network.nodes if not isinstance(node, ends)}
+
+    def free(self, wanted: str, end: str) -> str:
+        """Return the name wanted, or one like it; ``end``: what the map leads to."""
+        name = wanted
+        if name in self.emitted or (name not in self.maps and name in self.taken):
+            tries = (
+                f"{name}-{end}"[-60:].lstrip("-._"),
+                *(f"{name[:55]}.{k}" for k in range(2, len(self.taken) + 3)),
+            )
+            name = next(one for one in tries if one not in self.taken)
+        self.emitted.add(name)
+        self.taken.add(name)
         return name
-    tries = (
-        f"{name}-{end}"[-60:].lstrip("-._"),
-        *(f"{name[:55]}.{k}" for k in range(2, len(taken) + 3)),
-    )
-    return next(one for one in tries if one not in taken)
 
 
 def _spiking(network: FloatNetwork) -> list[int]:
     return [i for i, node in enumerate(network.nodes) if isinstance(node, Lif | MaxPool2d)]
 
 
-def _identity(shape: Shape) -> Affine:
+def _has_bias(held: Step | None) -> bool:
+    """Tell whether a map adds anything; a normalisation of mean 0 does not."""
+    return held is not None and held.bias is not None and bool(np.any(held.bias))
+
+
+def _identity(shape: Shape) -> Step:
     return _per_channel("same", np.ones(shape[:1]), None, shape)
 
 
@@ -349,7 +377,7 @@ def _per_channel_or_not(bias: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(bias)
 
 
-def product_problems(held: Affine) -> list[str]:
+def product_problems(held: Step) -> list[str]:
     """List why the numbers of composed maps are out of proportion (empty: they are not)."""
     found = magnitude_problems("weight", held.weight)
     if held.bias is not None:

@@ -23,7 +23,7 @@ from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.readouts import FROM_SPIKES, answers
-from spikeproof.ir.shapes import network_shapes
+from spikeproof.ir.shapes import arranged_shapes, network_shapes
 from spikeproof.numerics.correlation import correlate
 
 F64 = NDArray[np.float64]
@@ -34,7 +34,8 @@ _BATCH_VALUES = 1 << 23
 class FloatTrace:
     """One Lif or Readout: current before the gain, v before the reset, spikes; (N, T, *neurons).
 
-    v and s are None for the Readout.
+    Neurons are arranged as on the chip (:func:`spikeproof.ir.shapes.arranged_shapes`), so that
+    stages of a conversion can be compared. v and s are None for the Readout.
     """
 
     current: F64
@@ -107,8 +108,20 @@ def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[st
         for i in spent:
             if i != last:
                 del done[i]
-    order = [node.name for node in network.nodes if node.name in traces]
-    return done[last].reshape(len(x), -1), {name: traces[name] for name in order}
+    return done[last].reshape(len(x), -1), _arranged(network, traces)
+
+
+def _arranged(network: FloatNetwork, traces: dict[str, FloatTrace]) -> dict[str, FloatTrace]:
+    """Return traces in the order of the nodes, neurons arranged as on the chip."""
+    shapes = arranged_shapes(network, network_shapes(network)) if traces else {}
+    found = {}
+    for i, node in enumerate(network.nodes):
+        if node.name in traces:
+            one = traces[node.name]
+            full = (*one.current.shape[:2], *shapes[i])
+            v, s = (None if a is None else a.reshape(full) for a in (one.v, one.s))
+            found[node.name] = FloatTrace(one.current.reshape(full), v, s)
+    return found
 
 
 Ran = dict[int, tuple[F64, FloatTrace | None]]
@@ -272,8 +285,10 @@ def _(node: floats.Linear, x: F64) -> F64:
 @apply_node.register
 def _(node: floats.BatchNorm2d, x: F64) -> F64:
     factor = node.gamma.astype(np.float64) / np.sqrt(node.var.astype(np.float64) + node.eps)
-    result: F64 = (x - _per_channel(node.mean)) * _per_channel(factor) + _per_channel(node.beta)
-    return result
+    mean, factor, beta = (
+        _per_channel(values, x.ndim - 1) for values in (node.mean, factor, node.beta)
+    )
+    return np.asarray((x - mean) * factor + beta)
 
 
 @apply_node.register
@@ -293,5 +308,6 @@ def _(node: floats.Flatten, x: F64) -> F64:
     return x.reshape(len(x), -1)
 
 
-def _per_channel(values: NDArray[Any]) -> F64:
-    return values.astype(np.float64)[:, None, None]
+def _per_channel(values: NDArray[Any], dimensions: int = 3) -> F64:
+    """Return one value per channel so that it broadcasts to images, or to flat ones."""
+    return values.astype(np.float64).reshape(-1, *[1] * (dimensions - 1))

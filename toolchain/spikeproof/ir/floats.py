@@ -7,7 +7,7 @@ Arrays follow torch's layout: images (C, H, W), convolution kernels (out, in/gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -55,7 +55,10 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm2d:
-    """y = gamma (x - mean) / sqrt(var + eps) + beta per channel, statistics frozen."""
+    """y = gamma (x - mean) / sqrt(var + eps) + beta per channel, statistics frozen.
+
+    Of flat data each number is a channel, as in torch's BatchNorm1d.
+    """
 
     name: str
     gamma: FloatArray
@@ -125,6 +128,20 @@ class Lif:
             or any(np.size(number) > 1 for number in (self.leak, self.threshold))
             or (self.gain is not None and self.gain.ndim > 1)
         )
+
+    def arranged(self, flat: Shape, shape: Shape) -> Lif:
+        """Return the same for flat neurons that are put into another shape, in C-order."""
+        if flat == shape:
+            return self
+        numbers = {key: getattr(self, key) for key in ("leak", "threshold", "reset", "initial")}
+        changes: dict[str, Any] = {
+            key: value.reshape(shape)
+            for key, value in numbers.items()
+            if isinstance(value, np.ndarray)
+        }
+        if self.gain is not None and self.gain.shape[1:] == flat:
+            changes["gain"] = self.gain.reshape(-1, *shape)
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,9 +240,20 @@ class FloatNetwork:
 
     @property
     def neurons(self) -> dict[str, Lif]:
-        """Return what spikes, by name, in the order of the nodes; an OR pool is a neuron, too."""
-        spiking = [node for node in self.nodes if isinstance(node, Lif | MaxPool2d)]
-        return {n.name: n.neuron if isinstance(n, MaxPool2d) else n for n in spiking}
+        """Return what spikes, by name, in the order of the nodes; an OR pool is a neuron, too.
+
+        Their arrays fit neurons arranged as in traces.
+        """
+        from spikeproof.ir.shapes import arranged_shapes, network_shapes
+
+        shapes = network_shapes(self)
+        arranged, found = arranged_shapes(self, shapes), dict[str, Lif]()
+        for i, node in enumerate(self.nodes):
+            if isinstance(node, MaxPool2d):
+                found[node.name] = node.neuron
+            elif isinstance(node, Lif):
+                found[node.name] = node.arranged(shapes[i], arranged[i])
+        return found
 
     @cached_property
     def incoming(self) -> tuple[tuple[Incoming, ...], ...]:

@@ -11,7 +11,7 @@ from spikeproof.ir import floats
 from spikeproof.ir.synapses import Synapse
 from spikeproof.ir.windows import Shape, conv_output, dense_output, windowed
 
-__all__ = ["Shape", "network_shapes", "output_shape"]
+__all__ = ["Shape", "arranged_shapes", "network_shapes", "output_shape"]
 
 
 def network_shapes(network: floats.FloatNetwork) -> dict[int, Shape]:
@@ -33,6 +33,37 @@ def network_shapes(network: floats.FloatNetwork) -> dict[int, Shape]:
             continue
         for reader in readers.get(i, ()):
             heappush(pending, reader)
+    return found
+
+
+_ARRANGED_AS_FED = (floats.Flatten, floats.Add, floats.Lif, floats.Readout)
+
+
+def arranged_shapes(network: floats.FloatNetwork, shapes: dict[int, Shape]) -> dict[int, Shape]:
+    """Return how what each node gives is arranged on the chip, by position; -1: the input.
+
+    On the chip neurons have the shape of what their synapses give. Where all that reaches flat
+    neurons are images of one shape that were flattened on the way, it is that shape; everywhere
+    else it is their own. The order of the numbers is the same.
+
+    Args:
+        network: nothing needs to be right about it.
+        shapes: those of the nodes, :func:`network_shapes`.
+    """
+    found = {-1: shapes[-1]}
+    for part in network.order.parts:
+        changed = True
+        while changed:  # on a cycle what comes back may be flat after all
+            changed = False
+            for i in (i for i in part if i in shapes):
+                own, arranged = shapes[i], shapes[i]
+                if len(own) == 1 and isinstance(network.nodes[i], _ARRANGED_AS_FED):
+                    given = {found[s.source] for s in network.incoming[i] if s.source in found}
+                    if not given:
+                        continue
+                    arranged = given.pop() if len(given) == 1 else own
+                changed = changed or found.get(i) != arranged
+                found[i] = arranged
     return found
 
 

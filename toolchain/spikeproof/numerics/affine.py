@@ -26,6 +26,22 @@ Affine = Conv2d | Linear
 
 
 @dataclass(frozen=True, eq=False)
+class Elementwise:
+    """y = weight x + bias, number by number, on the input flattened in (C, H, W) order; all (N,).
+
+    As a matrix it would hold N x N numbers; it becomes one only where nothing else will do.
+    """
+
+    name: str
+    weight: Array
+    bias: Array | None
+
+
+Step = Affine | Elementwise
+"""What a way may consist of before it ends at a neuron."""
+
+
+@dataclass(frozen=True, eq=False)
 class Parallel:
     """Several maps whose results are added up, as one whose input is that of all, flat, in a row.
 
@@ -71,6 +87,11 @@ Map = Conv2d | Linear | Parallel | chip.Synapse
 @output_shape.register
 def _(node: Parallel, shape: Shape) -> Shape:
     return output_shape(node.parts[0], node.shapes[0])
+
+
+@output_shape.register
+def _(node: Elementwise, shape: Shape) -> Shape:
+    return (prod(shape),)
 
 
 def _kernel_rows(part: Affine) -> Array:
@@ -137,7 +158,7 @@ def bias_map(bias: Array, shape: Shape) -> Array:
     return np.broadcast_to(per_channel, shape)
 
 
-def padding_problem(first: Affine, second: Affine, shape: Shape) -> str | None:
+def padding_problem(first: Step, second: Step, shape: Shape) -> str | None:
     """Say why two maps are not one convolution, or None if they are.
 
     Padding of the second map puts zeros where the first one, continued past the border, would
@@ -160,24 +181,55 @@ def padding_problem(first: Affine, second: Affine, shape: Shape) -> str | None:
     return None
 
 
-def compose(first: Affine, second: Affine, shape: Shape) -> Affine:
+def compose(first: Step, second: Step, shape: Shape) -> Step:
     """Return the single map equal to ``second(first(x))`` for inputs of ``shape``.
 
     The caller has made sure that :func:`padding_problem` is None. The result carries the name
     of the second map and float64 arrays.
     """
+    if isinstance(second, Elementwise):
+        return _scale_rows(first, second, shape)
     middle = output_shape(first, shape)
     bias = _compose_bias(first, second, middle)
     if isinstance(second, Linear):
         if isinstance(first, Linear):
             return Linear(second.name, second.weight @ first.weight, bias)
+        if isinstance(first, Elementwise):
+            return Linear(second.name, second.weight * first.weight, bias)
         return Linear(second.name, _pull_back(first, second.weight, shape, middle), bias)
-    if isinstance(first, Linear):
-        raise TypeError("a convolution cannot follow a linear layer")
+    if not isinstance(first, Conv2d):
+        raise TypeError("a convolution cannot follow a map of flat images")
     return _compose_convs(first, second, bias)
 
 
-def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
+def _scale_rows(first: Step, second: Elementwise, shape: Shape) -> Step:
+    if isinstance(first, Conv2d):
+        first = as_matrix(first, shape)
+    bias = second.bias
+    if first.bias is not None:
+        moved = second.weight * first.bias
+        bias = moved if bias is None else moved + bias
+    factor = second.weight if isinstance(first, Elementwise) else second.weight[:, None]
+    return replace(first, name=second.name, weight=factor * first.weight, bias=bias)
+
+
+def as_matrix(node: Step, shape: Shape) -> Linear:
+    """Write a map of inputs of ``shape`` as a matrix (outputs, inputs), flat in C-order."""
+    if isinstance(node, Linear):
+        return node
+    if isinstance(node, Elementwise):
+        return Linear(node.name, np.diag(node.weight), node.bias)
+    middle = output_shape(node, shape)
+    places = prod(middle[1:])
+    weight = np.empty((prod(middle), prod(shape)))
+    for start in range(0, len(weight), places):  # a channel at a time: no second matrix is held
+        rows = np.eye(places, len(weight), start)
+        weight[start : start + places] = _pull_back(node, rows, shape, middle)
+    bias = None if node.bias is None else bias_map(node.bias, middle).reshape(-1)
+    return Linear(node.name, weight, bias)
+
+
+def add_maps(first: Step, second: Step, shape: Shape) -> Step | None:
     """Return the map equal to ``first(x) + second(x)`` for inputs of ``shape``.
 
     None where the sum has not the form of both: convolutions of different strides, dilations or
@@ -185,11 +237,20 @@ def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
     """
     if output_shape(first, shape) != output_shape(second, shape):
         return None  # images that are flat by now
-    if isinstance(first, Linear) and isinstance(second, Linear):
-        weight = first.weight + second.weight
-        return Linear(first.name, weight, _add_biases(first, second, shape))
-    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+    if isinstance(first, Conv2d) and isinstance(second, Conv2d):
+        return _add_convs(first, second, shape)
+    if isinstance(first, Conv2d) or isinstance(second, Conv2d):
         return None
+    bias = _add_biases(first, second, shape)
+    if type(first) is type(second):
+        return replace(first, weight=first.weight + second.weight, bias=bias)
+    matrix, diagonal = (first, second) if isinstance(first, Linear) else (second, first)
+    weight = np.array(matrix.weight, np.float64)
+    weight[np.diag_indices(len(weight))] += diagonal.weight
+    return Linear(first.name, weight, bias)
+
+
+def _add_convs(first: Conv2d, second: Conv2d, shape: Shape) -> Conv2d | None:
     form = (first.stride, first.dilation)
     if form != (second.stride, second.dilation):
         return None
@@ -215,7 +276,7 @@ def add_maps(first: Affine, second: Affine, shape: Shape) -> Affine | None:
     return found if output_shape(found, shape) == output_shape(first, shape) else None
 
 
-def _add_biases(first: Affine, second: Affine, shape: Shape) -> Array | None:
+def _add_biases(first: Step, second: Step, shape: Shape) -> Array | None:
     if first.bias is None or second.bias is None:
         return second.bias if first.bias is None else first.bias
     if first.bias.shape == second.bias.shape:
@@ -226,7 +287,7 @@ def _add_biases(first: Affine, second: Affine, shape: Shape) -> Array | None:
     )
 
 
-def _compose_bias(first: Affine, second: Affine, middle: Shape) -> Array | None:
+def _compose_bias(first: Step, second: Affine, middle: Shape) -> Array | None:
     if first.bias is None:
         return second.bias
     flat = isinstance(second, Conv2d) and not any(second.padding) and first.bias.ndim == 1
@@ -243,7 +304,8 @@ def _compose_bias(first: Affine, second: Affine, middle: Shape) -> Array | None:
 
 def _pull_back(first: Conv2d, weight: Array, shape: Shape, middle: Shape) -> Array:
     """Carry linear weights on a convolution's output back to its input (the adjoint)."""
-    kernel = dense_kernel(first)
+    depthwise = _is_depthwise(first)
+    kernel = first.weight if depthwise else dense_kernel(first)
     out = weight.reshape(-1, *middle)
     (ph, pw), (dh, dw), (sh, sw) = first.padding, first.dilation, first.stride
     height, width = middle[1:]
@@ -252,6 +314,9 @@ def _pull_back(first: Conv2d, weight: Array, shape: Shape, middle: Shape) -> Arr
         for j in range(kernel.shape[3]):
             rows = slice(i * dh, i * dh + (height - 1) * sh + 1, sh)
             cols = slice(j * dw, j * dw + (width - 1) * sw + 1, sw)
+            if depthwise:
+                pulled[:, :, rows, cols] += out * kernel[:, :1, i, j, None]
+                continue
             tap = np.tensordot(out, kernel[:, :, i, j], axes=(1, 0))
             pulled[:, :, rows, cols] += np.moveaxis(tap, -1, 1)
     inner = pulled[:, :, ph : ph + shape[1], pw : pw + shape[2]]
