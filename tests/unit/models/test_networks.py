@@ -10,6 +10,7 @@ import torch
 from residual import images as residual_images
 from residual import residual
 
+from spikeproof.convert.fold import fold
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
 from spikeproof.ir import floats
@@ -242,3 +243,32 @@ def test_a_graph_gives_what_the_float_engine_gives(back: bool) -> None:
     assert all(grad is not None and grad.abs() > 0 for grad in grads)
     kept = [edge.coefficient for edge in module.export().edges]
     assert kept == [edge.coefficient for edge in network.edges]
+
+
+def test_a_batch_norm_behind_a_linear_layer_is_one_of_each_number():
+    """As torch's BatchNorm1d: the float engine, the module, and what is folded agree."""
+    rng = np.random.default_rng(2)
+    numbers = {key: rng.uniform(0.5, 1.5, 6) for key in ("gamma", "beta", "mean", "var")}
+    nodes = (
+        floats.Linear("fc1", rng.normal(size=(6, 16)), rng.normal(size=6)),
+        floats.BatchNorm2d("bn", **numbers),
+        floats.Lif("l1", 0.9, 0.5),
+        floats.Linear("fc2", rng.normal(size=(3, 6)), None),
+        floats.Readout("out"),
+    )
+    network = floats.FloatNetwork("n", (1, 4, 4), 4, nodes)
+    x = rng.uniform(size=(5, 1, 4, 4))
+    found = run_float(network, x, trace=True)
+    hidden = x.reshape(5, -1) @ nodes[0].weight.T + nodes[0].bias
+    scaled = (hidden - numbers["mean"]) / np.sqrt(numbers["var"] + 1e-5) * numbers["gamma"]
+    expected = np.broadcast_to((scaled + numbers["beta"])[:, None], (5, 4, 6))
+    np.testing.assert_allclose(found.traces["l1"].current, expected)
+    np.testing.assert_allclose(run_float(fold(network), x).logits, found.logits)
+    module = build_module(network, dtype=torch.float64)
+    np.testing.assert_allclose(module(torch.from_numpy(x)).detach().numpy(), found.logits)
+    np.testing.assert_allclose(module.export().nodes[1].gamma, numbers["gamma"], rtol=1e-6)
+    module.train()(torch.from_numpy(x)).sum().backward()
+    assert module.layers[1].weight.grad.shape == (6,)
+    misfit = floats.BatchNorm2d("bn", **{**numbers, "gamma": np.ones(2)})
+    with pytest.raises(GraphError, match=r"bn: gamma has shape \(2,\), expected \(6,\)"):
+        check_float(dataclasses.replace(network, nodes=(nodes[0], misfit, *nodes[2:])))
