@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.certify.policy import write_bundle
+from spikeproof.bundles import write_bundle
 from spikeproof.cli.app import run
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import RangeError

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.certify.policy import check_bundle_ranges, load_safe_bundle, write_bundle
+from spikeproof.bundles import check_bundle_ranges, load_safe_bundle, write_bundle
 from spikeproof.convert.bundle import convert_to_bundle
 from spikeproof.convert.images import (
     Data,

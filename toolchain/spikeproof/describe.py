@@ -335,7 +335,7 @@ def _span(number: Any) -> str:
 
 def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
     """Describe a bundle: one row per layer, its record, and which chips it fits."""
-    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.bundles import overflow_warnings
     from spikeproof.convert.board import chip_fit_rows
 
     network = bundle.network

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spikeproof import fixedpoint as fx
-from spikeproof.certify.policy import check_bundle_ranges, overflow_warnings
+from spikeproof.bundles import check_bundle_ranges, overflow_warnings
 from spikeproof.certify.ranges import certify_ranges, check_ranges
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.engines.registry import ENGINES

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.certify import policy
+from spikeproof import bundles
 from spikeproof.cli.app import run
 from spikeproof.cli.commands.run import show_predictions
 from spikeproof.cli.console import Console
@@ -157,6 +157,6 @@ def test_a_bundle_that_does_not_fit_in_memory(
     def load(path: Path) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(policy, "load_bundle", load)
+    monkeypatch.setattr(bundles, "load_bundle", load)
     assert run(args) == 2
     assert "does not fit in memory: its file has" in capsys.readouterr().err

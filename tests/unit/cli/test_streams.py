@@ -328,7 +328,7 @@ def test_a_mistyped_engine_is_found_before_any_file_is_read(
         pytest.fail("a file was read although the engine does not exist")
 
     monkeypatch.setattr("spikeproof.io.bundle.load_bundle", never)
-    monkeypatch.setattr("spikeproof.certify.policy.load_bundle", never)
+    monkeypatch.setattr("spikeproof.bundles.load_bundle", never)
     args = {
         "verify": ["verify", "no.spk", "--against", "no.ckpt", "--dry-run"],
         "run": ["run", "no.spk", "--data", "no.npz"],

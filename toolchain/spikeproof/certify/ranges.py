@@ -136,3 +136,24 @@ def certify_layer(
 
 def _reach(low: Ints, high: Ints) -> int:
     return int(max(-low.min(), high.max()))
+
+
+def check_foreign_ranges(network: ChipNetwork) -> None:
+    """Refuse what would not run as meant; a u or v that can leave 24 bits is no such thing.
+
+    What depends on us must fit: biases the host writes, and readouts, which are realised as neurons
+    that must never fire.
+
+    Raises:
+        RangeError: one of these could overflow; all layers are named.
+    """
+    problems = []
+    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
+        if not layer.neuron.spiking or found.host_bound > fx.BIAS_MANTISSA_MAX:
+            problems += [f"{found.name}: {problem}" for problem in found.problems]
+    if problems:
+        raise RangeError(
+            list_problems(problems),
+            where=network.name,
+            hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
+        )

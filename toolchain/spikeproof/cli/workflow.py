@@ -42,7 +42,7 @@ def warn(console: Console, warnings: list[str]) -> list[str]:
 
 def load_bundle_to_run(path: Path, console: Console) -> Bundle:
     """Read a bundle (see load_safe_bundle); where one from elsewhere can overflow is a warning."""
-    from spikeproof.certify.policy import load_safe_bundle, overflow_warnings
+    from spikeproof.bundles import load_safe_bundle, overflow_warnings
 
     bundle = load_safe_bundle(path)
     warn(console, overflow_warnings(bundle))

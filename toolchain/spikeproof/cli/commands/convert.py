@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from spikeproof.bundles import write_bundle
 from spikeproof.certify.overflow import count_overflows
-from spikeproof.certify.policy import write_bundle
 from spikeproof.cli.board import show_cost, show_limits
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command, settings_of_frontends

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from spikeproof.certify.policy import write_bundle
+from spikeproof.bundles import write_bundle
 from spikeproof.cli.ahead import compiling_ahead
 from spikeproof.cli.commands.convert import show_table
 from spikeproof.cli.commands.verify import verify_into

@@ -49,7 +49,7 @@ def run(
     force: Force = False,
 ) -> int:
     """Load the bundle, write the file beside its place, prove it, and put it there."""
-    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.bundles import overflow_warnings
     from spikeproof.cli.workflow import load_bundle_to_run
 
     form = exporter_name(wanted, output)

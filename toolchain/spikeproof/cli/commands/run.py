@@ -135,7 +135,7 @@ def _load(path: Path, console: Console) -> Bundle:
 
 
 def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
-    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.bundles import overflow_warnings
     from spikeproof.engines.self_test import self_test as test
 
     start = time.monotonic()
@@ -162,7 +162,7 @@ def _self_test(console: Console, bundle: Bundle, engine: Engine) -> int:
 
 
 def _run_data(console: Console, bundle: Bundle, engine: Engine, options: _Options) -> int:
-    from spikeproof.certify.policy import overflow_warnings
+    from spikeproof.bundles import overflow_warnings
     from spikeproof.cli.workflow import announce_time, prepare_fast, show_data, warn
     from spikeproof.jobs.evaluate import Subject
     from spikeproof.verify.plausible import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from spikeproof import __version__
-from spikeproof.certify.policy import check_foreign_ranges
+from spikeproof.certify.ranges import check_foreign_ranges
 from spikeproof.formats.netx.file import FORMAT
 from spikeproof.io.bundle import STIMULUS_SAMPLES
 from spikeproof.io.data import load_data

@@ -1,4 +1,4 @@
-"""Which bundles may be written and run: those no input makes overflow, and others as they are.
+"""Read a bundle to run it, write one: first it is proved that no input makes it overflow.
 
 A converted bundle is certified for every input; its options may allow v to saturate below. One that
 was read from a ``.net`` file is what its integers say: u may wrap and v saturate as on the chip, in
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikeproof import fixedpoint as fx
 from spikeproof.certify.overflow import possible_overflows
-from spikeproof.certify.ranges import LowerRail, certify_ranges, check_ranges
-from spikeproof.errors import InputError, RangeError, list_problems
+from spikeproof.certify.ranges import LowerRail, check_foreign_ranges, check_ranges
+from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.files import make_folder
 from spikeproof.io.zoo import zoo_networks
-from spikeproof.ir.chip import ChipNetwork
 
 
 def load_safe_bundle(path: Path) -> Bundle:
@@ -74,24 +72,3 @@ def _lower_rail(bundle: Bundle) -> LowerRail:
     """Return what the options of a bundle's conversion say; older ones say nothing."""
     allowed = bundle.record.get("options", {}).get("lower_rail") == "may-saturate"
     return "may-saturate" if allowed else "never"
-
-
-def check_foreign_ranges(network: ChipNetwork) -> None:
-    """Refuse what would not run as meant; a u or v that can leave 24 bits is no such thing.
-
-    What depends on us must fit: biases the host writes, and readouts, which are realised as neurons
-    that must never fire.
-
-    Raises:
-        RangeError: one of these could overflow; all layers are named.
-    """
-    problems = []
-    for layer, found in zip(network.layers, certify_ranges(network), strict=True):
-        if not layer.neuron.spiking or found.host_bound > fx.BIAS_MANTISSA_MAX:
-            problems += [f"{found.name}: {problem}" for problem in found.problems]
-    if problems:
-        raise RangeError(
-            list_problems(problems),
-            where=network.name,
-            hint="If the pixels stand for other values than 0..255, give --pixel-range LOW HIGH.",
-        )
