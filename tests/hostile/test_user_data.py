@@ -81,7 +81,7 @@ def test_a_fuzz_campaign_leaves_other_files_in_its_folder_alone(tmp_path: Path) 
 
 def test_a_writer_removes_its_own_members_only(tmp_path: Path) -> None:
     folder = tmp_path / "w"
-    writer = NpzWriter(folder, {"a": (np.uint8, (2,))})
+    writer = NpzWriter(folder, {"a": (np.uint8, (2,))}, tmp_path / "w.npz")
     (folder / "of-somebody-else").write_text("mine")
     writer.discard()
     assert [p.name for p in folder.iterdir()] == ["of-somebody-else"]

@@ -36,8 +36,8 @@ def test_every_command_has_help_and_the_common_options(
     [
         (["runn"], "Did you mean 'run'"),
         (["run", "--sped"], "--sped"),
-        (["run"], "bundle"),
-        (["run", "x.spk"], "--data X.npz, or --self-test"),
+        (["run"], "BUNDLE"),
+        (["run", "x.spk"], "cannot be read"),
         (["inspect", "no-such-network"], "neither a file nor a shipped network"),
         (["inspect", "nothing.ckpt"], "cannot be read"),
         (["run", "x.spk", "--self-test", "--limit", "0"], "limit"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +184,19 @@ def test_a_file_that_differs_is_an_error_and_the_old_file_stays(
     assert path.read_bytes() == older and files(tmp_path) == before
 
 
+def test_a_full_disk_names_the_file_that_was_asked_for(
+    tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = tmp_path / "a.onnx"
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(["export", str(tiny_bundle), "-o", str(target)]) == 2
+    assert f"error: {target}: could not write" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir() if "a.onnx" in p.name] == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
 def test_a_file_damaged_on_the_disk_is_an_error_and_no_file(
     damage: str, tiny_bundle: Path, tmp_path: Path, capsys: Text, monkeypatch: pytest.MonkeyPatch
@@ -192,7 +207,7 @@ def test_a_file_damaged_on_the_disk_is_an_error_and_no_file(
         "garbage": lambda d: b"\xff" * 500,
         "empty": lambda d: b"",
     }[damage]
-    monkeypatch.setattr(exporter, "write_atomic", lambda path, data: write(path, spoil(data)))
+    monkeypatch.setattr(exporter, "write_atomic", lambda path, data, _: write(path, spoil(data)))
     before = files(tmp_path)
     assert run(["export", str(tiny_bundle), "-o", str(tmp_path / "net.onnx")]) == 2
     assert "is no valid ONNX model" in capsys.readouterr().err

@@ -21,3 +21,26 @@ def test_no_line_of_help_ends_within_a_name(
         assert not re.findall(r"\w-$", told, re.MULTILINE), (name, told)
         assert "\N{NON-BREAKING HYPHEN}" not in told
         assert "--help" in told
+
+
+def test_help_says_what_to_write_in_the_place_of_every_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No words of the parser's own: ``{bundle}``, ``<int range>``, ``[x>=1]``, ``True``."""
+    monkeypatch.setenv("COLUMNS", "200")
+    told = ""
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+        told += capsys.readouterr().out
+    told = " ".join(told.split())
+    assert not re.findall(r"<\w[\w\[\] |]*>|\{\w+\}|x[<>]=|\bTrue\b", told)
+    for line in (
+        "Usage: spikeproof run [OPTIONS] BUNDLE Run",
+        "BUNDLE A bundle made by convert. [required]",
+        "--trace PATH Write",
+        "Use only the first N samples. [at least 1]",
+        "--format onnx|net onnx:",
+        "--mean X,Y,... --from",
+        "nearest. [default: compensate]",
+    ):
+        assert line in told, line

@@ -151,6 +151,19 @@ def test_impossible_options(
     assert message in capsys.readouterr().err
 
 
+def test_a_broken_file_is_named_before_data_are_asked_for(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junk = tmp_path / "junk.spk"
+    junk.write_text("no bundle\n")
+    for path, told in ((junk, "is a text file"), (tmp_path / "none.spk", "No such file")):
+        assert run(["run", str(path)]) == 2
+        said = capsys.readouterr().err
+        assert f"{path}: " in said and told in said and "--data" not in said
+    assert run(["run", str(tiny_bundle)]) == 2
+    assert "Add --data X.npz" in capsys.readouterr().err
+
+
 def test_a_bundle_that_does_not_fit_in_memory(
     args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,9 @@ from spikeproof.io.checkpoint import load_checkpoint, save_checkpoint
 from spikeproof.io.data import load_data, save_arrays
 from spikeproof.text import spell_out
 from spikeproof.verify.checks.base import Check
-from spikeproof.verify.document import Network, Provenance, Report
+from spikeproof.verify.document import Network, Provenance, Report, parse_report
+
+REAL = Path(__file__).parents[1] / "report" / "real"
 
 
 def call(args: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
@@ -408,6 +410,28 @@ def test_tables_and_help_fit_a_narrow_terminal(
     out = capsys.readouterr().out
     assert out.splitlines()[2].startswith("l1     convolution") and "1,234" in out
     assert max(map(len, out.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("tost", ["pass", "inconclusive"])
+def test_the_table_of_accuracies_stays_a_table_at_sixty_columns(
+    tost: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headings are broken, columns move together, long names are broken; no figure is."""
+    monkeypatch.setenv("COLUMNS", "60")
+    report = json.loads((REAL / "report.json").read_text())
+    (accuracy,) = [c for c in report["checks"] if c["id"] == "V7"]
+    for row in accuracy["data"]["rows"]:
+        row["tost"] = tost
+    show_verdict(Console(), parse_report(report))
+    lines = capsys.readouterr().out.splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.startswith("perturbation")]
+    assert lines[start].split() == ["perturbation", "images", "%", "%", "%", "points", "verdict"]
+    assert lines[start - 1].split() == ["clean", "trained", "chip"]
+    rows = [line.split() for line in lines[start + 2 :]]
+    shown = [row for row in rows if row[-1:] == [tost]]
+    assert len(shown) == len(accuracy["data"]["rows"]) > 5
+    assert all(len(row) in (7, 8) for row in shown)
+    assert max(map(len, lines[start - 1 : start + 2 + 2 * len(shown)])) <= 60
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from spikeproof.jobs.runner import Runner
 from spikeproof.report.html import render_html
 from spikeproof.verify import work
 from spikeproof.verify.document import load_report, parse_report
+from spikeproof.verify.given import fewer_images, images_asked
 from spikeproof.verify.perturbations import CHUNK, Crafted
 
 
@@ -432,6 +433,34 @@ def test_repeated_images_show_nothing_new(
     assert _checks(found) == _checks(once) and found["verdict"] == "inconclusive"
     told = "300 of the 320 images repeat an earlier one; each was used once, which leaves 20"
     assert notes[0] == told and told in found["provenance"]["warnings"]
+
+
+def test_fewer_images_than_the_settings_ask_for_are_said_before_the_work(
+    case: Any, config: Any, tmp_path: Path, perturb: Any
+) -> None:
+    few = replace(case, x=case.x[:10], y=case.y[:10])
+    notes: list[str] = []
+    _verify(few, config, tmp_path, perturb, warn=notes.extend, calibration=case.x[:32])
+    (told,) = [line for line in notes if "fewer than" in line]
+    assert told.startswith("there are 10 images, fewer than samples.accuracy, ")
+    assert told.endswith("ask for: all are used; more come with --data")
+    assert "fewer than" not in " ".join(_said(case, config, tmp_path / "enough", perturb))
+
+
+def _said(case: Any, config: Any, folder: Path, perturb: Any) -> list[str]:
+    notes: list[str] = []
+    _verify(case, config, folder, perturb, warn=notes.extend)
+    return notes
+
+
+def test_settings_of_attacks_that_are_not_run_ask_for_nothing(config: Any) -> None:
+    enough = max(images_asked(config).values())
+    assert fewer_images(config, enough, None) is None
+    assert not config.perturbations.pgd
+    more = config.model_copy(update={"samples": config.samples.model_copy(update={"pgd": 10**6})})
+    assert fewer_images(more, enough, None) is None
+    told = fewer_images(config, 1, 24)
+    assert told is not None and "there is 1 image" in told and "the file holds 24" in told
 
 
 def test_foreign_checkpoint_is_refused_with_both_hashes(

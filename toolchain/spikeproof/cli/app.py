@@ -37,7 +37,7 @@ CAUSES = {
     ),
     errno.ENFILE: ("the system may open no more files", "Close other programs and try again."),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a shorter one."),
-    errno.EROFS: ("the file system is read-only", "Choose another place with -o."),
+    errno.EROFS: ("the file system is read-only", "Choose another place."),
     errno.EACCES: ("permission is denied", "Check the rights of the file and of its folder."),
     errno.ENOMEM: ("out of memory", "Try a smaller --limit or --batch."),
     errno.EAGAIN: (

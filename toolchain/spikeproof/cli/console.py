@@ -327,8 +327,7 @@ def duration(seconds: float) -> str:
 
 def _natural_width(columns: Sequence[str], cells: list[list[str]]) -> int:
     """Return the columns a table takes where nothing is broken."""
-    rows = [list(columns), *cells]
-    return sum(max(len(row[i]) for row in rows) + 2 for i in range(len(columns)))
+    return sum(_widths([list(columns), *cells])) + 2 * len(columns)
 
 
 def _plain_table(
@@ -336,32 +335,58 @@ def _plain_table(
 ) -> str:
     """Lay out a table in plain characters, as wide as its content.
 
-    Where this is wider than ``width``, the cells of the widest column of text are broken into
-    lines; where that leaves it too little, each row becomes a paragraph instead.
+    Where this is wider than ``width``, headings are broken into lines, then the cells of the widest
+    column of text, then columns move together and names are broken; where that leaves too little,
+    each row becomes a paragraph instead.
     """
-    rows = [list(columns), *cells]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    over = 0 if width is None else sum(widths) + 2 * (len(widths) - 1) - width
-    wide = max(range(len(widths)), key=lambda i: 0 if numeric[i] or i == 0 else widths[i])
-    if over > 0 and wide > 0 and widths[wide] - over >= _LEAST_CELL and not numeric[wide]:
-        widths[wide] -= over
-        broken = [_broken(row, wide, widths[wide]) for row in cells]
-        rows, over = [list(columns), *(line for row in broken for line in row)], 0
-    if over > 0:
-        heads = [f"{name} " for name in columns]
-        return "\n".join(
-            wrapped(f"{row[0]}: " + ", ".join(map("".join, zip(heads[1:], row[1:], strict=True))))
-            for row in cells
-        )
-    rows.insert(1, ["-" * width for width in widths])
+    heads, rows, gap = [list(columns)], cells, 2
+    widths = _widths([*heads, *rows])
+    if width is not None and _over(widths, gap, width) > 0:
+        heads = _broken_heads(columns)
+        widths = _widths([*heads, *rows])
+        wide = max(range(len(widths)), key=lambda i: 0 if numeric[i] or i == 0 else widths[i])
+        least = _LEAST_CELL
+        if _over(widths, gap, width) > 0 and widths[wide] - _over(widths, gap, width) < _LEAST_CELL:
+            gap, wide = 1, 0
+            words = " ".join([columns[0], *(row[0] for row in cells)]).split()
+            least = max(map(len, words))
+        if (over := _over(widths, gap, width)) > 0:
+            if numeric[wide] or widths[wide] - over < least:
+                return _paragraphs(columns, cells)
+            widths[wide] -= over
+            rows = [line for row in cells for line in _broken(row, wide, widths[wide])]
     lines = (
-        "  ".join(
+        (" " * gap).join(
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         )
-        for row in rows
+        for row in [*heads, ["-" * width for width in widths], *rows]
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _paragraphs(columns: Sequence[str], cells: list[list[str]]) -> str:
+    """Return a line for each row, broken where it is too long: ``NAME: HEADING CELL, ...``."""
+    heads = [f"{name} " for name in columns]
+    return "\n".join(
+        wrapped(f"{row[0]}: " + ", ".join(map("".join, zip(heads[1:], row[1:], strict=True))))
+        for row in cells
+    )
+
+
+def _widths(rows: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _over(widths: list[int], gap: int, width: int) -> int:
+    return sum(widths) + gap * (len(widths) - 1) - width
+
+
+def _broken_heads(columns: Sequence[str]) -> list[list[str]]:
+    """Return the lines of headings with a word in each, the last ones in the last line."""
+    words = [name.split() or [""] for name in columns]
+    most = max(map(len, words))
+    return [list(line) for line in zip(*([""] * (most - len(w)) + w for w in words), strict=True)]
 
 
 def _broken(row: list[str], wide: int, width: int) -> list[list[str]]:

@@ -94,7 +94,7 @@ def _option(name: str, info: FieldInfo) -> Any:
     if kind is None:
         return None
     option = typer.Option(
-        _flags(name, kind), help=_help(info), show_default=False, metavar=_meta(kind, info)
+        _flags(name, kind), help=_help(name, info), show_default=False, metavar=_meta(kind, info)
     )
     return Annotated[str | None if kind is typing.Literal else kind | None, option]
 
@@ -117,8 +117,10 @@ def settings_of_frontends() -> type[BaseModel]:
     return create_model("FrontendSettings", **fields)
 
 
-def _help(info: FieldInfo) -> str:
+def _help(name: str, info: FieldInfo) -> str:
     default = None if info.is_required() else info.get_default(call_default_factory=True)
+    if isinstance(default, bool):
+        default = _flags(name, bool).split("/")[not default].removeprefix("--")
     return f"{info.description or ''}{'' if default is None else f' [default: {default}]'}"
 
 
@@ -153,6 +155,10 @@ def _flags(name: str, kind: Any) -> str:
 def _meta(kind: Any, info: FieldInfo) -> str | None:
     if kind is typing.Literal:
         return "|".join(map(str, typing.get_args(info.annotation)))
+    if tuple in [
+        typing.get_origin(m) for m in (info.annotation, *typing.get_args(info.annotation))
+    ]:
+        return "X,Y,..."
     return None if kind is bool else {int: "N", float: "X"}.get(kind, "NAME")
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
+import re
 import shutil
+import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +21,9 @@ from spikeproof.errors import InputError
 
 HELP = {"help_option_names": ["-h", "--help"]}
 _UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+_WORDS: dict[Any, str] = {Path: "PATH", int: "N", float: "X", str: "NAME"}
+_TYPE = re.compile(r" <[^<>]*>$")
+"""What the parser puts behind the name of an argument."""
 _NARROW, _LEAST = 60, 30
 """Columns below which help is laid out anew (the parser's own least is 50), and the least."""
 _INTERRUPTED_IN_PARSER = 130  # what typer makes of a KeyboardInterrupt
@@ -39,10 +46,35 @@ def load_command(name: str) -> Any:
     single.command(name, help=module.__doc__, context_settings=HELP)(module.build())
     made = typer.main.get_command(single)
     made.context_class = _fitting(made.context_class)
+    kinds = inspect.signature(module.build()).parameters
     for parameter in made.params:
+        if parameter.metavar is None and parameter.name in kinds:
+            parameter.metavar = _word(parameter, kinds[parameter.name].annotation)
         process = functools.partial(_process, parameter, parameter.process_value)
         setattr(parameter, "process_value", process)  # noqa: B010 (a method, for mypy)
     return made
+
+
+def _word(parameter: Any, annotation: Any) -> str | None:
+    """Return what help shows for a value: BUNDLE, PATH, N, onnx|net; None for a switch."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.name).upper()
+    kinds = _kinds(annotation)
+    choices = [
+        c for k in kinds if typing.get_origin(k) is typing.Literal for c in typing.get_args(k)
+    ]
+    if choices:
+        return "|".join(map(str, choices))
+    return next((word for kind, word in _WORDS.items() if kind in kinds), None)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the plain types in one: ``Annotated[list[str] | None, ...]`` holds str and None."""
+    if hasattr(annotation, "__metadata__"):
+        return _kinds(annotation.__origin__)
+    if typing.get_origin(annotation) in (None, typing.Literal):
+        return [annotation]
+    return [kind for inner in typing.get_args(annotation) for kind in _kinds(inner)]
 
 
 def _fitting(context: Any) -> Any:
@@ -64,8 +96,15 @@ def _fitting(context: Any) -> Any:
         def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
             """Write names and their descriptions in two columns."""
             narrow = self.width // 3 if self.width < _NARROW else col_max
-            kept = [(name, told.replace("-", _UNBROKEN)) for name, told in rows]
+            kept = [
+                (_TYPE.sub("", name), _in_words(told).replace("-", _UNBROKEN))
+                for name, told in rows
+            ]
             super().write_dl(kept, min(col_max, narrow), col_spacing)
+
+        def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+            """Write how the command is called."""
+            super().write_usage(prog, args.translate({ord(c): None for c in "{}"}), prefix)
 
         def write_text(self, text: str) -> None:
             """Write a paragraph."""
@@ -76,6 +115,12 @@ def _fitting(context: Any) -> Any:
             return str(super().getvalue()).replace(_UNBROKEN, "-")
 
     return type("Context", (context,), {"formatter_class": Formatter})
+
+
+def _in_words(told: str) -> str:
+    """Say a range of numbers in words: the parser writes ``x>=1`` of a number called N."""
+    both = re.sub(r"(-?\d+)<=x<=(-?\d+)", r"\1 to \2", told)
+    return re.sub(r"x<=(-?\d+)", r"at most \1", re.sub(r"x>=(-?\d+)", r"at least \1", both))
 
 
 def _process(parameter: Any, process: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:

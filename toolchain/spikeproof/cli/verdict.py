@@ -66,7 +66,7 @@ def _show_accuracy(console: Console, accuracy: Accuracy) -> None:
         ["perturbation", "images", "clean %", "trained %", "chip %", "points", "verdict"],
         [
             (
-                f"{row_name(row)} {marks.get(row.bound, '')}".rstrip(),
+                f"{row_name(row)}{marks.get(row.bound, '')}",
                 row.samples,
                 n.accuracy(row.clean_float_accuracy),
                 n.accuracy(row.float_accuracy),

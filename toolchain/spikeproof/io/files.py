@@ -31,26 +31,28 @@ _OWNER = re.compile(
 )
 
 
-def write_atomic(path: Path | str, data: bytes | str) -> None:
+def write_atomic(path: Path | str, data: bytes | str, shown: Path | None = None) -> None:
     """Write ``data`` to a temporary file beside ``path``, flush it to disk, then rename it.
 
-    A symbolic link stays, and the file it leads to is written.
+    A symbolic link stays, and the file it leads to is written. ``shown`` is what an error names,
+    where that is not the file itself.
 
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
     """
     raw = data.encode() if isinstance(data, str) else data
-    with atomic_file(Path(path), len(raw)) as file:
+    with atomic_file(Path(path), len(raw), shown) as file:
         file.write(raw)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, size: int) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, size: int, shown: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its place once it is written and flushed.
 
     Args:
         path: the file to be, or a symbolic link to it.
         size: bytes that will be written, for the message of an error.
+        shown: what an error names, where that is not the file itself.
 
     Raises:
         InputError: the folder is missing, not writable, or the disk is full; nothing is left.
@@ -66,8 +68,8 @@ def atomic_file(path: Path, size: int) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise InputError(
             f"could not write {size:,} bytes: {error.strerror or error}",
-            where=str(path),
-            hint="Choose another place with -o, or free space; no partial file was left.",
+            where=str(shown or path),
+            hint="Choose another place, or free space; no partial file was left.",
         ) from error
 
 

@@ -34,15 +34,19 @@ class NpzWriter:
         folder: where the members wait; made if missing, and what it holds is kept, but for what
             lies beyond an array's end. Links in it are refused.
         members: dtype and whole shape of every array, by name.
+        target: the file that was asked for, which errors name.
 
     Raises:
         InputError: the folder cannot be made.
     """
 
     def __init__(
-        self, folder: Path, members: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
+        self,
+        folder: Path,
+        members: Mapping[str, tuple[DTypeLike, tuple[int, ...]]],
+        target: Path,
     ) -> None:
-        self._folder = folder
+        self._folder, self._target = folder, target
         self._members = {name: (np.dtype(d), shape) for name, (d, shape) in members.items()}
         self._paths = {name: folder / f"{i}.npy" for i, name in enumerate(sorted(members))}
         try:
@@ -92,8 +96,8 @@ class NpzWriter:
             found[name] = np.frombuffer(raw[: rows * size], dtype).reshape(rows, *shape[1:])
         return found
 
-    def assemble(self, target: Path) -> None:
-        """Write the npz in one step, and remove the folder.
+    def assemble(self) -> None:
+        """Write the target in one step, and remove the folder.
 
         Raises:
             InputError: the last piece is missing, or the disk is full; no partial file is left.
@@ -102,9 +106,11 @@ class NpzWriter:
         for name, size in sizes.items():
             found = self._paths[name].stat().st_size
             if found != size:
-                raise InputError(f"has {found:,} of {size:,} bytes", where=f"{target}: {name}")
+                raise InputError(
+                    f"has {found:,} of {size:,} bytes", where=f"{self._target}: {name}"
+                )
         with (
-            atomic_file(target, sum(sizes.values())) as file,
+            atomic_file(self._target, sum(sizes.values())) as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
         ):
             for name in sorted(self._members):
@@ -148,8 +154,10 @@ class NpzWriter:
         return buffer.getvalue()
 
     def _failed(self, error: OSError) -> InputError:
+        beside = self._folder.parent == self._target.parent
+        what = "cannot be written" if beside else f"its arrays cannot be kept in {self._folder}"
         return InputError(
-            f"could not write arrays: {error.strerror or error}",
-            where=str(self._folder),
+            f"{what}: {error.strerror or error}",
+            where=str(self._target),
             hint="Free space, or choose another place.",
         )

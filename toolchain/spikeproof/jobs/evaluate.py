@@ -208,7 +208,7 @@ def _with_traces(
         else:  # a folder of its own: another run may write to the same target
             trace.parent.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(temporary_beside(trace))
-        writer = NpzWriter(folder, trace_members(subject.network, len(samples)))
+        writer = NpzWriter(folder, trace_members(subject.network, len(samples)), trace)
         starts, start = {}, 0
         for item in items:
             starts[item.name] = start
@@ -222,5 +222,5 @@ def _with_traces(
             return _hashes(writer.read(first, first + item.cost)) == dict(result["trace"])
 
         results = runner.do(items, subject, store, whole)
-        writer.assemble(trace)
+        writer.assemble()
     return results

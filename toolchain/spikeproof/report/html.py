@@ -76,10 +76,12 @@ def _environment() -> Environment:
 def _tied(text: str) -> Markup:
     """Keep a number and its per cent sign on one line; what stands between backticks is code.
 
-    An option is not broken at its hyphens.
+    An option and a name such as ``pgd-20 8/255`` are not broken. Drawings are left as they are.
     """
+    if isinstance(text, Markup):
+        return text
     plain = escape(_PER_CENT.sub("\N{NO-BREAK SPACE}%", text))
-    whole = _OPTION.sub(r'<span class="whole">\g<0></span>', str(plain))
+    whole = _WHOLE.sub(r'<span class="whole">\g<0></span>', str(plain))
     return Markup(_CODE.sub(r"<code>\1</code>", whole))
 
 
@@ -89,7 +91,7 @@ def _groups(rows: tuple[Line, ...]) -> list[tuple[str, list[Line]]]:
 
 _PER_CENT = re.compile(r"(?<=\d) %")
 _CODE = re.compile("`([^`]+)`")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_WHOLE = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|[a-z]+(?:-\d+)? \d+/255|[a-z]+-\d+)(?![\w/-])")
 
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},
@@ -175,7 +177,15 @@ def _facts(r: Report) -> dict[str, Any]:
         "suite": _flat(p.suite),
         "total_time": sum(v for c in r.checks if (v := n.finite(r.timing.get(c.id))) is not None),
         "date": summary.date_text(r),
+        "level": _level(r),
     }
+
+
+def _level(r: Report) -> str | None:
+    """Return the confidence of two one-sided tests' intervals in per cent, where it is known."""
+    suite = r.provenance.suite
+    alpha = n.finite(suite.get("alpha")) if isinstance(suite, dict) else None
+    return None if alpha is None else f"{100 * (1 - 2 * alpha):g}"
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, str]:

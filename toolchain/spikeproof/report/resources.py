@@ -68,7 +68,7 @@ def operation_table(report: Report) -> Table:
         (Head("spikes fired"), lambda r: n.integer(r[3].spikes)),
         (Head("synaptic operations"), lambda r: n.integer(r[3].synaptic)),
         (
-            Head("of the most possible", unit="%"),
+            Head("share of the most possible", unit="%"),
             lambda r: _share(r[3].synaptic, r[3].synaptic_most, n.percent),
         ),
         (Head("multiplications on the host"), lambda r: n.integer(r[3].host)),

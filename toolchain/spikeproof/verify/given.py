@@ -21,6 +21,7 @@ from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import network_shapes
 from spikeproof.text import counted
+from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.document import FitRow
 from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
 
@@ -80,6 +81,37 @@ def input_warnings(
     if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
         found.append("these are the images the bundle was calibrated on")
     return found
+
+
+def images_asked(config: VerifyConfig) -> dict[str, int]:
+    """Return how many images each part of a verification asks for, by its setting."""
+    parts = {f"samples.{name}": count for name, count in config.samples}
+    return {**parts, "lava_samples": config.lava_samples}
+
+
+def fewer_images(config: VerifyConfig, images: int, held: int | None) -> str | None:
+    """Say that settings ask for more images than there are, and where more may be had.
+
+    Args:
+        config: the settings.
+        images: how many are used.
+        held: how many the file holds, where a limit leaves fewer.
+
+    Returns:
+        A line, or None if there are enough for every part that is run.
+    """
+    strengths = dict(config.perturbations)
+    idle = {f"samples.{kind}" for kind, given in strengths.items() if not given}
+    beyond = [k for k, v in images_asked(config).items() if v > images and k not in idle]
+    if not beyond:
+        return None
+    more = (
+        "more come with --data"
+        if held is None
+        else f"the file holds {held:,}, --limit leaves the first of them"
+    )
+    there = f"there {'is' if images == 1 else 'are'} {counted(images, 'image')}"
+    return f"{there}, fewer than {', '.join(beyond)} ask for: all are used; {more}"
 
 
 def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:

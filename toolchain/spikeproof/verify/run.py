@@ -45,6 +45,7 @@ from spikeproof.verify.given import (
     check_identity,
     data_hash,
     distinct,
+    fewer_images,
     input_warnings,
     repeat_warnings,
 )
@@ -113,8 +114,11 @@ def verify(
     given, answers = check_data(source, data.x, data.y, data.record.file if data.record else None)
     images, labels = distinct(given, answers)
     odd = [*pixel_warnings(given), *repeat_warnings(len(given), len(images))]
-    if how.warn and odd:
-        how.warn(odd)
+    record = data.record or describe(images, labels)
+    limited = record.held if record.held > len(given) else None
+    fewer = fewer_images(config, len(images), limited)
+    if how.warn and (odd or fewer):
+        how.warn(odd + [fewer] * (fewer is not None))
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
     if data.calibration is not None:
@@ -127,7 +131,6 @@ def verify(
     )
     code = code_identity(how.engine)
     base = {**{key: hashes[key] for key in ("bundle_hash", "checkpoint_hash")}, "code": code}
-    record = data.record or describe(images, labels)
     classes = int(np.prod(bundle.network.layers[-1].shape))
     expected = Expectation(classes, record, subject.trained)
     material.engines()  # before anything of an earlier run is touched: is the target there?

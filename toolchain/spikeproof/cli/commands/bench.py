@@ -30,8 +30,9 @@ def run(
     nets: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME,...",
             help="Networks, with commas: mlp, conv, zoo or names of shipped ones. "
-            "[default: mlp,conv,zoo; quick: mlp,conv]"
+            "[default: mlp,conv,zoo; quick: mlp,conv]",
         ),
     ] = None,
     quick: Annotated[

@@ -69,12 +69,6 @@ def run(
     from spikeproof.cli.workflow import prepare_fast
     from spikeproof.engines.registry import get_engine, refuse
 
-    if data is None and not self_test:
-        raise InputError(
-            "needs images or spikes to run",
-            where="run",
-            hint="Add --data X.npz, or --self-test for the bundle's own samples.",
-        )
     others = (data, trace, limit, batch, workers, cluster, journal)
     if self_test and any(option is not None for option in others):
         raise InputError(
@@ -85,6 +79,12 @@ def run(
     chosen = get_engine(engine)  # a wrong name is found before anything is read
     _check_outputs(bundle, data, trace, journal, force=force)
     loaded = _load(bundle, console)
+    if data is None and not self_test:  # after the bundle: data would not help a broken one
+        raise InputError(
+            "needs images or spikes to run",
+            where="run",
+            hint="Add --data X.npz, or --self-test for the bundle's own samples.",
+        )
     refuse(chosen, loaded.network)
     if data is None:
         if getattr(chosen, "compiles", False):

@@ -32,7 +32,6 @@ from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
 from spikeproof.io.formats import load_source
 from spikeproof.io.zoo import resolve_model, zoo_images
-from spikeproof.text import counted
 from spikeproof.verify.config import SUITES, VerifyConfig, load_config
 from spikeproof.verify.files import REPORT_FILES
 
@@ -187,6 +186,8 @@ def verify_into(
 
 
 def _show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Images) -> int:
+    from spikeproof.verify.given import fewer_images, images_asked
+
     resolved = settings.resolved()
     flat = [
         (f"{key}.{inner}", value)
@@ -195,30 +196,19 @@ def _show_plan(console: Console, settings: VerifyConfig, folder: Path, images: I
         for inner, value in part.items()
     ]
     top = [(key, value) for key, value in resolved.items() if not isinstance(value, dict)]
-    asked = {f"samples.{k}": v for k, v in settings.samples.model_dump().items()}
-    asked["lava_samples"] = settings.lava_samples
+    asked = images_asked(settings)
     held = len(images.x)
     beyond = {
         k: f"{held:,} (of {v:,} asked for: all there are)" for k, v in asked.items() if v > held
     }
     console.table(["setting", "value"], [(k, beyond.get(k, str(v))) for k, v in top + flat])
     show_data(console, images.record)
-    if beyond:
-        console.warn(_fewer(list(beyond), images))
+    fewer = fewer_images(settings, held, images.record.held if images.record.held > held else None)
+    if fewer is not None:
+        console.warn(fewer)
     console.say(f"plan only: would write {folder}; nothing was written")
     data = images.record.model_dump(mode="json")
     images_used = {k.removeprefix("samples."): min(v, held) for k, v in asked.items()}
     plan = {"folder": str(folder), **resolved, "images_used": images_used}
     console.document({"schema": 1, "plan": plan, "data": data})
     return 0
-
-
-def _fewer(settings: list[str], images: Images) -> str:
-    """Say that settings ask for more images than there are, and where more may be had."""
-    there = f"there {'is' if len(images.x) == 1 else 'are'} {counted(len(images.x), 'image')}"
-    more = (
-        f"the file holds {images.record.held:,}, --limit leaves the first of them"
-        if images.record.held > len(images.x)
-        else "more come with --data"
-    )
-    return f"{there}, fewer than {', '.join(settings)} ask for: all are used; {more}"

@@ -31,7 +31,7 @@ def write(bundle: Bundle, path: Path, traces: bool, stage: Stage) -> Exported:
     # Only a file that has been read back and proved takes the place of what is there.
     compared, place = None, through_link(path)
     with temporary_beside(place) as unproved:
-        write_atomic(unproved, data)
+        write_atomic(unproved, data, path)
         check_model(unproved)
         if is_installed("onnxruntime"):
             with stage("Replaying the bundle's stimulus on ONNX Runtime"):

@@ -116,10 +116,10 @@ def _tables(result: FirstDifferences) -> dict[str, Table]:
         Head("stages", "name"),
         Head("first spike or value that differs", "text"),
         Head("image"),
-        Head("membrane in the first", unit="LSB"),
-        Head("in the second", unit="LSB"),
-        Head("first to threshold", unit="θ"),
-        Head("first to threshold", unit="LSB"),
+        Head("v, first stage", unit="LSB"),
+        Head("v, second stage", unit="LSB"),
+        Head("first stage to the threshold", unit="θ"),
+        Head("the same", unit="LSB"),
     )
     rows = []
     for p in result.pairs:
@@ -138,7 +138,7 @@ def _tables(result: FirstDifferences) -> dict[str, Table]:
                 n.significant(p.margin_lsb),
             )
         )
-    caption = "Where two stages first differ (images and steps counted from 0)"
+    caption = "Where two stages first differ (earliest layer, step, image; counted from 0)"
     return {"divergence": Table(caption, head, lines(rows))}
 
 
