@@ -118,7 +118,7 @@ def verify(
     limited = record.held if record.held > len(given) else None
     fewer = fewer_images(config, len(images), limited)
     if how.warn and (odd or fewer):
-        how.warn(odd + [fewer] * (fewer is not None))
+        how.warn([*odd, *filter(None, [fewer])])
     hashes["data_hash"] = data_hash(images, labels)
     fitted = None
     if data.calibration is not None:
