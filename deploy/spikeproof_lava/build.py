@@ -28,6 +28,7 @@ from spikeproof.errors import TargetError
 from spikeproof.ir import chip
 from spikeproof.ir.chip import INPUT_INDEX
 from spikeproof.ir.graph import delays
+from spikeproof.text import counted
 from spikeproof_lava.jobs import Job
 from spikeproof_lava.population import Population, Program
 from spikeproof_lava.processes.models import (
@@ -216,7 +217,7 @@ def make_synapse(
     changed = int(np.count_nonzero(conditioned != weight))
     if changed:
         raise TargetError(
-            f"Lava would change {changed} weight(s) under the sign mode {synapse.sign!r}",
+            f"Lava would change {counted(changed, 'weight')} under the sign mode {synapse.sign!r}",
             where=where,
             hint="Mixed weights must be even in -256..254, single-sign ones at most 255.",
         )

@@ -19,6 +19,7 @@ from spikeproof.errors import TargetError, UnsupportedError, list_problems
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.graph import source_name
 from spikeproof.ir.readouts import FROM_SPIKES, settled
+from spikeproof.text import counted
 from spikeproof_lava.run import Task, run_many
 
 EXTENSION_PARTS = ("utils/loihi2_profiler", "magma/core/model/nc", "magma/core/model/c")
@@ -86,7 +87,8 @@ def _layer_problems(network: ChipNetwork, index: int) -> list[str]:
             )
         if one.lag:
             found.append(
-                f"the connection from {source_name(one.source)} lags {one.lag} steps: spikes under "
+                f"the connection from {source_name(one.source)} lags "
+                f"{counted(one.lag, 'step')}: spikes under "
                 "way at the end of a sample would reach the next one, and no standard process "
                 "stops them (the CPU backend does)"
             )

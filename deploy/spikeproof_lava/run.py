@@ -16,6 +16,7 @@ from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.readouts import answers
+from spikeproof.text import counted
 from spikeproof_lava import compat
 from spikeproof_lava.estimate import count_all_synapses, count_processes, memory_problem
 from spikeproof_lava.jobs import Job, write_job
@@ -130,8 +131,9 @@ def _refuse_firing_readout(job: Job) -> None:
     if len(fired):
         sample, step, *neuron = fired[0]
         raise RangeError(
-            f"the readout fired {len(fired)} time(s), first at sample {sample}, step {step}, "
-            f"neuron {tuple(int(n) for n in neuron)}: its v left the range below the threshold",
+            f"the readout fired {counted(len(fired), 'time')}, first at sample {sample}, "
+            f"step {step}, neuron {tuple(int(n) for n in neuron)}: its v left "
+            "the range below the threshold",
             where=f"{job.network.name}, layer {layers[-1].name}",
             hint="Convert with a smaller output scale; the range check should have refused this.",
         )

@@ -18,6 +18,7 @@ from spikeproof.errors import InputError
 from spikeproof.extras import install_command
 from spikeproof.io.files import read_bytes, sha256
 from spikeproof.io.known import training_set
+from spikeproof.text import counted
 
 DatasetName = Literal["fashion-mnist", "mnist", "cifar10"]
 Split = Literal["train", "test"]
@@ -248,8 +249,9 @@ def hold_out(images: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSe
         most = len(images) - 1
         share = max(1, len(images) // _USUAL_SHARE)
         raise InputError(
-            f"data.held_out is {count:,}, and there are {len(images):,} images: none would be "
-            "left to train on, or none to choose the epoch with",
+            f"data.held_out is {count:,}, and there {'is' if len(images) == 1 else 'are'} "
+            f"{counted(len(images), 'image')}: none would be left to train on, "
+            "or none to choose the epoch with",
             hint=f"Set data.held_out to {share:,} (1 to {most:,} work), or give more images."
             if most
             else "Give at least 2 images: one to train on, one to hold out.",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from spikeproof.certify.overflow import Overflow
 from spikeproof.reasons import Request, request_text
 from spikeproof.text import counted, network_line
 from spikeproof.verify.given import repeat_warnings
 from spikeproof.verify.plausible import chance_warnings, pixel_warnings, useless_images
 
+ROOT = Path(__file__).parents[2]
 ONE = np.full((1, 1, 2, 2), 7, np.uint8)
 
 
@@ -53,3 +58,23 @@ def test_images_that_are_asked_for_are_counted_in_good_english(
 ) -> None:
     request = Request(part="pgd", needed=300, asked=300, given=given, held=given, repeated=repeated)
     assert told in request_text([request])
+
+
+SOURCES = [p for root in ("toolchain", "models", "deploy") for p in (ROOT / root).rglob("*.py")]
+
+
+def test_no_message_leaves_the_number_of_things_open() -> None:
+    """``1 value(s)`` is for who did not count; :func:`counted` writes one value, two values."""
+    assert len(SOURCES) > 300
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path in SOURCES
+        for line in path.read_text().splitlines()
+        if re.search(r"\} [\w ]*\w\((?:s|es)\)", line)
+    ]
+    assert wrong == []
+
+
+def test_messages_about_one_of_a_kind_are_in_the_singular() -> None:
+    one = Overflow("l1", 1 << 24, 0, wrapped=1, values=4, samples=1)
+    assert one.sentence.endswith("On the self-test's 1 sample 1 time (25.00%) u wrapped.")

@@ -17,6 +17,7 @@ from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
 from spikeproof.io.files import held, make_folder
 from spikeproof.io.known import DataRecord, describe
 from spikeproof.io.record import TrainingRecord
+from spikeproof.text import counted
 from spikeproof_models.datasets import ImageSet, hold_out, load_dataset
 from spikeproof_models.networks import SpikingNetwork
 from spikeproof_models.neurons import LifLayer
@@ -105,7 +106,10 @@ class _Run:
             standing = load_state(state_path, identity, model, optimiser, self.device.type)
             self._note_plans(standing)
             if standing.epoch == recipe.optimiser.epochs and self.note is not None:
-                self.note(f"already finished after {standing.epoch} epochs; nothing was trained")
+                self.note(
+                    f"already finished after {counted(standing.epoch, 'epoch')}; nothing "
+                    "was trained"
+                )
         for epoch in range(standing.epoch, recipe.optimiser.epochs):
             loss = self._epoch(model, optimiser, part, epoch)
             figures = held_out_figures(model, held_out, recipe, epoch, self.device)

@@ -58,7 +58,7 @@ def test_wrapping_is_counted() -> None:
 def test_it_says_that_nothing_happened() -> None:
     network = dense(-200, 250, 0)
     (found,) = count_overflows(network, spikes(network, 1))
-    assert found.sentence.endswith("On the self-test's 1 samples it never happened.")
+    assert found.sentence.endswith("On the self-test's 1 sample it never happened.")
     (possible,) = possible_overflows(network)
     assert possible.sentence.endswith("in every engine as on the chip.")
 

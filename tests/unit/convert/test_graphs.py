@@ -300,7 +300,7 @@ def test_all_faults_of_the_edges_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (_edges(Edge("a5", "a4", 1)), "a4: the connection from a5 lags 1 steps"),
+        (_edges(Edge("a5", "a4", 1)), "a4: the connection from a5 lags 1 step"),
         (_edges(Edge("bn1", "a3", 1)), "a3: a lag behind a bias is no constant"),
     ],
 )

@@ -330,8 +330,8 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], object], list[object], lis
         [],
         [
             "4 problems",
-            "layer1.0.weight holds 1 value(s) of 135 that are NaN or infinite",
-            "classifier.0.bias holds 1 value(s) of 14 that are NaN or infinite",
+            "layer1.0.weight: 1 of 135 values is NaN or infinite",
+            "classifier.0.bias: 1 of 14 values is NaN or infinite",
             "classifier.2.bias holds int64",
             "layer2.1.running_var holds complex64",
         ],
@@ -370,12 +370,12 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], object], list[object], lis
     "channels": (
         lambda s, p: stable_snn.save(s, p),
         ["--mean", 0, "--std", 1],
-        ["--mean has 1 value(s), the first convolution has 3 input", "--std has 1 value(s)"],
+        ["--mean has 1 value, the first convolution has 3 input", "--std has 1 value,"],
     ),
     "another image": (
         lambda s, p: stable_snn.save(s, p),
         ["--input-shape", 3, 12, 12],
-        ["--input-shape 3 12 12 leaves 9 place(s)", "the file has 4 and 3"],
+        ["--input-shape 3 12 12 leaves 9 places", "the file has 4 and 3"],
     ),
     "another architecture": (
         lambda s, p: stable_snn.save(s, p),

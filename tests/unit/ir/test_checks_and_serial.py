@@ -102,7 +102,7 @@ def test_all_problems_of_a_float_network_are_listed() -> None:
     with pytest.raises(GraphError) as error:
         check_float(network)
     for words in (
-        "15 value(s) that are NaN",
+        "15 values that are NaN",
         "expects 5 inputs",
         "leak is 1.5",
         "threshold is -1",

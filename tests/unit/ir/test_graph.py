@@ -165,7 +165,7 @@ def test_a_lag_costs_no_copy_of_what_was_sent() -> None:
         ),
         (
             (reads(INPUT, ("c", 1)), reads("a", name="b"), reads("b", name="c")),
-            "the connection from c lags 1 steps, but its spikes need 3 to get there: 3 is the "
+            "the connection from c lags 1 step, but its spikes need 3 to get there: 3 is the "
             "smallest lag that works",
         ),
         ((reads((INPUT, 63)),), "needs a delay of 63 steps, a synapse holds at most 62"),

@@ -146,7 +146,7 @@ def test_a_chip_takes_delays_but_no_lags_and_only_answers_that_can_be_read() -> 
     chips = LavaTarget("loihi2")
     assert chips.problems(SKIP) == []
     (lag,) = chips.problems(LOOP)
-    assert lag.startswith("layer a: the connection from a lags 1 steps: spikes under way")
+    assert lag.startswith("layer a: the connection from a lags 1 step: spikes under way")
     rules: list[ReadoutRule] = ["count", "first", "last", "max"]
     told = [chips.problems(replace(SKIP, readout=rule)) for rule in rules]
     assert [len(found) for found in told] == [0, 0, 1, 1]

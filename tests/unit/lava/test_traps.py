@@ -123,7 +123,7 @@ def test_weights_come_through_lavas_conditioning_unchanged(lava_script: Script) 
     """
     )
     assert out.split("|")[:3] == ["True"] * 3
-    assert "would change 4 weight(s)" in out.split("|")[3]
+    assert "would change 4 weights" in out.split("|")[3]
 
 
 def test_float_weights_and_wide_biases_never_reach_lava(tiny: chip.ChipNetwork) -> None:

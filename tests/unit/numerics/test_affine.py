@@ -143,11 +143,11 @@ def test_rows_left_over_are_counted_for_the_message() -> None:
     assert padding_problem(pool, conv, (1, 9, 9)) is None
     for shape in ((1, 11, 9), (1, 9, 11)):
         found = padding_problem(pool, conv, shape)
-        assert found == "it drops 2 row(s) at the border that the next padding reaches"
+        assert found == "it drops 2 rows at the border that the next padding reaches"
     # Zeros in front of the first map shift its windows: rows -1..10 of 0..11 are seen.
     padded = Conv2d("a", pool.weight, None, (3, 3), (1, 1))
     found = padding_problem(padded, conv, (1, 12, 11))
-    assert found == "it drops 1 row(s) at the border that the next padding reaches"
+    assert found == "it drops 1 row at the border that the next padding reaches"
     assert padding_problem(padded, conv, (1, 11, 11)) is None
 
 

@@ -18,6 +18,7 @@ from spikeproof.engines.numpy_engine import at_step, lagged, layer_drive
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
+from spikeproof.text import counted
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Overflow:
         if not self.values:
             return f"{text}."
         did = [
-            f"{count:,} times ({count / self.values:.2%}) {what}"
+            f"{counted(count, 'time')} ({count / self.values:.2%}) {what}"
             for count, what in ((self.wrapped, "u wrapped"), (self.saturated, "v saturated"))
             if count
         ]
         happened = " and ".join(did) if did else "it never happened"
-        return f"{text}. On the self-test's {self.samples} samples {happened}."
+        return f"{text}. On the self-test's {counted(self.samples, 'sample')} {happened}."
 
 
 def possible_overflows(network: ChipNetwork) -> list[Overflow]:

@@ -22,6 +22,7 @@ from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
+from spikeproof.text import counted
 
 Purpose = Literal["calibration", "test"]
 Place = str | PathLike[str]
@@ -147,7 +148,7 @@ def _read(path: Path, shape: tuple[int, ...], steps: int | None = None) -> Image
     samples = open_samples(path, shape, steps=steps)
     check_fits(
         math.prod(samples.x.shape),
-        f"holding {len(samples):,} images",
+        f"holding {counted(len(samples), 'image')}",
         where=str(path),
         hint="Give fewer: the first few thousand are enough for any check.",
     )

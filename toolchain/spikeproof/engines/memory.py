@@ -15,6 +15,7 @@ from pathlib import Path
 from spikeproof.errors import InputError
 from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
 from spikeproof.ir.graph import steps_together
+from spikeproof.text import counted
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUPS = (
@@ -74,10 +75,11 @@ def check_memory(
     fitting = max(0, free - one) // kept
     if one <= free and fitting:
         raise InputError(
-            f"the traces of {samples:,} samples need {size_text(samples * kept)} of memory, "
-            f"{size_text(kept)} each; {size_text(free)} are free",
+            f"the traces of {counted(samples, 'sample')} need {size_text(samples * kept)} "
+            f"of memory, {size_text(kept)} each; {size_text(free)} are free",
             where=network.name,
-            hint=f"Trace at most {fitting:,} samples at a time (--limit), or run without a trace.",
+            hint=f"Trace at most {counted(fitting, 'sample')} at a time (--limit), or run "
+            "without a trace.",
         )
     need = one + (kept if trace else 0)
     raise InputError(
@@ -193,7 +195,7 @@ def _largest(network: ChipNetwork) -> str:
     group, _ = max(_peaks(network), key=lambda peak: peak[1])
     layer = network.layers[max(group, key=lambda i: network.layers[i].neurons)]
     shape = "x".join(map(str, layer.shape))
-    return f"largest layer {layer.name}: {shape} neurons, {network.timesteps} steps"
+    return f"largest layer {layer.name}: {shape} neurons, {counted(network.timesteps, 'step')}"
 
 
 def _machine() -> int | None:

@@ -13,6 +13,7 @@ from spikeproof.ir.limits import INPUT, broadcast_problems
 from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 from spikeproof.ir.shapes import Shape, network_shapes, output_shape
+from spikeproof.text import counted
 
 SMALLEST, LARGEST = 1e-30, 1e30
 """Magnitudes a network may use: products of several of them stay far inside float64."""
@@ -96,7 +97,10 @@ def _node_problems(node: Any, timesteps: int, shape: Shape | None) -> list[str]:
             problems.append(f"{key} has type {array.dtype}, expected float32 or float64")
         elif not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
-            problems.append(f"{key} holds {bad} value(s) that are NaN or infinite")
+            problems.append(
+                f"{key} holds {counted(bad, 'value')} that {'is' if bad == 1 else 'are'} "
+                "NaN or infinite"
+            )
         else:
             problems += magnitude_problems(key, array)
     return problems or _own_problems(node, timesteps, shape)
@@ -124,7 +128,9 @@ def _(node: floats.Conv2d, timesteps: int, shape: Shape | None) -> list[str]:
     full = _try_shape(node, shape)
     if node.bias.shape in {(node.weight.shape[0],), full}:
         return []
-    return [f"bias has shape {node.bias.shape}, expected {node.weight.shape[0]} channels"]
+    return [
+        f"bias has shape {node.bias.shape}, expected {counted(node.weight.shape[0], 'channel')}"
+    ]
 
 
 @_own_problems.register

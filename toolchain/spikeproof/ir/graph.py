@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
 from spikeproof.ir.limits import DELAY_MAX
 from spikeproof.ir.readouts import settled
+from spikeproof.text import counted
 
 Wiring = Sequence[Sequence[tuple[int, int]]]
 """The position of the source and the lag of each connection of each layer."""
@@ -59,7 +60,8 @@ def delay_problems(names: Sequence[str], wired: Wiring) -> list[str]:
             label = f"{name}: the connection from {names[source] if source >= 0 else 'the input'}"
             if delay < 0:
                 problems.append(
-                    f"{label} lags {lag} steps, but its spikes need {lag - delay} to get there: "
+                    f"{label} lags {counted(lag, 'step')}, but its spikes need "
+                    f"{lag - delay} to get there: "
                     f"{lag - delay} is the smallest lag that works"
                 )
             if delay > DELAY_MAX:
@@ -76,7 +78,7 @@ def chain_problems(network: ChipNetwork) -> list[str]:
     for i, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
         if sources != (i - 1,) or layer.inputs[0].lag:
             read = ", ".join(
-                source_name(one.source) + (f" {one.lag} steps later" if one.lag else "")
+                source_name(one.source) + (f" {counted(one.lag, 'step')} later" if one.lag else "")
                 for one in layer.inputs
             )
             problems.append(f"{layer.name}: it reads {read}; in a chain, the layer before alone")

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from spikeproof.errors import GraphError
+from spikeproof.text import counted
 
 Shape = tuple[int, ...]
 
@@ -28,7 +29,7 @@ def dense_output(weight: Shape, shape: Shape) -> Shape:
     """
     out, width = _dims(weight, 2)
     if prod(shape) != width:
-        raise GraphError(f"weight {weight} expects {width} inputs, gets {shape}")
+        raise GraphError(f"weight {weight} expects {counted(width, 'input')}, gets {shape}")
     return (out,)
 
 
@@ -43,8 +44,8 @@ def conv_output(conv: Any, shape: Shape) -> Shape:
         raise GraphError("stride, dilation and groups must be >= 1, padding >= 0")
     if len(shape) != 3 or shape[0] != per_group * conv.groups or out % conv.groups:
         raise GraphError(
-            f"weight {conv.weight.shape} with {conv.groups} group(s) expects "
-            f"{per_group * conv.groups} input channels, gets {shape}"
+            f"weight {conv.weight.shape} with {counted(conv.groups, 'group')} expects "
+            f"{counted(per_group * conv.groups, 'input channel')}, gets {shape}"
         )
     return windowed(out, shape, tuple(kernel), conv.stride, conv.padding, conv.dilation)
 

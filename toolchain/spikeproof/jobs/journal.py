@@ -23,6 +23,7 @@ from spikeproof import __version__
 from spikeproof.document.values import Figure, Json, Record, dump
 from spikeproof.errors import InputError
 from spikeproof.io.files import canonical_json, open_locked, sha256
+from spikeproof.text import counted
 
 SCHEMA = 1
 NAME = "journal.jsonl"
@@ -211,7 +212,8 @@ class Journal:
                 self._places[entry.key] = (offset, len(line))
         if damaged:
             self.notes.append(
-                f"{self.path}: {damaged} damaged record(s) ignored; their items are done again"
+                f"{self.path}: {counted(damaged, 'damaged record')} ignored; what was in "
+                f"{'it' if damaged == 1 else 'them'} is done again"
             )
 
     def _append(self, line: bytes) -> int:

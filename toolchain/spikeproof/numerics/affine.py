@@ -20,6 +20,7 @@ from spikeproof.ir.floats import Conv2d, Linear
 from spikeproof.ir.shapes import output_shape
 from spikeproof.ir.windows import Shape
 from spikeproof.numerics.correlation import unfold
+from spikeproof.text import counted
 
 Array = NDArray[Any]
 Affine = Conv2d | Linear
@@ -177,7 +178,9 @@ def padding_problem(first: Step, second: Step, shape: Shape) -> str | None:
         last = (final[1 + axis] - 1) * second.stride[axis] + span - pad
         left_over = shape[1 + axis] - (middle[1 + axis] * step - first.padding[axis])
         if last >= middle[1 + axis] and left_over > 0:
-            return f"it drops {left_over} row(s) at the border that the next padding reaches"
+            return (
+                f"it drops {counted(left_over, 'row')} at the border that the next padding reaches"
+            )
     return None
 
 

@@ -20,6 +20,7 @@ from spikeproof.formats.netx.storage import storage_problem
 from spikeproof.io.files import read_bytes, read_start
 from spikeproof.io.foreign import HDF5 as MAGIC
 from spikeproof.io.foreign import NIR
+from spikeproof.text import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -127,13 +128,17 @@ def _read_file(reader: _Reader, file: h5py.File, where: str) -> RawNet:
         return RawNet((), {})
     count = len(layers)
     if not 1 <= count <= LIMIT_LAYERS:
-        reader.problems.append(f"'layer' has {count} entries, expected 1..{LIMIT_LAYERS}")
+        reader.problems.append(
+            f"'layer' has {counted(count, 'entry', 'entries')}, expected 1..{LIMIT_LAYERS}"
+        )
         return RawNet((), {})
     found = []
     for index in range(count):
         group = reader.group(layers, str(index))
         if group is None:
-            reader.problems.append(f"'layer' has {count} entries, but no group {index!r} in it")
+            reader.problems.append(
+                f"'layer' has {counted(count, 'entry', 'entries')}, but no group {index!r} in it"
+            )
             continue
         values = reader.values(group, f"layer {index}")
         found.append(RawLayer(index, _kind(reader, values.pop("type", None), index), values))

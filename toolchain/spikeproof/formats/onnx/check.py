@@ -15,6 +15,7 @@ from spikeproof.formats.onnx.engine import open_session, run_session
 from spikeproof.formats.onnx.graph import LOGITS, build_model, model_bytes
 from spikeproof.io.files import read_bytes
 from spikeproof.ir.chip import ChipNetwork
+from spikeproof.text import counted
 
 
 def check_model(path: Path) -> None:
@@ -69,7 +70,8 @@ def replay(path: Path, network: ChipNetwork, stimulus: NDArray[np.uint8]) -> int
     if any(wrong.values()):
         rows = ", ".join(f"{name}: {count:,}" for name, count in wrong.items() if count)
         raise TargetError(
-            f"{sum(wrong.values()):,} values differ from the reference ({rows})",
+            f"{counted(sum(wrong.values()), 'value')} "
+            f"{'differs' if sum(wrong.values()) == 1 else 'differ'} from the reference ({rows})",
             where=str(path),
             hint="Please report it: every value must be equal.",
         )

@@ -31,6 +31,7 @@ from spikeproof.ir import chip
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.graph import groups
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule, settled
+from spikeproof.text import counted
 
 OPSET = 17
 IR_VERSION = 8
@@ -339,7 +340,8 @@ def _text(network: chip.ChipNetwork) -> str:
     return (
         f"Spiking network {network.name} in the integers of a neuromorphic chip, written by "
         f"spikeproof {__version__}. {INPUT}: {given}. {LOGITS}: {told}; the "
-        f"prediction is the first of the largest. Trained for {network.timesteps} steps. Every "
+        "prediction is the first of the largest. Trained for "
+        f"{counted(network.timesteps, 'step')}. Every "
         f"value is exact."
     )
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.text import counted
+
 Array = NDArray[Any]
 Size = int | str
 """A number, or a letter for one that the file may choose."""
@@ -274,7 +276,10 @@ def _array_problems(name: str, array: Array, expected: str) -> list[str]:
         found.append(f"{name} holds {array.dtype}, expected floating point numbers")
     elif not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
-        found.append(f"{name} holds {bad:,} value(s) of {array.size:,} that are NaN or infinite")
+        found.append(
+            f"{name}: {bad:,} of {counted(array.size, 'value')} "
+            f"{'is' if bad == 1 else 'are'} NaN or infinite"
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from spikeproof.formats.stable_snn.settings import TIMESTEPS, StableSettings
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import SMALLEST, check_float
 from spikeproof.ir.limits import INPUT
+from spikeproof.text import counted
 
 State = dict[str, Array]
 ImageShape = tuple[int, int, int]
@@ -137,7 +138,8 @@ def _norm_problems(state: State, settings: StableSettings) -> list[str]:
         return []
     channels = kernels.shape[1]
     return [
-        f"--{name} has {len(values)} value(s), the first convolution has {channels} input channels"
+        f"--{name} has {counted(len(values), 'value')}, the first convolution has "
+        f"{counted(channels, 'input channel')}"
         for name, values in (("mean", settings.mean), ("std", settings.std))
         if values and len(values) != channels
     ]
@@ -173,8 +175,9 @@ def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, l
         left = layout.places(parts, given[1], given[2])
         if given[0] != channels or left != places:
             found.append(
-                f"--input-shape {' '.join(map(str, given))} leaves {left} place(s) before the "
-                f"classifier and has {given[0]} channel(s); the file has {places} and {channels}"
+                f"--input-shape {' '.join(map(str, given))} leaves {counted(left, 'place')} "
+                f"before the classifier and has {counted(given[0], 'channel')}; the file has "
+                f"{places} and {channels}"
             )
         return (None if found else given), found
     side = isqrt(places)
@@ -197,6 +200,9 @@ def _timesteps(state: State, settings: StableSettings) -> tuple[int | None, list
         return None, []
     steps = len(gains[0])
     if given not in (None, steps):
-        told = f"--timesteps {given} contradicts its DLIF neurons, whose gains have {steps} steps"
+        told = (
+            f"--timesteps {given} contradicts its DLIF neurons, whose gains have "
+            f"{counted(steps, 'step')}"
+        )
         return None, [told]
     return steps, []
