@@ -61,7 +61,7 @@ def build_case(gain: list[float] | None = None) -> Case:
         "relations": {k: asdict(r) for k, r in conversion.relations.items()},
         "table": [dump(row) for row in conversion.table],
         "options": ConvertOptions().model_dump(mode="json"),
-        "calibration": {"hash": images_hash(x[:32].shape, [x[:32]]), "samples": 32},
+        "calibration": {"hash": images_hash(x[:32].shape, [x[:32]]), "samples": 32, "data": None},
     }
     y = run_float(source, x).predictions  # the trained network is right about everything
     return Case(conversion, make_bundle(conversion.chip, record, x[:2]), x, y)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spikeproof.api import run as run
     from spikeproof.api import verify as verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["convert", "export", "inspect", "load", "run", "verify"]
 _CALLABLE_PACKAGES = ("convert", "verify")
 

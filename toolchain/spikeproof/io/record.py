@@ -190,7 +190,7 @@ _WRITTEN: dict[str, _Keys] = {
             {"profile_cost"},
         ),
         "checkpoint": ({"name", "hash"}, {"source"}),
-        "calibration": ({"hash", "samples"}, {"data"}),
+        "calibration": ({"hash", "samples", "data"}, set()),
     },
     "netx": {
         "": ({"netx", "options", "stimulus", "table", "spikeproof"}, set()),
