@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_no_message_leaves_the_number_of_things_open() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"\} [\w ]*\w\((?:s|es)\)", line)
     ]
+    assert wrong == []
+
+
+def test_no_message_sends_the_reader_to_a_file_that_a_wheel_lacks() -> None:
+    """A message names a page by its title; a docstring is for who has the sources."""
+    wrong = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        inner = [n for n in ast.walk(tree) if isinstance(n, ast.Expr)]
+        docstrings = {id(n.value) for n in inner}
+        wrong += [
+            f"{path.name}:{n.lineno}"
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Constant) and "docs/" in str(n.value) and id(n) not in docstrings
+        ]
     assert wrong == []
 
 

@@ -42,11 +42,12 @@ class LazyGroup(TyperGroup):
 def load_command(name: str) -> Any:
     """Import one command's module and build its parser."""
     module = importlib.import_module(f"spikeproof.cli.commands.{name}")
+    build = module.build()
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, help=module.__doc__, context_settings=HELP)(module.build())
+    single.command(name, help=module.__doc__, context_settings=HELP)(build)
     made = typer.main.get_command(single)
     made.context_class = _fitting(made.context_class)
-    kinds = inspect.signature(module.build()).parameters
+    kinds = inspect.signature(build).parameters
     for parameter in made.params:
         if parameter.metavar is None and parameter.name in kinds:
             parameter.metavar = _word(parameter, kinds[parameter.name].annotation)

@@ -158,7 +158,7 @@ def _loihi() -> Finding:
         "Loihi extension",
         "missing",
         "not installed: Intel gives it to members of its research community",
-        "none needed for simulation; see docs/howto.md for hardware",
+        "none needed for simulation; for hardware see “How-to” in the documentation",
     )
 
 

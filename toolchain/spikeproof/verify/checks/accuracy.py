@@ -121,7 +121,7 @@ def _masked(row: AccuracyRow) -> Reason:
         images=row.samples,
         try_="An attack cannot help: the gradients it follows are masked, and accuracy under "
         "attack shows nothing. Judge the robustness of this network with an attack that adapts to "
-        "it; docs/attacks.md says what this one does.",
+        "it; “Attacks” in the documentation says what this one does.",
     )
 
 
