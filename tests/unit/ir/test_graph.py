@@ -232,6 +232,25 @@ def test_a_graph_comes_back_from_its_parts(index: int) -> None:
     assert back.readout == graph.readout
 
 
+def test_layers_that_share_a_synapse_share_it_again() -> None:
+    """Also where each has one connection; one that only begins alike is another."""
+    numbers = np.arange(0, 200, 2, dtype=np.int16).reshape(1, 100)
+    shared = DenseSynapse(numbers)
+    other = DenseSynapse(np.where(np.arange(100) < 99, numbers, 0).astype(np.int16))
+    layers = [
+        ChipLayer(name, (Connection(synapse, INPUT),), LIF, (1,))
+        for name, synapse in (("a", shared), ("b", shared), ("c", other))
+    ]
+    net = ChipNetwork("net", (1, 1, 100), 5, tuple(layers), "spikes")
+    document, tensors = network_to_parts(net)
+    tensors = {key: value.copy() for key, value in tensors.items()}
+    back = network_from_parts(document, tensors, ChipNetwork)
+    first, second, third = (layer.synapse for layer in back.layers)
+    assert first is second
+    assert third is not first
+    assert np.array_equal(third.weight, other.weight)
+
+
 def test_a_chain_is_written_as_the_first_release_wrote_it() -> None:
     document, _ = network_to_parts(
         ChipNetwork("net", (1, 1, 2), 5, (ChipLayer("a", (Connection(WEIGHT),), LIF, (2,)),))

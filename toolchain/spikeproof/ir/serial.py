@@ -15,6 +15,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, TypeVar, Union
 
@@ -153,27 +155,45 @@ def network_from_parts(document: Json, tensors: Tensors, kind: type[N]) -> N:
 
 def _shared_again(network: Any) -> Any:
     """Make one synapse of those that are alike: a file holds a shared one for each connection."""
-    if isinstance(network, FloatNetwork) or all(len(y.inputs) == 1 for y in network.layers):
+    if isinstance(network, FloatNetwork):
         return network
+    synapses = [one.synapse for layer in network.layers for one in layer.inputs]
+    looks = Counter(_look(synapse) for synapse in synapses)
     found: dict[tuple[Any, ...], Synapse] = {}
+    alike = {
+        id(synapse): found.setdefault(_content(synapse), synapse)
+        for synapse in synapses
+        if looks[_look(synapse)] > 1  # the numbers of others are not gone through
+    }
+    if len(found) == len(alike):
+        return network
     layers = []
     for layer in network.layers:
-        inputs = [
-            one.changed(synapse=found.setdefault(_content(one.synapse), one.synapse))
-            for one in layer.inputs
-        ]
-        layers.append(layer.changed(inputs=tuple(inputs)))
+        pairs = [(one, alike.get(id(one.synapse), one.synapse)) for one in layer.inputs]
+        inputs = tuple(one.changed(synapse=synapse) for one, synapse in pairs)
+        layers.append(layer.changed(inputs=inputs))
     return network.changed(layers)
+
+
+def _look(synapse: Synapse) -> tuple[Any, ...]:
+    """Return what tells most synapses apart at a glance: the kind, and the first numbers."""
+    return (type(synapse), *(_plain(v, lambda a: a.flat[:64]) for v in _values(synapse)))
 
 
 def _content(synapse: Synapse) -> tuple[Any, ...]:
     """Return what tells a synapse from others: its kind and all of its numbers."""
-    values = (getattr(synapse, f.name) for f in dataclasses.fields(synapse))  # type: ignore[arg-type]
-    plain = (
-        (v.dtype.str, v.shape, sha256(v.tobytes()).digest()) if isinstance(v, np.ndarray) else v
-        for v in values
-    )
-    return (type(synapse), *plain)
+    return (type(synapse), *(_plain(value, lambda a: a) for value in _values(synapse)))
+
+
+def _values(synapse: Synapse) -> list[Any]:
+    return [getattr(synapse, f.name) for f in dataclasses.fields(synapse)]  # type: ignore[arg-type]
+
+
+def _plain(value: Any, part: Callable[[Ints], Ints]) -> Any:
+    """Return a value, or of an array what stands for it and a part of its numbers."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return (value.dtype.str, value.shape, sha256(part(value).tobytes()).digest())
 
 
 def _encode(value: Any, path: str, tensors: Tensors) -> Any:
