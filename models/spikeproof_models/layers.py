@@ -116,6 +116,10 @@ class AnySpike(nn.Module):
         """Return the maxima of binary maps."""
         return F.max_pool2d(x, self.kernel, self.stride)
 
+    def counts(self, x: Tensor) -> Tensor:
+        """Return how many spikes each window has."""
+        return F.avg_pool2d(x, self.kernel, self.stride, divisor_override=1)
+
 
 @singledispatch
 def build_layer(node: Any, timesteps: int, gain_form: GainForm, shape: Shape) -> nn.Module:

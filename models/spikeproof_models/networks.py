@@ -16,14 +16,17 @@ from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.readouts import ReadoutRule
 from spikeproof.ir.shapes import network_shapes
-from spikeproof_models.layers import build_layer, export_node
+from spikeproof_models.layers import AnySpike, build_layer, export_node
 from spikeproof_models.neuron_choices import GainForm
 from spikeproof_models.neurons import DEFAULT, LifLayer
 
 
 @dataclass(frozen=True, eq=False)
 class LayerRecord:
-    """One Lif or Readout node over time, (T, B, ...): current before the gain, v, spikes."""
+    """One node that spikes or answers, over time, (T, B, ...): current before the gain, v, spikes.
+
+    The current of a MaxPool2d is the number of spikes in its windows, and v the same.
+    """
 
     current: Tensor
     v: Tensor | None
@@ -42,9 +45,10 @@ class SpikingNetwork(nn.Module):
     """Run a float network with direct coding: the same image at every timestep.
 
     What no spike has reached is computed once per image. Layers see time and batch merged,
-    time-major; those on a cycle run step by step. Coefficients other than 1 of the network's edges
-    are trained; batch norm on a cycle sees one step at a time. The forward pass takes images
-    (B, C, H, W) in [0, 1] and returns logits (B, K), what the readout's rule makes of its current.
+    time-major; those on a cycle run step by step. Coefficients of the network's edges are trained,
+    but for a 1 that is not declared so; batch norm on a cycle sees one step at a time. The forward
+    pass takes images (B, C, H, W) in [0, 1] and returns logits (B, K), what the readout's rule
+    makes of its current.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class SpikingNetwork(nn.Module):
                 _key(i, k): nn.Parameter(torch.tensor(one.coefficient, dtype=torch.float64))
                 for i, incoming in enumerate(network.incoming)
                 for k, one in enumerate(incoming)
-                if one.coefficient != 1
+                if one.weighted
             }
         )
         for layer in self.layers:
@@ -91,7 +95,7 @@ class SpikingNetwork(nn.Module):
         return LastLayer(logits, records[lif[-1].node.name].current, lif[-1].gain())
 
     def record(self, x: Tensor) -> tuple[Tensor, dict[str, LayerRecord]]:
-        """Return logits and the records of all Lif and Readout nodes, by node name."""
+        """Return logits and the records of all Lif, MaxPool2d and Readout nodes, by node name."""
         records: dict[str, LayerRecord] = {}
         return self._run(x, records), records
 
@@ -106,7 +110,8 @@ class SpikingNetwork(nn.Module):
             k = counts[edge.target] = counts.get(edge.target, -1) + 1
             key = _key(position[edge.target], k)
             if key in self.coefficients:
-                edge = replace(edge, coefficient=float(self.coefficients[key].item()))
+                factor = float(self.coefficients[key].item())
+                edge = replace(edge, coefficient=factor, trained=edge.trained or factor == 1)
             edges.append(edge)
         return replace(self.network, nodes=nodes, edges=tuple(edges))
 
@@ -161,7 +166,12 @@ class SpikingNetwork(nn.Module):
                 records[node.name] = LayerRecord(full, None, None)
             return answer(node.rule, value, self.network.timesteps).unsqueeze(0)
         out: Tensor = layer(value.flatten(0, 1))
-        return out.reshape(*value.shape[:2], *out.shape[1:])
+        out = out.reshape(*value.shape[:2], *out.shape[1:])
+        if records is not None and isinstance(layer, AnySpike):
+            full = value.expand(self.network.timesteps, *value.shape[1:])
+            counts = layer.counts(full.flatten(0, 1)).unflatten(0, full.shape[:2])
+            records[node.name] = LayerRecord(counts, counts, out.expand_as(counts))
+        return out
 
     def _run_cycle(
         self,
@@ -199,6 +209,9 @@ class SpikingNetwork(nn.Module):
                     done[i].append(out.s)
                 else:
                     done[i].append(layer(value))
+                    if isinstance(layer, AnySpike):
+                        counts = layer.counts(value)
+                        kept[i].append((counts, counts.detach()))
         for i in part:
             sent[i] = torch.stack(done[i])
             if records is not None and kept[i]:

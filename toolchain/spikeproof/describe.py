@@ -268,7 +268,7 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
     """Return one row per node of a trained network."""
     import numpy as np
 
-    from spikeproof.ir.floats import Lif, Readout
+    from spikeproof.ir.floats import Lif, MaxPool2d, Readout
     from spikeproof.ir.shapes import network_shapes
 
     rows, shapes = [], network_shapes(checkpoint.network)
@@ -280,7 +280,9 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
                 layer=node.name,
                 kind=type(node).__name__,
                 output=list(shape),
-                neurons=int(np.prod(shape)) if isinstance(node, Lif | Readout) else None,
+                neurons=int(np.prod(shape))
+                if isinstance(node, Lif | MaxPool2d | Readout)
+                else None,
                 parameters=sum(a.size for a in arrays),
                 smallest=min((float(a.min()) for a in arrays), default=None),
                 largest=max((float(a.max()) for a in arrays), default=None),
@@ -292,16 +294,17 @@ def checkpoint_rows(checkpoint: Checkpoint) -> list[NodeRow]:
 
 def _fed(network: FloatNetwork, i: int) -> str:
     """Say what feeds a node, where it is not just the one before."""
+    from spikeproof.ir.floats import Incoming
     from spikeproof.ir.limits import INPUT
 
     incoming = network.incoming[i]
-    if [tuple(one) for one in incoming] == [(i - 1, 0, 1.0)]:
+    if incoming == (Incoming(i - 1, 0, 1.0),):
         return ""
     told = []
     for one in incoming:
         name = network.nodes[one.source].name if one.source >= 0 else INPUT
         late = f" of {counted(one.lag, 'step')} before" if one.lag else ""
-        told.append(f"{name if one.coefficient == 1 else f'{one.coefficient:.4g} {name}'}{late}")
+        told.append(f"{f'{one.coefficient:.4g} {name}' if one.weighted else name}{late}")
     return f"from {' + '.join(told)}"
 
 
@@ -310,6 +313,8 @@ def _details(node: Any) -> str:
 
     if isinstance(node, floats.Conv2d):
         return f"kernel {node.weight.shape[2:]}, stride {node.stride}, padding {node.padding}"
+    if isinstance(node, floats.AvgPool2d | floats.MaxPool2d):
+        return f"windows {node.kernel}, stride {node.stride}"
     if isinstance(node, floats.Lif):
         gain = "" if node.gain is None else f", gain over {counted(len(node.gain), 'step')}"
         sign = ">" if node.strict else ">="

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from residual import residual
 
 from spikeproof.cli.app import run
 from spikeproof.cli.parser import COMMANDS
+from spikeproof.describe import checkpoint_rows
+from spikeproof.io.checkpoint import Checkpoint
 
 Cli = Callable[..., Any]
 
@@ -89,6 +92,13 @@ def test_an_interruption_is_exit_code_2_and_says_what_to_do(
     monkeypatch.setattr("spikeproof.cli.show.show_file", interrupt)
     assert run(["inspect", "x.ckpt"]) == 2
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_inspect_counts_the_neurons_of_an_or_pool() -> None:
+    rows = {row.layer: row for row in checkpoint_rows(Checkpoint(residual(), {}, ""))}
+    assert rows["any"].kind == "MaxPool2d"
+    assert rows["any"].neurons == 6 * 4 * 4
+    assert rows["any"].details == "windows (2, 2), stride (2, 2)"
 
 
 def test_inspect_describes_checkpoint_and_bundle(

@@ -306,6 +306,15 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], object], list[object], lis
             "in the file, not expected (2): head, layer9.0.p",
         ],
     ),
+    "of another architecture": (
+        changed(
+            layer7__0__weight=lambda _: torch.ones(3),
+            layer7__1__num_batches_tracked=lambda _: torch.tensor(5),
+            layer8__1__num_batches_tracked=lambda _: torch.tensor(5),
+        ),
+        [],
+        ["in the file, not expected (3): layer7.0.weight, 2 num_batches_tracked"],
+    ),
     "shapes": (
         changed(
             layer1__0__weight=lambda w: w[:, :, :2],

@@ -17,7 +17,7 @@ from spikeproof import api
 from spikeproof.cli.app import run
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError, UnsupportedError
-from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.ir.floats import FloatNetwork
 
 NORM: dict[str, Any] = {"mean": (0.49, 0.48, 0.45), "std": (0.2, 0.25, 0.3)}
@@ -110,6 +110,17 @@ def test_a_branch_whose_coefficient_is_zero_counts_for_nothing(zero: int, tmp_pa
 
 
 # --- files -------------------------------------------------------------------------------------
+
+
+def test_a_coefficient_of_one_stays_one_that_is_trained(tmp_path: Path) -> None:
+    state = draw()
+    state["block1.0.convex.comb"] = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    path = tmp_path / "w.pth"
+    torch.save(state, path)
+    edges = [edge for edge in load(path).edges if edge.target == "block1.0.convex"]
+    assert [(edge.coefficient, edge.trained) for edge in edges] == [(1.0, True), (0.5, False)]
+    save_checkpoint(tmp_path / "w.ckpt", Checkpoint(load(path), {}, ""))
+    assert load_checkpoint(tmp_path / "w.ckpt").network.edges == load(path).edges
 
 
 def _cut(path: Path) -> None:

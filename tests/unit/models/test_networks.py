@@ -11,10 +11,13 @@ from residual import images as residual_images
 from residual import residual
 
 from spikeproof.convert.fold import fold
+from spikeproof.describe import checkpoint_rows
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import check_float
+from spikeproof.ir.serial import network_to_parts
 from spikeproof_models.builders import NeuronSpec, mlp, small_conv, vgg, wrn
 from spikeproof_models.networks import build_module, surrogate_width
 from spikeproof_models.neurons import LifLayer
@@ -217,6 +220,34 @@ def test_coefficients_of_a_wide_resnet_are_trained_and_exported():
     assert sorted(e.coefficient for e in module.export().edges if e.coefficient != 1)[0] == 0.25
 
 
+def test_a_coefficient_that_training_leaves_at_one_is_still_trained(tmp_path):
+    """It is in the module, in what is exported, in the file, and in the module made of the file."""
+    network = wrn(10, width_divisor=8, input_shape=(1, 8, 8), neuron=NeuronSpec(timesteps=2))
+    module = build_module(network)
+    with torch.no_grad():
+        next(iter(module.coefficients.values())).fill_(1)
+    exported = module.export()
+    assert [e.trained for e in exported.edges if e.coefficient == 1 and e.trained] == [True]
+    path = tmp_path / "n.ckpt"
+    save_checkpoint(path, Checkpoint(exported, {}, ""))
+    loaded = load_checkpoint(path).network
+    again = build_module(loaded).train()
+    assert set(again.coefficients) == set(module.coefficients)
+    again(torch.rand(4, 1, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs() > 0 for p in again.coefficients.values())
+    assert again.export().edges == exported.edges
+    declared = next(e for e in exported.edges if e.trained)
+    told = next(r for r in checkpoint_rows(load_checkpoint(path)) if r.layer == declared.target)
+    assert f"1 {declared.source}" in told.details
+    before = [dataclasses.replace(e, trained=False) for e in exported.edges]
+    assert len(build_module(dataclasses.replace(network, edges=tuple(before))).coefficients) == 5
+
+
+def test_edges_whose_coefficients_say_all_are_written_as_before():
+    document, _ = network_to_parts(build_module(residual()).export())
+    assert all("trained" not in edge for edge in document["edges"])
+
+
 def test_a_depth_that_is_none_is_refused():
     with pytest.raises(InputError, match="no WRN-17; a depth is 10, 16, 22"):
         wrn(17)
@@ -231,6 +262,7 @@ def test_a_graph_gives_what_the_float_engine_gives(back: bool) -> None:
     logits, records = module.record(torch.from_numpy(x / 255.0))
     expected = run_float(network, x, trace=True)
     np.testing.assert_allclose(logits.detach().numpy(), expected.logits, atol=1e-12)
+    assert set(records) == set(expected.traces), "the OR pool is one of them"
     for name, found in records.items():
         trace = expected.traces[name]
         current = found.current.detach().numpy().swapaxes(0, 1)

@@ -205,13 +205,15 @@ class Edge:
     """What one node sends to another: ``coefficient`` times its output of ``lag`` steps before.
 
     source: a node or INPUT. Before the first step nothing is sent. All that reaches a node is added
-    up.
+    up. trained: whether the coefficient is a parameter also while it happens to be 1; any other one
+    is in any case.
     """
 
     source: str
     target: str
     lag: int = 0
     coefficient: float = 1.0
+    trained: bool = field(default=False, metadata=LATER)
 
 
 class Incoming(NamedTuple):
@@ -220,6 +222,12 @@ class Incoming(NamedTuple):
     source: int
     lag: int
     coefficient: float
+    trained: bool = False
+
+    @property
+    def weighted(self) -> bool:
+        """Tell whether its coefficient is a parameter, or simply there."""
+        return self.trained or self.coefficient != 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +275,7 @@ class FloatNetwork:
         position = {INPUT: -1} | {node.name: i for i, node in enumerate(self.nodes)}
         found: list[list[Incoming]] = [[] for _ in self.nodes]
         for edge in self.edges:
-            one = Incoming(position[edge.source], edge.lag, edge.coefficient)
+            one = Incoming(position[edge.source], edge.lag, edge.coefficient, edge.trained)
             found[position[edge.target]].append(one)
         return tuple(map(tuple, found))
 

@@ -227,12 +227,19 @@ def problems(state: dict[str, Array], architecture: str) -> list[str]:
     if missing:
         found.append(f"not in the file, expected ({len(missing)}): {', '.join(missing)}")
     if unexpected:
-        found.append(f"in the file, not expected ({len(unexpected)}): {', '.join(unexpected)}")
+        found.append(f"in the file, not expected ({len(unexpected)}): {_names(unexpected)}")
     sizes = _Sizes()
     for name, shape in expected.items():
         if name in state:
             found += _array_problems(name, state[name], sizes.misfit(state[name].shape, shape))
     return found
+
+
+def _names(unexpected: list[str]) -> str:
+    """List names; counters, which say nothing of a network, as a number of them."""
+    telling = [name for name in unexpected if not name.endswith(_COUNTER)]
+    counters = len(unexpected) - len(telling)
+    return ", ".join([*telling, f"{counters} {_COUNTER}"] if counters else telling)
 
 
 def better_name(state: dict[str, Array], architecture: str) -> str | None:

@@ -78,7 +78,9 @@ def _edges(part: layout.Part, before: str, state: State) -> list[floats.Edge]:
     sources = part.sources or (before,)
     factors = state[layout.coefficients(part)] if isinstance(part, Mix) else np.ones(len(sources))
     return [
-        floats.Edge(source, part.name, 0, float(factor))
+        floats.Edge(
+            source, part.name, 0, float(factor), isinstance(part, Mix) and bool(factor == 1)
+        )
         for source, factor in zip(sources, factors, strict=True)
         if abs(factor) >= SMALLEST
     ]
