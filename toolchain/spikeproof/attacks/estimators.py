@@ -12,6 +12,23 @@ from spikeproof.errors import InputError
 Reset = Literal["attached", "detached"]
 MIN_WIDTH = 0.01
 """With a narrower surrogate hardly any neuron passes a gradient: the attack would be off."""
+GAUSSIAN = "pdsg"
+"""A Gaussian as wide as the potentials of a channel (of all neurons, where a layer is flat) deviate
+at that step in that image, centred half a deviation above the threshold; the width multiplies it.
+
+Source: "Potential-dependent surrogate gradients", CVPR 2025.
+"""
+ADAPTIVE = "assg"
+"""An arctangent of adaptive sharpness, by neuron, step and image: running means (by a tenth) of the
+distance of v from the threshold and of its deviation say how wide. Its width is a share, below 0.5:
+half of the slope's area that lies within mean + 1.5 deviations.
+
+Source: "Towards reliable evaluation of adversarial robustness for spiking neural networks", 2025
+(arXiv 2512.22522).
+"""
+OF_TWINS = (GAUSSIAN, ADAPTIVE)
+"""Surrogates that look at more than one v: only the fast twins (:mod:`spikeproof.attacks.twin`)
+have them."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +36,12 @@ class Estimator:
     """A stand-in for the spike's derivative; it changes the backward pass only.
 
     Args:
-        width: half-width of the surrogate around the threshold, at least ``MIN_WIDTH``.
+        width: half-width of the surrogate around the threshold, at least ``MIN_WIDTH``; a twin
+            measures it in thresholds.
         reset: whether gradients flow through the spike that resets the membrane ("attached"), or
             that spike counts as a constant ("detached").
-        surrogate: the slope's form, see :mod:`spikeproof.attacks.surrogates`.
+        surrogate: the slope's form, see :mod:`spikeproof.attacks.surrogates`, ``GAUSSIAN`` and
+            ``ADAPTIVE``.
     """
 
     width: float = 1.0
@@ -39,9 +58,14 @@ class Estimator:
             )
         if self.reset not in ("attached", "detached"):
             raise InputError(f"reset is {self.reset!r}, expected 'attached' or 'detached'")
-        if self.surrogate not in SURROGATES:
+        if self.surrogate not in SURROGATES and self.surrogate not in OF_TWINS:
+            known = ", ".join([*SURROGATES.names(), *OF_TWINS])
+            raise InputError(f"no surrogate {self.surrogate!r}", hint=f"Known: {known}.")
+        if self.surrogate == ADAPTIVE and self.width >= 0.5:
             raise InputError(
-                f"no surrogate {self.surrogate!r}", hint=f"Known: {', '.join(SURROGATES.names())}."
+                f"the share is {self.width:g}, expected less than 0.5",
+                where="attack",
+                hint="0.425 is what its authors use.",
             )
 
     @property

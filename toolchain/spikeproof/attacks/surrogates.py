@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,37 @@ def triangle(v: Tensor, threshold: float, width: float) -> Tensor:
     return slope if width == 1 else slope.div_(width * width)
 
 
+def arctangent(v: Tensor, threshold: float, width: float) -> Tensor:
+    """Return 1 / width / (1 + (pi (v - threshold) / width)^2): unit area, as high as the triangle.
+
+    Half of its area lies within width / pi.
+    """
+    return ((v - threshold) * (math.pi / width)).square_().add_(1).reciprocal_().div_(width)
+
+
+def rectangular(v: Tensor, threshold: float, width: float) -> Tensor:
+    """Return 1 / (2 width) where |v - threshold| < width, else 0."""
+    return ((v - threshold).abs_() < width).to(v.dtype).div_(2 * width)
+
+
+def exponential(v: Tensor, threshold: float, width: float) -> Tensor:
+    """Return exp(-|v - threshold| / width) / (2 width)."""
+    return (v - threshold).abs_().div_(-width).exp_().div_(2 * width)
+
+
+def straight_through(v: Tensor, threshold: float, width: float) -> Tensor:
+    """Return 1 / width wherever v is."""
+    return v.new_full(v.shape, 1 / width)
+
+
 SURROGATES: Registry[Surrogate] = Registry(
-    "surrogate", "spikeproof.surrogates", {TRIANGLE: "spikeproof.attacks.surrogates:triangle"}
+    "surrogate",
+    "spikeproof.surrogates",
+    {
+        TRIANGLE: "spikeproof.attacks.surrogates:triangle",
+        "arctangent": "spikeproof.attacks.surrogates:arctangent",
+        "rectangular": "spikeproof.attacks.surrogates:rectangular",
+        "exponential": "spikeproof.attacks.surrogates:exponential",
+        "straight-through": "spikeproof.attacks.surrogates:straight_through",
+    },
 )
