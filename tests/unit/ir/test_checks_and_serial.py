@@ -22,6 +22,7 @@ from spikeproof.ir.floats import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Edge,
     Flatten,
     FloatNetwork,
     InputScale,
@@ -144,6 +145,75 @@ def test_all_problems_of_a_chip_network_are_listed() -> None:
         "timesteps is 0",
     ):
         assert words in str(error.value), words
+
+
+def test_faults_of_edges_do_not_hide_those_of_nodes() -> None:
+    nodes = (
+        Conv2d("conv", np.ones((2, 3, 3, 3)), np.ones((2, 9, 9))),
+        Lif("l1", 1.5, np.ones(7)),
+        Linear("lost", np.full((2, 2), np.nan), None),
+        Linear("fc", np.ones((4, 5)), np.ones(3)),
+        Readout("out"),
+        Readout("second"),
+    )
+    edges = (
+        Edge("@input", "conv"),
+        Edge("conv", "l1"),
+        Edge("conv", "l1"),
+        Edge("nobody", "fc"),
+        Edge("l1", "fc", -1),
+        Edge("fc", "out"),
+    )
+    with pytest.raises(GraphError) as error:
+        check_float(FloatNetwork("net", (2, 4, 4), 2, nodes, edges))
+    told = str(error.value)
+    for words in (
+        "edge conv -> l1: is there twice",
+        "edge nobody -> fc: there is no node nobody",
+        "edge l1 -> fc: lag -1 is outside",
+        "conv: bias has shape (2, 9, 9), expected 2 channels",
+        "conv: weight (2, 3, 3, 3) with 1 group expects 3 input channels, gets (2, 4, 4)",
+        "l1: leak is 1.5",
+        "lost: weight holds 4 value(s) that are NaN",
+        "fc: bias has shape (3,)",
+        "only one Readout is allowed",
+    ):
+        assert words in told, words
+    assert "threshold of shape" not in told, "nothing tells what reaches these neurons"
+    twice = FloatNetwork("net", (2, 4, 4), 2, (nodes[0], nodes[0], *nodes[2:]), edges)
+    with pytest.raises(GraphError, match="used twice: conv") as error:
+        check_float(twice)
+    assert "input channels" not in str(error.value)
+    assert "bias has shape (2, 9, 9)" not in str(error.value), "it may be one bias per place"
+
+
+def test_faults_of_connections_do_not_hide_those_of_layers() -> None:
+    odd = DenseSynapse(np.array([[3, 2], [2, 2]], np.int16))
+    good = DenseSynapse(np.array([[2, 2, 2]], np.int16))
+    neuron = LifNeuron(-1, 41, np.zeros(1, np.int32))
+    host = HostCurrent(np.zeros(5, np.int64), 40)
+    layers = (
+        ChipLayer("a", (Connection(odd, "x"),), neuron, (2,)),
+        ChipLayer("b", (Connection(good, "a"), Connection(good, "c")), neuron, (1,)),
+        ChipLayer("c", (Connection(good, "b", host=host),), neuron, (2,)),
+        ChipLayer("d", (Connection(good, "a"),), "neuron", (1,)),  # type: ignore[arg-type]
+    )
+    with pytest.raises(GraphError) as error:
+        check_chip(ChipNetwork("net", (1, 1, 2), 5, layers, "spikes"))
+    for words in (
+        "a: the connection from x has no such source",
+        "b: the connection from c closes a cycle without a lag",
+        "a: mixed-sign weights must be even",
+        "a: threshold is -1",
+        "b: weight (1, 3) expects 3 inputs, gets (2,)",
+        "c: host shift 40 is outside",
+        "c: a host current can only carry pixels",
+        "c: host offset of shape (5,)",
+        "d: unknown neuron str",
+    ):
+        assert words in str(error.value), words
+    for hidden in ("a: weight", "a: declares"):
+        assert hidden not in str(error.value), "nothing tells what reaches it"
 
 
 def test_sum_that_overflows_the_accumulator_is_refused() -> None:

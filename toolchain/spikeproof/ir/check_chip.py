@@ -19,18 +19,25 @@ def check_chip(network: chip.ChipNetwork) -> None:
     """Raise GraphError with all problems of a chip network: wiring, shapes and every bit width."""
     frame = frame_problems(network.name, network.input_shape, network.timesteps)
     problems = frame + name_problems([layer.name for layer in network.layers])
-    foreign = [f"{layer.name}: {p}" for layer in network.layers for p in _foreign_parts(layer)]
-    wiring = _wiring_problems(network)
-    raise_problems([*problems, *foreign, *wiring] if foreign or wiring else [], network.name)
+    problems += _wiring_problems(network)
+    sources = _known_sources(network)
     shapes: dict[int, Shape | None] = {chip.INPUT_INDEX: tuple(network.input_shape)}
     for index, layer in enumerate(network.layers):
+        foreign = _foreign_parts(layer)
+        if foreign:
+            problems += [f"{layer.name}: {p}" for p in foreign]
+            continue
         own = layer.neuron.problems(network.timesteps, tuple(layer.shape))
         # What its registers are told of is not told again; steps are walked if they can be.
         found = own or ([] if frame else layer.neuron.step_problems(network.timesteps))
-        found = _connection_problems(network, index) + found + _place_problems(network, index)
+        wired = list(zip(layer.inputs, sources[index], strict=True))
+        found = _connection_problems(network, layer, wired) + found
+        found += _place_problems(network, index, wired)
         problems += [f"{layer.name}: {p}" for p in found]
         shapes[index] = tuple(layer.shape)
-        for one, source in zip(layer.inputs, network.sources[index], strict=True):
+        for one, source in wired:
+            if source is None:
+                continue
             shape = shapes[source] if source in shapes else network.shape_of(source)
             if shape is not None:
                 problems += [f"{layer.name}: {p}" for p in one.synapse.input_problems(shape)]
@@ -46,6 +53,19 @@ def check_chip(network: chip.ChipNetwork) -> None:
     else:
         problems += _readout_problems(network)
     raise_problems(problems, network.name)
+
+
+Wired = list[tuple[chip.Connection, int | None]]
+"""The connections of a layer, each with the position of its source; None: it has none."""
+
+
+def _known_sources(network: chip.ChipNetwork) -> list[list[int | None]]:
+    known: dict[str | None, int] = {layer.name: i for i, layer in enumerate(network.layers)}
+    known[chip.INPUT] = chip.INPUT_INDEX
+    return [
+        [index - 1 if one.source is None else known.get(one.source) for one in layer.inputs]
+        for index, layer in enumerate(network.layers)
+    ]
 
 
 def _foreign_parts(layer: chip.ChipLayer) -> list[str]:
@@ -82,7 +102,7 @@ def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
                     if cycles[source] == cycles[index]
                     else f"{label} has no lag, so {one.source} must be listed before {layer.name}"
                 )
-            elif known and not network.layers[source].neuron.spiking:
+            elif known and not _spikes(network.layers[source]):
                 problems.append(f"{label} comes from a readout, which sends nothing")
     return problems or delay_problems([layer.name for layer in network.layers], wiring(network))
 
@@ -102,28 +122,29 @@ def _position(position: dict[str, int], one: chip.Connection, index: int) -> int
     return position.get(one.source, chip.INPUT_INDEX)
 
 
-def _connection_problems(network: chip.ChipNetwork, index: int) -> list[str]:
+def _spikes(layer: chip.ChipLayer) -> bool:
+    """Tell whether a layer sends spikes; one that is none of the dialect is told of elsewhere."""
+    return not isinstance(layer.neuron, chip.Neuron) or layer.neuron.spiking
+
+
+def _connection_problems(
+    network: chip.ChipNetwork, layer: chip.ChipLayer, wired: Wired
+) -> list[str]:
     problems = []
-    for one in network.layers[index].inputs:
+    for one, _ in wired:
         problems += one.host.problems(one.synapse) if one.host else one.synapse.problems()
-    return problems or _sum_problems(network, index)
+    return problems or _sum_problems(network, layer, wired)
 
 
-def _place_problems(network: chip.ChipNetwork, index: int) -> list[str]:
+def _place_problems(network: chip.ChipNetwork, index: int, wired: Wired) -> list[str]:
     layer, problems = network.layers[index], []
     if not layer.neuron.spiking and index != len(network.layers) - 1:
         problems.append("a readout must be the last layer")
-    hosts = [
-        (one, source)
-        for one, source in zip(layer.inputs, network.sources[index], strict=True)
-        if one.host is not None
-    ]
-    for one, source in hosts:
-        if source != chip.INPUT_INDEX or network.coding != "pixels" or one.lag:
+    hosts = [(one.host, one.lag, source) for one, source in wired if one.host is not None]
+    for host, lag, source in hosts:
+        if source not in (None, chip.INPUT_INDEX) or network.coding != "pixels" or lag:
             problems.append("a host current can only carry pixels of the input, without a lag")
-        if one.host is not None:
-            offset = one.host.offset.shape
-            problems += broadcast_problems("host offset", offset, layer.shape)
+        problems += broadcast_problems("host offset", host.offset.shape, layer.shape)
     if len(hosts) > 1:
         problems.append("one host current at most can feed a layer")
     if hosts and layer.neuron.bias.any():
@@ -133,16 +154,18 @@ def _place_problems(network: chip.ChipNetwork, index: int) -> list[str]:
 
 def _readout_problems(network: chip.ChipNetwork) -> list[str]:
     last = network.layers[-1]
-    if network.readout in FROM_SPIKES and not last.neuron.spiking:
+    if network.readout in FROM_SPIKES and not _spikes(last):
         return [f"{last.name}: readout {network.readout!r} reads spikes, and it sends none"]
     return []
 
 
-def _sum_problems(network: chip.ChipNetwork, index: int) -> list[str]:
+def _sum_problems(network: chip.ChipNetwork, layer: chip.ChipLayer, wired: Wired) -> list[str]:
     """Refuse sums that could overflow the 32-bit accumulators every engine relies on."""
-    layer, total, problems = network.layers[index], 0, list[str]()
+    total, problems = 0, list[str]()
     limit = layer.neuron.sum_limit
-    for one, source in zip(layer.inputs, network.sources[index], strict=True):
+    for one, source in wired:
+        if source is None:
+            continue
         worst = one.synapse.largest_sum(network.payload_of(source))
         if one.host:
             worst += int(np.abs(one.host.offset.astype(np.int64)).max(initial=0))

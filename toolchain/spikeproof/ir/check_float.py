@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, get_args
 
@@ -24,9 +25,12 @@ def check_float(network: floats.FloatNetwork) -> None:
     problems = frame_problems(network.name, network.input_shape, network.timesteps)
     problems += name_problems([node.name for node in network.nodes])
     wiring = edge_problems(network)
-    raise_problems([*problems, *wiring] if wiring else [], network.name)
-    shapes = network_shapes(network)
-    for node, incoming in zip(network.nodes, network.incoming, strict=True):
+    problems += wiring
+    whole = _as_far_as_wired(network) if wiring else network
+    # Without one edge that can be told apart nothing is known of what reaches the nodes.
+    shapes = {} if whole is None else network_shapes(whole)
+    wired = ((),) * len(network.nodes) if whole is None else whole.incoming
+    for node, incoming in zip(network.nodes, wired, strict=True):
         given = list(dict.fromkeys(shapes[one.source] for one in incoming if one.source in shapes))
         shape = given[0] if given else None
         found = _node_problems(node, network.timesteps, shape)
@@ -40,11 +44,20 @@ def check_float(network: floats.FloatNetwork) -> None:
         problems.append(f"nothing of the input ever reaches {', '.join(lost)}")
     if not network.nodes or not isinstance(network.nodes[-1], floats.Readout):
         problems.append("the last node must be a Readout")
-    elif isinstance(network.nodes[-1], floats.Readout):
+    elif not wiring:
         problems += _readout_problems(network)
     if sum(isinstance(n, floats.Readout) for n in network.nodes) > 1:
         problems.append("only one Readout is allowed, at the end")
     raise_problems(problems, network.name)
+
+
+def _as_far_as_wired(network: floats.FloatNetwork) -> floats.FloatNetwork | None:
+    """Return a network with the edges whose ends are there; None: none is, or names are double."""
+    names = [node.name for node in network.nodes]
+    targets = set(names)
+    known = {INPUT} | targets
+    edges = tuple(e for e in network.edges if e.source in known and e.target in targets)
+    return replace(network, edges=edges) if edges and len(targets) == len(names) else None
 
 
 def _readout_problems(network: floats.FloatNetwork) -> list[str]:
@@ -127,6 +140,8 @@ def _(node: floats.Conv2d, timesteps: int, shape: Shape | None) -> list[str]:
         return []
     full = _try_shape(node, shape)
     if node.bias.shape in {(node.weight.shape[0],), full}:
+        return []
+    if shape is None and node.bias.ndim == 3 and len(node.bias) == len(node.weight):
         return []
     return [
         f"bias has shape {node.bias.shape}, expected {counted(node.weight.shape[0], 'channel')}"
