@@ -376,7 +376,7 @@ def verify(
     refuse(get_engine(config.engine), loaded.network)
     images = _images(data, "test", checkpoint).first(limit)
     if calibration is None:
-        fitted = find_calibration(loaded)
+        fitted = find_calibration(loaded, images.x)
     else:
         fitted = images_of(calibration, loaded.network.input_shape).x
     folder = Path("runs") / loaded.network.name if output is None else Path(output)

@@ -20,7 +20,8 @@ from spikeproof.io.known import DataRecord, known_sets
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import zoo_images, zoo_networks
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
-from spikeproof.verify.given import input_warnings
+from spikeproof.verify.given import input_warnings, is_calibration
+from spikeproof.verify.prepare import find_calibration
 
 
 def hash_of(dataset: str) -> str:
@@ -170,6 +171,19 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
         load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})), fitted=True
     )
     assert found == ["these are the images the bundle was calibrated on"]
+
+
+def test_data_that_begin_with_the_calibration_images_are_known_to_do_so(
+    tiny_bundle: Path, tiny_images: Path
+) -> None:
+    """They were called the calibration images, and these unknown, in one breath."""
+    bundle = load_bundle(tiny_bundle)
+    with np.load(tiny_images) as arrays:
+        images = arrays["x"]
+    found = find_calibration(bundle, images)
+    assert found is not None and is_calibration(bundle, found)
+    assert find_calibration(bundle, images[::-1]) is None
+    assert find_calibration(bundle, images.astype(np.float32)) is None
 
 
 def test_a_plan_for_more_images_than_there_are_says_how_many_are_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,18 @@ def subject_of(bundle: Bundle, checkpoint: Checkpoint) -> Subject:
     )
 
 
-def find_calibration(bundle: Bundle, path: Path | None = None) -> NDArray[np.uint8] | None:
-    """Read the images a bundle was calibrated with: those given, or the shipped ones if it was.
+def find_calibration(
+    bundle: Bundle, data: NDArray[Any], path: Path | None = None
+) -> NDArray[np.uint8] | None:
+    """Read the images a bundle was calibrated with.
+
+    Args:
+        bundle: the bundle.
+        data: the images it is verified with, which may begin with them.
+        path: the file that was given to ``convert --calibration``.
+
+    Returns:
+        Those of the file; without one the data or the shipped ones, if it was them; else None.
 
     Raises:
         InputError: the file is unusable, or holds others (checked where they are used).
@@ -41,6 +52,8 @@ def find_calibration(bundle: Bundle, path: Path | None = None) -> NDArray[np.uin
     if path is not None:
         samples = open_samples(path, shape)
         return samples.read(0, len(samples))
+    if data.dtype == np.uint8 and is_calibration(bundle, data):
+        return data
     try:
         images, _ = load_data(zoo_calibration(), shape)
     except InputError:  # not shipped with this installation, or of another shape

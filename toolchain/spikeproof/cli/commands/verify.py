@@ -167,7 +167,7 @@ def verify_into(
     announce_time(console, engine, bundle.network, min(settings.lava_samples, len(images.x)))
     warn_of_cluster(console, how.cluster)
     show_data(console, images.record)
-    fitted = find_calibration(bundle, calibration)
+    fitted = find_calibration(bundle, images.x, calibration)
     known = fitted is not None
     warn(console, input_warnings(bundle, images.record, subject.trained, fitted=known))
     prepare_fast(console, bundle.network, ahead)
