@@ -181,7 +181,7 @@ def test_layers_must_be_counted_from_zero(layers: list[str], tmp_path: Path) -> 
         file.create_group("layer")
         for name in layers:
             file[f"layer/{name}/type"] = "flatten"
-    with pytest.raises(InputError, match=r"'layer' has \d+ entries"):
+    with pytest.raises(InputError, match=r"'layer' has \d+ entr(y|ies)"):
         load_netx(path, 4)
 
 

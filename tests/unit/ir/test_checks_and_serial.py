@@ -174,7 +174,7 @@ def test_faults_of_edges_do_not_hide_those_of_nodes() -> None:
         "conv: bias has shape (2, 9, 9), expected 2 channels",
         "conv: weight (2, 3, 3, 3) with 1 group expects 3 input channels, gets (2, 4, 4)",
         "l1: leak is 1.5",
-        "lost: weight holds 4 value(s) that are NaN",
+        "lost: weight holds 4 values that are NaN",
         "fc: bias has shape (3,)",
         "only one Readout is allowed",
     ):
