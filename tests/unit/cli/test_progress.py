@@ -135,7 +135,12 @@ def test_a_table_too_wide_for_the_terminal_breaks_its_widest_text(
         "V2                                     2",
     ]
     Console().table(["check", "what"], [("a name " * 3 + str(i), "x" * 18) for i in range(2)])
-    assert capsys.readouterr().out.startswith("a name a name a name 0: what\n"), "paragraphs"
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        "a name a name a name  " + "x" * 18,
+        "0",
+    ], "the name is broken where no text is"
+    Console().table(["check", "what"], [("a" * 30 + str(i), "x" * 18) for i in range(2)])
+    assert capsys.readouterr().out.startswith("a" * 30 + "0: what\n"), "paragraphs"
 
 
 def test_sentences_break_between_words_where_a_width_is_known(
