@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from spikeproof.convert import compensate
-from spikeproof.convert.compensate import Compensation, compensation
+from spikeproof.convert.compensate import Compensation, Sections, compensation
 from spikeproof.convert.quantise import FloatLayer, Grid, round_layer, weight_grid
 from spikeproof.convert.score import score
 from spikeproof.convert.search import Setting, choose
@@ -136,9 +137,94 @@ def test_the_verification_finds_the_same_sums_by_itself(
     monkeypatch.setattr(compensate, "_factor", lambda m: factored.append(m.copy()) or m)
     compensation(layer, inputs)
     monkeypatch.setattr(compensated, "_WORK", work)
-    again = compensated.moments(linear, layer.end, inputs, 4)
+    ((_, again),) = compensated.moments(linear, layer.end, inputs, 4)
     assert factored[0][-1, -1] < 10_000  # of all 14 400 sums it would be 85 600
     np.testing.assert_allclose(again, np.array(factored), rtol=1e-5)
+
+
+def _in_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compensate, "_WHOLE", 60)
+    monkeypatch.setattr(compensate, "_SECTION", 30)
+    monkeypatch.setattr(compensated, "WHOLE", 60)
+    monkeypatch.setattr(compensated, "SECTION", 30)
+
+
+def test_a_wide_layer_is_rounded_section_by_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(11)
+    layer = FloatLayer(
+        Linear("fc", 20 * rng.normal(size=(7, 100)), 20 * rng.normal(size=7)),
+        Lif("l1", 0.9, 1.0),
+        (100,),
+        3,
+        False,
+    )
+    inputs = _spikes(rng, 300, 3, 100)
+    _in_sections(monkeypatch)
+    rounding = compensation(layer, inputs)
+    assert isinstance(rounding, Sections)
+    assert [(p.start, p.stop) for p, _ in rounding.parts] == [
+        (0, 25),
+        (25, 50),
+        (50, 75),
+        (75, 100),
+    ]
+    expected, bias = [], layer.bias[:, None]
+    for part, one in rounding.parts:
+        alone = Linear("fc", layer.weight[:, part], None)
+        of_part = compensation(replace(layer, linear=alone, input_shape=(25,)), inputs[..., part])
+        assert isinstance(of_part, Compensation)
+        np.testing.assert_allclose(one.factors[0], of_part.factors[0], rtol=1e-4, atol=1e-7)
+        rows = _plain(np.concatenate([layer.weight[:, part], bias], axis=1), one.factors[0], GRID)
+        expected.append(rows[:, :-1])
+        bias = rows[:, -1:]
+    weight, moved = rounding(layer.weight.copy(), layer.bias, GRID)
+    np.testing.assert_allclose(weight, np.concatenate(expected, axis=1), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(moved, bias[:, 0], rtol=0, atol=1e-6)
+
+
+def test_the_verification_finds_what_sections_rounded_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(12)
+    linear = Conv2d("c", rng.normal(size=(4, 8, 3, 3)), None, (1, 1), (1, 1))
+    layer = FloatLayer(linear, Lif("l1", 0.9, 1.0), (8, 6, 6), 4, False)
+    inputs = _spikes(rng, 100, 4, 8, 6, 6)
+    _in_sections(monkeypatch)
+    fitted = round_layer(layer, 30.0, 8, compensation(layer, inputs))
+    held = fitted.layer.synapse.weight.astype(np.float64)
+    wanted = layer.weight * fitted.scale
+    assert np.abs(held - wanted).max() > 1.1, "else nothing was made up for"
+    second = compensated.moments(linear, layer.end, inputs, 4)
+    assert [(p.start, p.stop) for p, _ in second] == [(0, 24), (24, 48), (48, 72)]
+    target = compensated.targets(wanted, held, second)
+    assert np.abs(held - target.weight).max() < 1.01
+    bias = 64 * target.bias[:, None, None]
+    assert np.abs(fitted.layer.neuron.bias - bias).max() <= 1.01  # strictly above, by at most 1
+    plain = compensated.error_ratio(wanted, held, second, (2, -254, 254))
+    assert plain.max() < 0.95
+    mean, reach = compensated.mean_error(wanted, held, second)
+    assert (np.abs(mean - target.bias) <= reach).all()
+
+
+def test_sections_make_up_for_more_than_rounding_to_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(13)
+    layer = FloatLayer(
+        Linear("fc", rng.normal(size=(12, 120)), None), Readout("out"), (120,), 4, False
+    )
+    inputs = _spikes(rng, 400, 4, 120)
+    scale = _max_abs(layer.weight)
+    whole = round_layer(layer, scale, 4, compensation(layer, inputs[:200]))
+    _in_sections(monkeypatch)
+    sections = round_layer(layer, scale, 4, compensation(layer, inputs[:200]))
+    nearest = round_layer(layer, scale, 4)
+    best, good, plain = score(layer, inputs[200:], [whole, sections, nearest])
+    assert best.error < good.error < 0.5 * plain.error
+
+
+def test_both_sides_cut_the_same_sections() -> None:
+    assert (compensate._WHOLE, compensate._SECTION) == (compensated.WHOLE, compensated.SECTION)
 
 
 def _with_a_bias_per_position(seed: int) -> tuple[FloatLayer, NDArray[np.uint8]]:

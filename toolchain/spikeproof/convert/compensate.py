@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,19 @@ Inputs = NDArray[np.uint8]
 _DAMPING = 0.05
 """Share of the mean input power added to every input: keeps rare inputs near their rounding."""
 
-FAN_IN_MAX = 12_000
-"""Wider layers are rounded to nearest: the factor would need more than a gigabyte."""
+_WHOLE, _SECTION = 12_000, 6_000
+"""Inputs up to which a layer is rounded as a whole, and in a section of a wider one.
+
+Time grows with the cube of a section's inputs, and the whole factor would need gigabytes. Sections
+lose only what inputs of different ones have in common, beyond their mean, which biases take up.
+"""
 
 _MOMENT_WORK = 2e10
 """Multiplications that the moments of a layer may cost before sums of inputs are left out."""
+
+_MERGED = 2_000
+"""Inputs from which on sums are collected for few large products: of small ones adding them up is
+most of the work."""
 
 _SUMS_PER_INPUT = 2
 """Sums of inputs that are always used, per input: with fewer, moments say little. Measured with
@@ -76,7 +85,21 @@ class Compensation:
         return rows[:, :-1].reshape(weight.shape), left if whole else bias + left
 
 
-def compensation(layer: FloatLayer, inputs: Inputs) -> Compensation:
+@dataclass(frozen=True, eq=False)
+class Sections:
+    """A wide layer's inputs, section by section: errors are made up for within each."""
+
+    parts: tuple[tuple[slice, Compensation], ...]
+
+    def __call__(self, weight: F64, bias: F64, grid: Grid) -> tuple[F64, F64]:
+        """Round ``weight`` (out, ...) to the grid and let ``bias`` take up what is left."""
+        rows = weight.reshape(len(weight), -1)
+        for part, rounding in self.parts:
+            rows[:, part], bias = rounding(rows[:, part], bias, grid)
+        return rows.reshape(weight.shape), bias
+
+
+def compensation(layer: FloatLayer, inputs: Inputs) -> Compensation | Sections:
     """Measure what the layer's membranes are made of: second moments of the leaky sums of inputs.
 
     Of a large layer's sums, one per image, position and step, some are used, evenly spread.
@@ -86,17 +109,26 @@ def compensation(layer: FloatLayer, inputs: Inputs) -> Compensation:
         inputs: what the float layer received on calibration images, (N, T or 1, *shape).
     """
     fan_in = layer.linear.weight[0].size
-    spatial = int(np.prod(layer.shape[1:]))
+    count = 1 if fan_in <= _WHOLE else -(-fan_in // _SECTION)
+    edges = [fan_in * k // count for k in range(count + 1)]
+    parts = [slice(*pair) for pair in pairwise(edges)]
+    found = [_compensation(layer, inputs, part) for part in parts]
+    return found[0] if count == 1 else Sections(tuple(zip(parts, found, strict=True)))
+
+
+def _compensation(layer: FloatLayer, inputs: Inputs, part: slice) -> Compensation:
+    """Measure one section of the layer's inputs."""
+    fan_in, spatial = layer.linear.weight[0].size, int(np.prod(layer.shape[1:]))
     size = max(1, _CHUNK_VALUES // (fan_in * spatial * layer.timesteps))
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    available = len(inputs) * spatial * layer.timesteps
-    wanted = max(_MOMENT_WORK / (fan_in + 1) ** 2, _SUMS_PER_INPUT * fan_in)
-    if available <= wanted:
-        moments: NDArray[Any] = _moments(layer, chunks[0])
+    available, width = len(inputs) * spatial * layer.timesteps, part.stop - part.start
+    wanted = max(_MOMENT_WORK / (width + 1) ** 2, _SUMS_PER_INPUT * width)
+    if available <= wanted and width <= _MERGED:
+        moments: NDArray[Any] = _moments(layer, chunks[0], part)
         for chunk in chunks[1:]:
-            moments += _moments(layer, chunk)
+            moments += _moments(layer, chunk, part)
     else:
-        moments = _some_moments(layer, chunks, wanted / available)
+        moments = _some_moments(layer, chunks, part, wanted / available)
     return Compensation(tuple(_factor(m) for m in moments))
 
 
@@ -149,16 +181,16 @@ def _carry_on(rows: F64, errors: F64, factor: F64) -> None:
         rows[:, start : start + _WIDE] -= single @ part
 
 
-def _moments(layer: FloatLayer, chunk: Inputs) -> F64:
+def _moments(layer: FloatLayer, chunk: Inputs, part: slice) -> F64:
     """Return the summed moments (groups, fan-in + 1, fan-in + 1) of one chunk."""
     total: NDArray[Any] | None = None
-    for sums in _leaky_sums(layer, chunk):
+    for sums in _leaky_sums(layer, chunk, part):
         found = sums.transpose(0, 2, 1) @ sums
         total = found.astype(np.float64) if total is None else total + found
     return np.asarray(total)
 
 
-def _some_moments(layer: FloatLayer, chunks: list[Inputs], share: float) -> F64:
+def _some_moments(layer: FloatLayer, chunks: list[Inputs], part: slice, share: float) -> F64:
     """Return the moments of a share of the sums, merged into few large products.
 
     Which sums, check V2 has to know: those whose number, counted by image, step and position,
@@ -172,7 +204,7 @@ def _some_moments(layer: FloatLayer, chunks: list[Inputs], share: float) -> F64:
     for k, chunk in enumerate(chunks):
         images = np.arange(first, first + len(chunk))[:, None]
         first += len(chunk)
-        for t, sums in enumerate(_leaky_sums(layer, chunk)):
+        for t, sums in enumerate(_leaky_sums(layer, chunk, part)):
             number = (images * layer.timesteps + t) * spatial + np.arange(spatial)
             kept.append(sums[:, number.reshape(-1) * _PHI % 1 < share])
             values += kept[-1].size
@@ -184,9 +216,13 @@ def _some_moments(layer: FloatLayer, chunks: list[Inputs], share: float) -> F64:
     return np.asarray(total)
 
 
-def _leaky_sums(layer: FloatLayer, chunk: Inputs) -> Iterator[NDArray[np.float32]]:
-    """Yield per step what each membrane is made of: (groups, images * positions, fan-in + 1)."""
+def _leaky_sums(layer: FloatLayer, chunk: Inputs, part: slice) -> Iterator[NDArray[np.float32]]:
+    """Yield per step what each membrane is made of: (groups, images * positions, fan-in + 1).
+
+    ``part``: of the fan-in, which inputs.
+    """
     unfolded = columns(layer.linear, chunk.reshape(-1, *chunk.shape[2:]).astype(np.float32))
+    unfolded = unfolded[..., part]
     ones = np.ones((*unfolded.shape[:2], 1), np.float32)
     x = np.concatenate([unfolded, ones], axis=2)
     per_step = x.reshape(len(x), len(chunk), chunk.shape[1], -1, x.shape[2])

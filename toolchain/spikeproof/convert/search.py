@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from spikeproof.certify.ranges import LayerRange, LowerRail, certify_layer
-from spikeproof.convert.compensate import FAN_IN_MAX, compensation
+from spikeproof.convert.compensate import compensation
 from spikeproof.convert.host import (
     largest_host_scale,
     round_host_layer,
@@ -151,8 +151,6 @@ def _compensated(layer: FloatLayer, setting: Setting, pool: list[Candidate]) -> 
     missing = isinstance(layer.linear, Parallel) and layer.linear.grouped
     on_host = any(candidate.layer.host for candidate in pool)
     if not setting.compensate or missing or on_host:
-        return []
-    if layer.linear.weight[0].size > FAN_IN_MAX:
         return []
     setting.tell("moments of the inputs, for compensation")
     rounding = compensation(layer, setting.inputs[::2])

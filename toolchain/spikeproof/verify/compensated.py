@@ -14,6 +14,8 @@ Source: Hassibi and Stork, 1992; Frantar et al., "GPTQ", 2022.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -27,10 +29,14 @@ from spikeproof.numerics.affine import Parallel
 from spikeproof.numerics.correlation import unfold
 
 F64 = NDArray[np.float64]
+Moments = list[tuple[slice, F64]]
+"""By section of the inputs: (groups, inputs + 1, inputs + 1); the last input is the constant 1."""
+
 _DAMPING = 0.05
 _CHUNK = 1 << 22
-WIDEST = 12_000
-"""Layers with more inputs per neuron are rounded to nearest."""
+WHOLE, SECTION = 12_000, 6_000
+"""Layers with more inputs per neuron are rounded section by section of the inputs, as many as are
+needed for so many in each, as equal as whole numbers can be."""
 
 _WORK, _PER_INPUT, _GOLDEN = 2e10, 2, 0.6180339887498949
 """Of a large layer's sums some are used: 2e10 products worth of them, at least two per input.
@@ -46,13 +52,19 @@ class Targets:
     bias: F64
 
 
+def sections(fan_in: int) -> list[slice]:
+    """Return the sections that the inputs of a neuron are rounded in."""
+    count = 1 if fan_in <= WHOLE else math.ceil(fan_in / SECTION)
+    return [slice(k * fan_in // count, (k + 1) * fan_in // count) for k in range(count)]
+
+
 def moments(
     linear: Conv2d | Linear | Parallel,
     end: Lif | Readout,
     inputs: NDArray[np.uint8],
     timesteps: int,
-) -> F64:
-    """Return H before damping, (groups, fan-in + 1, fan-in + 1), summed over all samples.
+) -> Moments:
+    """Return H before damping, by section, summed over all samples.
 
     Of a large layer over some sums only (``_WORK``).
 
@@ -62,36 +74,45 @@ def moments(
         inputs: payloads (N, T or 1, *shape) that reach the layer.
         timesteps: steps per sample.
     """
-    fan_in = linear.weight[0].size
-    groups = linear.groups if isinstance(linear, Conv2d) else 1
-    total = np.zeros((groups, fan_in + 1, fan_in + 1))
     leaks = _leaks(end, timesteps)
-    per_sample = inputs.shape[1] * _rows(linear, inputs[:1, :1]).shape[1] * groups * fan_in
-    size = max(1, _CHUNK // max(1, per_sample))
+    parts = sections(linear.weight[0].size)
+    return [(part, _moments(linear, leaks, inputs, part)) for part in parts]
+
+
+def _moments(
+    linear: Conv2d | Linear | Parallel, leaks: list[float], inputs: NDArray[np.uint8], part: slice
+) -> F64:
+    """Return H of one section, (groups, inputs + 1, inputs + 1)."""
+    fan_in, width = linear.weight[0].size, part.stop - part.start
+    groups = linear.groups if isinstance(linear, Conv2d) else 1
+    total = np.zeros((groups, width + 1, width + 1))
     places = _rows(linear, inputs[:1, :1]).shape[1]
-    sums = len(inputs) * timesteps * places
-    share = max(_WORK / (fan_in + 1) ** 2, _PER_INPUT * fan_in) / sums
+    per_sample = inputs.shape[1] * places * groups * fan_in
+    size = max(1, _CHUNK // max(1, per_sample))
+    sums = len(inputs) * len(leaks) * places
+    share = max(_WORK / (width + 1) ** 2, _PER_INPUT * width) / sums
     waiting: list[list[NDArray[np.float32]]] = [[] for _ in range(groups)]
     for start in range(0, len(inputs), size):
         chunk = inputs[start : start + size]
-        rows = _rows(linear, chunk).reshape(groups, len(chunk), chunk.shape[1], -1, fan_in)
-        kept = np.zeros((groups, len(chunk), rows.shape[3], fan_in + 1), np.float32)
-        for t in range(timesteps):
-            kept *= np.float32(leaks[t])
+        rows = _rows(linear, chunk)[..., part]
+        rows = rows.reshape(groups, len(chunk), chunk.shape[1], -1, width)
+        kept = np.zeros((groups, len(chunk), rows.shape[3], width + 1), np.float32)
+        for t, leak in enumerate(leaks):
+            kept *= np.float32(leak)
             kept[..., :-1] += rows[:, :, min(t, chunk.shape[1] - 1)]
             kept[..., -1] += 1
             image, place = np.mgrid[start : start + len(chunk), :places]
-            number = ((image * timesteps + t) * places + place).reshape(-1)
+            number = ((image * len(leaks) + t) * places + place).reshape(-1)
             used = (number * _GOLDEN) % 1 < share if share < 1 else np.full(len(number), True)
-            for group, flat in enumerate(kept.reshape(groups, -1, fan_in + 1)):
+            for group, flat in enumerate(kept.reshape(groups, -1, width + 1)):
                 waiting[group].append(flat[used])
         # Few large products cost far less than many small ones.
         last = start + size >= len(inputs)
-        if share >= 1 or last or sum(map(len, waiting[0])) * (fan_in + 1) >= _CHUNK:
-            for group, parts in enumerate(waiting):
-                joined = np.concatenate(parts)
+        if share >= 1 or last or sum(map(len, waiting[0])) * (width + 1) >= _CHUNK:
+            for group, pieces in enumerate(waiting):
+                joined = np.concatenate(pieces)
                 total[group] += joined.T @ joined
-                parts.clear()
+                pieces.clear()
     return total
 
 
@@ -122,7 +143,7 @@ def _leaks(end: Lif | Readout, timesteps: int) -> list[float]:
     return [0.0, *(float(np.mean(end.leak * ratio)) for ratio in ratios)]
 
 
-def targets(wanted: F64, found: F64, second: F64) -> Targets:
+def targets(wanted: F64, found: F64, second: Moments) -> Targets:
     """Return what compensated rounding rounded each weight from, given those before it.
 
     Args:
@@ -131,15 +152,21 @@ def targets(wanted: F64, found: F64, second: F64) -> Targets:
         second: :func:`moments` of the calibration inputs.
     """
     rows, held = wanted.reshape(len(wanted), -1), found.reshape(len(found), -1)
-    count = len(rows) // len(second)
-    weight, last = np.empty_like(rows), np.empty(len(rows))
-    for group, moment in enumerate(second):
-        mine = slice(group * count, (group + 1) * count)
+    weight, last = np.empty_like(rows), np.zeros(len(rows))
+    for part, mine, moment in _each(second, len(rows)):
         root = _root(moment)
-        off = rows[mine] - held[mine]
-        weight[mine] = held[mine] + off @ root[:-1, :-1] / np.diag(root)[:-1]
-        last[mine] = off @ root[:-1, -1] / root[-1, -1]
+        off = rows[mine, part] - held[mine, part]
+        weight[mine, part] = held[mine, part] + off @ root[:-1, :-1] / np.diag(root)[:-1]
+        last[mine] += off @ root[:-1, -1] / root[-1, -1]
     return Targets(weight.reshape(wanted.shape), last)
+
+
+def _each(second: Moments, outputs: int) -> Iterator[tuple[slice, slice, F64]]:
+    """Yield inputs, outputs and their moments: of every section, and every group in it."""
+    for part, groups in second:
+        count = outputs // len(groups)
+        for group, moment in enumerate(groups):
+            yield part, slice(group * count, (group + 1) * count), moment
 
 
 def _root(moment: F64) -> F64:
@@ -153,7 +180,7 @@ def _damping(moment: F64) -> float:
     return _DAMPING * float(np.trace(moment)) / len(moment) or 1.0
 
 
-def error_ratio(wanted: F64, found: F64, second: F64, grid: tuple[int, int, int]) -> F64:
+def error_ratio(wanted: F64, found: F64, second: Moments, grid: tuple[int, int, int]) -> F64:
     """Return per neuron how large the error of its sums is, over that of rounding to nearest.
 
     Mean squares over the inputs behind ``second``, the bias left aside; ``grid`` is (step, low,
@@ -162,20 +189,17 @@ def error_ratio(wanted: F64, found: F64, second: F64, grid: tuple[int, int, int]
     step, low, high = grid
     nearest = np.clip(step * np.rint(wanted / step), low, high)
     rows = [x.reshape(len(wanted), -1) for x in (wanted - found, wanted - nearest)]
-    count = len(wanted) // len(second)
-    ratio = np.empty(len(wanted))
-    for group, moment in enumerate(second):
-        mine, inner = slice(group * count, (group + 1) * count), _centred(moment)
-        left, plain = (
-            np.einsum("ni,ij,nj->n", e, inner, e, optimize=True)
-            for e in (rows[0][mine], rows[1][mine])
-        )
-        expected = step**2 / 12 * np.trace(inner)
-        ratio[mine] = np.sqrt(left / np.maximum(plain, max(expected, 1e-300)))
-    return ratio
+    left, plain, expected = np.zeros((3, len(wanted)))
+    for part, mine, moment in _each(second, len(wanted)):
+        inner = _centred(moment)
+        for total, errors in zip((left, plain), rows, strict=True):
+            e = errors[mine, part]
+            total[mine] += np.einsum("ni,ij,nj->n", e, inner, e, optimize=True)
+        expected[mine] += step**2 / 12 * np.trace(inner)
+    return np.asarray(np.sqrt(left / np.maximum(plain, np.maximum(expected, 1e-300))))
 
 
-def mean_error(wanted: F64, found: F64, second: F64) -> tuple[F64, F64]:
+def mean_error(wanted: F64, found: F64, second: Moments) -> tuple[F64, F64]:
     """Return what each bias takes up of the error of its weights, and how far that may be off.
 
     Compensated rounding moves a bias by the mean of the error on the calibration images. These
@@ -183,17 +207,16 @@ def mean_error(wanted: F64, found: F64, second: F64) -> tuple[F64, F64]:
     deviates from its mean here, from step to step and image to image, and by half of itself.
     """
     rows = (wanted - found).reshape(len(wanted), -1)
-    count = len(rows) // len(second)
-    mean, reach = np.empty(len(rows)), np.empty(len(rows))
-    for group, moment in enumerate(second):
-        mine = slice(group * count, (group + 1) * count)
-        damping = _damping(moment)
-        constant = moment[-1, -1]
+    mean, reach = np.zeros((2, len(rows)))
+    for part, mine, moment in _each(second, len(rows)):
+        damping, constant = _damping(moment), moment[-1, -1]
         inner = _centred(moment) + damping * np.eye(len(moment) - 1)
-        square = np.einsum("ni,ij,nj->n", rows[mine], inner, rows[mine], optimize=True)
-        mean[mine] = rows[mine] @ moment[:-1, -1] / (constant + damping)
+        errors = rows[mine, part]
+        square = np.einsum("ni,ij,nj->n", errors, inner, errors, optimize=True)
+        moved = errors @ moment[:-1, -1] / (constant + damping)
         deviation = np.sqrt(np.maximum(square, 0) * constant) / (constant + damping)
-        reach[mine] = 3 * deviation + np.abs(mean[mine]) / 2
+        mean[mine] += moved
+        reach[mine] += 3 * deviation + np.abs(moved) / 2
     return mean, reach
 
 

@@ -11,6 +11,7 @@ from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.weak import WEAK
 from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
+from spikeproof.verify.compensated import sections
 from spikeproof.verify.config import VerifyConfig
 
 _SHIPPED_PRODUCTS = 3.4e6
@@ -19,7 +20,7 @@ _RESPONSE_PER_EFFORT = 0.7
 _ATTACK, _FEWEST = 5 * 60_000, 4
 _PER_CORE = 1e7
 """Multiplications and additions a core does in a millisecond."""
-_MOMENT_WORK, _SUMS_PER_INPUT, _WIDEST = 2e10, 2, 12_000
+_MOMENT_WORK, _SUMS_PER_INPUT = 2e10, 2
 """What compensation uses of a layer's inputs, see :mod:`spikeproof.verify.compensated`."""
 
 
@@ -54,9 +55,9 @@ def rounding_milliseconds(network: ChipNetwork, images: int) -> float:
     """Return what judging all weights takes, with the inputs that so many images give."""
     work = 0.0
     for layer in network.layers:
-        inputs = _fan_in(layer)
-        if inputs <= _WIDEST:
-            places = layer.neurons // layer.shape[0]
+        places = layer.neurons // layer.shape[0]
+        for part in sections(_fan_in(layer)):
+            inputs = part.stop - part.start
             most = max(_MOMENT_WORK / inputs**2, _SUMS_PER_INPUT * inputs)
             sums = min(most, images * network.timesteps * places)
             work += 2.0 * inputs**2 * (sums + inputs / 3 + layer.shape[0])

@@ -25,7 +25,14 @@ from spikeproof.ir.limits import INPUT
 from spikeproof.ir.shapes import Shape, output_shape
 from spikeproof.numerics.affine import Parallel
 from spikeproof.verify.checked_relation import CheckedRelation, RoundedLayer, Violation
-from spikeproof.verify.compensated import WIDEST, error_ratio, mean_error, moments, targets
+from spikeproof.verify.compensated import (
+    Moments,
+    error_ratio,
+    mean_error,
+    moments,
+    sections,
+    targets,
+)
 from spikeproof.verify.verdict import Verdict, combine
 
 F64 = NDArray[np.float64]
@@ -441,13 +448,13 @@ def _chip_weights(
     exact, moved = wanted, np.zeros(len(wanted))
     room = step / 2 + _ROUNDOFF * np.abs(wanted)
     found.rounding = "nearest"
-    fan_in = wanted[0].size
-    replay = _REPLAY * step * max(1.0, fan_in / _EXACT_INPUTS)
+    widest = max(part.stop - part.start for part in sections(wanted[0].size))
+    replay = _REPLAY * step * max(1.0, widest / _EXACT_INPUTS)
     nearest = np.abs(held - np.clip(wanted, low, high)) <= room
     only = bias_exponent(options)
     plain_bias = not _bias(bias, built.neuron, layer.above, only, Findings(""))
     missing = isinstance(layer.linear, Parallel) and layer.linear.grouped
-    may = options.compensate and fan_in <= WIDEST and not missing
+    may = options.compensate and not missing
     if may and not (nearest.all() and plain_bias):
         if inputs is None:
             found.rounding = "objective"
@@ -493,7 +500,7 @@ def _legal(held: F64, step: int, low: int, high: int, found: Findings) -> None:
 
 
 def _objective(
-    wanted: F64, held: F64, grid: tuple[int, int, int], second: F64, found: Findings
+    wanted: F64, held: F64, grid: tuple[int, int, int], second: Moments, found: Findings
 ) -> None:
     """Judge compensated weights by the error they leave, where the images behind are not known."""
     ratio = error_ratio(wanted, held, second, grid)
