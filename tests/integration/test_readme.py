@@ -93,6 +93,7 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
         "--nthreads",
         "--write",
         "--before",
+        "--wide",
         "--divisor",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
