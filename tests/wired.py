@@ -23,6 +23,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
+from spikeproof.ir.graph import groups, is_recurrent
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 
 STEPS, IMAGE, WIDTH = 7, (2, 3, 4), 9
@@ -75,6 +76,23 @@ def stimulus(net: ChipNetwork, samples: int = 3) -> NDArray[np.uint8]:
         x[-1] |= 192  # one bright image, for the large sums
         return x
     return (rng.random((samples, net.timesteps, *net.input_shape)) < 0.4).astype(np.uint8)
+
+
+PARTS = {"several", "shared", "lag", "loop", "cycle", *get_args(ReadoutRule)}
+"""What a graph may have and a chain has not."""
+
+
+def parts(net: ChipNetwork) -> set[str]:
+    """Tell which of PARTS a network has."""
+    inputs = [one for layer in net.layers for one in layer.inputs]
+    found = {
+        "several": any(len(layer.inputs) > 1 for layer in net.layers),
+        "shared": len({id(one.synapse) for one in inputs}) < len(inputs),
+        "lag": any(one.lag for one in inputs),
+        "loop": is_recurrent(net),
+        "cycle": any(len(group) > 1 for group in groups(net)),
+    }
+    return {name for name, has in found.items() if has} | {net.readout}
 
 
 def _skip() -> ChipNetwork:

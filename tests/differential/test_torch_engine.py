@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +35,7 @@ from spikeproof.ir.chip import (
     ReadoutNeuron,
     TableLifNeuron,
 )
-from spikeproof.ir.graph import groups, is_recurrent
 from spikeproof.ir.limits import LEAK_MAX
-from spikeproof.ir.readouts import ReadoutRule
 
 torch = pytest.importorskip("torch", reason="needs torch")
 Array = np.ndarray[Any, Any]
@@ -106,20 +103,13 @@ def test_random_networks(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_random_graphs(device: str) -> None:
     engine = TorchEngine(device)
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     for index in range(120):
         rng = np.random.default_rng([20261128, index])
         network = random_graph(rng, random_network(rng, nasty=index % 3 == 0))
         compare(engine, network, random_input(rng, network, 3))
-        inputs = [one for layer in network.layers for one in layer.inputs]
-        seen["several"] += any(len(layer.inputs) > 1 for layer in network.layers)
-        seen["shared"] += len({id(one.synapse) for one in inputs}) < len(inputs)
-        seen["lag"] += any(one.lag for one in inputs)
-        seen["loop"] += is_recurrent(network)
-        seen["cycle"] += any(len(group) > 1 for group in groups(network))
-        seen[network.readout] += 1
-    expected = {"several", "shared", "lag", "loop", "cycle", *get_args(ReadoutRule)}
-    assert set(+seen) == expected
+        seen |= wired.parts(network)
+    assert seen == wired.PARTS
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -437,7 +437,8 @@ def test_pixels_over_several_connections_enter_as_graded_spikes() -> None:
         convert_network(network, x, ConvertOptions(input_coding="bias"))
 
 
-def test_what_comes_later_than_the_last_step_is_left_out() -> None:
+def far(*ways: Edge, steps: int = 6) -> FloatNetwork:
+    """Make a network of two neurons and a node that adds up spikes on other ways between them."""
     nodes = (
         conv("c0", 2, 1),
         Lif("l0", 0.9, 0.5),
@@ -445,9 +446,12 @@ def test_what_comes_later_than_the_last_step_is_left_out() -> None:
         conv("c1", 2, 2),
         Lif("l1", 0.9, 1.0),
     )
-    edges = [*row(INPUT, "c0", "l0", "c1", "l1", "flat", "fc", "out")]
-    edges += [Edge("l0", "far", 3), Edge("far", "c1", 2)]
-    network = small(*nodes, *head(50), edges=edges, steps=4)
+    edges = [*row(INPUT, "c0", "l0", "c1", "l1", "flat", "fc", "out"), *ways]
+    return small(*nodes, *head(50), edges=edges, steps=steps)
+
+
+def test_what_comes_later_than_the_last_step_is_left_out() -> None:
+    network = far(Edge("l0", "far", 3), Edge("far", "c1", 2), steps=4)
     folded = fold(network)
     assert not folded.edges
     x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
@@ -455,19 +459,10 @@ def test_what_comes_later_than_the_last_step_is_left_out() -> None:
 
 
 def test_lags_on_one_way_add_up_and_ways_of_other_lags_stay_apart() -> None:
-    nodes = (
-        conv("c0", 2, 1),
-        Lif("l0", 0.9, 0.5),
-        Add("far"),
-        conv("c1", 2, 2),
-        Lif("l1", 0.9, 1.0),
-    )
-    edges = [*row(INPUT, "c0", "l0", "c1", "l1", "flat", "fc", "out")]
-    edges += [Edge("l0", "far", 1), Edge("far", "c1", 2, -0.5), Edge("l0", "c1", 1, 0.5)]
-    network = small(*nodes, *head(50), edges=edges)
-    folded = fold(network)
+    ways = Edge("l0", "far", 1), Edge("far", "c1", 2, -0.5), Edge("l0", "c1", 1, 0.5)
+    network = far(*ways)
     x = np.random.default_rng(0).integers(0, 256, (8, 1, 5, 5)).astype(np.uint8)
-    np.testing.assert_allclose(run_float(folded, x).logits, run_float(network, x).logits)
+    np.testing.assert_allclose(run_float(fold(network), x).logits, run_float(network, x).logits)
     chip = convert_network(network, x).chip
     assert sorted(one.lag for one in chip.layers[1].inputs) == [0, 1, 3]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
+from spikeproof.engines.numpy_engine import lagged
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.ir import chip
 from spikeproof.numerics.correlation import correlate
@@ -28,19 +29,15 @@ def arriving(network: chip.ChipNetwork, x: NDArray[np.uint8], traces: Traces) ->
     first = x
     if network.coding == "pixels":
         first = np.broadcast_to(x[:, None], (len(x), network.timesteps, *x.shape[1:]))
-    sent = [*(traces[layer.name].s for layer in network.layers), first]  # INPUT_INDEX: the last
+    # INPUT_INDEX: the last. A readout sends nothing, and nothing reads it.
+    sent: list[Any] = [*(traces[layer.name].s for layer in network.layers), first]
     return [
-        [_late(sent[source], one.lag) for one, source in zip(layer.inputs, sources, strict=True)]
+        [
+            lagged(sent[source], one.lag, network.timesteps)
+            for one, source in zip(layer.inputs, sources, strict=True)
+        ]
         for layer, sources in zip(network.layers, network.sources, strict=True)
     ]
-
-
-def _late(payloads: Source, lag: int) -> Source:
-    if lag == 0:
-        return payloads
-    late = np.zeros_like(payloads)
-    late[:, lag:] = payloads[:, :-lag]
-    return late
 
 
 def layer_sums(synapse: chip.Synapse, source: Source) -> Ints:
