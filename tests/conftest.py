@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from spikeproof.io.checkpoint import Checkpoint, save_checkpoint
+from spikeproof.io.record import TrainingRecord
 from spikeproof.ir.floats import (
     BatchNorm2d,
     Conv2d,
@@ -74,7 +75,9 @@ def tiny_network() -> FloatNetwork:
 def tiny_checkpoint(tiny_network: FloatNetwork, tmp_path: Path) -> Path:
     """The small network as a checkpoint file."""
     path = tmp_path / "tiny.ckpt"
-    save_checkpoint(path, Checkpoint(tiny_network, {"recipe": {"name": "tiny", "seed": 0}}))
+    save_checkpoint(
+        path, Checkpoint(tiny_network, TrainingRecord(recipe={"name": "tiny", "seed": 0}))
+    )
     return path
 
 

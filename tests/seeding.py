@@ -16,6 +16,7 @@ from spikeproof.certify import ranges
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.document.values import dump
+from spikeproof.io.record import BundleRecord, read_record
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import BatchNorm2d, Conv2d, Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.numerics import intervals
@@ -26,7 +27,7 @@ from spikeproof.verify.config import StageLimits
 from spikeproof.verify.relations import check_stages
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stage_measurement import StageMeasurement, widest_gaps
-from spikeproof.verify.stages import rebuild_stages, run_stages
+from spikeproof.verify.stages import Stages, rebuild_stages, run_stages
 from spikeproof.verify.verdict import Verdict
 
 Json = dict[str, Any]
@@ -120,9 +121,15 @@ def make(source: FloatNetwork, x: Images, options: ConvertOptions) -> Made:
     return Made(source, done.chip, record_of(done, options), x)
 
 
+def stages_of(made: Made) -> Stages:
+    """Rebuild the stages of what was made."""
+    record = read_record(BundleRecord, made.record, made.network.name)
+    return rebuild_stages(made.network, made.source, record)
+
+
 def judged(made: Made, *, calibrated: bool = True, certify: Any = None) -> dict[str, Json]:
     """Run V2, V3 and V9 on it, without any target beside the fast engine."""
-    stages = rebuild_stages(made.network, made.source, made.record)
+    stages = stages_of(made)
     x = made.x[CALIBRATION : CALIBRATION + 24]
     runs = run_stages(stages, x)
     checked = check_stages(stages, runs, LIMITS)
@@ -149,7 +156,7 @@ def exact_host_weights(made: Made, name: str) -> NDArray[np.float64]:
     """Return what the host weights of a first layer were rounded from."""
     layer = made.layer(name)
     assert layer.host
-    stages = rebuild_stages(made.network, made.source, made.record)
+    stages = stages_of(made)
     per_unit = made.record["units"][name] * 2.0 ** (layer.host.shift - layer.neuron.bias_exponent)
     return np.asarray(stages.folded.nodes[0].weight, np.float64) / 255 * per_unit  # type: ignore[union-attr]
 

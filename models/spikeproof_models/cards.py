@@ -141,7 +141,7 @@ def make_card(
             for n in network.nodes
             if isinstance(n, Lif) and n.gain is not None
         },
-        training=checkpoint.training,
+        training=checkpoint.training.document,
         test=TestFigures(
             images=len(images),
             sha256=images.content_hash(),
@@ -180,7 +180,7 @@ def write_card(
 ) -> Path:
     """Measure a checkpoint and write NAME.md and NAME.json beside it; return the Markdown."""
     checkpoint = load_checkpoint(checkpoint_path)
-    recipe = Recipe.model_validate(checkpoint.record.recipe)
+    recipe = Recipe.model_validate(checkpoint.training.recipe)
     images = load_dataset(recipe.data.dataset, "test", data_dir)
     card = make_card(checkpoint, content_hash(read_bytes(checkpoint_path)), images, report)
     facts = card.model_dump(mode="json", by_alias=True)

@@ -20,6 +20,7 @@ import pytest
 from spikeproof.cli.app import run
 from spikeproof.io.bundle import load_bundle
 from spikeproof.io.files import TEMPORARY, is_left_behind
+from spikeproof.io.record import TrainingRecord
 
 Cli = Callable[..., Any]
 
@@ -392,7 +393,7 @@ def test_verify_refuses_a_checkpoint_the_bundle_was_not_made_from(
 
     other = tmp_path / "other.ckpt"
     network = load_checkpoint(Path(str(verification[3]))).network
-    save_checkpoint(other, Checkpoint(network, {"another": "training"}))
+    save_checkpoint(other, Checkpoint(network, TrainingRecord(torch="another")))
     args = [str(other) if a == verification[3] else str(a) for a in verification]
     assert run(args) == 2
     assert "made from checkpoint" in capsys.readouterr().err

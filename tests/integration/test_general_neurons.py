@@ -62,7 +62,7 @@ def test_they_are_converted_inspected_run_and_verified(
     pytest.importorskip("torch", reason="verification needs torch")
     checkpoint, images = files
     nodes = [replace(n, **NUMBERS[kind]) if n.name == "l1" else n for n in tiny_network.nodes]
-    save_checkpoint(checkpoint, Checkpoint(replace(tiny_network, nodes=tuple(nodes)), {}))
+    save_checkpoint(checkpoint, Checkpoint(replace(tiny_network, nodes=tuple(nodes))))
     bundle = tmp_path / "general.spk"
     convert = ["convert", str(checkpoint), "--calibration", str(images), "-o", str(bundle)]
     assert run(convert) == 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from seeded_bugs import flipped
-from seeding import Made, record_of
+from seeding import Made, record_of, stages_of
 
 from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.io.checkpoint import load_checkpoint
@@ -18,7 +18,6 @@ from spikeproof.verify.certificate import judge_certificate
 from spikeproof.verify.checks.overflow import ranges_outcome
 from spikeproof.verify.checks.relations import rounding_reasons
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.stages import conversion_table, rebuild_stages
 
 pytestmark = pytest.mark.slow
 SETTINGS: list[dict[str, Any]] = [
@@ -36,7 +35,7 @@ def _convert(name: str, options: ConvertOptions, samples: int) -> Made:
 
 
 def _rounding(made: Made, *, calibrated: bool) -> Any:
-    stages = rebuild_stages(made.network, made.source, made.record)
+    stages = stages_of(made)
     other = load_data(zoo_images(), made.source.input_shape)[0][:64]
     return check_rounding(stages, made.x if calibrated else None, other)
 
@@ -53,7 +52,7 @@ def test_shipped_network_passes_with_its_calibration_images_and_never_fails_with
     row = _rounding(made, calibrated=False)
     assert row.verdict == ("inconclusive" if compensated else "pass"), rounding_reasons(row)
     assert {r.layer for r in rounding_reasons(row)} == compensated
-    claims = {row.layer: row for row in conversion_table(made.record)}
+    claims = stages_of(made).claims
     assert ranges_outcome(judge_certificate(made.network, claims)).verdict == "pass"
 
 

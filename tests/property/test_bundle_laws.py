@@ -16,6 +16,7 @@ from spikeproof.engines.self_test import make_bundle, self_test
 from spikeproof.errors import SpikeproofError
 from spikeproof.fuzz.draw.nasty import draw_case
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
+from spikeproof.io.record import BundleRecord, read_record
 
 json_values = st.recursive(
     st.none()
@@ -45,10 +46,11 @@ def test_network_stimulus_answers_and_record_come_back(
     place: Path, index: int, record: dict[str, Any]
 ) -> None:
     drawn = bundle_of(index)
-    bundle = Bundle(drawn.network, record, drawn.stimulus, drawn.expected)
+    held = read_record(BundleRecord, record, "drawn")
+    bundle = Bundle(drawn.network, held, drawn.stimulus, drawn.expected)
     save_bundle(place, bundle)
     found = load_bundle(place)
-    assert found.record == record and bundle_bytes(found) == place.read_bytes()
+    assert found.record.document == record and bundle_bytes(found) == place.read_bytes()
     np.testing.assert_array_equal(found.stimulus, bundle.stimulus)
     assert found.expected.keys() == bundle.expected.keys()
     for name, answer in bundle.expected.items():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from seeding import CALIBRATION, make
+from seeding import CALIBRATION, make, stages_of
 
 from spikeproof.certify.ranges import certify_ranges
 from spikeproof.convert.pipeline import ConvertOptions
@@ -29,7 +29,6 @@ from spikeproof.verify.checks.overflow import ranges_outcome
 from spikeproof.verify.checks.relations import rounding_reasons
 from spikeproof.verify.interval import bound_network
 from spikeproof.verify.rounding import check_rounding
-from spikeproof.verify.stages import rebuild_stages
 
 
 def draw_network(rng: np.random.Generator) -> FloatNetwork:
@@ -121,7 +120,7 @@ def test_right_conversions_are_never_accused(seed: int, chosen: ConvertOptions) 
         made = make(network, x, chosen)
     except RangeError:  # no scale fits: refused, so nothing to verify
         return
-    stages = rebuild_stages(made.network, network, made.record)
+    stages = stages_of(made)
     exact = check_rounding(stages, x[:CALIBRATION], x[CALIBRATION:])
     assert exact.verdict == "pass", rounding_reasons(exact)
     assert ranges_outcome(judge_certificate(made.network, stages.claims)).verdict == "pass"
@@ -137,7 +136,7 @@ def test_without_calibration_images_nothing_right_fails(seed: int, chosen: Conve
         made = make(network, x, chosen)
     except RangeError:
         return
-    stages = rebuild_stages(made.network, network, made.record)
+    stages = stages_of(made)
     loose = check_rounding(stages, None, x[CALIBRATION:])
     assert loose.verdict != "fail", rounding_reasons(loose)
 

@@ -138,7 +138,7 @@ def test_strings_paths_and_results_serve_alike(
     stored = api.load(str(target))
     assert isinstance(stored, Bundle) and stored.content_hash == by_path.content_hash
     for made in (by_value, by_text):
-        assert made.record["table"] == by_path.record["table"]
+        assert made.record.table == by_path.record.table
     runs = [
         api.run(target, tiny_images),
         api.run(by_value, (x, y), engine="numpy"),

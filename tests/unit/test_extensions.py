@@ -264,7 +264,7 @@ def read_json(path: Path) -> Checkpoint:
         Readout("out"),
     )
     network = FloatNetwork(path.stem, shape, found["steps"], nodes)
-    return Checkpoint(network, {}, sha256(path.read_bytes()))
+    return Checkpoint(network, content_hash=sha256(path.read_bytes()))
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_a_frontend_is_one_value_and_its_registration(
     x = np.random.default_rng(1).integers(0, 256, (40, 1, 1, 6), np.uint8)
     np.savez(tmp_path / "x.npz", x=x)
     bundle = api.convert(foreign, x)
-    assert bundle.record["checkpoint"] == {"name": "net", "hash": loaded.content_hash}
+    assert bundle.record.document["checkpoint"] == {"name": "net", "hash": loaded.content_hash}
     agree = api.run(bundle, x).predictions == run_float(loaded.network, x).predictions
     assert agree.mean() > 0.8
     target, data = str(tmp_path / "net.spk"), str(tmp_path / "x.npz")
@@ -349,7 +349,7 @@ def test_what_a_file_leaves_open_is_one_model_of_its_frontend(
     assert command(["convert", str(foreign), *map(str, [*words, *more])]) == 0
     loaded = load_bundle(target)
     settings = {"dt": 0.5, "black": [1.0, 2.0]}
-    assert loaded.record["checkpoint"]["source"] == {
+    assert loaded.record.document["checkpoint"]["source"] == {
         "frontend": "toynet",
         "hash": sha256(foreign.read_bytes()),
         "settings": settings,
@@ -357,8 +357,8 @@ def test_what_a_file_leaves_open_is_one_model_of_its_frontend(
     same = api.convert(foreign, data, frontend="toynet", dt=0.5, black=(1, 2))
     assert bundle_bytes(same) == target.read_bytes()
     hashes = {api.load(foreign, frontend="toynet", dt=dt).content_hash for dt in (0.25, 0.5)}
-    assert len(hashes) == 2 and loaded.record["checkpoint"]["hash"] not in hashes
-    assert load_source(foreign, loaded).content_hash == loaded.record["checkpoint"]["hash"]
+    assert len(hashes) == 2 and loaded.record.document["checkpoint"]["hash"] not in hashes
+    assert load_source(foreign, loaded).content_hash == loaded.record.document["checkpoint"]["hash"]
 
 
 # --- an exporter -------------------------------------------------------------------------------
@@ -591,7 +591,7 @@ def test_a_verification_says_which_neuron_it_cannot_judge(
     toy = toys.TiringNeuron(30_000, 100, first.neuron.bias, first.neuron.bias_exponent, 4095)
     network = replace(bundle.network, layers=(replace(first, neuron=toy), *others))
     with np.load(tiny_images) as arrays:
-        changed = make_bundle(network, bundle.record, arrays["x"][:2])
+        changed = make_bundle(network, bundle.record.document, arrays["x"][:2])
     save_bundle(tmp_path / "toy.spk", changed)
     args = ["verify", str(tmp_path / "toy.spk"), "--against", str(tiny_checkpoint)]
     args += ["--data", str(tiny_images), "--calibration", str(tiny_images)]

@@ -55,14 +55,14 @@ def overflow_warnings(bundle: Bundle) -> list[str]:
     For a converted one that is excluded by proof (see :func:`load_safe_bundle`), unless v may
     saturate at its lower end as its options say.
     """
-    if bundle.record.get("netx") is None and _lower_rail(bundle) == "never":
+    if bundle.record.netx is None and _lower_rail(bundle) == "never":
         return []
     return [overflow.sentence for overflow in possible_overflows(bundle.network)]
 
 
 def check_bundle_ranges(bundle: Bundle) -> None:
     """Certify ranges; a network read from elsewhere may wrap u and saturate v, as written."""
-    if bundle.record.get("netx") is not None:
+    if bundle.record.netx is not None:
         check_foreign_ranges(bundle.network)
     else:
         check_ranges(bundle.network, _lower_rail(bundle))
@@ -70,5 +70,5 @@ def check_bundle_ranges(bundle: Bundle) -> None:
 
 def _lower_rail(bundle: Bundle) -> LowerRail:
     """Return what the options of a bundle's conversion say; older ones say nothing."""
-    allowed = bundle.record.get("options", {}).get("lower_rail") == "may-saturate"
+    allowed = bundle.record.options.get("lower_rail") == "may-saturate"
     return "may-saturate" if allowed else "never"

@@ -249,7 +249,7 @@ def describe_checkpoint(
     return TrainedFile(
         **_head(kind, path, checkpoint.network),
         layers=checkpoint_rows(checkpoint),
-        training=checkpoint.training,
+        training=checkpoint.training.document,
     )
 
 
@@ -344,7 +344,7 @@ def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
     from spikeproof.convert.board import chip_fit_rows
 
     network = bundle.network
-    table = {row.get("layer"): row for row in bundle.record.get("table", [])}
+    table = {row.get("layer"): row for row in bundle.record.document.get("table", [])}
     return BundleFile(
         **_head("bundle", path, network),
         layers=[
@@ -355,7 +355,7 @@ def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
         readout=network.readout,
         content_hash=bundle.content_hash,
         self_test_samples=len(bundle.stimulus),
-        record=bundle.record,
+        record=bundle.record.document,
         warnings=overflow_warnings(bundle),
     )
 

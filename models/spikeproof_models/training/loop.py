@@ -176,7 +176,7 @@ class _Run:
         if len(standing.plans) > 1:
             record = record.model_copy(update={"plans": standing.plans})
         path = self.output / f"{self.recipe.name}.ckpt"
-        save_checkpoint(path, Checkpoint(model.export(), dump(record)))
+        save_checkpoint(path, Checkpoint(model.export(), record))
         return path
 
 

@@ -14,6 +14,7 @@ from spikeproof.convert.pipeline import ConvertOptions, convert_network
 from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import RangeError
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.record import BundleRecord
 from spikeproof.ir.chip import (
     INPUT,
     ChipLayer,
@@ -157,7 +158,9 @@ def test_a_conversion_with_the_option_is_finer_and_says_what_may_happen() -> Non
     assert free.table[0].scale == strict.table[0].scale
     assert free.table[0].v_low > LOWEST
     for conversion, allowed in ((free, "may-saturate"), (free, "never"), (strict, "never")):
-        bundle = Bundle(conversion.chip, {"options": {"lower_rail": allowed}}, images[:1], "")
+        bundle = Bundle(
+            conversion.chip, BundleRecord(options={"lower_rail": allowed}), images[:1], {}
+        )
         if conversion is free and allowed == "never":
             with pytest.raises(RangeError, match="l2: v could reach"):
                 check_bundle_ranges(bundle)

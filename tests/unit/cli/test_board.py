@@ -64,7 +64,7 @@ def test_the_profile_reports_its_price_in_output_json_and_record(
     cost = ProfileCost.model_validate(found["profile_cost"])
     assert [row.layer for row in cost.layers] == ["l1", "l2"] and cost.samples == 24
     assert cost.accuracy is not None and 0 <= cost.agreement <= 1
-    record = load_bundle(path).record
+    record = load_bundle(path).record.document
     assert record["profile_cost"] == found["profile_cost"]
     assert record["options"]["profile"] == found["options"]["profile"] == "loihi"
     assert run([*map(str, args)]) == 0
@@ -80,7 +80,7 @@ def test_the_default_profile_reports_no_price(
 ) -> None:
     found = document(capsys, *convert(tiny_checkpoint, tiny_images, tmp_path / "a.spk"))
     assert found["profile_cost"] is None and found["options"]["profile"] == "default"
-    assert "profile_cost" not in load_bundle(tmp_path / "a.spk").record
+    assert "profile_cost" not in load_bundle(tmp_path / "a.spk").record.document
 
 
 @pytest.mark.parametrize("coding", ["auto", "graded"])
@@ -129,7 +129,7 @@ def test_a_gain_over_time_is_refused_and_nothing_is_written(
         Readout("out"),
     )
     path = tmp_path / "dlif.ckpt"
-    save_checkpoint(path, Checkpoint(FloatNetwork("dlif", (1, 8, 8), 4, nodes), {}))
+    save_checkpoint(path, Checkpoint(FloatNetwork("dlif", (1, 8, 8), 4, nodes)))
     args = convert(path, tiny_images, tmp_path / "a.spk", "--profile", "loihi")
     assert run([*map(str, args)]) == 2
     shown = capsys.readouterr().err

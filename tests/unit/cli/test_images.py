@@ -17,6 +17,7 @@ from spikeproof.io.bundle import load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.data import save_arrays
 from spikeproof.io.known import DataRecord, known_sets
+from spikeproof.io.record import TrainingRecord, read_record
 from spikeproof.io.trained import trained_on
 from spikeproof.io.zoo import zoo_images, zoo_networks
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
@@ -49,10 +50,14 @@ def network(seed: int = 0) -> FloatNetwork:
     )
 
 
+def trained(record: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(network(), read_record(TrainingRecord, record, "a test"))
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "mine.ckpt"
-    save_checkpoint(path, Checkpoint(network(), {}))
+    save_checkpoint(path, Checkpoint(network()))
     return path
 
 
@@ -70,20 +75,19 @@ def test_a_network_not_trained_on_them_never_gets_the_shipped_images(
 ) -> None:
     for purpose, option in (("calibration", "--calibration"), ("test", "--data")):
         with pytest.raises(InputError) as error:
-            load_images(None, purpose, Checkpoint(network(), record), option)  # type: ignore[arg-type]
+            load_images(None, purpose, trained(record), option)
         assert said in str(error.value)
         assert f"Give {option} FILE: npz with images x (N, 1, 28, 28)" in str(error.value)
 
 
 def test_a_training_record_that_cannot_be_read_is_named() -> None:
-    odd = Checkpoint(network(), {"training_data_sha256": ["odd"], "history": 3})  # type: ignore[arg-type]
     with pytest.raises(BundleError, match=r"training_data_sha256: .*\n.*history: "):
-        load_images(None, "test", odd, "--data")
+        trained({"training_data_sha256": ["odd"], "history": 3})
 
 
 def test_a_network_whose_training_data_are_recognised_gets_them() -> None:
     record = {"training_data_sha256": hash_of("fashion-mnist")}
-    found = load_images(None, "test", Checkpoint(network(), record), "--data")
+    found = load_images(None, "test", trained(record), "--data")
     assert (found.path, found.record.name) == (zoo_images(), "Fashion-MNIST")
 
 
@@ -168,7 +172,7 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
     assert "data: images.npz (unrecognised), 24 samples" in err
     record = DataRecord.model_validate(json.loads(out)["data"])
     found = input_warnings(
-        load_bundle(tiny_bundle), record, trained_on(Checkpoint(network(), {})), fitted=True
+        load_bundle(tiny_bundle), record, trained_on(Checkpoint(network())), fitted=True
     )
     assert found == ["these are the images the bundle was calibrated on"]
 

@@ -112,7 +112,7 @@ def test_a_checkpoint_keeps_them_and_one_without_them_is_what_it_was(
     plain = make_network()
     network = with_neurons(plain, **GENERAL[kind])
     for name, held in (("plain", plain), ("general", network)):
-        save_checkpoint(tmp_path / name, Checkpoint(held, {}))
+        save_checkpoint(tmp_path / name, Checkpoint(held))
     assert b"initial" not in (tmp_path / "plain").read_bytes()
     back = load_checkpoint(tmp_path / "general").network
     wanted, node = (next(n for n in x.nodes if n.name == "l1") for x in (network, back))

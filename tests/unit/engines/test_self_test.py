@@ -18,6 +18,7 @@ from spikeproof.fuzz.draw.networks import random_input, random_network
 from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
+from spikeproof.io.record import BundleRecord
 from spikeproof.io.zoo import zoo_calibration, zoo_networks
 from spikeproof.ir.chip import ChipNetwork
 
@@ -29,7 +30,7 @@ def bytes_from_the_reference(network: ChipNetwork, x: np.ndarray) -> bytes:
         for name, t in traces.items()
         for key, value in (("v", t.v) if t.s is None else ("s", t.s),)
     }
-    return bundle_bytes(Bundle(network, {}, x, answers))
+    return bundle_bytes(Bundle(network, BundleRecord(), x, answers))
 
 
 @pytest.mark.parametrize("name", sorted(zoo_networks()))

@@ -88,7 +88,7 @@ def test_pixels_and_the_origin_are_recorded(tiny: Path, tmp_path: Path, command:
     command("convert", tiny, "-o", path, "--pixel-range", 0, 1)
     bundle = load_bundle(path)
     assert (bundle.network.coding, bundle.network.timesteps) == ("pixels", 64)
-    assert bundle.record["netx"]["hash"] == sha256(tiny.read_bytes())
+    assert bundle.record.document["netx"]["hash"] == sha256(tiny.read_bytes())
     assert bundle.expected["conv2/s"].any(), "the self-test must make the network spike"
     again = tmp_path / "again.spk"
     command("convert", tiny, "-o", again, "--pixel-range", 0, 1)

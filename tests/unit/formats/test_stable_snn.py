@@ -558,7 +558,7 @@ def test_from_a_state_dict_to_a_verdict(
         },
     }
     bundle = load_bundle(target)
-    assert bundle.record["checkpoint"]["source"] == plan["source"] == source
+    assert bundle.record.document["checkpoint"]["source"] == plan["source"] == source
     assert bundle_bytes(converted(file, x)) == target.read_bytes()
     fast, slow = (api.run(bundle, test, engine=e, trace=True) for e in ("fast", "reference"))
     np.testing.assert_array_equal(fast.logits, slow.logits)
@@ -604,13 +604,13 @@ def test_what_was_read_can_be_kept_as_a_checkpoint(file: Path, tmp_path: Path) -
     assert isinstance(found, Checkpoint)
     save_checkpoint(tmp_path / "net.ckpt", found)
     kept = load_checkpoint(tmp_path / "net.ckpt")
-    assert kept.training == found.training
+    assert kept.training.document == found.training.document
     x = stable_snn.make_images(6, IMAGE)
     same = [run_float(c.network, x).logits for c in (found, kept)]
     np.testing.assert_array_equal(*same)
     bundle = api.convert(kept, x)
-    assert bundle.record["checkpoint"]["source"] == found.training["source"]
-    assert api.inspect(tmp_path / "net.ckpt").document["training"] == found.training
+    assert bundle.record.document["checkpoint"]["source"] == found.training.document["source"]
+    assert api.inspect(tmp_path / "net.ckpt").document["training"] == found.training.document
 
 
 def test_brackets_of_the_reference_codes_file_names_do_not_get_into_the_name(

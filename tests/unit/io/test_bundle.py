@@ -78,7 +78,7 @@ def test_one_wrong_value_fails_the_self_test() -> None:
 
 def test_missing_layer_in_the_answers_is_an_error() -> None:
     bundle = some_bundle()
-    odd = Bundle(bundle.network, {}, bundle.stimulus, {"ghost/s": np.zeros(3, np.uint8)})
+    odd = Bundle(bundle.network, bundle.record, bundle.stimulus, {"ghost/s": np.zeros(3, np.uint8)})
     with pytest.raises(BundleError, match="ghost/s"):
         self_test(odd, FastEngine())
 

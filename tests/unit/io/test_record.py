@@ -12,9 +12,10 @@ import pytest
 from verified import Case, build_case
 
 from spikeproof import __version__
+from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle, save_bundle
-from spikeproof.io.record import TableRow, read_table
+from spikeproof.io.record import BundleRecord, TableRow, read_record, read_table
 from spikeproof.verify.document import parse_report
 
 REAL = Path(__file__).parents[1] / "report" / "real"
@@ -59,15 +60,16 @@ def test_a_bundle_with_a_renamed_column_is_refused_unless_another_version_wrote_
     case: Case, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.spk"
-    record = {**case.bundle.record, "table": list(map(_renamed, case.bundle.record["table"]))}
+    held = case.bundle.record.document
+    record = {**held, "table": list(map(_renamed, held["table"]))}
 
     def write(**fields: Any) -> None:
-        path.write_bytes(bundle_bytes(replace(case.bundle, record={**record, **fields})))
+        path.write_bytes(bundle_bytes(_unchecked(case.bundle, {**record, **fields})))
 
     write(spikeproof="0.0.9")
-    assert load_bundle(path).record["table"] == record["table"]
-    write(spikeproof=__version__, table=case.bundle.record["table"])
-    assert load_bundle(path).record["table"] == case.bundle.record["table"]
+    assert load_bundle(path).record.document["table"] == record["table"]
+    write(spikeproof=__version__, table=held["table"])
+    assert load_bundle(path).record.document["table"] == held["table"]
     write(spikeproof=__version__)
     with pytest.raises(BundleError, match=r"table\.0\.headroom_bits_x"):
         load_bundle(path)
@@ -100,6 +102,18 @@ def _without(record: dict[str, Any], *path: str) -> dict[str, Any]:
     return {f"{k}_x" if k == key else k: v for k, v in record.items()}
 
 
+def _with(bundle: Bundle, record: dict[str, Any]) -> Bundle:
+    """Return the bundle with another record."""
+    return replace(bundle, record=read_record(BundleRecord, record, "a test"))
+
+
+def _unchecked(bundle: Bundle, record: dict[str, Any]) -> Bundle:
+    """Return the bundle with any record, as a file of somebody else may hold it."""
+    held = BundleRecord()
+    held._document = record
+    return replace(bundle, record=held)
+
+
 @pytest.fixture
 def converted(tiny_bundle: Path) -> Bundle:
     return load_bundle(tiny_bundle)
@@ -114,12 +128,11 @@ def converted(tiny_bundle: Path) -> Bundle:
 def test_a_conversion_of_this_version_has_every_key_and_no_other(
     converted: Bundle, tmp_path: Path, path: tuple[str, ...]
 ) -> None:
-    renamed = replace(converted, record=_without(converted.record, *path))
+    renamed = _without(converted.record.document, *path)
     told = r"no origin" if path == ("checkpoint",) else rf"{re.escape('.'.join(path))}: missing"
     with pytest.raises(BundleError, match=told):
-        save_bundle(tmp_path / "a.spk", renamed)
-    assert not (tmp_path / "a.spk").exists()
-    (tmp_path / "a.spk").write_bytes(bundle_bytes(renamed))
+        make_bundle(converted.network, renamed, converted.stimulus)
+    (tmp_path / "a.spk").write_bytes(bundle_bytes(_unchecked(converted, renamed)))
     with pytest.raises(BundleError, match=told):
         load_bundle(tmp_path / "a.spk")
 
@@ -129,10 +142,10 @@ def test_what_a_conversion_does_not_write_is_refused_and_a_profile_is_not(
 ) -> None:
     for part, told in (({"units_x": {}}, "units_x: not known"), ({"netx": None}, "netx: not kno")):
         with pytest.raises(BundleError, match=told):
-            save_bundle(tmp_path / "a.spk", replace(converted, record=converted.record | part))
+            _with(converted, converted.record.document | part)
     cost = {"profile": "loihi", "samples": 1, "agreement_default": 1, "agreement": 1, "layers": []}
     cost |= {"accuracy_trained": None, "accuracy_default": None, "accuracy": None}
-    whole = replace(converted, record=converted.record | {"profile_cost": cost})
+    whole = _with(converted, converted.record.document | {"profile_cost": cost})
     assert load_bundle_of(save_bundle(tmp_path / "a.spk", whole), tmp_path).record == whole.record
 
 
@@ -147,20 +160,22 @@ def load_bundle_of(saved: Bundle, folder: Path) -> Bundle:
 def test_records_of_other_releases_load_with_less_and_with_more(
     converted: Bundle, tmp_path: Path, version: str | None
 ) -> None:
-    record = {k: v for k, v in converted.record.items() if k not in ("calibration", "options")}
+    record = {
+        k: v for k, v in converted.record.document.items() if k not in ("calibration", "options")
+    }
     record |= {"later": 1, "spikeproof": version}
-    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
-    assert load_bundle_of(saved, tmp_path).record == record
+    saved = save_bundle(tmp_path / "a.spk", _with(converted, record))
+    assert load_bundle_of(saved, tmp_path).record.document == record
 
 
 def test_a_bundle_of_version_0_1_has_all_that_is_asked_for(
     converted: Bundle, tmp_path: Path
 ) -> None:
     """It knows no data set."""
-    calibration = {k: converted.record["calibration"][k] for k in ("hash", "samples")}
-    record = converted.record | {"calibration": calibration, "spikeproof": "0.1.0"}
-    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
-    assert load_bundle_of(saved, tmp_path).record == record
+    calibration = {k: converted.record.document["calibration"][k] for k in ("hash", "samples")}
+    record = converted.record.document | {"calibration": calibration, "spikeproof": "0.1.0"}
+    saved = save_bundle(tmp_path / "a.spk", _with(converted, record))
+    assert load_bundle_of(saved, tmp_path).record.document == record
 
 
 NETX = {
@@ -177,9 +192,9 @@ FUZZ = {"fuzz": {"seed": 1}, "engine": "fast", "mismatch": "s", "spikeproof": __
 def test_the_other_writers_of_this_version_are_known_too(
     converted: Bundle, tmp_path: Path, record: dict[str, Any]
 ) -> None:
-    saved = save_bundle(tmp_path / "a.spk", replace(converted, record=record))
-    assert load_bundle_of(saved, tmp_path).record == record
+    saved = save_bundle(tmp_path / "a.spk", _with(converted, record))
+    assert load_bundle_of(saved, tmp_path).record.document == record
     for key in record:
         if key != "spikeproof":
             with pytest.raises(BundleError, match=rf"{key}: missing|no origin"):
-                save_bundle(tmp_path / "b.spk", replace(converted, record=_without(record, key)))
+                _with(converted, _without(record, key))

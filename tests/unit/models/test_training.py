@@ -121,15 +121,15 @@ def test_the_checkpoint_holds_network_recipe_and_history(tmp_path, data_dir):
     found = load_checkpoint(path)
     assert path.name == "tiny.ckpt"
     assert found.network.name == "tiny"
-    history = found.training["history"]
+    history = found.training.document["history"]
     assert [h["epoch"] for h in history] == [1, 2, 3]
     best = max(history, key=lambda h: h["score"])
-    assert found.training["selected_epoch"] == best["epoch"]
-    assert found.training["recipe"]["objective"]["rho"] == 0.5
+    assert found.training.document["selected_epoch"] == best["epoch"]
+    assert found.training.document["recipe"]["objective"]["rho"] == 0.5
     gain = next(n.gain for n in found.network.nodes if isinstance(n, Lif))
     assert (gain > 0).all()
     assert not np.array_equal(gain, np.ones(2))
-    data = found.training["data"]
+    data = found.training.document["data"]
     assert (data["recognised"], data["held"]) == (False, 120)
     assert trained_on(found).data is None
 
@@ -139,7 +139,7 @@ def test_training_learns(tmp_path, data_dir):
         tmp_path, mode='"natural"', rho="0.0", epochs="25", crop_padding="0", learning_rate="5e-3"
     )
     path = train(recipe, tmp_path / "out", data_dir=data_dir)
-    history = load_checkpoint(path).training["history"]
+    history = load_checkpoint(path).training.document["history"]
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert max(h["clean"] for h in history) > 0.6
 
@@ -213,7 +213,7 @@ def test_more_epochs_alone_go_on_where_the_run_stood_and_say_so(tmp_path, data_d
     train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir)
     longer, said = write_recipe(tmp_path, epochs="4"), []
     made = train(longer, tmp_path / "out", data_dir=data_dir, note=said.append)
-    training = load_checkpoint(made).training
+    training = load_checkpoint(made).training.document
     assert [entry["epoch"] for entry in training["history"]] == [1, 2, 3, 4]
     assert training["plans"] == [
         {"from_epoch": 1, "epochs": 3},
@@ -496,7 +496,7 @@ def test_the_checkpoint_is_the_best_epoch_and_the_first_of_equals(tmp_path, data
     monkeypatch.setattr(loop, "held_out_figures", judge)
     path = train(write_recipe(tmp_path, epochs="4"), tmp_path / "out", data_dir=data_dir)
     found = load_checkpoint(path)
-    assert found.training["selected_epoch"] == 2
+    assert found.training.document["selected_epoch"] == 2
     weights = [next(n.weight for n in net.nodes if n.name == "fc1") for net in seen]
     kept = next(n.weight for n in found.network.nodes if n.name == "fc1")
     assert np.array_equal(kept, weights[1])

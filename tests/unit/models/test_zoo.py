@@ -12,6 +12,7 @@ from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
+from spikeproof.io.record import TrainingRecord, read_record
 from spikeproof.io.zoo import shipped_folder
 from spikeproof.verify.config import SUITES, load_config
 from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
@@ -99,7 +100,7 @@ def test_a_network_is_what_its_card_says(path):
     card = load_card(path.with_suffix(".json"))
     assert checkpoint.network.name == path.stem == card.name
     assert card.checkpoint == content_hash(path.read_bytes())
-    assert card.training == checkpoint.training
+    assert card.training == checkpoint.training.document
     assert card.test.images == 10_000
     clean, chip = card.test.row("clean").float_accuracy, card.test.row("clean").chip_accuracy
     assert path.with_suffix(".md").read_text() == cards.render(card, cards.recipe_file(card.name))
@@ -146,7 +147,7 @@ def test_verify_crafts_the_very_images_of_a_card():
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
 def test_a_network_never_saw_the_images_that_chose_it_or_test_it(path):
-    training = load_checkpoint(path).training
+    training = load_checkpoint(path).training.document
     assert training["training_images"] == 60_000
     assert training["recipe"]["data"]["held_out"] == 5_000
     assert training["recipe"]["data"]["limit"] is None
@@ -167,7 +168,7 @@ def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     }
     path = tmp_path / "tiny.ckpt"
     network = mlp("tiny", hidden=(6,), neuron=NeuronSpec("dlif"))
-    save_checkpoint(path, Checkpoint(network, training))
+    save_checkpoint(path, Checkpoint(network, read_record(TrainingRecord, training, "a test")))
     lines = []
     text = cards.write_card(path, lines.append).read_text()
     card = load_card(tmp_path / "tiny.json")

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seeding import CALIBRATION, Made, float_network, judged, make
+from seeding import CALIBRATION, Made, float_network, judged, make, stages_of
 
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.verify.compensated import moments, targets
 from spikeproof.verify.requantise import exact_layers
 from spikeproof.verify.rounding import _Reaching, check_rounding
-from spikeproof.verify.stages import rebuild_stages
 
 PLAIN = ConvertOptions(compensate=False)
 FIXED = ConvertOptions(compensate=False, search=False)
@@ -122,7 +121,7 @@ def test_a_compensated_weight_may_miss_its_target_by_a_hair_only() -> None:
 
     assert judged(made)["V2"]["verdict"] == "pass"
     wrong = made.with_weights("l2", moved)
-    stages = rebuild_stages(wrong.network, wrong.source, wrong.record)
+    stages = stages_of(wrong)
     found = check_rounding(stages, wrong.x[:CALIBRATION], wrong.x[CALIBRATION:])
     row = next(row for row in found.layers or [] if row.layer == "l2")
     assert ("weight", index) in {(v.parameter, tuple(v.index)) for v in row.violations}
@@ -130,7 +129,7 @@ def test_a_compensated_weight_may_miss_its_target_by_a_hair_only() -> None:
 
 def _next_best(made: Made, name: str) -> tuple[tuple[int, ...], float]:
     """Return the weight whose target lies nearest to the middle of two steps, and the other one."""
-    stages = rebuild_stages(made.network, made.source, made.record)
+    stages = stages_of(made)
     layer = next(x for x in exact_layers(stages.folded) if x.end.name == name)
     held = made.layer(name).synapse.weight.astype(np.float64)  # type: ignore[union-attr]
     reaching = _Reaching(stages.folded, made.x[:CALIBRATION:2])

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seeding import float_network, make
+from seeding import float_network, make, stages_of
 
 from spikeproof.convert.conversion import Relation
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.errors import ConversionError, InputError
+from spikeproof.io.record import BundleRecord
 from spikeproof.verify.config import StageLimits
 from spikeproof.verify.layer_errors import layer_errors
 from spikeproof.verify.relations import check_stages, compare_exact
@@ -143,7 +144,7 @@ def test_foreign_checkpoint_is_refused(case: Any) -> None:
     with pytest.raises(ConversionError, match="the list of layers is"):
         rebuild_stages(case.bundle.network, shorter, case.bundle.record)
     with pytest.raises(InputError, match="no units for l1, l2, out"):
-        rebuild_stages(case.bundle.network, case.source, {})
+        rebuild_stages(case.bundle.network, case.source, BundleRecord())
 
 
 def test_local_error_is_not_the_accumulated_one(case: Any, with_layer: Any) -> None:
@@ -177,6 +178,6 @@ def test_a_bundle_with_another_frame_fails_and_says_at_which_stage(
     made = make(float_network(), images, ConvertOptions(search=False))
     other = replace(made.network, **change)
     with pytest.raises(ConversionError, match=told) as caught:
-        rebuild_stages(other, made.source, made.record)
+        stages_of(replace(made, network=other))
     assert caught.value.exit_code == 1
     assert "V2 fails at stage folded to integers" in str(caught.value)

@@ -9,16 +9,14 @@ from spikeproof.text import accuracy_text, counted
 
 if TYPE_CHECKING:
     from spikeproof.cli.console import Console
+    from spikeproof.io.record import ProfileCost
 
 Row = dict[str, Any]
 _LEAST = " (at least)"
 
 
-def show_cost(console: Console, document: Row) -> None:
+def show_cost(console: Console, cost: ProfileCost) -> None:
     """Print what a profile costs, from a bundle's record."""
-    from spikeproof.io.record import ProfileCost
-
-    cost = ProfileCost.model_validate(document)
     console.table(
         ["layer", "flips, default profile", f"flips, profile {cost.profile}"],
         [(row.layer, f"{row.flips_default:.4%}", f"{row.flips:.4%}") for row in cost.layers],

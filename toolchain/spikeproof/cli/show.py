@@ -110,7 +110,9 @@ def _show_bundle(console: Console, path: Path, found: BundleFile) -> None:
     if stuck:
         console.say(f"runs on no chip, as no synaptic delay is as long: {', '.join(stuck)}")
     if record.get("profile_cost") is not None:
-        show_cost(console, record["profile_cost"])
+        from spikeproof.io.record import ProfileCost
+
+        show_cost(console, ProfileCost.model_validate(record["profile_cost"]))
     show_limits(console, found.chip_fit)
     console.say(
         f"{counted(sum(r.neurons for r in rows), 'neuron')}, "

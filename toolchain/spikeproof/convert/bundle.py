@@ -40,8 +40,8 @@ def convert_to_bundle(
     counted = _of_two(progress) if board and progress else progress
     conversion = convert_network(checkpoint.network, data.x, options, counted, tell)
     record = conversion_record(conversion, checkpoint.content_hash, data, options)
-    if "source" in checkpoint.training:  # what a file of another kind left open, for verify
-        record["checkpoint"]["source"] = checkpoint.training["source"]
+    if checkpoint.training.source:  # what a file of another kind left open, for verify
+        record["checkpoint"]["source"] = dump(checkpoint.training.source)
     if board:
         check_board_chip(conversion.chip)
         cost = compare_with_default(conversion, data, options, counted)

@@ -18,7 +18,6 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.checked import as_labels, as_uint8
 from spikeproof.io.checkpoint import Checkpoint
 from spikeproof.io.known import DataRecord, describe
-from spikeproof.io.record import BundleRecord, check_record
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
 from spikeproof.io.zoo import zoo_calibration, zoo_images
@@ -133,8 +132,8 @@ def shipped_test_images(bundle: Bundle) -> Images:
     Raises:
         InputError: it was not, as far as its record tells.
     """
-    record = check_record(BundleRecord, bundle.record, bundle.network.name)
-    data = None if record.calibration is None else record.calibration.data
+    calibration = bundle.record.calibration
+    data = None if calibration is None else calibration.data
     if data is None or data.name != SHIPPED:
         raise InputError(
             f"was not calibrated on the images that ship with the project ({SHIPPED})",

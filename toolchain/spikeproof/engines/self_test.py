@@ -13,6 +13,7 @@ from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import Engine, LayerTrace, RunResult
 from spikeproof.errors import BundleError, TargetError
 from spikeproof.io.bundle import Bundle
+from spikeproof.io.record import BundleRecord, read_record
 from spikeproof.ir.chip import ChipNetwork
 
 
@@ -32,9 +33,14 @@ class SelfTest:
 def make_bundle(
     network: ChipNetwork, record: dict[str, Any], stimulus: NDArray[np.uint8]
 ) -> Bundle:
-    """Build a bundle whose expected answers are those of the reference simulator."""
+    """Build a bundle whose expected answers are those of the reference simulator.
+
+    Raises:
+        BundleError: ``record``, plain JSON, is none of a bundle's.
+    """
+    held = read_record(BundleRecord, record, network.name)
     result = reference_traces(network, stimulus)
-    return Bundle(network, record, stimulus, _answers(result.traces or {}))
+    return Bundle(network, held, stimulus, _answers(result.traces or {}))
 
 
 def reference_traces(network: ChipNetwork, x: NDArray[np.uint8]) -> RunResult:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikeproof.errors import BundleError, InputError, list_problems
 from spikeproof.io import container
 from spikeproof.io.files import read_bytes, write_atomic
-from spikeproof.io.record import BundleRecord, check_record
+from spikeproof.io.record import BundleRecord, read_record
 from spikeproof.ir.check_chip import check_chip
 from spikeproof.ir.check_input import check_input
 from spikeproof.ir.chip import ChipNetwork
@@ -35,14 +35,14 @@ _EXPECTED = "expected/"
 class Bundle:
     """A chip network, its record, and a stimulus with the expected answers.
 
-    record: plain JSON: source hash, conversion options, units, relations, table, versions.
+    record: source hash, conversion options, units, relations, table, versions.
     stimulus: uint8 input of a few samples. expected: per layer the spikes ``NAME/s``
     (N, T, *neurons) and for the readout its membrane ``NAME/v``.
     content_hash: identity of the file's content ("" before it is first written).
     """
 
     network: ChipNetwork
-    record: dict[str, Any]
+    record: BundleRecord
     stimulus: NDArray[np.uint8]
     expected: dict[str, NDArray[Any]]
     content_hash: str = ""
@@ -99,7 +99,7 @@ def bundle_bytes(bundle: Bundle) -> bytes:
     check_bundle(bundle)
     network, tensors = network_to_parts(bundle.network)
     extra = {_EXPECTED + name: array for name, array in bundle.expected.items()}
-    document = {"network": network, "record": bundle.record}
+    document = {"network": network, "record": bundle.record.document}
     return container.pack(KIND, SCHEMA, document, {**tensors, **extra, _STIMULUS: bundle.stimulus})
 
 
@@ -107,11 +107,10 @@ def save_bundle(path: Path | str, bundle: Bundle) -> Bundle:
     """Write a bundle atomically and return it with its content hash.
 
     Raises:
-        BundleError: its record could not be read again, or its self-test is not whole.
+        BundleError: its self-test is not whole.
         GraphError: the network breaks a rule of the chip.
         InputError: the file cannot be written.
     """
-    check_record(BundleRecord, bundle.record, str(path))
     data = bundle_bytes(bundle)
     write_atomic(path, data)
     return Bundle(
@@ -139,10 +138,10 @@ def load_bundle(path: Path | str) -> Bundle:
     network, record = document.get("network"), document.get("record")
     if stimulus is None or not isinstance(network, dict) or not isinstance(record, dict):
         raise BundleError("holds no network, no record or no reference stimulus", where=str(path))
-    check_record(BundleRecord, record, str(path))
+    read = read_record(BundleRecord, record, str(path))
     bundle = Bundle(
         network_from_parts(network, tensors, ChipNetwork),
-        record,
+        read,
         stimulus,
         expected,
         container.content_hash(data),

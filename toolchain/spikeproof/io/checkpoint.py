@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from spikeproof.errors import BundleError
 from spikeproof.io import container
 from spikeproof.io.files import read_bytes
-from spikeproof.io.record import TrainingRecord, check_record
+from spikeproof.io.record import TrainingRecord, read_record
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.serial import network_from_parts, network_to_parts
@@ -24,19 +23,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained network and its training record (recipe, seed, epoch, figures; plain JSON).
+    """A trained network and its training record (recipe, seed, epoch, figures).
 
     content_hash: identity of the file's content ("" for one that was not read from a file).
     """
 
     network: FloatNetwork
-    training: dict[str, Any] = field(default_factory=dict)
+    training: TrainingRecord = field(default_factory=TrainingRecord)
     content_hash: str = ""
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Return the training record as typed data; raises BundleError where it is none."""
-        return check_record(TrainingRecord, self.training, self.network.name)
 
     def __repr__(self) -> str:
         """Say in one line what it is, not every weight of it."""
@@ -45,11 +39,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
-    """Check network and record, and write both atomically; the bytes depend only on the content."""
+    """Check the network, and write it atomically; the bytes depend only on the content."""
     check_float(checkpoint.network)
-    check_record(TrainingRecord, checkpoint.training, str(path))
     network, tensors = network_to_parts(checkpoint.network)
-    document = {"network": network, "training": checkpoint.training}
+    document = {"network": network, "training": checkpoint.training.document}
     container.write(path, KIND, SCHEMA, document, tensors)
 
 
@@ -65,7 +58,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     network, training = document.get("network"), document.get("training")
     if not isinstance(network, dict) or not isinstance(training, dict):
         raise BundleError("holds no network or no training record", where=str(path))
-    check_record(TrainingRecord, training, str(path))
+    record = read_record(TrainingRecord, training, str(path))
     found = network_from_parts(network, tensors, FloatNetwork)
     check_float(found)
-    return Checkpoint(found, training, container.content_hash(data))
+    return Checkpoint(found, record, container.content_hash(data))

@@ -20,7 +20,7 @@ from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.files import canonical_json, sha256
 from spikeproof.io.options import wrong_settings
-from spikeproof.io.record import BundleRecord, SourceRecord, check_record
+from spikeproof.io.record import SourceRecord, TrainingRecord, read_record
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.registry import Registry
 
@@ -178,7 +178,9 @@ def load_trained(
         hash=loaded.content_hash,
         settings=settings.model_dump(mode="json", exclude_none=True),
     ).model_dump(mode="json")
-    training = {**loaded.training, "source": source}
+    training = read_record(
+        TrainingRecord, {**loaded.training.document, "source": source}, str(path)
+    )
     return replace(loaded, training=training, content_hash=sha256(canonical_json(source)))
 
 
@@ -198,8 +200,8 @@ def load_source(path: Path, bundle: Bundle) -> Checkpoint:
 
 def recorded_source(bundle: Bundle) -> SourceRecord | None:
     """Return what a bundle records of the foreign file it came from; None: it came from none."""
-    record = check_record(BundleRecord, bundle.record, bundle.network.name)
-    return None if record.checkpoint is None else record.checkpoint.source
+    origin = bundle.record.checkpoint
+    return None if origin is None else origin.source
 
 
 def frontend_name(frontend: Frontend) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_serializer,
     field_validator,
@@ -21,7 +22,7 @@ from pydantic import (
 )
 
 from spikeproof import __version__
-from spikeproof.document.values import Count, Json, Number, Record, explain, fit, message_of
+from spikeproof.document.values import Count, Json, Number, Record, dump, explain, fit, message_of
 from spikeproof.document.values import Text as Label
 from spikeproof.errors import BundleError, list_problems
 from spikeproof.io.known import DataRecord
@@ -37,6 +38,20 @@ Cell = Text | Finite | bool | None | list[Finite | Text]
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class _HeldRecord(_Record):
+    """A record as a file holds it: typed for who reads, and written again to the byte.
+
+    To change one, change its document and read that (:func:`read_record`).
+    """
+
+    _document: Json | None = PrivateAttr(default=None)
+
+    @property
+    def document(self) -> Json:
+        """The JSON it was read from, or that of the fields it was made with."""
+        return dump(self) if self._document is None else self._document
 
 
 class SourceRecord(_Record):
@@ -214,7 +229,7 @@ def _strange_keys(part: str, found: Any, needed: set[str], more: set[str]) -> li
     return lacking + [f"{where}{key}: not known" for key in sorted(keys - needed - more)]
 
 
-class BundleRecord(_Record):
+class BundleRecord(_HeldRecord):
     """How a bundle was made: from a checkpoint, from a ``.net`` file, or neither (tests, fuzz).
 
     Not both: what is read from a ``.net`` file may wrap and saturate, as its integers say, and what
@@ -324,7 +339,7 @@ class Plan(Record):
     epochs: int = Field(ge=1)
 
 
-class TrainingRecord(_Record):
+class TrainingRecord(_HeldRecord):
     """How a checkpoint was trained; empty for a network from elsewhere."""
 
     recipe: dict[Text, Any] | None = None
@@ -349,17 +364,19 @@ class TrainingRecord(_Record):
 RecordT = TypeVar("RecordT", BundleRecord, TrainingRecord)
 
 
-def check_record(kind: type[RecordT], record: Json, where: str) -> RecordT:
-    """Check a record and return it as typed data.
+def read_record(kind: type[RecordT], record: Json, where: str) -> RecordT:
+    """Check a record and return it as typed data that remember what they were read from.
 
     Raises:
         BundleError: a field has another type or an impossible value; the first few are listed.
     """
     try:
-        return kind.model_validate(record)
+        found = kind.model_validate(record)
     except ValidationError as error:
         raise BundleError(
             f"its record cannot be used: {explain(error)}",
             where=where,
             hint="Create the file again with the release at hand.",
         ) from error
+    found._document = record
+    return found

@@ -28,7 +28,7 @@ NOTHING = Trained()
 
 def trained_on(checkpoint: Checkpoint) -> Trained:
     """Return what the record says about the training data; what it cannot mean counts as absent."""
-    record = checkpoint.record
+    record = checkpoint.training
     chosen = [row.clean for row in record.history or () if row.epoch == record.selected_epoch]
     accuracy = chosen[0] if chosen else None
     digest = record.training_data_sha256

@@ -16,7 +16,7 @@ from spikeproof.io.bundle import Bundle, bundle_bytes
 from spikeproof.io.data_hints import type_hint
 from spikeproof.io.files import sha256
 from spikeproof.io.known import DataRecord, images_hash
-from spikeproof.io.record import SourceRecord
+from spikeproof.io.record import CalibrationRecord, SourceRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.shapes import network_shapes
@@ -70,15 +70,14 @@ def input_warnings(
     ``fitted`` tells whether the images the bundle was calibrated with are known.
     """
     found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
-    options = bundle.record.get("options")
-    if not fitted and (not isinstance(options, dict) or options.get("compensate", True)):
+    if not fitted and bundle.record.options.get("compensate", True):
         found.append(
             "the images the bundle was calibrated with are not known (they are not the shipped "
             "ones): compensated weights cannot be checked one by one without verify --calibration"
         )
-    calibration = bundle.record.get("calibration")
-    used = calibration.get("data") if isinstance(calibration, dict) else None
-    if isinstance(used, dict) and data.sha256 is not None and used.get("sha256") == data.sha256:
+    calibration = bundle.record.calibration
+    used = None if calibration is None else calibration.data
+    if used is not None and data.sha256 is not None and used.sha256 == data.sha256:
         found.append("these are the images the bundle was calibrated on")
     return found
 
@@ -130,7 +129,8 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
             hint="Convert the checkpoint again.",
         )
     check_origin(bundle)
-    recorded = str(dict(bundle.record.get("checkpoint", {})).get("hash", "none"))
+    origin = bundle.record.checkpoint
+    recorded = "none" if origin is None else origin.hash
     if recorded != source_hash:
         raise InputError(
             f"the bundle was made from checkpoint {recorded}, this one is {source_hash}",
@@ -142,9 +142,9 @@ def check_identity(bundle: Bundle, source_hash: str) -> dict[str, str]:
 
 def is_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> bool:
     """Tell whether a bundle was calibrated with the first of these images."""
-    recorded = bundle.record.get("calibration") or {}
-    used = images[: int(recorded.get("samples", 0))]
-    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.get("hash")
+    recorded = bundle.record.calibration or CalibrationRecord()
+    used = images[: recorded.samples]
+    return len(used) > 0 and images_hash(used.shape, [used]) == recorded.hash
 
 
 def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -153,15 +153,15 @@ def check_calibration(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.u
     Raises:
         InputError: these are others.
     """
-    recorded = bundle.record.get("calibration") or {}
+    samples = (bundle.record.calibration or CalibrationRecord()).samples
     if not is_calibration(bundle, images):
         raise InputError(
             f"the {counted(len(images), 'image')} given {'does' if len(images) == 1 else 'do'} not "
-            f"start with the {recorded.get('samples', 0):,} the bundle was calibrated with",
+            f"start with the {samples:,} the bundle was calibrated with",
             where="--calibration",
             hint="Give the file that was given to convert --calibration, unchanged.",
         )
-    return images[: int(recorded["samples"])]
+    return images[:samples]
 
 
 def check_origin(bundle: Bundle) -> None:
@@ -170,7 +170,7 @@ def check_origin(bundle: Bundle) -> None:
     Raises:
         InputError: it was read from a lava-dl ``.net`` file.
     """
-    if "netx" in bundle.record:
+    if bundle.record.netx is not None:
         raise InputError(
             "the bundle was read from a lava-dl .net file; no checkpoint of ours belongs to it",
             where=bundle.network.name,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.document.values import Figure, Json, Number, Record, Text
+from spikeproof.document.values import Figure, Number, Record, Text
 from spikeproof.io.known import DataRecord
+from spikeproof.io.record import BundleRecord
 from spikeproof.io.trained import NOTHING, Trained
 from spikeproof.reasons import ALTERNATIVE, Reason
 from spikeproof.text import ACCURACY_DECIMALS, accuracy_text, counted
@@ -298,11 +299,10 @@ def calibration_warnings(
     return found
 
 
-def recorded_calibration_warnings(record: Json) -> list[str]:
+def recorded_calibration_warnings(record: BundleRecord) -> list[str]:
     """Warn about a bundle that was calibrated on very few images, by its record."""
-    calibration = record.get("calibration")
-    count = calibration.get("samples") if isinstance(calibration, dict) else None
-    if not isinstance(count, int) or count >= FEW:
+    count = FEW if record.calibration is None else record.calibration.samples
+    if count >= FEW:
         return []
     images = "one image" if count == 1 else counted(count, "image")
     return [f"the bundle was calibrated on {images}: its scales may not fit others"]

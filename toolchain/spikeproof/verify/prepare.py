@@ -28,7 +28,7 @@ def subject_of(bundle: Bundle, checkpoint: Checkpoint) -> Subject:
         checkpoint.content_hash,
         trained_on(checkpoint),
         [FitRow(**row) for row in chip_fit_rows(bundle.network)],
-        checkpoint.record.source,
+        checkpoint.training.source,
     )
 
 

@@ -22,7 +22,7 @@ from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.numpy_engine import lagged, run_alone
 from spikeproof.engines.trace import LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
-from spikeproof.io.record import TableRow, read_table
+from spikeproof.io.record import BundleRecord, TableRow, read_table
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.ir.readouts import ReadoutRule, settled
@@ -59,7 +59,7 @@ class Membrane:
     lsb: F64
 
 
-def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> Stages:
+def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: BundleRecord) -> Stages:
     """Rebuild every stage; ``record`` is the bundle's.
 
     Raises:
@@ -67,7 +67,7 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
         InputError: the record lacks a scale or holds options that are none.
     """
     folded = fold_network(source)
-    units = {str(k): float(v) for k, v in dict(record.get("units", {})).items()}
+    units = record.units
     layers = float_layers(folded)
     _check_frame(network, source, layers)
     _check_units([layer.name for layer in network.layers], units, network.name)
@@ -76,38 +76,38 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: Json) -> 
         candidate = Candidate(built, units[built.name] / V_UNITS, 0.0, ())
         nodes |= {node.name: node for node in dequantise(layer, candidate)}
     quantised = replace(folded, nodes=tuple(nodes.get(n.name, n) for n in folded.nodes))
-    relations = {k: Relation(**dict(v)) for k, v in dict(record.get("relations", {})).items()}
+    relations = {k: Relation(**dict(v)) for k, v in record.relations.items()}
     claims = {row.layer: row for row in conversion_table(record)}
     networks: dict[str, FloatNetwork | ChipNetwork] = {
         "folded": folded,
         "quantised": quantised,
         "chip": network,
     }
-    return Stages(sequence(source, networks, relations), units, _options(record), claims)
+    return Stages(sequence(source, networks, relations), units, _options(record.options), claims)
 
 
-def conversion_table(record: Json) -> list[TableRow]:
+def conversion_table(record: BundleRecord) -> list[TableRow]:
     """Return the rows of the table in a bundle's record.
 
     Raises:
         InputError: they are none of a conversion's.
     """
     try:
-        return read_table(record.get("table", []), record.get("spikeproof"))
+        return read_table(record.document.get("table", []), record.spikeproof)
     except ValueError as error:
         raise InputError(
             str(error), where="table in the bundle's record", hint="Convert the checkpoint again."
         ) from error
 
 
-def _options(record: Json) -> ConvertOptions:
+def _options(declared: Json) -> ConvertOptions:
     """Return the options a bundle declares; one that declares none is judged by the defaults.
 
     Raises:
         InputError: they are none of a conversion's.
     """
     try:
-        return ConvertOptions.model_validate(record.get("options", {}))
+        return ConvertOptions.model_validate(declared)
     except ValidationError as error:
         raise InputError(
             explain(error),

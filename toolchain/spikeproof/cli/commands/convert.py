@@ -20,6 +20,7 @@ from spikeproof.convert.board import chip_fit_rows
 from spikeproof.convert.bundle import convert_to_bundle
 from spikeproof.convert.images import Images, load_images
 from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.document.values import dump
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io.bundle import Bundle, load_bundle
 from spikeproof.io.checkpoint import Checkpoint
@@ -136,7 +137,7 @@ def run(
         _refuse_options(list(left_open), "a checkpoint, only to a file that leaves it open")
     options = merged_options(ConvertOptions, config, given)
     source = load_trained(path, from_, left_open)
-    show_source(console, source.record.source)
+    show_source(console, source.training.source)
     _warn_of_assumptions(console, frontend, source, left_open)
     images = load_images(calibration, "calibration", source, "--calibration")
     show_data(console, images.record.used(options.calibration_samples), "calibration")
@@ -148,9 +149,9 @@ def run(
         _, bundle = convert_to_bundle(source, images, options, progress, progress.say)
         written = write_bundle(target, bundle)
     _check_written(target, written)
-    show_table(console, bundle.record["table"])
-    if "profile_cost" in bundle.record:
-        show_cost(console, bundle.record["profile_cost"])
+    show_table(console, bundle.record.document["table"])
+    if bundle.record.profile_cost is not None:
+        show_cost(console, bundle.record.profile_cost)
     if options.lower_rail != "never":
         overflows = count_overflows(written.network, written.stimulus)
         warnings += warn(console, [overflow.sentence for overflow in overflows])
@@ -190,11 +191,11 @@ def _write_chip(
 ) -> int:
     """Write chip integers as they are: nothing is chosen, so nothing is converted but the form."""
     overflows = count_overflows(bundle.network, bundle.stimulus)
-    show_table(console, bundle.record["table"], columns)
+    show_table(console, bundle.record.document["table"], columns)
     warnings = warn(console, [overflow.sentence for overflow in overflows])
     if dry_run:
         console.say("plan only: every layer can be mapped; nothing was written")
-        plan = {"netx": str(path), "bundle": str(target), **bundle.record["options"]}
+        plan = {"netx": str(path), "bundle": str(target), **bundle.record.options}
         console.document({"schema": 1, "plan": plan, "warnings": warnings})
         return 0
     written = write_bundle(target, bundle)
@@ -207,7 +208,7 @@ def _warn_of_assumptions(
     console: Console, frontend: Frontend | None, source: Checkpoint, given: dict[str, Any]
 ) -> None:
     """Say what a foreign file leaves open and nobody gave: it was taken as its kind usually is."""
-    record = source.record.source
+    record = source.training.source
     taken = {} if record is None else {k: v for k, v in record.settings.items() if k not in given}
     if taken and isinstance(frontend, TrainedFrontend):
         told = ", ".join(f"{key} {value or 'none'}" for key, value in taken.items())
@@ -238,7 +239,7 @@ def _refuse_options(names: list[str], what: str) -> None:
 def _show_result(
     console: Console, target: Path, written: Bundle, warnings: list[str] | None = None
 ) -> None:
-    limits = chip_fit_rows(written.network)
+    limits, record = chip_fit_rows(written.network), written.record.document
     show_limits(console, limits)
     console.say(f"bundle: {target}")
     console.document(
@@ -246,12 +247,12 @@ def _show_result(
             "schema": 1,
             "bundle": str(target),
             "content_hash": written.content_hash,
-            "layers": written.record["table"],
-            "profile_cost": written.record.get("profile_cost"),
+            "layers": record["table"],
+            "profile_cost": record.get("profile_cost"),
             "chip_fit": limits,
-            "options": written.record["options"],
+            "options": record["options"],
             "warnings": warnings or [],
-            "calibration": written.record.get("calibration", {}).get("data"),
+            "calibration": record.get("calibration", {}).get("data"),
         }
     )
 
@@ -281,7 +282,7 @@ def _show_plan(
     preflight(source.network)
     plan = {
         "checkpoint": str(path),
-        **({"source": source.training["source"]} if "source" in source.training else {}),
+        **({"source": dump(source.training.source)} if source.training.source else {}),
         "calibration": str(images.path),
         "calibration_data": images.record.used(options.calibration_samples).text(),
         "bundle": str(target),

@@ -64,7 +64,7 @@ def run(
         with console.stage("Converting to chip integers", "layers") as progress:
             _, made = convert_to_bundle(source, images, ConvertOptions(), progress)
             bundle = write_bundle(output / f"{network.name}.spk", made)
-        show_table(console, bundle.record["table"])
+        show_table(console, bundle.record.document["table"])
         same = _self_test(console, bundle)
         from spikeproof.verify.prepare import subject_of
 

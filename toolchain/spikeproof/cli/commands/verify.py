@@ -104,7 +104,7 @@ def run(
     check_outputs(run_files(folder, REPORT_FILES), inputs, force=force)
     loaded = load_bundle_to_run(bundle, console)
     source = load_source(checkpoint, loaded)
-    show_source(console, source.record.source)
+    show_source(console, source.training.source)
     check_identity(loaded, source.content_hash)
     images = load_images(data, "test", source, "--data").first(limit)
     if limit is not None:

@@ -30,9 +30,8 @@ def write(bundle: Bundle, path: Path, traces: bool, stage: Stage) -> Exported:
     """
     from spikeproof.formats.netx.pixels import RAW_PIXELS
     from spikeproof.formats.netx.write import save_netx
-    from spikeproof.io.record import BundleRecord, check_record
 
-    given = check_record(BundleRecord, bundle.record, path.name).pixel_range
+    given = bundle.record.pixel_range
     low, high = given or RAW_PIXELS
     matters = save_netx(bundle.network, path, pixel_range=(low, high))
     if given and matters:

@@ -26,7 +26,9 @@ def load(path: Path, settings: StableSettings) -> Checkpoint:
     """
     data = read_bytes(path)
     state = read_state(data, str(path))
-    return Checkpoint(build_network(state, settings, _name(path), str(path)), {}, sha256(data))
+    return Checkpoint(
+        build_network(state, settings, _name(path), str(path)), content_hash=sha256(data)
+    )
 
 
 def _name(path: Path) -> str:
