@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spikeproof.certify.ranges import certify_ranges, check_ranges
+from spikeproof.certify.ranges import certify_ranges, check_foreign_ranges, check_ranges
 from spikeproof.errors import RangeError
 from spikeproof.ir.chip import (
     ChipLayer,
@@ -14,6 +14,7 @@ from spikeproof.ir.chip import (
     DenseSynapse,
     HostCurrent,
     LifNeuron,
+    Neuron,
     ReadoutNeuron,
     TableLifNeuron,
 )
@@ -95,3 +96,27 @@ def test_every_overflowing_layer_is_listed() -> None:
     assert "l1: u could reach" in text
     assert "out: v could reach" in text
     assert "lower the scale" in text
+
+
+def _foreign(neuron: Neuron, host: HostCurrent | None = None) -> ChipNetwork:
+    synapse = DenseSynapse(np.array([[127]], np.int16))
+    layer = ChipLayer("l1", (Connection(synapse, host=host),), neuron, (1,))
+    return ChipNetwork("foreign", (1, 1, 1), 999, (layer,), "pixels")
+
+
+def test_a_foreign_network_may_wrap_and_saturate_but_not_what_we_write_for_it() -> None:
+    steady = LifNeuron(10, 0, NO_BIAS, 0, 0)  # u keeps all it gets, 127 x 255 x 64 in each step
+    with pytest.raises(RangeError):
+        check_ranges(_foreign(steady))
+    check_foreign_ranges(_foreign(steady))
+    for bias, fits in ((4095, True), (4096, False)):
+        offset = np.array([8 * bias - 127 * 255 + 3])
+        network = _foreign(LifNeuron(131_071, 0, NO_BIAS, 7), HostCurrent(offset, 3))  # v saturates
+        assert certify_ranges(network)[0].host_bound == bias
+        if fits:
+            check_foreign_ranges(network)
+            continue
+        with pytest.raises(RangeError, match=r"l1: .*4096"):
+            check_foreign_ranges(network)
+    with pytest.raises(RangeError, match=r"l1: v could reach"):
+        check_foreign_ranges(_foreign(ReadoutNeuron(NO_BIAS)))
