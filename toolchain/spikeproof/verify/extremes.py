@@ -9,7 +9,7 @@ such a run reaches, a sound certificate contains.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from spikeproof.document.values import Record, Text
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.numpy_engine import NumpyEngine, run_alone
 from spikeproof.engines.reference import ReferenceEngine
-from spikeproof.engines.trace import Engine, LayerTrace
-from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
+from spikeproof.engines.trace import Engine
+from spikeproof.ir.chip import ChipLayer, ConvSynapse
 from spikeproof.verify.interval import Bounds, Ints, constants_of, resets, toward_zero
+from spikeproof.verify.stages import run_one_layer
 
 Images = NDArray[np.uint8]
 _REFERENCE_WORK = 2e8
@@ -73,7 +74,10 @@ def reach(
         arriving = _apart(x, inputs)
         trace, engine = run_alone(layer, arriving, len(x), timesteps), NumpyEngine.name
     else:
-        trace, engine = _run_one(layer, x, timesteps, pixels=pixels[0])
+        work = len(x) * timesteps * layer.neurons * layer.synapse.fan_in
+        chosen: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
+        run = run_one_layer(layer, x, timesteps, chosen, pixels=pixels[0])
+        trace, engine = (run.traces or {})[layer.name], chosen.name
     v = trace.v.astype(np.int64)
     return Reached(
         inputs=len(x),
@@ -84,21 +88,6 @@ def reach(
         lowest=_neuron_at(v, int(v.argmin())),
         highest=_neuron_at(v, int(v.argmax())),
     )
-
-
-def _run_one(
-    layer: ChipLayer, x: Images, timesteps: int, *, pixels: bool
-) -> tuple[LayerTrace, str]:
-    """Run a layer with one connection as a network of its own."""
-    work = len(x) * timesteps * layer.neurons * layer.synapse.fan_in
-    engine: Engine = ReferenceEngine() if work <= _REFERENCE_WORK else FastEngine()
-    coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
-    if not pixels and x.ndim == 3:
-        x = x.reshape(*x.shape, 1, 1)
-    shape = x.shape[1:] if pixels else x.shape[2:]
-    first = layer.changed(inputs=(layer.inputs[0].changed(source=None, lag=0),))
-    alone = ChipNetwork(layer.name, shape, timesteps, (first,), coding)
-    return (engine.run(alone, x, trace=True).traces or {})[layer.name], engine.name
 
 
 def _side_by_side(

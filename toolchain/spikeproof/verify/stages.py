@@ -20,7 +20,7 @@ from spikeproof.document.values import explain
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.numpy_engine import lagged, run_alone
-from spikeproof.engines.trace import LayerTrace, RunResult
+from spikeproof.engines.trace import Engine, LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
 from spikeproof.io.record import BundleRecord, TableRow, read_table
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
@@ -239,7 +239,7 @@ def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Me
         if len(sources) == 1 and not layer.inputs[0].lag:
             pixels = sources[0] == INPUT_INDEX
             source = x if pixels else sent[sources[0]]
-            run = run_one_layer(layer, source, steps, pixels=pixels)
+            run = run_one_layer(layer, source, steps, FastEngine(), pixels=pixels)
             trace = (run.traces or {})[layer.name]
         else:
             arriving = [
@@ -252,16 +252,16 @@ def run_local(stages: Stages, fed: FloatResult, x: NDArray[np.uint8]) -> list[Me
 
 
 def run_one_layer(
-    layer: ChipLayer, source: NDArray[np.uint8], steps: int, *, pixels: bool
+    layer: ChipLayer, source: NDArray[np.uint8], steps: int, engine: Engine, *, pixels: bool
 ) -> RunResult:
-    """Run one layer alone on images (N, C, H, W), or on spikes (N, T, *inputs)."""
+    """Run a layer with one connection alone, on images (N, C, H, W) or spikes (N, T, *inputs)."""
     if not pixels and source.ndim == 3:
         source = source.reshape(*source.shape, 1, 1)
     shape = source.shape[1:] if pixels else source.shape[2:]
     coding: Literal["pixels", "spikes"] = "pixels" if pixels else "spikes"
-    alone = replace(layer, inputs=(replace(layer.inputs[0], source=None),))
+    alone = layer.changed(inputs=(layer.inputs[0].changed(source=None, lag=0),))
     network = ChipNetwork(layer.name, shape, steps, (alone,), coding)
-    return FastEngine().run(network, source, trace=True)
+    return engine.run(network, source, trace=True)
 
 
 def _layer(network: ChipNetwork, name: str) -> ChipLayer:
