@@ -17,7 +17,7 @@ from spikeproof.text import counted
 if TYPE_CHECKING:
     from spikeproof.io.bundle import Bundle
     from spikeproof.io.checkpoint import Checkpoint
-    from spikeproof.ir.chip import ChipNetwork
+    from spikeproof.ir.chip import ChipLayer, ChipNetwork
     from spikeproof.ir.floats import FloatNetwork
 
 _SHOWN_VALUES = 256
@@ -348,8 +348,8 @@ def describe_bundle(bundle: Bundle, path: Path) -> BundleFile:
     return BundleFile(
         **_head("bundle", path, network),
         layers=[
-            _chip_row(network, i, table.get(layer.name, {}))
-            for i, layer in enumerate(network.layers)
+            _chip_row(layer, reads, table.get(layer.name, {}))
+            for layer, reads in zip(network.layers, connection_rows(network), strict=True)
         ],
         chip_fit=chip_fit_rows(network),
         readout=network.readout,
@@ -386,9 +386,8 @@ def _plain(value: Any) -> Any:
     return {"shape": list(value.shape), "min": int(value.min()), "max": int(value.max())}
 
 
-def _chip_row(network: ChipNetwork, index: int, converted: Json) -> LayerRow:
-    layer = network.layers[index]
-    reads, neuron = connection_rows(network, index), vars(layer.neuron)
+def _chip_row(layer: ChipLayer, reads: list[ConnectionRow], converted: Json) -> LayerRow:
+    neuron = vars(layer.neuron)
     stuck = any(row.portability != "portable" for row in reads)
     own = {
         "layer": layer.name,

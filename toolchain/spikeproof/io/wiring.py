@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikeproof.document.values import Record, Text
-from spikeproof.ir.chip import INPUT_INDEX, ChipNetwork
+from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.ir.graph import delays
 from spikeproof.ir.limits import DELAY_MAX
 
@@ -26,12 +26,17 @@ class ConnectionRow(Record):
     """"portable", or "simulator only": no synaptic delay of a chip is so long, or so short."""
 
 
-def connection_rows(network: ChipNetwork, index: int) -> list[ConnectionRow]:
-    """Return one row for each connection of a layer."""
-    layer, rows = network.layers[index], []
-    for one, source, delay in zip(
-        layer.inputs, network.sources[index], delays(network)[index], strict=True
-    ):
+def connection_rows(network: ChipNetwork) -> list[list[ConnectionRow]]:
+    """Return one row for each connection of each layer."""
+    found = zip(network.layers, network.sources, delays(network), strict=True)
+    return [_rows(network, layer, sources, held) for layer, sources, held in found]
+
+
+def _rows(
+    network: ChipNetwork, layer: ChipLayer, sources: tuple[int, ...], held: tuple[int, ...]
+) -> list[ConnectionRow]:
+    rows = []
+    for one, source, delay in zip(layer.inputs, sources, held, strict=True):
         weight = one.synapse.weight
         row = ConnectionRow(
             layer=layer.name,
@@ -50,6 +55,6 @@ def connection_rows(network: ChipNetwork, index: int) -> list[ConnectionRow]:
 
 def graph_rows(network: ChipNetwork) -> list[ConnectionRow]:
     """Return one row for each connection; none where each layer reads the one before, at once."""
-    rows = [row for i in range(len(network.layers)) for row in connection_rows(network, i)]
+    rows = [row for layer in connection_rows(network) for row in layer]
     chain = all(sources == (i - 1,) for i, sources in enumerate(network.sources))
     return [] if chain and not any(row.lag for row in rows) else rows
