@@ -157,11 +157,6 @@ def test_intervals_of_a_share() -> None:
     assert st.exact_interval(81, 263) == pytest.approx((0.2527, 0.3676), abs=1e-4)
 
 
-def test_rule_of_three() -> None:
-    assert st.zero_failures_bound(300) == pytest.approx(0.00994, abs=1e-4)
-    assert st.zero_failures_bound(10_000) == pytest.approx(3.0e-4, abs=1e-5)
-
-
 def test_holm_by_hand() -> None:
     assert st.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert st.holm([0.8, 0.9, 0.02]) == pytest.approx([1.0, 1.0, 0.06])
@@ -273,9 +268,8 @@ def test_impossible_shares_are_refused(successes: int, total: int) -> None:
 def test_shares_of_nothing_and_of_everything_are_legal() -> None:
     assert st.exact_interval(0, 1) == pytest.approx((0.0, 0.975))
     assert st.exact_interval(1, 1) == pytest.approx((0.025, 1.0))
-    assert st.zero_failures_bound(1) == pytest.approx(0.95)
     with pytest.raises(InputError, match="0 of 0 is not a share"):
-        st.zero_failures_bound(0)
+        st.exact_interval(0, 0)
 
 
 def test_spearman_of_a_constant_is_undefined() -> None:

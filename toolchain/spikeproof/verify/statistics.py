@@ -147,12 +147,6 @@ def exact_interval(successes: int, total: int, confidence: float = 0.95) -> Inte
     return low, high
 
 
-def zero_failures_bound(total: int, confidence: float = 0.95) -> float:
-    """Return the upper bound of a failure rate when none failed in ``total`` ("rule of three")."""
-    _check_share(0, total)
-    return 1.0 - math.pow(1 - confidence, 1 / total)
-
-
 def _check_share(successes: int, total: int) -> None:
     if not 0 <= successes <= total or total < 1:
         raise InputError(f"{successes} of {total} is not a share")
