@@ -40,10 +40,6 @@ lose only what inputs of different ones have in common, beyond their mean, which
 _MOMENT_WORK = 2e10
 """Multiplications that the moments of a layer may cost before sums of inputs are left out."""
 
-_MERGED = 2_000
-"""Inputs from which on sums are collected for few large products: of small ones adding them up is
-most of the work."""
-
 _SUMS_PER_INPUT = 2
 """Sums of inputs that are always used, per input: with fewer, moments say little. Measured with
 VGG-11 (fan-in 4608, 5 bits): 3.6 % flips to nearest, then 1.76, 1.67, 1.60 and 1.59 with half, one,
@@ -123,7 +119,8 @@ def _compensation(layer: FloatLayer, inputs: Inputs, part: slice) -> Compensatio
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
     available, width = len(inputs) * spatial * layer.timesteps, part.stop - part.start
     wanted = max(_MOMENT_WORK / (width + 1) ** 2, _SUMS_PER_INPUT * width)
-    if available <= wanted and width <= _MERGED:
+    # Of small products of wide sections adding them up would be most of the work.
+    if available <= wanted and width == fan_in:
         moments: NDArray[Any] = _moments(layer, chunks[0], part)
         for chunk in chunks[1:]:
             moments += _moments(layer, chunk, part)
