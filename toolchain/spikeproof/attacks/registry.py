@@ -12,6 +12,9 @@ ATTACKS: Registry[type[Attack]] = Registry(
         "gaussian": "spikeproof.attacks.noise:GaussianNoise",
         "fgsm": "spikeproof.attacks.fgsm:FGSM",
         "pgd": "spikeproof.attacks.pgd:PGD",
+        "apgd": "spikeproof.attacks.walks:APGD",
+        "sa-pgd": "spikeproof.attacks.walks:SAPGD",
+        "momentum-pgd": "spikeproof.attacks.walks:MomentumPGD",
     },
 )
 

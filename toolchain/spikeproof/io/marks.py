@@ -54,6 +54,11 @@ def _is_trace(path: Path) -> bool:
     return bool(names) and all(_MEMBER.fullmatch(name) for name in names)
 
 
+def _is_attack(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return {"x_adversarial.npy", "broken_by.npy", "suite.npy"} <= set(archive.namelist())
+
+
 def _is_page(path: Path) -> bool:
     head = _start(path, _HEAD).decode("utf-8", "replace")
     return _PAGE.match(head) is not None or _is_old_page(path, head)
@@ -106,6 +111,7 @@ def _text(path: Path) -> str:
 
 DOCUMENTS: dict[str, Callable[[Path], bool]] = {
     "trace": _is_trace,
+    "attack results": _is_attack,
     "report": _is_report,
     "report page": _is_page,
     "card": _is_card,

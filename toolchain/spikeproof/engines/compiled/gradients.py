@@ -115,13 +115,15 @@ def _slopes(
     w = out.dtype.type(width)
     if form == TRIANGLE:
         for k in range(size):
-            x = abs(v[k] - threshold[k]) / unit[k]
-            out[k] = max(w - x, 0 * one) / (w * w * unit[k])
+            wide = w * unit[k]
+            x = one - abs(v[k] - threshold[k]) / wide
+            out[k] = (x if x > 0 else 0 * one) / wide
     elif form == ARCTANGENT:
         pi = out.dtype.type(np.pi)
         for k in range(size):
-            x = pi * (v[k] - threshold[k]) / (w * unit[k])
-            out[k] = one / (w * unit[k] * (one + x * x))
+            wide = w * unit[k]
+            x = pi * (v[k] - threshold[k])
+            out[k] = wide / (wide * wide + x * x)
     elif form == RECTANGULAR:
         for k in range(size):
             x = abs(v[k] - threshold[k]) / unit[k]
@@ -143,10 +145,10 @@ def _slopes(
         sharpness = out.dtype.type(2 / np.pi * np.tan(np.pi * width))
         half, more = out.dtype.type(np.pi / 2), out.dtype.type(1.5)
         least = out.dtype.type(1e-4)
-        for k in range(size):
-            a = sharpness / (first[k] + more * second[k] + least)
-            x = half * a * (v[k] - threshold[k]) / unit[k]
-            out[k] = a / (2 * unit[k] * (one + x * x))
+        for k in range(size):  # a / 2 / unit / (1 + x^2) with a = sharpness / far
+            far = (first[k] + more * second[k] + least) * unit[k]
+            x = half * sharpness * (v[k] - threshold[k])
+            out[k] = sharpness * far / (2 * (far * far + x * x))
 
 
 @compiled
@@ -178,7 +180,7 @@ def neurons_back(
     samples, steps, size = v_all.shape
     carried, filtered = np.empty(size, out.dtype), np.empty(size, out.dtype)
     slope = np.empty(size, out.dtype)
-    none = np.zeros(size, out.dtype)
+    none, zero = np.zeros(size, out.dtype), out.dtype.type(0)
     for n in range(samples):
         carried[:] = 0
         filtered[:] = 0
@@ -190,11 +192,17 @@ def neurons_back(
             spikes = from_spikes[n, t] if len(from_spikes) else none
             direct = from_v[n, t] if len(from_v) else none
             to = out[n, t]
+            if attached:  # what came through the reset is taken off what came through spikes
+                for k in range(size):
+                    slope[k] *= spikes[k] - (v[k] if hard else taken[k]) * carried[k]
+            else:
+                for k in range(size):
+                    slope[k] *= spikes[k]
+            if hard:
+                for k in range(size):
+                    carried[k] = zero if s[k] else carried[k]
             for k in range(size):
-                back = carried[k]
-                lost = (v[k] if hard else taken[k]) * back if attached else 0 * back
-                left = (0 * back if s[k] else back) if hard else back
-                now = slope[k] * (spikes[k] - lost) + left + direct[k]
+                now = slope[k] + carried[k] + direct[k]
                 carried[k] = leak[t, k] * now
                 filtered[k] = now + keep[k] * filtered[k]
                 to[k] = gain[t, k] * filtered[k]
@@ -219,17 +227,35 @@ def adapt(
                 d[k] = d[k] + part * (abs(x - m[k]) - d[k]) if started else 0 * x
 
 
+@inner
+def _add_rows(values: Array, found: Array, count: int, weight: Array, total: Array) -> None:
+    """Add the rows of ``weight`` that were found, times their values, to ``total``; four a time."""
+    j = 0
+    while j + 4 <= count:
+        a, b, c, d = found[j], found[j + 1], found[j + 2], found[j + 3]
+        va, vb, vc, vd = values[j], values[j + 1], values[j + 2], values[j + 3]
+        wa, wb, wc, wd = weight[a], weight[b], weight[c], weight[d]
+        for o in range(len(total)):
+            total[o] += (va * wa[o] + vb * wb[o]) + (vc * wc[o] + vd * wd[o])
+        j += 4
+    while j < count:
+        v, w = values[j], weight[found[j]]
+        for o in range(len(total)):
+            total[o] += v * w[o]
+        j += 1
+
+
 @compiled
 def dense(source: Array, weight: Array, out: Array) -> None:
     """Add W x to ``out`` (M, O): source (M, I), weight (I, O); zeros cost nothing."""
+    found, values = np.empty(source.shape[1], np.int64), np.empty(source.shape[1], out.dtype)
     for m in range(len(source)):
-        row, total = source[m], out[m]
+        row, count = source[m], 0
         for i in range(len(row)):
             if row[i] != 0:
-                x = out.dtype.type(row[i])
-                w = weight[i]
-                for o in range(len(total)):
-                    total[o] += x * w[o]
+                found[count], values[count] = i, row[i]
+                count += 1
+        _add_rows(values, found, count, weight, out[m])
 
 
 @compiled
@@ -246,7 +272,7 @@ def convolve(
     weight: (kH, kW, I, O). Zeros cost nothing.
     """
     images, height, width, channels = source.shape
-    found = np.empty(channels, np.int64)
+    found, values = np.empty(channels, np.int64), np.empty(channels, out.dtype)
     for m in range(images):
         for y in range(height):
             for x in range(width):
@@ -254,7 +280,7 @@ def convolve(
                 count = 0
                 for i in range(channels):
                     if place[i] != 0:
-                        found[count] = i
+                        found[count], values[count] = i, place[i]
                         count += 1
                 if count == 0:
                     continue
@@ -267,13 +293,7 @@ def convolve(
                         if column < 0 or column % stride[1] or column // stride[1] >= out.shape[2]:
                             continue
                         total = out[m, row // stride[0], column // stride[1]]
-                        kernel = weight[p, q]
-                        for j in range(count):
-                            i = found[j]
-                            value = out.dtype.type(place[i])
-                            w = kernel[i]
-                            for o in range(len(total)):
-                                total[o] += value * w[o]
+                        _add_rows(values, found, count, weight[p, q], total)
 
 
 @compiled

@@ -1,0 +1,257 @@
+"""Walks on the grid, and suites of them: what they find is stored as it fooled the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("numba", reason="twins are compiled")
+
+from spikeproof.attacks import PGD, Estimator, perturb_images
+from spikeproof.attacks.losses import LOSSES
+from spikeproof.attacks.registry import ATTACKS
+from spikeproof.attacks.suites import SUITES, Member, Suite, suite_of
+from spikeproof.attacks.victim import Victim, attack_radii, check_radii
+from spikeproof.attacks.walks import APGD, SAPGD, MomentumPGD, _checkpoints
+from spikeproof.convert.fold import fold
+from spikeproof.convert.pipeline import convert_network
+from spikeproof.engines.floats import run_float
+from spikeproof.engines.reference import ReferenceEngine
+from spikeproof.errors import InputError
+from spikeproof.ir import floats
+
+ASSG = Estimator(0.425, "detached", "assg")
+WALKS = [
+    APGD(0, steps=6),
+    SAPGD(0, steps=6),
+    MomentumPGD(0, steps=6),
+    SAPGD(0, steps=4, loss="ce", restarts=2, random_start=True),
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A convolution, two spiking layers and a readout on 8x8 images; spikes do occur."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape, scale):
+        return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+    return floats.FloatNetwork(
+        "small",
+        (1, 8, 8),
+        4,
+        (
+            floats.Conv2d("c1", draw(4, 1, 3, 3, scale=0.9), draw(4, scale=0.2), (2, 2), (1, 1)),
+            floats.Lif("l1", 0.99, 1.0, gain=np.array([1.2, 0.7, 1.0, 0.9], np.float32)),
+            floats.Flatten("flat"),
+            floats.Linear("f2", draw(24, 64, scale=0.3), draw(24, scale=0.1)),
+            floats.Lif("l2", 0.99, 1.0),
+            floats.Linear("f3", draw(10, 24, scale=0.5), draw(10, scale=0.1)),
+            floats.Readout("out"),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def victim(network):
+    return Victim(network, fold(network))
+
+
+@pytest.fixture(scope="module")
+def case(victim):
+    """Images the network labels itself, so that every attack starts from full accuracy."""
+    x = np.random.default_rng(1).integers(0, 256, (400, 1, 8, 8), dtype=np.uint8)
+    y = victim.predictions(x)
+    chosen = np.concatenate([np.flatnonzero(y == k)[:4] for k in range(10)])
+    assert len(chosen) > 12 and len(set(y[chosen])) > 4
+    return x[chosen], y[chosen]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_of_a_loss_is_its_slope(name):
+    rng = np.random.default_rng(1)
+    logits, y = rng.standard_normal((30, 6)), rng.integers(0, 6, 30)
+    values, gradient = LOSSES[name](logits, y)
+    # The factor of a cross-entropy, and of a margin, counts as a constant.
+    spread = logits.std(axis=1, keepdims=True)
+    factor = {"ce": 3 / spread, "margin": 1 / spread, "dlr": 1}[name]
+    step = rng.standard_normal(logits.shape) * 1e-6
+
+    def at(z):
+        if name == "dlr":
+            return LOSSES[name](z, y)[0]
+        scaled = z * factor
+        if name == "margin":
+            others = np.where(np.arange(6) == y[:, None], -np.inf, scaled).max(1)
+            return others - scaled[np.arange(30), y]
+        return np.log(np.exp(scaled).sum(1)) - scaled[np.arange(30), y]
+
+    np.testing.assert_allclose(values, at(logits))
+    slope = (at(logits + step) - at(logits - step)) / 2
+    unit = 1 if name == "dlr" else factor
+    expected = (gradient * step).sum(1, keepdims=True) * unit
+    np.testing.assert_allclose(slope, expected[:, 0], rtol=1e-4, atol=1e-11)
+
+
+def test_no_loss_is_hidden_by_large_logits():
+    rng = np.random.default_rng(1)
+    logits, y = rng.standard_normal((30, 6)), rng.integers(0, 6, 30)
+    for name, loss in LOSSES.items():
+        plain, large = loss(logits, y), loss(logits * 1e6, y)
+        np.testing.assert_allclose(large[0], plain[0])
+        factor = 1e6 if name == "dlr" else 1  # that one is the slope by the logits themselves
+        np.testing.assert_allclose(large[1] * factor, plain[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=lambda w: w.name)
+def test_what_is_found_is_in_the_ball_and_fools_the_network(walk, victim, case):
+    x, y = case
+    found = attack_radii(walk, victim, ASSG, x, y, [1, 3, 8], seed=(0,))
+    assert found.images.dtype == np.uint8
+    distance = np.abs(found.images.astype(int) - x).max(axis=(2, 3, 4))
+    assert (distance <= np.array([[1], [3], [8]])).all()
+    for images, broken in zip(found.images, found.broken, strict=True):
+        np.testing.assert_array_equal(victim.predictions(images) != y, broken)
+        np.testing.assert_array_equal(images[~broken], x[~broken])
+    assert found.broken[2].sum() > found.broken[0].sum() > 0
+    for small, large in ((0, 1), (1, 2)):
+        kept = found.broken[small]
+        assert found.broken[large][kept].all()
+        np.testing.assert_array_equal(found.images[large][kept], found.images[small][kept])
+
+
+def test_images_do_not_depend_on_their_company(victim, case):
+    x, y = case
+    walk = SAPGD(0, steps=5, restarts=2, random_start=True)
+    whole = attack_radii(walk, victim, ASSG, x, y, [3], seed=(7,))
+    some = np.array([11, 4, 9])
+    part = attack_radii(walk, victim, ASSG, x[some], y[some], [3], seed=(7,), names=some)
+    np.testing.assert_array_equal(part.broken, whole.broken[:, some])
+    np.testing.assert_array_equal(part.images, whole.images[:, some])
+    other = attack_radii(walk, victim, ASSG, x, y, [3], seed=(8,))
+    assert not np.array_equal(other.images, whole.images)
+
+
+def test_the_exact_network_judges(victim, case):
+    """A judge that nothing fools leaves every image as it was, whatever the twin says."""
+    x, y = case
+
+    class Stubborn(Victim):
+        def predictions(self, images):
+            return y
+
+    stubborn = Stubborn(victim.network, victim.folded)
+    found = attack_radii(SAPGD(0, steps=5), stubborn, ASSG, x, y, [8], seed=(0,))
+    assert not found.broken.any()
+    np.testing.assert_array_equal(found.images[0], x)
+
+
+def test_a_walk_beats_pgd_of_as_many_steps(network, victim, case):
+    x, y = case
+    weak = perturb_images(PGD(2, steps=20), network, x, y, seed=0, estimator=Estimator(2.0))
+    strong = attack_radii(SAPGD(0, steps=20), victim, ASSG, x, y, [2], seed=(0,))
+    assert strong.broken.sum() >= (run_float(network, weak).predictions != y).sum()
+
+
+def test_a_chip_network_is_attacked_itself(network, case):
+    x, _ = case
+    chip = convert_network(network, x).chip
+    victim = Victim(chip)
+    y = victim.predictions(x)
+    np.testing.assert_array_equal(ReferenceEngine().run(chip, x[:2]).predictions, y[:2])
+    found = attack_radii(SAPGD(0, steps=10), victim, ASSG, x, y, [8], seed=(0,))
+    assert found.broken.sum() > 5
+    some = np.flatnonzero(found.broken[0])[:3]
+    reference = ReferenceEngine().run(chip, found.images[0, some])
+    assert (reference.predictions != y[some]).all()
+
+
+@pytest.mark.parametrize("kind", ["apgd", "sa-pgd", "momentum-pgd"])
+def test_walks_are_on_the_registry_and_take_any_torch_model(kind, network, case):
+    x, y = case
+    attack = ATTACKS.get(kind).at(8, 5)
+    found = perturb_images(attack, network, x, y, seed=1)
+    assert np.abs(found.astype(int) - x).max() <= 8
+    assert (run_float(network, found).predictions != y).sum() > 3
+
+
+def test_checkpoints_are_those_of_apgd():
+    assert list(_checkpoints(100)) == [22, 41, 58, 70, 80, 87, 93, 99]
+    assert sum(_checkpoints(100).values()) == 99
+    assert list(_checkpoints(1)) == [1]
+
+
+def test_radii_are_whole_grey_levels():
+    assert check_radii([8, 2, 8.0]) == [2, 8]
+    for wrong, hint in ((0.03, "8/255"), (2.5, "8-bit"), (0, "8-bit"), (256, "8-bit")):
+        with pytest.raises(InputError) as raised:
+            check_radii([wrong])
+        assert hint in raised.value.hint
+    with pytest.raises(InputError):
+        check_radii([])
+
+
+def test_a_suite_is_the_worst_case_and_sticky(victim, case):
+    x, y = case
+    y = y.copy()
+    y[3] = (y[3] + 1) % 10  # wrong unperturbed
+    members = (Member(SAPGD(0, steps=1), ASSG), Member(SAPGD(0, steps=12, loss="ce"), ASSG))
+    suite = Suite("test", 1, members)
+    found, by = suite.run(victim, x, y, [1, 4])
+    assert (by[:, 3] == -2).all()
+    np.testing.assert_array_equal(found.broken, by != -1)
+    for r in range(2):
+        wrong = victim.predictions(found.images[r]) != y
+        np.testing.assert_array_equal(wrong, found.broken[r])
+    assert {0, 1} <= set(by.ravel().tolist())
+    fell = by[0] != -1
+    np.testing.assert_array_equal(by[1][fell], by[0][fell])
+    alone, _ = replace(suite, members=members[:1]).run(victim, x, y, [1, 4])
+    assert (found.broken | ~alone.broken).all()
+    assert found.broken.sum() > alone.broken.sum()
+
+
+def test_released_suites_never_change():
+    """A suite that should find more is the next version: its name stands beside figures."""
+    digests = {
+        name: hashlib.sha256(json.dumps(suite.describe(), sort_keys=True).encode()).hexdigest()[:16]
+        for name, suite in SUITES.items()
+    }
+    assert digests == {"sp-quick-1": "d8a410f670e34a28"}
+
+
+def test_a_suite_that_does_not_exist_is_guessed():
+    with pytest.raises(InputError, match="did you mean 'sp-quick-1'"):
+        suite_of("sp-quik-1")
+
+
+def test_a_victim_leaves_its_twin_behind(victim, case):
+    x, _ = case
+    assert victim.twin is victim.twin
+    again = pickle.loads(pickle.dumps(victim))
+    assert "twin" not in vars(again)
+    np.testing.assert_array_equal(again.twin.logits(x), victim.twin.logits(x))
+
+
+def test_wrong_numbers_are_refused():
+    for wrong in (dict(steps=0), dict(restarts=0), dict(loss="hinge")):
+        with pytest.raises(InputError):
+            SAPGD(8, **wrong)
+    with pytest.raises(InputError, match=r"less than 0\.5"):
+        Estimator(0.5, "detached", "assg")
+    with pytest.raises(InputError, match="three classes"):
+        LOSSES["dlr"](np.zeros((1, 2)), np.zeros(1, int))
+
+
+def test_nothing_is_random_without_a_generator(network, case):
+    x = torch.from_numpy(case[0] / np.float32(255))
+    attack = SAPGD(8, steps=2, random_start=True)
+    with pytest.raises(InputError, match="generator"):
+        attack.perturb(lambda z: z.flatten(1)[:, :3], x, torch.zeros(len(x)).long())

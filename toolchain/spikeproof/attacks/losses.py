@@ -1,0 +1,88 @@
+"""What an attack makes grow, with its gradient: functions of logits, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.errors import InputError
+
+F64 = NDArray[np.float64]
+Loss = Callable[[F64, NDArray[np.int64]], tuple[F64, F64]]
+"""Called as (logits (N, K), labels (N,)) for values (N,) and their gradients (N, K)."""
+_SPREAD = 3.0
+"""Logits deviate so much before a cross-entropy: then neither the label nor the runner-up takes
+all of the softmax, whatever factor a network puts before its logits."""
+
+
+def cross_entropy(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
+    """Return the cross-entropy of logits that are first scaled to one deviation per image.
+
+    The factor counts as a constant. Integers, and a network that hides behind large logits, would
+    otherwise have no gradient: the softmax of such logits is 0 or 1.
+    """
+    factor = _SPREAD / np.maximum(logits.std(axis=1, keepdims=True), 1e-12)
+    scaled = logits * factor
+    scaled = scaled - scaled.max(axis=1, keepdims=True)
+    weights = np.exp(scaled)
+    total = weights.sum(axis=1, keepdims=True)
+    rows = np.arange(len(y))
+    gradient = weights / total
+    gradient[rows, y] -= 1
+    return np.log(total[:, 0]) - scaled[rows, y], gradient
+
+
+def margin(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
+    """Return the largest other logit less the label's, in deviations of the image's logits."""
+    rows, other = np.arange(len(y)), _runner_up(logits, y)
+    spread = np.maximum(logits.std(axis=1), 1e-12)
+    gradient = np.zeros_like(logits)
+    gradient[rows, other] = 1
+    gradient[rows, y] -= 1
+    return (logits[rows, other] - logits[rows, y]) / spread, gradient
+
+
+def dlr(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
+    """Return the difference of logits ratio: the margin over that of the first and third logit.
+
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness", ICML 2020.
+
+    Raises:
+        InputError: there are less than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise InputError("the DLR loss needs three classes", where="attack", hint="Use the margin.")
+    rows, other = np.arange(len(y)), _runner_up(logits, y)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    first, third = order[:, 0], order[:, 2]
+    ratio = np.maximum(logits[rows, first] - logits[rows, third], 1e-12)
+    above = logits[rows, other] - logits[rows, y]
+    gradient = np.zeros_like(logits)
+    gradient[rows, other] += 1 / ratio
+    gradient[rows, y] -= 1 / ratio
+    gradient[rows, first] -= above / ratio**2
+    gradient[rows, third] += above / ratio**2
+    return above / ratio, gradient
+
+
+def _runner_up(logits: F64, y: NDArray[np.int64]) -> NDArray[np.int64]:
+    others = logits.copy()
+    others[np.arange(len(y)), y] = -np.inf
+    return np.asarray(others.argmax(axis=1))
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def loss_of(name: Any) -> Loss:
+    """Return a loss by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in LOSSES:
+        raise InputError(f"no loss {name!r}", where="attack", hint=f"Known: {', '.join(LOSSES)}.")
+    return LOSSES[name]

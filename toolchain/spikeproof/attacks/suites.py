@@ -1,0 +1,142 @@
+"""Named, versioned lists of attacks: the worst case of all members, image by image.
+
+A suite that was released never changes, because its name and version stand beside figures. One that
+should find more is another one, with the next version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.attacks.estimators import ADAPTIVE, Estimator
+from spikeproof.attacks.victim import Broken, Victim, attack_radii
+from spikeproof.attacks.walks import SAPGD, Images, Labels, Walk
+from spikeproof.errors import InputError
+
+
+@dataclass(frozen=True)
+class Member:
+    """One attack of a suite, and how it takes gradients; the radius is filled in."""
+
+    attack: Walk
+    estimator: Estimator
+
+    @property
+    def name(self) -> str:
+        """Attack and estimator: ``sa-pgd-margin-100, 0.425 detached assg``."""
+        return f"{self.attack.name}, {self.estimator.name}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what defines it as plain JSON."""
+        attack = {k: v for k, v in asdict(self.attack).items() if k != "strength"}
+        return {
+            "kind": self.attack.kind,
+            "attack": attack,
+            "estimator": {**asdict(self.estimator)},
+        }
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Members in the order they are tried, each on the images that survived those before it."""
+
+    family: str
+    version: int
+    members: tuple[Member, ...]
+
+    @property
+    def name(self) -> str:
+        """Family and version: ``sp-quick-1``."""
+        return f"{self.family}-{self.version}"
+
+    @property
+    def gradients(self) -> int:
+        """Gradients of an image that survives everything, at one radius."""
+        return sum(member.attack.gradients for member in self.members)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what defines it as plain JSON."""
+        return {"name": self.name, "members": [member.describe() for member in self.members]}
+
+    def run(
+        self,
+        victim: Victim,
+        x: Images,
+        y: Labels,
+        radii: Sequence[int],
+        *,
+        seed: int = 0,
+        names: Sequence[int] | None = None,
+    ) -> tuple[Broken, NDArray[np.int64]]:
+        """Attack images with every member in turn, at each radius those that survive.
+
+        Images that the network gets wrong unperturbed are broken from the start. Other arguments as
+        :func:`spikeproof.attacks.victim.attack_radii`.
+
+        Returns:
+            What was found, and which member did it, (R, N): -1 for none yet, -2 for images that
+            need none.
+        """
+        shape = (len(radii), len(x))
+        clean = victim.predictions(x) != y
+        broken = np.repeat(clean[None], len(radii), axis=0)
+        by = np.where(broken, -2, -1).astype(np.int64)
+        images = np.repeat(x[None], len(radii), axis=0)
+        for r, radius in enumerate(radii):
+            if r:
+                fresh = broken[r - 1] & ~broken[r]
+                images[r, fresh], by[r, fresh] = images[r - 1, fresh], by[r - 1, fresh]
+                broken[r] |= fresh
+            for k, member in enumerate(self.members):
+                found = attack_radii(
+                    member.attack,
+                    victim,
+                    member.estimator,
+                    x,
+                    y,
+                    [radius],
+                    seed=(seed, k),
+                    names=names,
+                    done=broken[r : r + 1],
+                )
+                new = found.broken[0]
+                images[r, new], by[r, new] = found.images[0, new], k
+                broken[r] |= new
+        assert broken.shape == shape
+        return Broken(images, broken), by
+
+
+_ASSG = Estimator(0.425, "detached", ADAPTIVE)
+SP_QUICK_1 = Suite(
+    "sp-quick",
+    1,
+    (
+        Member(SAPGD(0, steps=100, loss="margin"), _ASSG),
+        Member(SAPGD(0, steps=100, loss="margin", random_start=True), _ASSG),
+        Member(SAPGD(0, steps=100, loss="ce"), _ASSG),
+    ),
+)
+"""Chosen by measurement on the shipped networks: ``python -m spikeproof_models.suite_members``."""
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (SP_QUICK_1,)}
+
+
+def suite_of(name: str) -> Suite:
+    """Return a suite by its name with version.
+
+    Raises:
+        InputError: there is none; near misses and all that exist are named.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    near = get_close_matches(name, SUITES, n=1, cutoff=0.4)
+    raise InputError(
+        f"no suite {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        where="--suite",
+        hint=f"Suites of attacks: {', '.join(SUITES)}.",
+    )

@@ -1,0 +1,188 @@
+"""What is attacked: a twin for gradients, and the exact network that judges every example.
+
+A trained network is judged by the float engine in float64, a chip network by an engine that equals
+the reference. What fools only the twin counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.attacks.estimators import Estimator
+from spikeproof.attacks.walks import F64, Images, Labels, TwinOracle, Walk
+from spikeproof.engines.fast import FastEngine
+from spikeproof.engines.floats import run_float
+from spikeproof.errors import InputError
+from spikeproof.extras import need
+from spikeproof.ir.chip import ChipNetwork
+from spikeproof.ir.floats import FloatNetwork
+
+if TYPE_CHECKING:
+    from spikeproof.attacks.twin import Twin
+
+
+@dataclass(frozen=True, eq=False)
+class Victim:
+    """A network under attack.
+
+    Args:
+        network: a trained network or a chip network: the judge.
+        folded: of a trained network, the same with its linear maps folded
+            (``spikeproof.convert.fold``); its twin is made of it.
+    """
+
+    network: FloatNetwork | ChipNetwork
+    folded: FloatNetwork | None = None
+
+    @cached_property
+    def twin(self) -> Twin:
+        """Return the twin, made once in each process.
+
+        Raises:
+            UnsupportedError: the network has none, and why. MissingExtraError: numba is absent.
+        """
+        need("numba", extra="fast", purpose="gradients of a twin")
+        from spikeproof.attacks.twin import chip_twin, float_twin
+
+        if isinstance(self.network, ChipNetwork):
+            return chip_twin(self.network)
+        return float_twin(self.folded or self.network)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the twin to each process."""
+        return {"network": self.network, "folded": self.folded}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the networks."""
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def predictions(self, x: Images) -> Labels:
+        """Return what the exact network says of images, uint8 (N, C, H, W)."""
+        if isinstance(self.network, ChipNetwork):
+            return FastEngine(1).run(self.network, x).predictions
+        return run_float(self.network, x).predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """What an attack found, by radius: images (R, N, C, H, W), and which fooled the network (R, N).
+
+    An image that fooled it in a smaller ball does in every larger one, and is the same there.
+    """
+
+    images: Images
+    broken: NDArray[np.bool_]
+
+
+def attack_radii(
+    attack: Walk,
+    victim: Victim,
+    estimator: Estimator,
+    x: Images,
+    y: Labels,
+    radii: Sequence[int],
+    *,
+    seed: Sequence[int],
+    names: Sequence[int] | None = None,
+    done: NDArray[np.bool_] | None = None,
+) -> Broken:
+    """Attack images in balls of several radii, the smallest first.
+
+    Args:
+        attack: what walks; its strength is replaced by each radius in turn.
+        victim: the network.
+        estimator: how its gradients are taken.
+        x: uint8 (N, C, H, W).
+        y: labels (N,).
+        radii: whole grey levels, ascending.
+        seed: of all random draws.
+        names: whole numbers that tell images apart (their places by default), so that an image's
+            draws do not depend on its company.
+        done: images that need no attack at a radius, bool (R, N).
+    """
+    broken = np.zeros((len(radii), len(x)), np.bool_)
+    images = np.repeat(x[None], len(radii), axis=0)
+    known = np.asarray(names if names is not None else range(len(x)))
+    for r, radius in enumerate(radii):
+        if r:
+            broken[r], images[r] = broken[r - 1], images[r - 1]
+        skip = broken[r] if done is None else broken[r] | done[r]
+        left = np.flatnonzero(~skip)
+        if not len(left):
+            continue
+        drawn = _Drawn((*seed, int(radius)), known[left], x.shape[1:])
+        at_radius = replace(attack, strength=float(radius))
+        found = at_radius.run(
+            lambda: TwinOracle(victim.twin, estimator), x[left], y[left], drawn.draw
+        )
+        found = within(found, x[left], radius)
+        wrong = victim.predictions(found) != y[left]
+        images[r, left[wrong]] = found[wrong]
+        broken[r, left[wrong]] = True
+    return Broken(images, broken)
+
+
+def within(found: Images, x: Images, radius: int) -> Images:
+    """Return the nearest images on the 8-bit grid inside the ball."""
+    levels = x.astype(np.int16)
+    return np.clip(found, np.maximum(levels - radius, 0), np.minimum(levels + radius, 255)).astype(
+        np.uint8
+    )
+
+
+def check_radii(radii: Sequence[float]) -> list[int]:
+    """Return radii as whole numbers, ascending and each once.
+
+    Raises:
+        InputError: one is no whole number of grey levels in 1..255, or there is none.
+    """
+    if not radii:
+        raise InputError("no radius was given", where="--epsilon", hint="For example 2,4,8.")
+    for radius in radii:
+        if 0 < radius < 1:
+            raise InputError(
+                f"found {radius:g}, expected whole grey levels 1..255",
+                where="--epsilon",
+                hint=f"If that is a share of the range 0..1, {_levels(radius)}.",
+            )
+        if radius != round(radius) or not 1 <= radius <= 255:
+            raise InputError(
+                f"found {radius:g}, expected whole grey levels 1..255",
+                where="--epsilon",
+                hint="Images are 8-bit: 8 stands for 8/255.",
+            )
+    return sorted({int(radius) for radius in radii})
+
+
+def _levels(share: float) -> str:
+    near = max(1, round(share * 255))
+    return f"write {near}, which is {near}/255 = {near / 255:.3f}"
+
+
+@dataclass
+class _Drawn:
+    """Random starts that belong to an image, whoever is attacked beside it."""
+
+    seed: tuple[int, ...]
+    names: NDArray[np.int64]
+    shape: tuple[int, ...]
+    calls: int = 0
+
+    def draw(self, rows: NDArray[np.int64]) -> F64:
+        """Return uniform numbers in [-1, 1) for images of these positions."""
+        self.calls += 1
+        return np.stack(
+            [
+                np.random.default_rng([*self.seed, self.calls, int(name)]).uniform(
+                    -1, 1, self.shape
+                )
+                for name in self.names[rows]
+            ]
+        )
