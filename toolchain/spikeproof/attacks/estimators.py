@@ -26,9 +26,11 @@ half of the slope's area that lies within mean + 1.5 deviations.
 Source: "Towards reliable evaluation of adversarial robustness for spiking neural networks", 2025
 (arXiv 2512.22522).
 """
-OF_TWINS = (GAUSSIAN, ADAPTIVE)
-"""Surrogates that look at more than one v: only the fast twins (:mod:`spikeproof.attacks.twin`)
-have them."""
+STRAIGHT = "straight-through"
+"""1 / width wherever v is."""
+OF_TWINS = (GAUSSIAN, ADAPTIVE, STRAIGHT)
+"""Surrogates that look at more than one v, or have no area of one: only the fast twins
+(:mod:`spikeproof.attacks.twin`) have them."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Estimator:
             measures it in thresholds.
         reset: whether gradients flow through the spike that resets the membrane ("attached"), or
             that spike counts as a constant ("detached").
-        surrogate: the slope's form, see :mod:`spikeproof.attacks.surrogates`, ``GAUSSIAN`` and
-            ``ADAPTIVE``.
+        surrogate: the slope's form, see :mod:`spikeproof.attacks.surrogates`, ``GAUSSIAN``,
+            ``ADAPTIVE`` and ``STRAIGHT``.
     """
 
     width: float = 1.0

@@ -42,11 +42,6 @@ def exponential(v: Tensor, threshold: float, width: float) -> Tensor:
     return (v - threshold).abs_().div_(-width).exp_().div_(2 * width)
 
 
-def straight_through(v: Tensor, threshold: float, width: float) -> Tensor:
-    """Return 1 / width wherever v is."""
-    return v.new_full(v.shape, 1 / width)
-
-
 SURROGATES: Registry[Surrogate] = Registry(
     "surrogate",
     "spikeproof.surrogates",
@@ -55,6 +50,5 @@ SURROGATES: Registry[Surrogate] = Registry(
         "arctangent": "spikeproof.attacks.surrogates:arctangent",
         "rectangular": "spikeproof.attacks.surrogates:rectangular",
         "exponential": "spikeproof.attacks.surrogates:exponential",
-        "straight-through": "spikeproof.attacks.surrogates:straight_through",
     },
 )

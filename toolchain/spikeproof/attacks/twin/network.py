@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.estimators import ADAPTIVE, GAUSSIAN, Estimator
+from spikeproof.attacks.estimators import ADAPTIVE, GAUSSIAN, STRAIGHT, Estimator
 from spikeproof.attacks.twin.maps import Map, Shape, channels_last, places
 from spikeproof.engines.compiled import gradients as kernels
 from spikeproof.errors import InputError
@@ -22,7 +22,7 @@ _FORMS = {
     "arctangent": kernels.ARCTANGENT,
     "rectangular": kernels.RECTANGULAR,
     "exponential": kernels.EXPONENTIAL,
-    "straight-through": kernels.STRAIGHT,
+    STRAIGHT: kernels.STRAIGHT,
     GAUSSIAN: kernels.GAUSSIAN,
     ADAPTIVE: kernels.ADAPTIVE,
 }
