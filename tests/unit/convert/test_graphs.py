@@ -51,6 +51,7 @@ from spikeproof.ir.floats import (
 )
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.serial import network_from_parts, network_to_parts
+from spikeproof.ir.shapes import arranged_neurons
 from spikeproof.verify.rounding import check_rounding
 from spikeproof.verify.stages import rebuild_stages, run_stages
 from spikeproof.verify.verdict import Verdict
@@ -545,7 +546,7 @@ def test_neurons_behind_a_flattened_image_are_arranged_as_the_image_in_every_sta
     layer = chip.layers[0]
     assert layer.shape == (2, 5, 5)
     assert [type(one.synapse) for one in layer.inputs] == [ConvSynapse, ConvSynapse]
-    threshold = network.neurons["l1"].threshold
+    threshold = arranged_neurons(network)["l1"].threshold
     assert isinstance(threshold, np.ndarray)
     assert threshold.shape == (2, 5, 5)
     real = run_float(network, x, trace=True).traces["l1"]

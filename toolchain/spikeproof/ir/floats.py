@@ -246,23 +246,6 @@ class FloatNetwork:
     nodes: tuple[FloatNode, ...]
     edges: tuple[Edge, ...] = field(default=(), metadata=LATER)
 
-    @property
-    def neurons(self) -> dict[str, Lif]:
-        """Return what spikes, by name, in the order of the nodes; an OR pool is a neuron, too.
-
-        Their arrays fit neurons arranged as in traces.
-        """
-        from spikeproof.ir.shapes import arranged_shapes, network_shapes
-
-        shapes = network_shapes(self)
-        arranged, found = arranged_shapes(self, shapes), dict[str, Lif]()
-        for i, node in enumerate(self.nodes):
-            if isinstance(node, MaxPool2d):
-                found[node.name] = node.neuron
-            elif isinstance(node, Lif):
-                found[node.name] = node.arranged(shapes[i], arranged[i])
-        return found
-
     @cached_property
     def incoming(self) -> tuple[tuple[Incoming, ...], ...]:
         """Return what feeds each node.

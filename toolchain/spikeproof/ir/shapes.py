@@ -11,7 +11,7 @@ from spikeproof.ir import floats
 from spikeproof.ir.synapses import Synapse
 from spikeproof.ir.windows import Shape, conv_output, dense_output, windowed
 
-__all__ = ["Shape", "arranged_shapes", "network_shapes", "output_shape"]
+__all__ = ["Shape", "arranged_neurons", "arranged_shapes", "network_shapes", "output_shape"]
 
 
 def network_shapes(network: floats.FloatNetwork) -> dict[int, Shape]:
@@ -64,6 +64,21 @@ def arranged_shapes(network: floats.FloatNetwork, shapes: dict[int, Shape]) -> d
                     arranged = given.pop() if len(given) == 1 else own
                 changed = changed or found.get(i) != arranged
                 found[i] = arranged
+    return found
+
+
+def arranged_neurons(network: floats.FloatNetwork) -> dict[str, floats.Lif]:
+    """Return what spikes, by name, in the order of the nodes; an OR pool is a neuron, too.
+
+    Their arrays fit neurons arranged as in traces (:func:`arranged_shapes`).
+    """
+    shapes = network_shapes(network)
+    arranged, found = arranged_shapes(network, shapes), dict[str, floats.Lif]()
+    for i, node in enumerate(network.nodes):
+        if isinstance(node, floats.MaxPool2d):
+            found[node.name] = node.neuron
+        elif isinstance(node, floats.Lif):
+            found[node.name] = node.arranged(shapes[i], arranged[i])
     return found
 
 

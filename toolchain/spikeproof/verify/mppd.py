@@ -21,6 +21,7 @@ from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, Lif
+from spikeproof.ir.shapes import arranged_neurons
 
 F64 = NDArray[np.float64]
 Epsilons = dict[str, F64]
@@ -65,7 +66,7 @@ def chip_epsilon(layer: ChipLayer, difference: NDArray[np.int64]) -> F64:
 def float_drives(network: FloatNetwork, x: NDArray[np.uint8]) -> Drives:
     """Run images through a float network and keep the current of every Lif."""
     run = run_float(network, x, trace=True)
-    drives = {name: run.traces[name].current for name in network.neurons}
+    drives = {name: run.traces[name].current for name in arranged_neurons(network)}
     return Drives(drives, run.predictions)
 
 
@@ -91,7 +92,7 @@ def float_epsilons(network: FloatNetwork, clean: Drives, perturbed: Drives) -> E
     """Return the membrane perturbation of every Lif of a float network."""
     return {
         name: float_epsilon(node, perturbed.layers[name] - clean.layers[name])
-        for name, node in network.neurons.items()
+        for name, node in arranged_neurons(network).items()
     }
 
 

@@ -26,6 +26,7 @@ from spikeproof.io.record import BundleRecord, TableRow, read_table
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.ir.readouts import ReadoutRule, settled
+from spikeproof.ir.shapes import arranged_neurons
 
 F64 = NDArray[np.float64]
 Json = dict[str, Any]
@@ -190,7 +191,7 @@ def _check_units(names: list[str], units: dict[str, float], where: str) -> None:
 
 def float_membranes(network: FloatNetwork, run: FloatResult, stages: Stages) -> list[Membrane]:
     """Return the layers of a traced float run; v / threshold is the same with and without gain."""
-    neurons, found = network.neurons, []
+    neurons, found = arranged_neurons(network), []
     for layer in stages.chip.layers:
         trace, lsb = run.traces[layer.name], layer_lsb(layer, stages)
         if layer.name in neurons and trace.v is not None:
