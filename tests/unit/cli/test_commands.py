@@ -95,7 +95,7 @@ def test_an_interruption_is_exit_code_2_and_says_what_to_do(
 
 
 def test_inspect_counts_the_neurons_of_an_or_pool() -> None:
-    rows = {row.layer: row for row in checkpoint_rows(Checkpoint(residual(), {}, ""))}
+    rows = {row.layer: row for row in checkpoint_rows(Checkpoint(residual()))}
     assert rows["any"].kind == "MaxPool2d"
     assert rows["any"].neurons == 6 * 4 * 4
     assert rows["any"].details == "windows (2, 2), stride (2, 2)"

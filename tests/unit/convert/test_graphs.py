@@ -34,6 +34,7 @@ from spikeproof.errors import (
     UnsupportedError,
 )
 from spikeproof.formats.onnx.engine import OnnxEngine
+from spikeproof.io.record import BundleRecord, read_record
 from spikeproof.ir.check_float import check_float
 from spikeproof.ir.chip import ChipLayer, ChipNetwork, ConvSynapse
 from spikeproof.ir.floats import (
@@ -68,12 +69,10 @@ def made() -> Conversion:
     return converted()
 
 
-def record(found: Conversion, **options: Any) -> dict[str, Any]:
-    return {
-        "units": found.units,
-        "options": options,
-        "table": [row.model_dump() for row in found.table],
-    }
+def record(found: Conversion, *, units: Any = None, **options: Any) -> BundleRecord:
+    table = [row.model_dump() for row in found.table]
+    held = {"units": found.units if units is None else units, "options": options, "table": table}
+    return read_record(BundleRecord, held, found.chip.name)
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -485,7 +484,7 @@ def test_zeros_beside_a_current_of_the_host_are_not_excused_by_a_scale(made: Con
     forged = round_mixed_layer(layer, 1.0, 8)
     assert not forged.layer.inputs[0].synapse.weight.any(), "the weights of spikes are all 0"
     wrong = with_layer(made.chip, "a3", lambda _: forged.layer)
-    told = record(made) | {"units": made.units | {"a3": forged.units}}
+    told = record(made, units=made.units | {"a3": forged.units})
     step = check_rounding(rebuild_stages(wrong, made.source, told), CALIBRATION, images(20, seed=3))
     found = next(one for one in step.layers or [] if one.layer == "a3")
     parameters = {violation.parameter for violation in found.violations}

@@ -119,7 +119,7 @@ def test_a_coefficient_of_one_stays_one_that_is_trained(tmp_path: Path) -> None:
     torch.save(state, path)
     edges = [edge for edge in load(path).edges if edge.target == "block1.0.convex"]
     assert [(edge.coefficient, edge.trained) for edge in edges] == [(1.0, True), (0.5, False)]
-    save_checkpoint(tmp_path / "w.ckpt", Checkpoint(load(path), {}, ""))
+    save_checkpoint(tmp_path / "w.ckpt", Checkpoint(load(path)))
     assert load_checkpoint(tmp_path / "w.ckpt").network.edges == load(path).edges
 
 

@@ -229,7 +229,7 @@ def test_a_coefficient_that_training_leaves_at_one_is_still_trained(tmp_path):
     exported = module.export()
     assert [e.trained for e in exported.edges if e.coefficient == 1 and e.trained] == [True]
     path = tmp_path / "n.ckpt"
-    save_checkpoint(path, Checkpoint(exported, {}, ""))
+    save_checkpoint(path, Checkpoint(exported))
     loaded = load_checkpoint(path).network
     again = build_module(loaded).train()
     assert set(again.coefficients) == set(module.coefficients)
