@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import spikeproof
+from spikeproof.attacks.suites import suite_of
 from spikeproof.attacks.weak import WEAK
 from spikeproof.cli.app import INTERNAL, INTERRUPTED
 from spikeproof.cli.parser import COMMANDS, load_command
@@ -95,6 +96,8 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
         "--before",
         "--wide",
         "--divisor",
+        "--samples",
+        "--chip",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | foreign
@@ -165,20 +168,22 @@ def test_the_figures_of_the_readme_are_those_of_the_cards() -> None:
 
 
 def test_every_attack_figure_of_the_readme_names_its_attack_and_is_called_an_upper_bound() -> None:
-    """And the independent figures are attributed, as no command here gives them."""
+    """And the figures of the suite are those of its table, with the suite's name beside them."""
     head = next(line for line in README.splitlines() if line.startswith("| network | clean"))
     attacks = [cell for cell in head.split("|") if re.search("FGSM|PGD", cell)]
     assert attacks and all(WEAK.bound in cell for cell in attacks)
     assert "These networks do not withstand adaptive\nattacks." in README
-    for page in (README, (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")):
-        told = " ".join(page.split())
-        assert "independent evaluation" in told and "reproduces these three figures" in told
-        for share, name in (
-            ("4.5 %", "fmnist-lif-natural"),
-            ("26 %", "fmnist-lif-adversarial"),
-            ("59 %", "fmnist-dlif-adversarial-mppd"),
-        ):
-            assert f"{share} of `{name}`" in told
+    page = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    assert "`sp-quick-1`" in README and "It is\nan upper bound, too" in page
+    rows = [line for line in page.splitlines() if line.startswith(("| | fmnist", "| after "))]
+    networks, *members = ([c.strip() for c in row.split("|")[1:-1]] for row in rows)
+    assert len(members) == len(suite_of("sp-quick-1").members)
+    left = dict(zip(networks, members[-1], strict=True))
+    for told in (README, page):
+        text = " ".join(told.split())
+        for name in ("lif-natural", "lif-adversarial", "dlif-adversarial-mppd"):
+            share = f"{float(left[f'fmnist-{name} 8/255']):g}"
+            assert f"{share} % of `fmnist-{name}`" in text
     assert "artefact of transfer" in README.replace("\n", " ")
 
 
