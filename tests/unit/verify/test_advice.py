@@ -150,6 +150,23 @@ def test_what_convert_tried_or_has_done_is_not_advised_again() -> None:
     assert "convert --weight-bits 8; it used 4" in one and "the first 64" in one
 
 
+@pytest.mark.parametrize(
+    ("samples", "held", "told"),
+    [
+        (512, 64, "it used all 64 of the file: give a file with more, convert --calibration)"),
+        (512, 512, "give a file with more, convert --calibration, and --calibration-samples)"),
+        (512, 60_000, "(convert --calibration-samples; it used the first 512 of 60,000)"),
+        (512, 1, "it used the only one of the file: give a file with more"),
+    ],
+)
+def test_more_samples_are_not_advised_than_the_calibration_file_holds(
+    samples: int, held: int, told: str
+) -> None:
+    advice = conversion_advice([], samples, 8, held)
+    assert told in advice
+    assert ("--calibration-samples" in advice) is (samples <= held)
+
+
 def test_images_that_can_show_nothing_are_not_asked_for() -> None:
     supply = Supply(1, 200, {"pgd": 300}, 199, useless=useless_images(np.zeros((1, 1, 2, 2)), 199))
     for needed in (None, Needed(299, "pass"), Needed(299, "fail")):

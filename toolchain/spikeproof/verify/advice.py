@@ -23,19 +23,19 @@ _OTHER = {"bias": "graded", "graded": "bias"}
 _FULL_WEIGHTS = 8
 
 
-def conversion_advice(rows: Iterable[TableRow], samples: int, weight_bits: int) -> str:
+def conversion_advice(
+    rows: Iterable[TableRow], samples: int, weight_bits: int, held: int | None = None
+) -> str:
     """Say what to convert differently, given how it was converted.
 
     rows: of the conversion's table; the first layer's coding is the input's. samples: calibration
-    images used, at most. weight_bits: of the weights on the chip.
+    images used, at most. weight_bits: of the weights on the chip. held: calibration images in
+    their file; None: not known.
     """
     ways = []
     if weight_bits < _FULL_WEIGHTS:
         ways.append(f"with finer weights (convert --weight-bits 8; it used {weight_bits})")
-    ways.append(
-        "with more calibration images (convert --calibration-samples; it used the first "
-        f"{samples:,} of the file at most)"
-    )
+    ways.append(f"with more calibration images ({_more_calibration(samples, held)})")
     first = next(iter(rows), None)
     used = "" if first is None else first.coding
     tried = () if first is None else first.coding_flip_rates or ()
@@ -47,6 +47,17 @@ def conversion_advice(rows: Iterable[TableRow], samples: int, weight_bits: int) 
     if used in _OTHER and len(tried) >= len(_OTHER):
         told += f"; of both input codings it chose {used}, which flips fewer spikes"
     return told
+
+
+def _more_calibration(samples: int, held: int | None) -> str:
+    """Name the option that gives more: no number of samples takes more than the file holds."""
+    if held is None:
+        return f"convert --calibration-samples; it used the first {samples:,} of the file at most"
+    if samples < held:
+        return f"convert --calibration-samples; it used the first {samples:,} of {held:,}"
+    only = "the only one" if held == 1 else f"all {held:,}"
+    more = f"it used {only} of the file: give a file with more, convert --calibration"
+    return more + (", and --calibration-samples" if samples == held else "")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spikeproof.engines.floats import FloatResult, run_float
 from spikeproof.engines.numpy_engine import lagged, run_alone
 from spikeproof.engines.trace import Engine, LayerTrace, RunResult
 from spikeproof.errors import ConversionError, InputError, list_problems
-from spikeproof.io.record import BundleRecord, TableRow, read_table
+from spikeproof.io.record import BundleRecord, CalibrationRecord, TableRow, read_table
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.ir.floats import FloatNetwork, FloatNode, Lif, Readout
 from spikeproof.ir.readouts import ReadoutRule, settled
@@ -37,12 +37,13 @@ class Stages(StageSequence):
     """All stages of one conversion, and what the bundle's record says of it.
 
     units: chip v-units per unit of float membrane, per layer. claims: the rows of the conversion
-    table, by layer.
+    table, by layer. calibration: the images it was made with.
     """
 
     units: dict[str, float]
     options: ConvertOptions
     claims: dict[str, TableRow]
+    calibration: CalibrationRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,13 @@ def rebuild_stages(network: ChipNetwork, source: FloatNetwork, record: BundleRec
         "quantised": quantised,
         "chip": network,
     }
-    return Stages(sequence(source, networks, relations), units, _options(record.options), claims)
+    return Stages(
+        sequence(source, networks, relations),
+        units,
+        _options(record.options),
+        claims,
+        record.calibration or CalibrationRecord(),
+    )
 
 
 def conversion_table(record: BundleRecord) -> list[TableRow]:

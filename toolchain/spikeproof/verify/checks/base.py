@@ -115,12 +115,18 @@ class Findings:
         asked = self.material.config.samples.model_dump()
         stages = self.material.stages
         made = stages.options
+        fitted = stages.calibration.data
         return Supply(
             used,
             held,
             asked,
             self.repeated,
-            conversion_advice(stages.claims.values(), made.calibration_samples, made.weight_bits),
+            conversion_advice(
+                stages.claims.values(),
+                made.calibration_samples,
+                made.weight_bits,
+                None if fitted is None else fitted.held,
+            ),
             useless_images(self.material.x, self.repeated),
         )
 
