@@ -195,3 +195,38 @@ def test_images_out_of_reach_are_asked_for_last(needed: int, first: str) -> None
     )
     (explained,) = explain([_check("V7", "inconclusive", [asks])])
     assert len(explained.advice) == 2 and first in explained.advice[0]
+
+
+def _asks(part: str, needed: int) -> Reason:
+    request = Request(part=part, needed=needed, given=300, held=300, asked=200)
+    told = _reason(8, "inconclusive", needed, request_text([request]))
+    return told.model_copy(update={"would": "pass", "request": request})
+
+
+def test_two_checks_advise_one_value_for_one_setting() -> None:
+    """Of one setting both name the largest, and one number of images meets both."""
+    checks = [
+        _check("V5", "inconclusive", [_asks("gaussian", 2520)]),
+        _check("V7", "inconclusive", [_asks("gaussian", 512), _asks("pgd", 700)]),
+    ]
+    told = [one.advice[0] for one in explain(checks)]
+    for advice in told:
+        assert "samples.gaussian=2520" in advice and "samples.pgd=700" in advice, advice
+        assert "at least 2,520 images" in advice and "512" not in advice, advice
+
+
+def test_images_out_of_reach_of_one_check_are_not_asked_for_by_another() -> None:
+    checks = [
+        _check("V5", "inconclusive", [_asks("gaussian", 400)]),
+        _check("V7", "inconclusive", [_asks("pgd", 90_000)]),
+    ]
+    near, far = (one.advice[0] for one in explain(checks))
+    assert "at least 400 images" in near and "pgd" not in near
+    assert "at least 90,000 images" in far and "samples.gaussian=400" in far
+
+
+def test_a_check_that_failed_asks_for_nothing_of_the_others() -> None:
+    lost = _check("V5", "fail", [_reason(49, "fail", 900), _asks("gaussian", 2520)])
+    failed, told = explain([lost, _check("V7", "inconclusive", [_asks("gaussian", 512)])])
+    assert failed.advice == ("Convert anew.",)
+    assert "samples.gaussian=512" in told.advice[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Table, lines
-from spikeproof.reasons import ALTERNATIVE, HELP_PAGE, Reason, request_text, worst_first
+from spikeproof.reasons import ALTERNATIVE, HELP_PAGE, Reason, Request, request_text, worst_first
 from spikeproof.verify.checks.base import Check
 
 MOST_LINES = 3
@@ -64,14 +64,21 @@ def _needed(reason: Reason) -> str:
 def explain(checks: Sequence[Check], most: int = MOST_LINES) -> list[Explained]:
     """Explain every check that failed or is inconclusive, failures first."""
     judged = [c for c in checks if c.verdict in ("fail", "inconclusive")]
-    return [explain_check(c, most) for c in sorted(judged, key=lambda c: c.verdict != "fail")]
+    asked = [request for check in judged for request in _requests(check.reasons)]
+    return [
+        explain_check(c, most, asked) for c in sorted(judged, key=lambda c: c.verdict != "fail")
+    ]
 
 
-def explain_check(check: Check, most: int = MOST_LINES) -> Explained:
-    """Explain one check by at most ``most`` of its reasons, the worst first."""
+def explain_check(check: Check, most: int = MOST_LINES, asked: Sequence[Request] = ()) -> Explained:
+    """Explain one check by at most ``most`` of its reasons, the worst first.
+
+    ``asked``: the images that all checks ask for; a run has each setting once.
+    """
     ordered = _each_kind_first(worst_first(check.reasons))
     shown = tuple(ordered[:most])
-    return Explained(check, shown, len(ordered) - len(shown), _advice(ordered, len(shown)))
+    rest = len(ordered) - len(shown)
+    return Explained(check, shown, rest, _advice(ordered, len(shown), asked))
 
 
 def _kind(reason: Reason) -> str:
@@ -90,15 +97,35 @@ def _each_kind_first(reasons: Sequence[Reason]) -> list[Reason]:
     return failed + sorted(undecided, key=lambda r: id(r) not in first)
 
 
-def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
-    """Return each piece of advice once, and all images that are asked for in one.
+def _requests(reasons: Sequence[Reason]) -> list[Request]:
+    """Return the images a check asks for.
 
-    No images are asked for where something has failed, or more of them would show a failure: no
-    number of images mends that; what takes ten times those at hand stands last. ``shown``: how many
-    of the reasons are listed; images are asked for all of them at once.
+    None where something has failed, or more of them would show a failure: no number mends that.
     """
     lost = any(r.verdict == "fail" or r.would == "fail" for r in reasons)
-    requests = [r.request for r in reasons if r.request is not None and not lost]
+    return [r.request for r in reasons if r.request is not None and not lost]
+
+
+def _is_far(request: Request) -> bool:
+    return request.needed > _FAR * request.given
+
+
+def _with_others(own: list[Request], asked: Sequence[Request]) -> list[Request]:
+    """Return the requests of a check and those of others that one run should meet as well.
+
+    Of a setting it names, the largest of all; of other settings, what is within reach.
+    """
+    parts = {request.part for request in own}
+    return [*own, *(r for r in asked if own and (r.part in parts or not _is_far(r)))]
+
+
+def _advice(reasons: Sequence[Reason], shown: int, asked: Sequence[Request]) -> tuple[str, ...]:
+    """Return each piece of advice once, and all images that are asked for in one.
+
+    What takes ten times the images at hand stands last. ``shown``: how many of the reasons are
+    listed; images are asked for all of them at once, and for those of other checks (``asked``).
+    """
+    requests = _with_others(_requests(reasons), asked)
     merged = [request_text(requests)] if requests else []
     rest = []
     for reason in reasons[:shown]:
@@ -108,7 +135,7 @@ def _advice(reasons: Sequence[Reason], shown: int) -> tuple[str, ...]:
             else reason.model_copy(update={"try_": reason.try_.partition(ALTERNATIVE)[2]})
         )
     others = _without_requests(rest)
-    far = any(r.needed > _FAR * r.given for r in requests)
+    far = any(map(_is_far, requests))
     return tuple(dict.fromkeys([*others, *merged] if far else [*merged, *others]))
 
 
