@@ -23,6 +23,7 @@ from spikeproof.verify.plausible import (
     data_warnings,
     pixel_warnings,
     plausibility,
+    unproven,
 )
 
 OWN = DataRecord(samples=1000, held=1000, labels="other")
@@ -209,3 +210,34 @@ def test_a_black_image_that_is_left_is_called_black_and_not_of_one_class() -> No
     _, (reason,) = plausibility(1, np.zeros(1, int), Expectation(10, OWN), 0.05, supply)
     assert reason.try_ == "All 200 images are black." and reason.request is None
     assert "1 images" not in reason.criterion
+
+
+ONE_CLASS_OF_TEN = [0] * 10 + [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("right", "labels", "told"),
+    [
+        (12, ONE_CLASS_OF_TEN, "(10 of 12 labels are of one class)"),
+        (12, [3] * 12, "All 12 labels are of one class, which any constant answer gets right"),
+        (2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "guessing among 10 classes (10 images only)"),
+        (9, ONE_CLASS_OF_TEN, None),  # worse than guessing: not believable
+    ],
+)
+def test_a_perfect_network_among_images_of_one_class_is_told_why_that_shows_nothing(
+    right: int, labels: list[int], told: str | None
+) -> None:
+    given = np.asarray(labels)
+    expected = Expectation(10, OWN)
+    figures, reasons = plausibility(right, given, expected, 0.05)
+    assert not figures.believable
+    found = unproven(right, given, expected, reasons)
+    assert (found == "") if told is None else (told in found), found
+
+
+def test_less_than_was_recorded_is_not_called_too_few_images() -> None:
+    expected = Expectation(10, fashion(), TRAINED_FASHION)
+    _, reasons = plausibility(110, BALANCED, expected, 0.05)
+    assert len(reasons) == 2 and unproven(110, BALANCED, expected, reasons) == ""
+    _, none = plausibility(990, BALANCED, Expectation(10, OWN), 0.05)
+    assert unproven(990, BALANCED, Expectation(10, OWN), none) == ""

@@ -122,6 +122,30 @@ def plausibility(
     return figures, reasons
 
 
+def unproven(right: int, labels: NDArray[Any], expected: Expectation, reasons: list[Reason]) -> str:
+    """Say why an accuracy above that of guessing shows nothing yet.
+
+    Empty where it is not above, or lower than was recorded; then it is not believable at all.
+    reasons: of :func:`plausibility`, whose arguments the others are.
+    """
+    total = len(labels)
+    chance = chance_level(labels, expected.classes)
+    if any(r.relation != "more than" for r in reasons) or not reasons:
+        return ""
+    if chance == 1:
+        those = f"All {total:,} labels are" if total > 1 else "The only label is"
+        return f"{those} of one class, which any constant answer gets right"
+    if right / total <= chance:
+        return ""
+    why = f"{counted(total, 'image')} only"
+    if chance > 1 / max(expected.classes, 1):
+        why = f"{round(chance * total):,} of {total:,} labels are of one class"
+    return (
+        "The trained network is not shown to be better than "
+        f"{_guess(chance, total, expected.classes)} ({why})"
+    )
+
+
 def _floor(chance: float, expected: Expectation) -> float:
     """Return the least believable accuracy, or without a record what to warn below."""
     if expected.recorded is not None:

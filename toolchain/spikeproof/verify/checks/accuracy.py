@@ -19,7 +19,7 @@ from spikeproof.verify.advice import Supply, image_request, images_needed, more_
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
-from spikeproof.verify.plausible import Plausibility, plausibility
+from spikeproof.verify.plausible import Plausibility, plausibility, unproven
 from spikeproof.verify.verdict import Verdict, combine
 
 
@@ -55,6 +55,7 @@ class AccuracyFigures(Record):
     rows: int
 
 
+_UNBELIEVED = "The trained network's own accuracy is not believable on these images and labels"
 _FEW_BITS = 4
 """Bits per weight at which rounding alone may cost accuracy."""
 
@@ -140,7 +141,10 @@ def clean_row(found: Findings) -> AccuracyRow:
 
 
 def accuracy_outcome(
-    rows: list[AccuracyRow], reasons: list[Reason], shown: Shown | None = None
+    rows: list[AccuracyRow],
+    reasons: list[Reason],
+    shown: Shown | None = None,
+    doubt: str = "",
 ) -> Outcome[Accuracy]:
     """Judge whether both networks are right equally often.
 
@@ -148,6 +152,8 @@ def accuracy_outcome(
         rows: clean first.
         reasons: why not, from all rows and from the plausibility of the data.
         shown: predictions, examples and plausibility.
+        doubt: why equality shows nothing, where more is known than that the accuracy is not
+            believable.
     """
     shown = shown or Shown()
     helped = [row_name(r) for r in rows if r.attack_helps]
@@ -168,12 +174,7 @@ def accuracy_outcome(
             if helped
             else ""
         )
-        + (
-            ""
-            if believable
-            else " The trained network's own accuracy is not believable on these "
-            "images and labels, so that equality shows nothing."
-        )
+        + ("" if believable else f" {doubt or _UNBELIEVED}, so that equality shows nothing.")
         + _about_attacks(rows),
         AccuracyFigures(
             rows=len(rows),
@@ -236,7 +237,8 @@ def _judge(found: Findings) -> Outcome[Accuracy]:
         examples=found.examples,
         plausibility=believable,
     )
-    return accuracy_outcome(rows, doubts + reasons, shown)
+    doubt = unproven(right, truth, found.expected, doubts)
+    return accuracy_outcome(rows, doubts + reasons, shown, doubt)
 
 
 # --- show ----------------------------------------------------------------------------------------
