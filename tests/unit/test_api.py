@@ -24,7 +24,7 @@ from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import BundleError, InputError, RangeError, UnsupportedError
 from spikeproof.formats.netx.frontend import NETX
 from spikeproof.io.bundle import Bundle, load_bundle
-from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
+from spikeproof.io.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from spikeproof.io.formats import FRONTENDS, ChipFrontend
 from spikeproof.io.kinds import is_kind
 from spikeproof.ir.chip import ChipNetwork
@@ -494,3 +494,15 @@ def test_a_dict_for_images_is_told_what_is_expected(tiny_bundle: Path) -> None:
     for odd in ([given], (given, None)):
         with pytest.raises(InputError, match=r"objects of Python \(dict\), not numbers"):
             spikeproof.run(tiny_bundle, odd)
+
+
+def test_what_was_converted_in_memory_is_verified_with_its_file(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    loaded = load_checkpoint(tiny_checkpoint)
+    in_memory = Checkpoint(loaded.network, loaded.training)
+    assert checkpoint_hash(in_memory) == loaded.content_hash
+    images = np.random.default_rng(0).integers(0, 256, (8, *loaded.network.input_shape), np.uint8)
+    bundle = api.convert(in_memory, images)
+    assert bundle.record.checkpoint is not None
+    assert bundle.record.checkpoint.hash == loaded.content_hash

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.convert.base import apply_pass
-from spikeproof.convert.fold import FOLD
+from spikeproof.convert.fold import FOLD, fold
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.engines.floats import run_float
+from spikeproof.ir.check_float import check_float
 from spikeproof.ir.floats import (
+    Add,
     AvgPool2d,
     Conv2d,
+    Edge,
     Flatten,
     FloatNetwork,
     FloatNode,
@@ -118,3 +122,20 @@ def test_a_constant_gain_becomes_weight(make_network: Any, images: NDArray[np.ui
     np.testing.assert_allclose(
         run_float(lowered, images).logits, run_float(network, images).logits, atol=1e-12
     )
+
+
+def test_a_long_chain_of_sums_listed_backwards_is_composed_without_recursion() -> None:
+    names = [f"a{k}" for k in range(1500)]
+    edges = [Edge("@input", "c"), Edge("c", "l1"), Edge("l1", names[0], 1)]
+    edges += [Edge(one, after, 1) for one, after in pairwise(names)]
+    edges += [Edge(names[-1], "fc", 1), Edge("fc", "out")]
+    nodes = (
+        Conv2d("c", np.ones((1, 1, 1, 1)), None),
+        Lif("l1", 0.9, 1.0),
+        *(Add(name) for name in reversed(names)),
+        Linear("fc", np.ones((2, 1)), None),
+        Readout("out"),
+    )
+    network = FloatNetwork("long", (1, 1, 1), 2000, nodes, tuple(edges))
+    check_float(network)
+    assert fold(network).edges[-2].lag == 1501

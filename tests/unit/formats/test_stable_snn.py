@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from spikeproof import api
 from spikeproof.cli.app import run
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import BundleError, InputError, UnsupportedError
+from spikeproof.formats.torch_state import read_state
 from spikeproof.io.bundle import Bundle, bundle_bytes, load_bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.files import sha256
@@ -642,3 +644,17 @@ def test_lava_gives_the_same_integers(kind: str, tmp_path: Path) -> None:
     for name, trace in expected.traces.items():
         for key in ("u", "v", "s"):
             np.testing.assert_array_equal(getattr(found.traces[name], key), getattr(trace, key))
+
+
+def test_a_tensor_larger_than_what_its_file_holds_is_refused_before_it_takes_memory() -> None:
+    spread = torch.zeros(1).expand(1 << 20, 1 << 20)
+    file = io.BytesIO()
+    torch.save({"conv1.weight": spread, "fc.bias": torch.zeros(3)}, file)
+    assert len(file.getvalue()) < 10_000
+    with pytest.raises(InputError, match="has 1,099,511,627,776 values, the file holds 1 of them"):
+        read_state(file.getvalue(), "net.pth")
+    part = io.BytesIO()
+    torch.save({"a": torch.arange(12.0).reshape(3, 4)[:, 1:3].T}, part)
+    np.testing.assert_array_equal(
+        read_state(part.getvalue(), "net.pth")["a"], np.arange(12.0).reshape(3, 4)[:, 1:3].T
+    )

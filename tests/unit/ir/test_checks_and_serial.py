@@ -343,3 +343,76 @@ def test_hostile_descriptions_are_refused(change: object, words: str) -> None:
     change(document)  # type: ignore[operator]
     with pytest.raises(BundleError, match=words):
         network_from_parts(document, tensors, ChipNetwork)
+
+
+def wired(*edges: Edge, nodes: tuple[object, ...] = ()) -> FloatNetwork:
+    some = (
+        Conv2d("c", np.ones((2, 1, 1, 1)), None),
+        Lif("l1", 0.9, 1.0),
+        Linear("fc", np.ones((3, 8)), None),
+        Readout("out"),
+    )
+    return FloatNetwork("n", (1, 2, 2), 4, nodes or some, edges)  # type: ignore[arg-type]
+
+
+def test_edges_are_told_what_is_wrong_with_which_end_and_all_at_once() -> None:
+    edges = [Edge("@input", "c"), Edge("c", "l1"), Edge("l1", "fc"), Edge("fc", "out")]
+    check_float(wired(*edges))
+    with pytest.raises(GraphError) as caught:
+        check_float(
+            wired(
+                *edges[:2],
+                *edges[3:],
+                Edge("out", "l1", 1),
+                Edge("ghost", "l1"),
+                Edge("l1", "nowhere"),
+                Edge("c", "l1", 1.5),  # type: ignore[arg-type]
+            )
+        )
+    for told in (
+        "edge out -> l1: comes from a readout, which sends nothing",
+        "edge ghost -> l1: there is no node ghost to come from",
+        "edge l1 -> nowhere: there is no node nowhere to lead to",
+        "edge c -> l1: lag 1.5 and coefficient 1.0 must be a whole number",
+        "fc: nothing feeds it",
+    ):
+        assert told in caught.value.what
+
+
+class Tensor:
+    """What torch calls so, for this test."""
+
+    shape = (3, 8)
+    ndim = 2
+
+    def detach(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        (Conv2d("x", np.ones((2, 1, 1, 1)), None, stride=2), "x: stride is 2, expected a pair"),  # type: ignore[arg-type]
+        (AvgPool2d("x", (2, 2), 2), "x: stride is 2, expected a pair"),  # type: ignore[arg-type]
+        (Linear("x", Tensor(), None), "x: weight is a tensor, expected a NumPy array"),  # type: ignore[arg-type]
+        (Lif("x", 0.9, 1.0, reset="soft"), "x: reset is 'soft', expected a number"),  # type: ignore[arg-type]
+        (Lif("x", None, 1.0), "x: leak is None, expected a number"),  # type: ignore[arg-type]
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_what_is_no_number_pair_or_array_is_named_with_its_node(node: object, told: str) -> None:
+    with pytest.raises(GraphError, match=told):
+        check_float(wired(nodes=(node, Readout("out"))))
+
+
+def test_readouts_and_codings_that_nobody_knows_are_refused() -> None:
+    layer = ChipLayer(
+        "l1",
+        (Connection(DenseSynapse(np.full((2, 4), 2, np.int16))),),
+        LifNeuron(3, 41, np.zeros(1, np.int32)),
+        (2,),
+    )
+    odd = ChipNetwork("n", (1, 2, 2), 3, (layer,), "events", "median")  # type: ignore[arg-type]
+    with pytest.raises(GraphError) as caught:
+        check_chip(odd)
+    assert "coding 'events' is none: 'pixels' or 'spikes'" in caught.value.what
+    assert "readout 'median' is none of auto, last" in caught.value.what

@@ -16,7 +16,7 @@ from spikeproof.document.values import dump
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.engines.trace import Progress
 from spikeproof.io.bundle import STIMULUS_SAMPLES, Bundle
-from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.checkpoint import Checkpoint, checkpoint_hash
 from spikeproof.io.known import images_hash
 from spikeproof.io.record import ProfileCost
 
@@ -39,7 +39,7 @@ def convert_to_bundle(
     board = options.profile == "loihi"
     counted = _of_two(progress) if board and progress else progress
     conversion = convert_network(checkpoint.network, data.x, options, counted, tell)
-    record = conversion_record(conversion, checkpoint.content_hash, data, options)
+    record = conversion_record(conversion, checkpoint_hash(checkpoint), data, options)
     if checkpoint.training.source:  # what a file of another kind left open, for verify
         record["checkpoint"]["source"] = dump(checkpoint.training.source)
     if board:

@@ -134,6 +134,10 @@ class Folding:
 
     def run(self) -> None:
         """Compose what lies before every neuron and readout: ``ends``, in the network's order."""
+        for i in (i for part in self.network.order.parts for i in part):
+            # What a node reads comes first: chains of any length are composed without recursion.
+            if not isinstance(self.network.nodes[i], Lif | MaxPool2d | Readout):
+                self._value(i)
         for i, node in enumerate(self.network.nodes):
             if isinstance(node, MaxPool2d):
                 self.ends.append((i, self._pooled(i, self._received(i))))
@@ -141,8 +145,6 @@ class Folding:
                 self.ends.append((i, self._received(i)))
             elif isinstance(node, Lif | Readout):
                 self.ends.append((i, self._gathered(node, i, self._received(i))))
-            else:
-                self._value(i)
 
     def _value(self, i: int) -> tuple[Term, ...]:
         """Return the ways that lead through a node; one listed later is worked out at once."""

@@ -57,6 +57,16 @@ def read_state(data: bytes, where: str) -> dict[str, Array]:
     ]
     if odd:
         raise InputError("; ".join(odd[:_SHOWN]), where=where, hint="Store dense tensors.")
+    # A stride of 0 repeats what is held: such a tensor is larger than its file.
+    spread = [
+        f"{name} has {tensor.numel():,} values, the file holds "
+        f"{tensor.untyped_storage().nbytes() // tensor.element_size():,} of them"
+        for name, tensor in found.items()
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    ]
+    if spread:
+        hint = "Store it as it is: {name: tensor.contiguous() for name, tensor in state.items()}."
+        raise InputError("; ".join(spread[:_SHOWN]), where=where, hint=hint)
     return {name: _array(tensor) for name, tensor in _unwrapped(found).items()}
 
 

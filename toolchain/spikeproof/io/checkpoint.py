@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from spikeproof.errors import BundleError
 from spikeproof.io import container
@@ -25,7 +28,8 @@ SCHEMA = 1
 class Checkpoint:
     """A trained network and its training record (recipe, seed, epoch, figures).
 
-    content_hash: identity of the file's content ("" for one that was not read from a file).
+    content_hash: identity of the file's content ("" for one that was not read from a file; what it
+    would be, says :func:`checkpoint_hash`).
     """
 
     network: FloatNetwork
@@ -41,9 +45,19 @@ class Checkpoint:
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Check the network, and write it atomically; the bytes depend only on the content."""
     check_float(checkpoint.network)
+    container.write(path, KIND, SCHEMA, *_parts(checkpoint))
+
+
+def checkpoint_hash(checkpoint: Checkpoint) -> str:
+    """Return the identity of what a file of it holds, whether there is one or not."""
+    if checkpoint.content_hash:
+        return checkpoint.content_hash
+    return container.content_hash(container.pack(KIND, SCHEMA, *_parts(checkpoint)))
+
+
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     network, tensors = network_to_parts(checkpoint.network)
-    document = {"network": network, "training": checkpoint.training.document}
-    container.write(path, KIND, SCHEMA, document, tensors)
+    return {"network": network, "training": checkpoint.training.document}, tensors
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:

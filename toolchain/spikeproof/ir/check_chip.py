@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
 from spikeproof import fixedpoint as fx
@@ -9,8 +11,14 @@ from spikeproof.ir import chip
 from spikeproof.ir.graph import delay_problems, source_name, wiring
 from spikeproof.ir.limits import RAW_SUM_MAX, broadcast_problems
 from spikeproof.ir.order import components
-from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
-from spikeproof.ir.readouts import FROM_SPIKES
+from spikeproof.ir.problems import (
+    frame_problems,
+    is_whole,
+    name_problems,
+    next_shape,
+    raise_problems,
+)
+from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 from spikeproof.ir.synapses import shifted_magnitude
 from spikeproof.ir.windows import Shape
 
@@ -48,6 +56,9 @@ def check_chip(network: chip.ChipNetwork) -> None:
                 problems.append(
                     f"{layer.name}: declares shape {layer.shape}, its synapse gives {given}"
                 )
+    if network.coding not in get_args(chip.Coding):
+        known = " or ".join(map(repr, get_args(chip.Coding)))
+        problems.append(f"coding {network.coding!r} is none: {known}")
     if not network.layers:
         problems.append("a network needs at least one layer")
     else:
@@ -94,7 +105,7 @@ def _wiring_problems(network: chip.ChipNetwork) -> list[str]:
             if one.source is not None and one.source != chip.INPUT and not known:
                 names = ", ".join([chip.INPUT, *position])
                 problems.append(f"{label} has no such source; there are {names}")
-            elif one.lag < 0:
+            elif not is_whole(one.lag) or one.lag < 0:
                 problems.append(f"{label} has lag {one.lag}; expected 0 or more steps")
             elif known and source >= index and one.lag == 0:
                 problems.append(
@@ -153,7 +164,9 @@ def _place_problems(network: chip.ChipNetwork, index: int, wired: Wired) -> list
 
 
 def _readout_problems(network: chip.ChipNetwork) -> list[str]:
-    last = network.layers[-1]
+    last, known = network.layers[-1], get_args(ReadoutRule)
+    if network.readout not in known:
+        return [f"readout {network.readout!r} is none of {', '.join(known)}"]
     if network.readout in FROM_SPIKES and not _spikes(last):
         return [f"{last.name}: readout {network.readout!r} reads spikes, and it sends none"]
     return []

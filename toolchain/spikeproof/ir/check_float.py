@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import singledispatch
 from typing import Any, get_args
 
@@ -11,7 +11,13 @@ import numpy as np
 from spikeproof.errors import GraphError
 from spikeproof.ir import floats
 from spikeproof.ir.limits import INPUT, broadcast_problems
-from spikeproof.ir.problems import frame_problems, name_problems, next_shape, raise_problems
+from spikeproof.ir.problems import (
+    frame_problems,
+    is_whole,
+    name_problems,
+    next_shape,
+    raise_problems,
+)
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 from spikeproof.ir.shapes import Shape, network_shapes, output_shape
 from spikeproof.text import counted
@@ -23,6 +29,8 @@ SMALLEST, LARGEST = 1e-30, 1e30
 def check_float(network: floats.FloatNetwork) -> None:
     """Raise GraphError with all problems of a float network: wiring, shapes, NaN, ranges."""
     problems = frame_problems(network.name, network.input_shape, network.timesteps)
+    odd = [f"{n.name}: {p}" for n in network.nodes for p in _form_problems(n)]
+    raise_problems([*problems, *odd] if odd else [], network.name)
     problems += name_problems([node.name for node in network.nodes])
     wiring = edge_problems(network)
     problems += wiring
@@ -49,6 +57,37 @@ def check_float(network: floats.FloatNetwork) -> None:
     if sum(isinstance(n, floats.Readout) for n in network.nodes) > 1:
         problems.append("only one Readout is allowed, at the end")
     raise_problems(problems, network.name)
+
+
+_PAIRS = ("kernel", "stride", "padding", "dilation")
+
+
+def _form_problems(node: Any) -> list[str]:
+    """Say what is no number, pair or array where one belongs: nothing can be asked of it."""
+    if not is_dataclass(node):
+        return ["is no node of a network"]
+    problems = []
+    for key, value in vars(node).items():
+        if key in _PAIRS and not _is_pair(value):
+            problems.append(f"{key} is {value!r}, expected a pair such as (2, 2)")
+        elif hasattr(value, "detach"):
+            told = "is a tensor, expected a NumPy array: tensor.detach().numpy()"
+            problems.append(f"{key} {told}")
+        elif key in _NUMBERS and not _is_number(value, or_none=key in _OPTIONAL):
+            problems.append(f"{key} is {value!r}, expected a number or an array of numbers")
+    return problems
+
+
+_OPTIONAL = ("reset", "gain")
+_NUMBERS = ("leak", "threshold", "initial", "reset", "gain", "eps")
+
+
+def _is_number(value: Any, *, or_none: bool) -> bool:
+    return (or_none and value is None) or np.asarray(value).dtype.kind in "iuf"
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_whole, value))
 
 
 def _as_far_as_wired(network: floats.FloatNetwork) -> floats.FloatNetwork | None:
@@ -80,9 +119,21 @@ def edge_problems(network: floats.FloatNetwork) -> list[str]:
     for edge in network.edges:
         label, key = f"edge {edge.source} -> {edge.target}", (edge.source, edge.target, edge.lag)
         unknown = [name for name in (edge.source, edge.target) if name not in position]
+        if edge.source not in position:
+            problems.append(f"{label}: there is no node {edge.source} to come from")
+        if edge.target not in position or edge.target == INPUT:
+            problems.append(f"{label}: there is no node {edge.target} to lead to")
         if unknown or edge.target == INPUT:
-            problems.append(f"{label}: there is no node {', '.join(unknown or [INPUT])} to lead to")
             continue
+        if not (is_whole(edge.lag) and _is_number(edge.coefficient, or_none=False)):
+            problems.append(
+                f"{label}: lag {edge.lag!r} and coefficient {edge.coefficient!r} must be a whole "
+                "number of steps and a number"
+            )
+            continue
+        before = None if edge.source == INPUT else network.nodes[position[edge.source]]
+        if isinstance(before, floats.Readout):
+            problems.append(f"{label}: comes from a readout, which sends nothing")
         if key in met:
             problems.append(f"{label}: is there twice; give one edge the sum of both coefficients")
         met.add(key)
@@ -92,7 +143,7 @@ def edge_problems(network: floats.FloatNetwork) -> list[str]:
             problems.append(f"{label}: coefficient {edge.coefficient:g} is none")
         if edge.lag == 0 and position[edge.source] >= position[edge.target]:
             problems.append(f"{label}: leads back without a lag; list nodes in the order they run")
-    if network.edges and not problems:
+    if network.edges:
         sources, targets = {e.source for e in network.edges}, {e.target for e in network.edges}
         for node in network.nodes:
             if node.name not in targets:

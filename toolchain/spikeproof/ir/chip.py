@@ -49,6 +49,7 @@ __all__ = [
     "TableLifNeuron",
 ]
 Shape = tuple[int, ...]
+Coding = Literal["pixels", "spikes"]
 INPUT_INDEX = -1
 """Where the input stands among the positions of layers."""
 _OFFSET_MAX = 1 << 40
@@ -183,7 +184,7 @@ class ChipNetwork:
     input_shape: Shape
     timesteps: int
     layers: tuple[ChipLayer, ...]
-    coding: Literal["pixels", "spikes"] = "pixels"
+    coding: Coding = "pixels"
     readout: ReadoutRule = field(default="auto", metadata=LATER)
 
     @property

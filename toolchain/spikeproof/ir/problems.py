@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from spikeproof.errors import GraphError, list_problems
 from spikeproof.ir.shapes import output_shape
 from spikeproof.ir.windows import Shape
@@ -39,6 +41,11 @@ def name_problems(names: list[str]) -> list[str]:
     ]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     return problems + ([f"node names are used twice: {', '.join(twice)}"] if twice else [])
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number, Python's or NumPy's."""
+    return isinstance(value, int | np.integer)
 
 
 def next_shape(node: Any, shape: Shape | None, name: str, problems: list[str]) -> Shape | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spikeproof.convert.board import chip_fit_rows
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle
-from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.checkpoint import Checkpoint, checkpoint_hash
 from spikeproof.io.data import load_data
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import trained_on
@@ -25,7 +25,7 @@ def subject_of(bundle: Bundle, checkpoint: Checkpoint) -> Subject:
     return Subject(
         bundle,
         checkpoint.network,
-        checkpoint.content_hash,
+        checkpoint_hash(checkpoint),
         trained_on(checkpoint),
         [FitRow(**row) for row in chip_fit_rows(bundle.network)],
         checkpoint.training.source,
