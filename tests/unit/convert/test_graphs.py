@@ -605,6 +605,21 @@ def test_flat_numbers_stay_numbers_until_something_adds_them_up() -> None:
     same_function(network)
 
 
+def test_norms_before_and_behind_a_flatten_stay_numbers() -> None:
+    rng = np.random.default_rng(8)
+    count = 8 * 30 * 30
+    nodes = (conv("c1", 8, 1), Lif("l1", 0.9, 0.5), norm("bn1", 8), Flatten("f1"))
+    rest = (norm("bn2", count), Linear("fc", 0.1 * rng.normal(size=(3, count)), None))
+    edges = [*row(INPUT, "c1", "l1", "bn1", "f1"), Edge("f1", "bn2", 0, 0.5)]
+    edges += row("bn2", "fc", "out")
+    network = replace(small(*nodes, *rest, Readout("out"), edges=edges), input_shape=(1, 30, 30))
+    tracemalloc.start()
+    same_function(network)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # a matrix of 7,200 x 7,200 has 415 MB
+
+
 def test_a_flattened_image_is_scaled_as_an_image() -> None:
     rng = np.random.default_rng(8)
     nodes = (conv("c1", 8, 1), Lif("l1", 0.9, 0.5), Flatten("f1"))

@@ -207,13 +207,22 @@ def compose(first: Step, second: Step, shape: Shape) -> Step:
 
 def _scale_rows(first: Step, second: Elementwise, shape: Shape) -> Step:
     if isinstance(first, Conv2d):
-        first = as_matrix(first, shape)
+        first = _per_place(first, shape) or as_matrix(first, shape)
     bias = second.bias
     if first.bias is not None:
         moved = second.weight * first.bias
         bias = moved if bias is None else moved + bias
     factor = second.weight if isinstance(first, Elementwise) else second.weight[:, None]
     return replace(first, name=second.name, weight=factor * first.weight, bias=bias)
+
+
+def _per_place(node: Conv2d, shape: Shape) -> Elementwise | None:
+    """Return a map that only scales and shifts channels as one of flat numbers, else None."""
+    plain = node.weight.shape[2:] == (1, 1) and _is_depthwise(node) and len(node.weight) == shape[0]
+    if not plain or output_shape(node, shape) != tuple(shape):
+        return None
+    bias = None if node.bias is None else bias_map(node.bias, shape).reshape(-1)
+    return Elementwise(node.name, np.repeat(node.weight.reshape(-1), prod(shape[1:])), bias)
 
 
 def as_matrix(node: Step, shape: Shape) -> Linear:
