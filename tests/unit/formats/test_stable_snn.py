@@ -470,7 +470,7 @@ def test_what_neither_the_file_nor_the_command_says_is_the_papers_and_is_told(
 def test_everything_that_must_be_said_is_asked_for_at_once(file: Path) -> None:
     with pytest.raises(InputError) as caught:
         api.load(file, frontend="stable-snn", timesteps=4)
-    assert "architecture: Field required" in str(caught.value)
+    assert "give architecture: vgg5, vgg11 or wrn16; the names in this file" in str(caught.value)
     assert "threshold 1 leak 0.99" in str(caught.value)  # as keywords: no dashes
     assert "CIFAR-10 mean 0.4914,0.4822,0.4465" in str(caught.value)
     with pytest.raises(InputError, match="mean and std belong together"):
@@ -483,6 +483,70 @@ def test_everything_that_must_be_said_is_asked_for_at_once(file: Path) -> None:
         api.load(file, frontend="stable-sn")
     with pytest.raises(InputError, match="leak, mean does not apply to a checkpoint"):
         api.load("fmnist-lif-natural", leak=1.0, mean=(0.0,))
+
+
+def told_of(file: Path, **given: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        api.load(file, frontend="stable-snn", **given)
+    return str(caught.value)
+
+
+def test_all_that_must_be_said_and_is_not_stands_in_one_error_with_what_the_file_tells(
+    file: Path, state: Any, tmp_path: Path
+) -> None:
+    told = told_of(file, mean=(0.5,) * 3)
+    assert "3 problems" in told and "Field required" not in told
+    assert "give architecture: vgg5, vgg11 or wrn16; the names in this file are vgg5's" in told
+    assert "give timesteps T" in told and "mean and std belong together" in told
+    del state["layer1.0.bias"]
+    other = told_of(stable_snn.save(state, tmp_path / "other.pth"))
+    assert "give architecture: vgg5, vgg11 or wrn16\n" in other and "give timesteps T" in other
+    named = told_of(file, architecture="vgg-5", timesteps=4, std=(0.5,) * 3)
+    assert "vgg-5 is no architecture" in named and "mean and std belong together" in named
+    assert "takes a text" not in named and "Give architecture vgg5." in named
+
+
+def test_the_steps_of_a_file_with_gains_are_not_asked_for(tmp_path: Path) -> None:
+    path = stable_snn.save(draw("vgg5", gains=gains(5, "varying")), tmp_path / "net.pth")
+    told = told_of(path)
+    assert "give architecture" in told and "give timesteps T" not in told
+
+
+HINTS: dict[str, tuple[Callable[[dict[str, Any], Path], object], dict[str, Any], str]] = {
+    "no steps": (stable_snn.save, {"timesteps": None}, "The reference code's own scripts use"),
+    "other steps": (with_gains(7, 7, 7, 7, 7), {}, "Leave timesteps out."),
+    "not finite": (changed(layer1__0__weight=spoilt(np.nan)), {}, "take an earlier checkpoint"),
+    "shapes": (
+        changed(layer2__1__running_var=lambda w: w[:-1]),
+        {},
+        "Give the state dict of the network that architecture names.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_every_error_has_the_hint_that_mends_it_and_no_other(
+    name: str, state: Any, tmp_path: Path
+) -> None:
+    write, changes, hint = HINTS[name]
+    write(state, tmp_path / "net.pth")
+    given = {"architecture": "vgg5", "timesteps": STEPS, **SAID, **changes}
+    told = told_of(tmp_path / "net.pth", **given).partition("\n  -> ")[2]
+    assert hint in told
+    assert [h for _, _, h in HINTS.values() if h in told] == [hint]
+
+
+def test_a_network_without_normalisation_is_shown_without_empty_words(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "x.npz", x=stable_snn.make_images(4, IMAGE))
+    words = ["--from", "stable-snn", "--architecture", "vgg5", "--timesteps", str(STEPS)]
+    given = [*words, "--calibration", str(tmp_path / "x.npz"), "--dry-run"]
+    capsys.readouterr()
+    assert run(["convert", str(file), *given]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "threshold 1.0, leak 0.99 warning" in told.replace("network: ", "")
+    assert "std ," not in told and "mean ," not in told
 
 
 def test_steps_of_gains_need_not_be_repeated(tmp_path: Path) -> None:

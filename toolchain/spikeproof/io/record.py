@@ -66,7 +66,8 @@ class SourceRecord(_Record):
 
     def text(self) -> str:
         """Say it in one line."""
-        told = ", ".join(f"{name} {_words(value)}" for name, value in self.settings.items())
+        given = {name: value for name, value in self.settings.items() if value != []}
+        told = ", ".join(f"{name} {_words(value)}" for name, value in given.items())
         return f"{self.frontend} file {self.hash[:12]}, read with {told}"
 
 

@@ -35,10 +35,24 @@ RESIDUAL = {"wrn16": 2}
 """Blocks in each of the three groups ``block1``, ``block2``, ``block3`` of each wide ResNet."""
 ARCHITECTURES = (*PLANS, *RESIDUAL)
 BATCH_NORM_EPS = 1e-5
+_GAIN = ".p"
 _COUNTER = "num_batches_tracked"
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+NOT_THIS = "Give the state dict of the network that --architecture names."
+_DIVERGED = (
+    "Numbers that are none are what training leaves that diverged: take an earlier checkpoint."
+)
+_NOT_FLOATS = "Give the weights as they were trained, in floating point."
 _LARGE_IMAGE = 32
 """Wide ResNets pool windows of 8x8 from this height on, and 4x4 below."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file or with what was said of it, and what to do about it."""
+
+    what: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +222,12 @@ def gain_names(state: dict[str, Array], architecture: str) -> list[str]:
 
 def gain(neuron: Neuron) -> str:
     """Return the name of the gain of DLIF neurons."""
-    return f"{neuron.name}.p"
+    return f"{neuron.name}{_GAIN}"
+
+
+def is_gain(name: str) -> bool:
+    """Tell the name of a gain, whatever its neurons are called."""
+    return name.endswith(_GAIN)
 
 
 def coefficients(mix: Mix) -> str:
@@ -216,18 +235,25 @@ def coefficients(mix: Mix) -> str:
     return f"{mix.name}.comb"
 
 
-def problems(state: dict[str, Array], architecture: str) -> list[str]:
+def problems(state: dict[str, Array], architecture: str) -> list[Problem]:
     """List all that is wrong with names, shapes and values (empty: nothing)."""
     expected = dict(_expected(state, architecture))
     norms = [part for part in parts(architecture, state) if isinstance(part, Norm)]
     counters = {f"{part.name}.{_COUNTER}" for part in norms}
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected and name not in counters]
-    found = []
+    told = []
     if missing:
-        found.append(f"not in the file, expected ({len(missing)}): {', '.join(missing)}")
+        told.append(f"not in the file, expected ({len(missing)}): {', '.join(missing)}")
     if unexpected:
-        found.append(f"in the file, not expected ({len(unexpected)}): {_names(unexpected)}")
+        told.append(f"in the file, not expected ({len(unexpected)}): {_names(unexpected)}")
+    other = named(state)
+    hint = (
+        NOT_THIS
+        if other in (None, architecture)
+        else (f"Its names are those of --architecture {other}.")
+    )
+    found = [Problem(what, hint) for what in told]
     sizes = _Sizes()
     for name, shape in expected.items():
         if name in state:
@@ -242,13 +268,11 @@ def _names(unexpected: list[str]) -> str:
     return ", ".join([*telling, f"{counters} {_COUNTER}"] if counters else telling)
 
 
-def better_name(state: dict[str, Array], architecture: str) -> str | None:
-    """Return another architecture that has exactly these names, if one does."""
-    for other in ARCHITECTURES:
-        expected = {name for name, _ in _expected(state, other)}
-        if other != architecture and expected == {n for n in state if not n.endswith(_COUNTER)}:
-            return other
-    return None
+def named(state: dict[str, Array]) -> str | None:
+    """Return the architecture that has exactly the names of a file, None if none does."""
+    names = {name for name in state if not name.endswith(_COUNTER)}
+    fits = (a for a in ARCHITECTURES if names == {name for name, _ in _expected(state, a)})
+    return next(fits, None)
 
 
 @dataclass
@@ -275,18 +299,20 @@ class _Sizes:
         return ""
 
 
-def _array_problems(name: str, array: Array, expected: str) -> list[str]:
+def _array_problems(name: str, array: Array, expected: str) -> list[Problem]:
     found = []
     if expected:
-        found.append(f"{name} has shape {array.shape}, expected {expected}")
+        found.append(Problem(f"{name} has shape {array.shape}, expected {expected}", NOT_THIS))
     if array.dtype not in (np.float32, np.float64):
-        found.append(f"{name} holds {array.dtype}, expected floating point numbers")
+        what = f"{name} holds {array.dtype}, expected floating point numbers"
+        found.append(Problem(what, _NOT_FLOATS))
     elif not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
-        found.append(
+        what = (
             f"{name}: {bad:,} of {counted(array.size, 'value')} "
             f"{'is' if bad == 1 else 'are'} NaN or infinite"
         )
+        found.append(Problem(what, _DIVERGED))
     return found
 
 

@@ -8,8 +8,18 @@ import numpy as np
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.formats.stable_snn import layout
-from spikeproof.formats.stable_snn.layout import Array, Conv, Dense, Mix, Neuron, Norm, Pool
-from spikeproof.formats.stable_snn.settings import TIMESTEPS, StableSettings
+from spikeproof.formats.stable_snn.layout import (
+    ARCHITECTURES,
+    Array,
+    Conv,
+    Dense,
+    Mix,
+    Neuron,
+    Norm,
+    Pool,
+    Problem,
+)
+from spikeproof.formats.stable_snn.settings import ADVICE, TIMESTEPS, StableSettings
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import SMALLEST, check_float
 from spikeproof.ir.limits import INPUT
@@ -34,20 +44,21 @@ def build_network(
         InputError: names, shapes or values are not those of the architecture, or contradict the
             settings; all is listed. GraphError: numbers that no network may have.
     """
-    architecture = settings.architecture
-    found = layout.problems(state, architecture)
-    shape, about_image = (None, []) if found else _image(state, settings)
-    steps, about_steps = _timesteps(state, settings)
-    found += [] if found else _coefficient_problems(state, settings)
-    found += [*_norm_problems(state, settings), *about_image, *about_steps]
-    if found or shape is None or steps is None:
-        other = layout.better_name(state, architecture)
+    architecture, found = _architecture(state, settings)
+    # What else is said of the file is judged by what it is, not by a name that is not its own.
+    real = layout.named(state) or architecture
+    looked_for = architecture or real
+    about = layout.problems(state, looked_for) if looked_for else []
+    shape, about_image = (None, []) if about or not real else _image(state, settings, real)
+    steps, about_steps = _timesteps(state, settings, real)
+    found += about
+    found += _coefficient_problems(state, real) if real and not about else []
+    found += [*_norm_problems(state, settings, real), *about_image, *about_steps]
+    if found or architecture is None or shape is None or steps is None:
         raise InputError(
-            list_problems(found),
+            list_problems([problem.what for problem in found]),
             where=where,
-            hint="Give the state dict of the network that --architecture names."
-            if other is None
-            else f"Its names are those of --architecture {other}.",
+            hint=" ".join(dict.fromkeys(problem.hint for problem in found if problem.hint)),
         )
     parts = layout.parts(architecture, state)
     nodes: list[floats.FloatNode] = [*_input_scale(settings)]
@@ -71,6 +82,23 @@ def build_network(
     network = floats.FloatNetwork(name, shape, steps, *_useful(nodes, edges))
     check_float(network)
     return network
+
+
+def _architecture(state: State, settings: StableSettings) -> tuple[str | None, list[Problem]]:
+    """Return the architecture that was named if it is one, and say what to give if not."""
+    given = settings.architecture
+    if given in ARCHITECTURES:
+        return given, []
+    real = layout.named(state)
+    names = f"; the names in this file are {real}'s" if real else ""
+    if given is None:
+        *first, last = ARCHITECTURES
+        return None, [Problem(f"give --architecture: {', '.join(first)} or {last}{names}", ADVICE)]
+    told = (
+        f"{given} is no architecture that can be read; those that can: "
+        f"{', '.join(ARCHITECTURES)}{names}"
+    )
+    return None, [Problem(told, f"Give --architecture {real}." if real else "")]
 
 
 def _edges(part: layout.Part, before: str, state: State) -> list[floats.Edge]:
@@ -132,34 +160,51 @@ def _node(
     return floats.Add(part.name)
 
 
-def _norm_problems(state: State, settings: StableSettings) -> list[str]:
+def _norm_problems(
+    state: State, settings: StableSettings, architecture: str | None
+) -> list[Problem]:
     """List what does not match of mean and standard deviation and the input's channels."""
-    first = layout.parts(settings.architecture, state)[0]
+    if bool(settings.mean) != bool(settings.std):
+        lacks = "std" if settings.mean else "mean"
+        told = "--mean and --std belong together: give both, or neither"
+        return [Problem(told, f"Give --{lacks}, too.")]
+    if architecture is None:
+        return []
+    first = layout.parts(architecture, state)[0]
     kernels = state.get(f"{first.name}.weight", np.empty(0))
     if kernels.ndim != 4:  # told already
         return []
     channels = kernels.shape[1]
     return [
-        f"--{name} has {counted(len(values), 'value')}, the first convolution has "
-        f"{counted(channels, 'input channel')}"
+        Problem(
+            f"--{name} has {counted(len(values), 'value')}, the first convolution has "
+            f"{counted(channels, 'input channel')}",
+            "Give one value per channel.",
+        )
         for name, values in (("mean", settings.mean), ("std", settings.std))
         if values and len(values) != channels
     ]
 
 
-def _coefficient_problems(state: State, settings: StableSettings) -> list[str]:
+def _coefficient_problems(state: State, architecture: str) -> list[Problem]:
     """List sums that nothing goes into."""
-    mixes = [p for p in layout.parts(settings.architecture, state) if isinstance(p, Mix)]
+    mixes = [p for p in layout.parts(architecture, state) if isinstance(p, Mix)]
     return [
-        f"{layout.coefficients(mix)} is zero for shortcut and residual: nothing passes this block"
+        Problem(
+            f"{layout.coefficients(mix)} is zero for shortcut and residual: nothing passes this "
+            "block",
+            "Take an earlier checkpoint.",
+        )
         for mix in mixes
         if not (np.abs(state[layout.coefficients(mix)]) >= SMALLEST).any()
     ]
 
 
-def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, list[str]]:
+def _image(
+    state: State, settings: StableSettings, architecture: str
+) -> tuple[ImageShape | None, list[Problem]]:
     """Return the image's shape, from the settings or else the one square that loses no pixel."""
-    parts = layout.parts(settings.architecture, state)
+    parts = layout.parts(architecture, state)
     found = []
     last = [part for part in layout.way(parts) if isinstance(part, Conv)][-1]
     dense = next(part for part in parts if isinstance(part, Dense))
@@ -168,36 +213,42 @@ def _image(state: State, settings: StableSettings) -> tuple[ImageShape | None, l
     inputs = int(state[f"{dense.name}.weight"].shape[1])
     places = inputs // width
     if inputs % width:
-        found.append(
+        told = (
             f"{dense.name}.weight takes {inputs} values, no multiple of the {width} channels of "
             f"{last.name}"
         )
+        found.append(Problem(told, layout.NOT_THIS))
     given = settings.input_shape
     if given is not None:
         left = layout.places(parts, given[1], given[2])
         if given[0] != channels or left != places:
-            found.append(
+            told = (
                 f"--input-shape {' '.join(map(str, given))} leaves {counted(left, 'place')} "
                 f"before the classifier and has {counted(given[0], 'channel')}; the file has "
                 f"{places} and {channels}"
             )
+            found.append(Problem(told, "Give --input-shape C H W of the images it was trained on."))
         return (None if found else given), found
     side = isqrt(places)
     if side * side != places or not side:
-        found.append(
-            f"the {places} places before the classifier are no square: give --input-shape C H W"
-        )
+        told = f"the {places} places before the classifier are no square: give --input-shape C H W"
+        found.append(Problem(told, "That is the shape of the images it was trained on."))
     side *= layout.reduction(parts)
     return (None if found else (channels, side, side)), found
 
 
-def _timesteps(state: State, settings: StableSettings) -> tuple[int | None, list[str]]:
+def _timesteps(
+    state: State, settings: StableSettings, architecture: str | None
+) -> tuple[int | None, list[Problem]]:
     """Return the number of steps: that of the gains, or of the settings where there are none."""
     given = settings.timesteps
-    gains = [state[n] for n in layout.gain_names(state, settings.architecture) if n in state]
+    names = layout.gain_names(state, architecture) if architecture else []
+    gains = [state[name] for name in names if name in state]
+    if not gains and architecture is None and any(map(layout.is_gain, state)):
+        return given, []
     if not gains:
         told = f"holds plain LIF neurons and no number of steps: {TIMESTEPS}"
-        return given, [] if given else [told]
+        return given, [] if given else [Problem(told, ADVICE)]
     if any(gain.ndim != 1 for gain in gains):  # told already
         return None, []
     steps = len(gains[0])
@@ -206,5 +257,5 @@ def _timesteps(state: State, settings: StableSettings) -> tuple[int | None, list
             f"--timesteps {given} contradicts its DLIF neurons, whose gains have "
             f"{counted(steps, 'step')}"
         )
-        return None, [told]
+        return None, [Problem(told, "Leave --timesteps out.")]
     return steps, []

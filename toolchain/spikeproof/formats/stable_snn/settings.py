@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spikeproof.formats.stable_snn.layout import ARCHITECTURES
 
@@ -29,9 +29,11 @@ class StableSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture: str = Field(
-        description=f"The name of the network in the reference code: {', '.join(ARCHITECTURES)}."
+    architecture: str | None = Field(
+        default=None,
+        description=f"The name of the network in the reference code: {', '.join(ARCHITECTURES)}.",
     )
+    """Must be given; what a file's names tell is known to who reads it, and said in the error."""
     timesteps: Size | None = Field(
         default=None, description="Steps per sample. DLIF neurons say it themselves."
     )
@@ -57,16 +59,6 @@ class StableSettings(BaseModel):
         description="The image, where it is not the square that the classifier's inputs leave.",
     )
 
-    @field_validator("architecture")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        if name in ARCHITECTURES:
-            return name
-        raise ValueError(
-            f"{name} is no architecture that can be read; those that can: "
-            f"{', '.join(ARCHITECTURES)}"
-        )
-
     @field_validator("mean", "std", mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
@@ -74,9 +66,3 @@ class StableSettings(BaseModel):
         if isinstance(given, str):
             return given.split(",")
         return (given,) if isinstance(given, int | float) else given
-
-    @model_validator(mode="after")
-    def _normalises_or_not(self) -> StableSettings:
-        if bool(self.mean) != bool(self.std):
-            raise ValueError("mean and std belong together: give both, or neither")
-        return self
