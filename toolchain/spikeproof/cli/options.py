@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Command = Callable[..., int]
+LISTED = "X,Y,..."
+"""What help shows for an option of any number of numbers, which the parser gets as one word."""
 
 JSON = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, all else on stderr.")
@@ -158,7 +160,7 @@ def _meta(kind: Any, info: FieldInfo) -> str | None:
     if tuple in [
         typing.get_origin(m) for m in (info.annotation, *typing.get_args(info.annotation))
     ]:
-        return "X,Y,..."
+        return LISTED
     return None if kind is bool else {int: "N", float: "X"}.get(kind, "NAME")
 
 

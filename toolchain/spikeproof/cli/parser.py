@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from spikeproof import __version__
 from spikeproof.cli.commands import COMMANDS
+from spikeproof.cli.options import LISTED
 from spikeproof.errors import InputError
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -47,6 +48,7 @@ def load_command(name: str) -> Any:
     single.command(name, help=module.__doc__, context_settings=HELP)(build)
     made = typer.main.get_command(single)
     made.context_class = _fitting(made.context_class)
+    setattr(made, "parse_args", functools.partial(_parse_args, made, made.parse_args))  # noqa: B010
     kinds = inspect.signature(build).parameters
     for parameter in made.params:
         if parameter.metavar is None and parameter.name in kinds:
@@ -122,6 +124,69 @@ def _in_words(told: str) -> str:
     """Say a range of numbers in words: the parser writes ``x>=1`` of a number called N."""
     both = re.sub(r"(-?\d+)<=x<=(-?\d+)", r"\1 to \2", told)
     return re.sub(r"x<=(-?\d+)", r"at most \1", re.sub(r"x>=(-?\d+)", r"at least \1", both))
+
+
+def _parse_args(command: Any, parse: Callable[[Any, Any], Any], ctx: Any, args: list[str]) -> Any:
+    """Parse; what takes several numbers takes them with commas and with spaces."""
+    options = {
+        name: parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and _counts(parameter)
+        for name in parameter.opts
+    }
+    return parse(ctx, _with_separate_numbers(list(args), options))
+
+
+def _counts(parameter: Any) -> bool:
+    """Tell options of several numbers: of a fixed count, or of any, which are one word."""
+    return bool(parameter.nargs > 1 or parameter.metavar == LISTED)
+
+
+def _with_separate_numbers(args: list[str], options: dict[str, Any]) -> list[str]:
+    """Write the numbers of such options as the parser takes them.
+
+    Raises:
+        InputError: more or fewer numbers than the option takes.
+    """
+    found: list[str] = []
+    while args:
+        word = args.pop(0)
+        if word == "--":
+            return [*found, word, *args]
+        name, equals, value = word.partition("=")
+        option = options.get(name)
+        if option is None:
+            found.append(word)
+            continue
+        if equals:
+            args.insert(0, value)
+        fixed = option.nargs > 1
+        numbers: list[str] = []
+        while (
+            args and (parts := _numbers(args[0])) and not (fixed and len(numbers) >= option.nargs)
+        ):
+            numbers += parts
+            del args[0]
+        if fixed and len(numbers) != option.nargs and args[:1] != [""]:  # told of every option
+            seen = " ".join(numbers or args[:1]) or "nothing"
+            form = option.metavar or " ".join(["X"] * option.nargs)
+            raise InputError(
+                f"found {seen}, expected {option.nargs} numbers",
+                where=name,
+                hint=f"Give {name} {form}, or with commas: {name} {form.replace(' ', ',')}.",
+            )
+        found += [name, *(numbers if fixed else [",".join(numbers)] if numbers else [])]
+    return found
+
+
+def _numbers(word: str) -> list[str]:
+    """Take ``3,16,16`` apart; empty where that is no list of numbers."""
+    parts = word.split(",")
+    try:
+        list(map(float, parts))
+    except ValueError:
+        return []
+    return parts
 
 
 def _process(parameter: Any, process: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
