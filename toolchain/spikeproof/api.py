@@ -26,6 +26,7 @@ from spikeproof.convert.images import (
     Purpose,
     images_of,
     load_images,
+    naming_assumed_size,
     shipped_test_images,
 )
 from spikeproof.convert.pipeline import ConvertOptions
@@ -490,4 +491,5 @@ def _images(given: Data | None, purpose: Purpose, checkpoint: Checkpoint) -> Ima
     if given is None:
         option = "--calibration" if purpose == "calibration" else "--data"
         return load_images(None, purpose, checkpoint, option)
-    return images_of(given, tuple(checkpoint.network.input_shape))
+    with naming_assumed_size(checkpoint, purpose):
+        return images_of(given, tuple(checkpoint.network.input_shape))

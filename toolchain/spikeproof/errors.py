@@ -25,6 +25,10 @@ class SpikeproofError(Exception):
         place = f"{shown}: " if where else ""
         super().__init__(f"{place}{what}" + (f"\n  -> {hint}" if hint else ""))
 
+    def advise(self, hint: str) -> None:
+        """Replace the hint: for who knows more than where it was raised."""
+        self._say(self.what, self.where, hint)
+
     def reword(self, say: Callable[[str], str]) -> None:
         """Put what it says into other words: for who calls from elsewhere."""
         self._say(say(self.what), self.where and say(self.where), self.hint and say(self.hint))
@@ -42,6 +46,12 @@ def _rebuild(
 
 class InputError(SpikeproofError):
     """A file, an array or an option has the wrong form, shape, type or range."""
+
+
+class ShapeError(InputError):
+    """Samples have another shape than the network takes; ``found``: theirs."""
+
+    found: tuple[int, ...] = ()
 
 
 class GraphError(SpikeproofError):

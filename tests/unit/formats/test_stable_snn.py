@@ -457,8 +457,11 @@ def test_what_neither_the_file_nor_the_command_says_is_the_papers_and_is_told(
     capsys.readouterr()
     assert run(["convert", str(file), *words, *calibration]) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "so this is taken: threshold 1.0, leak 0.99, mean none, std none" in told
-    assert run(["convert", str(file), *words, *map(str, FLAGS), *calibration]) == 0
+    assert (
+        "so this is taken: threshold 1.0, leak 0.99, mean none, std none, input_shape 3 8 8" in told
+    )
+    said = [*map(str, FLAGS), "--input-shape", *map(str, IMAGE)]
+    assert run(["convert", str(file), *words, *said, *calibration]) == 0
     assert "so this is taken" not in capsys.readouterr().err
     same = {"threshold": 1.0, "leak": 0.99, "mean": (0.0,) * 3, "std": (1.0,) * 3}
     x = stable_snn.make_images(4, IMAGE)

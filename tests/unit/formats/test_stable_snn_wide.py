@@ -235,6 +235,30 @@ def test_what_cannot_be_read_is_one_error(name: str, tmp_path: Path) -> None:
     assert [m for m in messages if m not in told] == [], told
 
 
+def test_images_of_another_size_than_was_assumed_are_told_the_option_that_gives_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wide ResNet of 16x16 images pools 4x4 and leaves one place, as one of 32x32 does."""
+    small = (3, 16, 16)
+    path = stable_snn.save(draw(image=small), tmp_path / "net.pth")
+    x = stable_snn.make_images(4, small)
+    np.savez(tmp_path / "x.npz", x=x)
+    words = ["convert", str(path), "--from", "stable-snn", "--architecture", "wrn16"]
+    words += ["--timesteps", str(STEPS), "--calibration", str(tmp_path / "x.npz"), "--dry-run"]
+    assert run(words) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "so this is taken: " in told and "input_shape 3 32 32" in told
+    assert "3x32x32 was assumed" in told and "give --input-shape 3 16 16" in told
+    assert run([*words, "--input-shape", "3", "16", "16"]) == 0
+    assert "input_shape" not in " ".join(capsys.readouterr().err.split("taken:")[1:])
+    said = {"frontend": "stable-snn", "architecture": "wrn16", "timesteps": STEPS}
+    with pytest.raises(InputError, match="give input_shape 3 16 16"):
+        api.convert(path, x, **said)
+    with pytest.raises(InputError) as caught:
+        api.convert(path, x, input_shape=(3, 32, 32), **said)
+    assert "assumed" not in str(caught.value)
+
+
 # --- the whole way -----------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.memory import check_fits
-from spikeproof.errors import InputError
+from spikeproof.errors import InputError, ShapeError
 from spikeproof.io.arguments import COUNT, check_arguments
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checked import as_labels, as_uint8
 from spikeproof.io.checkpoint import Checkpoint
+from spikeproof.io.formats import FRONTENDS, TrainedFrontend
 from spikeproof.io.known import DataRecord, describe
 from spikeproof.io.slices import open_samples
 from spikeproof.io.trained import Trained, trained_on
@@ -86,7 +89,45 @@ def load_images(
                 if option is None
                 else f"Give {option} FILE: npz with {wanted}; or a folder with x.npy and y.npy.",
             )
-    return _read(path or _FILES[purpose](), shape)
+    with naming_assumed_size(checkpoint, purpose):
+        return _read(path or _FILES[purpose](), shape)
+
+
+@contextmanager
+def naming_assumed_size(checkpoint: Checkpoint, purpose: Purpose) -> Iterator[None]:
+    """Say of images of another size that the network's was assumed, and how to give theirs.
+
+    Raises:
+        ShapeError: as it came, with that before its hint.
+    """
+    try:
+        yield
+    except ShapeError as error:
+        assumed = assumed_size(checkpoint)
+        seen = error.found[1:]
+        if purpose == "calibration" and assumed and len(seen) == 3 and seen[0] == assumed[0]:
+            error.advise(
+                f"The file does not say the size, so {_size(assumed)} was assumed: for a network "
+                f"of {_size(seen)} give --input-shape {' '.join(map(str, seen))}. Else: "
+                f"{error.hint}"
+            )
+        raise
+
+
+def assumed_size(checkpoint: Checkpoint) -> tuple[int, ...] | None:
+    """Return (C, H, W) where neither a foreign file nor whoever read it said it; else None."""
+    source = checkpoint.training.source
+    if source is None or "input_shape" in source.settings:
+        return None
+    frontend = FRONTENDS.get(source.frontend)
+    asks = frontend.settings if isinstance(frontend, TrainedFrontend) else None
+    if asks is None or "input_shape" not in asks.model_fields:
+        return None
+    return tuple(checkpoint.network.input_shape)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def images_of(data: Data, input_shape: tuple[int, ...], steps: int | None = None) -> Images:

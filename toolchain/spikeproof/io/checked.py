@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.errors import InputError
+from spikeproof.errors import InputError, ShapeError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint, value_range
 from spikeproof.text import counted
 
@@ -87,13 +87,15 @@ def _share(count: int, total: int, which: str) -> str:
 
 
 def check_shape(found: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
-    """Raise InputError unless this is the shape of at least one sample of the expected form."""
+    """Raise ShapeError unless this is the shape of at least one sample of the expected form."""
     if len(found) != 1 + len(expected) or found[1:] != expected or found[0] == 0:
-        raise InputError(
+        error = ShapeError(
             f"has shape {found}, expected (N, {str(expected)[1:]}",
             where=f"{path}: x",
             hint=shape_hint(found, expected),
         )
+        error.found = found
+        raise error
 
 
 def _is_binary(x: Array) -> bool:

@@ -18,7 +18,7 @@ from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.cli.workflow import show_data, show_source, warn
 from spikeproof.convert.board import chip_fit_rows
 from spikeproof.convert.bundle import convert_to_bundle
-from spikeproof.convert.images import Images, load_images
+from spikeproof.convert.images import Images, assumed_size, load_images
 from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.document.values import dump
 from spikeproof.errors import BundleError, InputError
@@ -210,6 +210,8 @@ def _warn_of_assumptions(
     """Say what a foreign file leaves open and nobody gave: it was taken as its kind usually is."""
     record = source.training.source
     taken = {} if record is None else {k: v for k, v in record.settings.items() if k not in given}
+    if size := assumed_size(source):
+        taken["input_shape"] = " ".join(map(str, size))
     if taken and isinstance(frontend, TrainedFrontend):
         told = ", ".join(f"{key} {value or 'none'}" for key, value in taken.items())
         warn(console, [f"neither the file nor the command says it, so this is taken: {told}"])
