@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from verified import verified
 
+from spikeproof.document.values import dump
+from spikeproof.engines.self_test import make_bundle
+from spikeproof.io.known import DataRecord
 from spikeproof.io.record import TableRow
 from spikeproof.reasons import Request, request_text
 from spikeproof.verify import statistics as st
@@ -165,6 +172,21 @@ def test_more_samples_are_not_advised_than_the_calibration_file_holds(
     advice = conversion_advice([], samples, 8, held)
     assert told in advice
     assert ("--calibration-samples" in advice) is (samples <= held)
+
+
+def test_a_failure_knows_how_many_calibration_images_the_file_held(
+    case: Any, config: Any, with_layer: Any, perturb: Any, tmp_path: Path
+) -> None:
+    out = case.bundle.network.layers[-1].synapse
+    weight = (-out.weight).astype(np.int16)
+    wrong = with_layer(case.bundle.network, "out", "synapse", weight=weight)
+    document = dict(case.bundle.record.document)
+    data = dump(DataRecord(samples=32, held=32))
+    document["calibration"] = {**document["calibration"], "data": data}
+    broken = replace(case, bundle=make_bundle(wrong, document, case.x[:2]))
+    report = verified(broken, config, tmp_path, perturb=perturb)
+    reasons = next(c for c in report["checks"] if c["id"] == "V7")["reasons"]
+    assert "it used all 32 of the file: give a file with more" in reasons[0]["try"]
 
 
 def test_images_that_can_show_nothing_are_not_asked_for() -> None:

@@ -241,3 +241,14 @@ def test_less_than_was_recorded_is_not_called_too_few_images() -> None:
     assert len(reasons) == 2 and unproven(110, BALANCED, expected, reasons) == ""
     _, none = plausibility(990, BALANCED, Expectation(10, OWN), 0.05)
     assert unproven(990, BALANCED, Expectation(10, OWN), none) == ""
+
+
+def test_a_verification_on_one_class_says_so_in_its_summary(
+    case: Any, config: Any, perturb: Any, tmp_path: Path
+) -> None:
+    one = case.y == np.bincount(case.y).argmax()
+    of_one = replace(case, x=case.x[one], y=case.y[one])
+    report = verified(of_one, config, tmp_path, perturb=perturb, calibration=None)
+    told = next(c for c in report["checks"] if c["id"] == "V7")["summary"]
+    assert f"All {one.sum():,} labels are of one class, which any constant answer" in told
+    assert "equality shows nothing" in told and "not believable" not in told
