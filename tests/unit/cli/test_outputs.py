@@ -27,6 +27,7 @@ PLACES = {
     "convert": ({"output"}, {"calibration", "config"}),
     "run": ({"trace", "journal"}, {"bundle", "data"}),
     "export": ({"output"}, {"bundle"}),
+    "attack": ({"output", "journal"}, {"data"}),
     "verify": ({"output"}, {"bundle", "config", "data", "calibration"}),
     "train": ({"output"}, {"recipe", "data_dir"}),
     "report": ({"output", "card"}, {"run"}),
@@ -97,6 +98,8 @@ CASES = [
     ),
     ("run {bundle} --data {data} --trace OUT", ["bundle", "data"]),
     ("export {bundle} -o OUT", ["bundle"]),
+    ("attack {bundle} --data {data} -o OUT", ["bundle", "data"]),
+    ("attack {checkpoint} --data {data} -o OUT", ["checkpoint", "data"]),
     ("export {bundle} --format net -o OUT", ["bundle"]),
     ("report {data} -o OUT", ["data"]),
     ("report {data} --card OUT", ["data"]),
@@ -175,6 +178,7 @@ def test_the_parts_of_a_data_folder_are_inputs_too(
 
 
 WRITERS = [
+    "attack {bundle} --data {data} -o OUT",
     "convert {checkpoint} --calibration {data} -o OUT",
     "run {bundle} --data {data} --trace OUT",
     "export {bundle} -o OUT",
