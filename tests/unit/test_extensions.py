@@ -339,10 +339,8 @@ def test_what_a_file_leaves_open_is_one_model_of_its_frontend(
     target, data = tmp_path / "net.spk", tmp_path / "x.npz"
     more = ["--calibration", data, "-o", target, "-q"]
     told = command_fails("--from", "toynet", *more)
-    assert "dt: Field required" in told and "See the toy's box." in told
-    assert "dt: Input should be greater than 0" in command_fails(
-        "--from", "toynet", "--dt", 0, *more
-    )
+    assert "dt: is missing" in told and "See the toy's box." in told
+    assert "dt: must be more than 0" in command_fails("--from", "toynet", "--dt", 0, *more)
     assert "leak" in command_fails("--from", "toynet", "--dt", 0.5, "--leak", 1, *more)
     assert not target.exists()
     words = ["--from", "toynet", "--dt", 0.5, "--black", "1,2"]

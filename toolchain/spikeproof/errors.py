@@ -86,6 +86,12 @@ class TargetError(SpikeproofError):
     exit_code = 4
 
 
+def problems_of(what: str) -> list[str]:
+    """Take apart what :func:`list_problems` made."""
+    head, *rest = what.split("\n  * ")
+    return rest or [head]
+
+
 def list_problems(problems: Sequence[str]) -> str:
     """Format several problems as one message, one per line."""
     if len(problems) == 1:

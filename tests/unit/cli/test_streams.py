@@ -442,7 +442,7 @@ def test_the_table_of_accuracies_stays_a_table_at_sixty_columns(
         ('name = "x"\n[optimiser]\nepocs = 2\n', "did you mean 'optimiser.epochs'?"),
         ('name = "x"\n[network]\narchitecture = "vgg6"\n', "network.architecture"),
         ('name = "x"\n[objective]\nrho = 0.5\n', "rho needs a perturbation"),
-        ("seed = 1\n", "name: Field required"),
+        ("seed = 1\n", "name: is missing"),
         (
             'name = "a/b"\n',
             "letters A-Z and a-z, digits, '_', '.' and '-', a letter or digit first",

@@ -308,6 +308,14 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], object], list[object], lis
             "in the file, not expected (2): head, layer9.0.p",
         ],
     ),
+    "many names": (
+        changed(
+            layer1__0__weight=None,
+            **{f"head__{i}": lambda _: torch.ones(3) for i in range(40)},
+        ),
+        [],
+        ["not expected (40): head.0, head.1, head.2, head.3 and 36 more"],
+    ),
     "of another architecture": (
         changed(
             layer7__0__weight=lambda _: torch.ones(3),
@@ -391,15 +399,12 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Path], object], list[object], lis
     "another architecture": (
         lambda s, p: stable_snn.save(s, p),
         ["--architecture", "vgg11"],
-        [
-            "not in the file, expected (30): layer3.0.weight",
-            "names are those of --architecture vgg5",
-        ],
+        ["the names in this file are vgg5's, not vgg11's", "Give --architecture vgg5."],
     ),
     "a wide ResNet": (
         lambda s, p: stable_snn.save(s, p),
         ["--architecture", "wrn16"],
-        ["expected (75): conv1.weight", "names are those of --architecture vgg5"],
+        ["the names in this file are vgg5's, not wrn16's", "Give --architecture vgg5."],
     ),
     "no architecture of theirs": (
         lambda s, p: stable_snn.save(s, p),
@@ -498,7 +503,7 @@ def test_all_that_must_be_said_and_is_not_stands_in_one_error_with_what_the_file
     file: Path, state: Any, tmp_path: Path
 ) -> None:
     told = told_of(file, mean=(0.5,) * 3)
-    assert "3 problems" in told and "Field required" not in told
+    assert "3 problems" in told and "is missing" not in told
     assert "give architecture: vgg5, vgg11 or wrn16; the names in this file are vgg5's" in told
     assert "give timesteps T" in told and "mean and std belong together" in told
     del state["layer1.0.bias"]
@@ -506,6 +511,13 @@ def test_all_that_must_be_said_and_is_not_stands_in_one_error_with_what_the_file
     assert "give architecture: vgg5, vgg11 or wrn16\n" in other and "give timesteps T" in other
     named = told_of(file, architecture="vgg-5", timesteps=4, std=(0.5,) * 3)
     assert "vgg-5 is no architecture" in named and "mean and std belong together" in named
+    both = told_of(file, leak=2)  # what is missing first, then the value
+    lines = both.splitlines()
+    assert "3 problems" in lines[0] and "give architecture: vgg5" in lines[1]
+    assert "give timesteps T" in lines[2] and lines[3] == "  * leak: must be at most 1 (found 2)"
+    assert "scripts use" in lines[4] and "leak takes a number" in lines[4]
+    wrong = told_of(file, architecture="vgg5", input_shape=(3, 0, 8), timesteps=2)
+    assert "input_shape" in wrong and "problems" not in wrong
     assert "takes a text" not in named and "Give architecture vgg5." in named
 
 

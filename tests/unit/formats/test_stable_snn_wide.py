@@ -197,7 +197,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "another architecture": (
         lambda s: None,
         {"architecture": "vgg5"},
-        ["names are those of architecture wrn16"],
+        ["the names in this file are wrn16's, not vgg5's"],
     ),
     "another depth": (
         lambda s: None,

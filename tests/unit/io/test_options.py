@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -57,3 +59,38 @@ def test_the_recipe_says_what_it_calls_validation() -> None:
     with pytest.raises(ValidationError) as error:
         Recipe.model_validate({"name": "n", "data": {"validation": 0.1}})
     assert "did you mean 'data.held_out'?" in str(wrong_settings(Recipe, error.value, "r"))
+
+
+class _Kinds(_Strict):
+    count: int = Field(ge=1, le=100_000)
+    share: float = Field(gt=0, lt=1)
+    pair: tuple[int, int] = (0, 0)
+    word: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"share": 0.5}, "count: is missing"),
+        ({"count": 0, "share": 0.5}, "count: must be at least 1 (found 0)"),
+        ({"count": 1e6, "share": 0.5}, "count: must be at most 100,000 (found 1000000.0)"),
+        ({"count": "x", "share": 0.5}, "count: must be a whole number (found 'x')"),
+        ({"count": 1.5, "share": 0.5}, "count: must be a whole number (found 1.5)"),
+        ({"count": 1, "share": 0}, "share: must be more than 0 (found 0)"),
+        ({"count": 1, "share": 1}, "share: must be less than 1 (found 1)"),
+        ({"count": 1, "share": None}, "share: must be a number (found None)"),
+        (
+            {"count": 1, "share": 0.5, "pair": (1, 2, 3)},
+            "at most 2 values, not 3 (found (1, 2, 3))",
+        ),
+        ({"count": 1, "share": 0.5, "pair": 3}, "pair: must be a list (found 3)"),
+        ({"count": 1, "share": 0.5, "word": "c"}, "word: must be 'a' or 'b' (found 'c')"),
+        ({"count": 1, "share": 0.5, "names": (1,)}, "names.0: must be a text (found 1)"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        _Kinds.model_validate(given)
+    told = str(wrong_settings(_Kinds, error.value, "r.toml"))
+    assert said in told.splitlines()[0] and "Input" not in told and "valid" not in told

@@ -45,7 +45,7 @@ def test_a_writer_can_neither_rename_a_column_nor_leave_one_out() -> None:
 
 def test_a_table_of_this_version_is_closed_and_others_are_read_as_far_as_they_go() -> None:
     row = _report()["network"]["layers"][0]
-    with pytest.raises(ValueError, match=r"table\.0\.headroom_bits_x: Extra inputs"):
+    with pytest.raises(ValueError, match=r"table\.0\.headroom_bits_x: is unknown"):
         read_table([_renamed(row)], __version__)
     for version in ("0.0.9", None):
         (read,) = read_table([_renamed(row)], version)

@@ -277,7 +277,7 @@ def poison(arrays, name):
     [
         (lambda d, a: d.update(epoch=99), "not that of epochs 1 to 99"),
         (lambda d, a: d.update(best_epoch=7), "best epoch is 7 of 3"),
-        (lambda d, a: d.pop("history"), "history: Field required"),
+        (lambda d, a: d.pop("history"), "history: is missing"),
         (lambda d, a: d.update(history=[{"epoch": "x"}]), "history"),
         (lambda d, a: d.update(device="abacus"), "device"),
         (lambda d, a: d.update(identity=[]), "identity"),

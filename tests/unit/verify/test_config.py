@@ -53,9 +53,9 @@ def test_single_settings_are_changed_by_name() -> None:
         ("samples.pgd=many", "samples.pgd: .*found 'many'"),
         ("samples=3", "samples: "),
         ("alpha.x=3", "alpha: "),
-        ("samples.pgd=true", "samples.pgd: .*valid integer"),
-        ("samples.pgd=300.0", "samples.pgd: .*valid integer"),
-        ("perturbations.gaussian=[true]", "perturbations.gaussian.0: .*valid number"),
+        ("samples.pgd=true", "samples.pgd: must be a whole number"),
+        ("samples.pgd=300.0", "samples.pgd: must be a whole number"),
+        ("perturbations.gaussian=[true]", "perturbations.gaussian.0: must be a number"),
         ("suite=full", "suite cannot be changed"),
         ("version=9", "version cannot be changed"),
         ("samples.pgd=3\nalpha=0.4", "one line"),
@@ -95,8 +95,8 @@ def test_every_number_has_two_ends(key: str, kind: Any, value: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["mppd.resamples=100001"], "mppd.resamples: .*less than or equal to 100000"),
-        (["alpha=1e-320"], "alpha: .*greater than or equal to 0.0001"),
+        (["mppd.resamples=100001"], "mppd.resamples: must be at most 100,000"),
+        (["alpha=1e-320"], "alpha: must be at least 0.0001"),
         (["alpha=0.001"], "alpha 0.001 needs mppd.resamples of at least 10,000 "),
         (["perturbations.pgd=[8, 8]"], "perturbations.pgd names a strength twice"),
         (["perturbations.gaussian=[4.0001, 4.0002]"], "perturbations.gaussian names a strength tw"),

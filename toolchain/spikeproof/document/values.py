@@ -70,13 +70,46 @@ def dump(record: BaseModel) -> Json:
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+_PLAIN = {
+    "missing": "is missing",
+    "extra_forbidden": "is unknown",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "bool": "must be true or false",
+    "string_type": "must be a text",
+    "dict": "must be a table",
+    "model": "must be a table",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} values, not {actual_length}",
+    "too_long": "must have at most {max_length} values, not {actual_length}",
+}
+"""What pydantic calls an error, whole or its first word, and how people say it."""
+
+
 def message_of(item: Mapping[str, Any]) -> str:
-    """Return what one of a model's errors says, without the prefix of those we raise ourselves.
+    """Say in plain words what one of a model's errors is; it follows the name of the field.
 
     What a model keeps as a tuple is a list in every file and option.
     """
-    told = str(item["msg"]).removeprefix("Value error, ")
-    return told.replace("a valid tuple", "a list").replace("Tuple should", "List should")
+    kind = str(item["type"])
+    plain = _PLAIN.get(kind) or _PLAIN.get(kind.partition("_")[0])
+    if plain is None:  # of validators, ours among them
+        told = str(item["msg"]).removeprefix("Value error, ")
+        return told.replace("Input should", "must").replace("String should", "must")
+    return plain.format(**{key: _figure(value) for key, value in item.get("ctx", {}).items()})
+
+
+def _figure(value: Any) -> Any:
+    """Write a limit as the sentence has it: 1 for 1.0, 100,000."""
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{int(value) if whole else value:,}" if isinstance(value, int | float) else value
 
 
 def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:
@@ -84,7 +117,7 @@ def explain(error: ValidationError, prefix: str = "", most: int = 8) -> str:
 
     ``prefix``: where the record stands in its document, ``V5.data.``.
     """
-    found = error.errors(include_url=False, include_context=False)
+    found = error.errors(include_url=False)
     told = [_told(prefix + ".".join(map(str, e["loc"])), e) for e in found[:most]]
     return list_problems(told + [f"{len(found) - most} more"] * (len(found) > most))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from spikeproof.errors import InputError
+from spikeproof.errors import InputError, list_problems, problems_of
 from spikeproof.io.bundle import Bundle
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
 from spikeproof.io.files import canonical_json, sha256
@@ -168,10 +168,7 @@ def load_trained(
     try:
         settings = frontend.settings.model_validate(given or {})
     except ValidationError as error:
-        found = wrong_settings(frontend.settings, error, str(path))
-        lacks = any(item["type"] == "missing" for item in error.errors())
-        hint = frontend.advice if lacks and frontend.advice else found.hint
-        raise InputError(found.what, where=found.where, hint=hint) from error
+        raise _all_wrong(frontend, frontend.settings, error, path, given or {}) from error
     loaded = frontend.load(path, settings)
     source = SourceRecord(
         frontend=frontend_name(frontend),
@@ -182,6 +179,37 @@ def load_trained(
         TrainingRecord, {**loaded.training.document, "source": source}, str(path)
     )
     return replace(loaded, training=training, content_hash=sha256(canonical_json(source)))
+
+
+def _all_wrong(
+    frontend: TrainedFrontend,
+    model: type[BaseModel],
+    error: ValidationError,
+    path: Path,
+    given: Mapping[str, Any],
+) -> InputError:
+    """Return the error for wrong settings and for all that is wrong with the file besides.
+
+    What the file lacks stands first: without it no value of a setting helps.
+    """
+    found = wrong_settings(model, error, str(path))
+    problems, hints = problems_of(found.what), [found.hint]
+    if any(item["type"] == "missing" for item in error.errors()):
+        hints.append(frontend.advice)
+    wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+    try:
+        frontend.load(
+            path, model.model_validate({k: v for k, v in given.items() if k not in wrong})
+        )
+    except ValidationError:
+        pass  # more of them are missing, which has been said
+    except InputError as more:
+        options = [f"--{name.replace('_', '-')}" for name in wrong]
+        besides = [p for p in problems_of(more.what) if not any(o in p for o in options)]
+        problems = besides + problems
+        hints = [more.hint] * bool(besides) + hints
+    hint = " ".join(dict.fromkeys(hint for hint in hints if hint))
+    return InputError(list_problems(problems), where=str(path), hint=hint)
 
 
 def load_source(path: Path, bundle: Bundle) -> Checkpoint:

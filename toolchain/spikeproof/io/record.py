@@ -298,7 +298,7 @@ def _netx_options(options: dict[str, Any]) -> NetxOptionsRecord:
     try:
         return NetxOptionsRecord.model_validate(options)
     except ValidationError as error:  # told with its place; a validator may only raise ValueError
-        found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        found = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, found["loc"]))
         raise ValueError(f"options.{key}: {message_of(found)}") from error
 

@@ -41,10 +41,10 @@ def limit_advice(matches: list[Comparison], failed: set[str], limits: MppdLimits
         try:
             MppdLimits.model_validate({**limits.model_dump(), setting: value})
         except ValidationError as error:
-            rule = message_of(error.errors()[0]).replace("Input should be", "it must be")
+            rule = message_of(error.errors()[0])
             return (
                 f"No other limit helps: mppd.{setting} would have to be {_written(value)}, and "
-                f"{rule}."
+                f"it {rule}."
             )
     told = " ".join(f"--set mppd.{key}={_written(value)}" for key, value in changes.items())
     return f"Or, if your use allows that much, with other limits: verify {told}." if told else ""

@@ -6,7 +6,7 @@ with a padding of 1, pools and batch norms with torch's epsilon, is what its nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -43,6 +43,7 @@ _DIVERGED = (
     "Numbers that are none are what training leaves that diverged: take an earlier checkpoint."
 )
 _NOT_FLOATS = "Give the weights as they were trained, in floating point."
+_SHOWN = 4
 _LARGE_IMAGE = 32
 """Wide ResNets pool windows of 8x8 from this height on, and 4x4 below."""
 
@@ -244,16 +245,10 @@ def problems(state: dict[str, Array], architecture: str) -> list[Problem]:
     unexpected = [name for name in state if name not in expected and name not in counters]
     told = []
     if missing:
-        told.append(f"not in the file, expected ({len(missing)}): {', '.join(missing)}")
+        told.append(f"not in the file, expected ({len(missing)}): {_first(missing)}")
     if unexpected:
         told.append(f"in the file, not expected ({len(unexpected)}): {_names(unexpected)}")
-    other = named(state)
-    hint = (
-        NOT_THIS
-        if other in (None, architecture)
-        else (f"Its names are those of --architecture {other}.")
-    )
-    found = [Problem(what, hint) for what in told]
+    found = [Problem(what, NOT_THIS) for what in told]
     sizes = _Sizes()
     for name, shape in expected.items():
         if name in state:
@@ -265,7 +260,14 @@ def _names(unexpected: list[str]) -> str:
     """List names; counters, which say nothing of a network, as a number of them."""
     telling = [name for name in unexpected if not name.endswith(_COUNTER)]
     counters = len(unexpected) - len(telling)
-    return ", ".join([*telling, f"{counters} {_COUNTER}"] if counters else telling)
+    told = [_first(telling)] * bool(telling) + [f"{counters} {_COUNTER}"] * bool(counters)
+    return ", ".join(told)
+
+
+def _first(names: Sequence[str]) -> str:
+    """List names, of many the first few: one that is wrong tells what the others do."""
+    left = len(names) - _SHOWN
+    return ", ".join(names) if left <= 1 else f"{', '.join(names[:_SHOWN])} and {left} more"
 
 
 def named(state: dict[str, Array]) -> str | None:

@@ -87,9 +87,12 @@ def build_network(
 def _architecture(state: State, settings: StableSettings) -> tuple[str | None, list[Problem]]:
     """Return the architecture that was named if it is one, and say what to give if not."""
     given = settings.architecture
-    if given in ARCHITECTURES:
-        return given, []
     real = layout.named(state)
+    if given in ARCHITECTURES:
+        if real in (None, given):
+            return given, []
+        told = f"the names in this file are {real}'s, not {given}'s"
+        return None, [Problem(told, f"Give --architecture {real}.")]
     names = f"; the names in this file are {real}'s" if real else ""
     if given is None:
         *first, last = ARCHITECTURES
