@@ -18,7 +18,8 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from spikeproof import fixedpoint as fx
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.trace import RunResult

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from spikeproof.certify import ranges
 from spikeproof.convert.conversion import Conversion
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.document.values import dump
 from spikeproof.io.record import BundleRecord, read_record
 from spikeproof.ir.chip import ChipLayer, ChipNetwork

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from seeding import float_network
 
 from spikeproof.convert.conversion import Conversion
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.document.values import dump
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.self_test import make_bundle

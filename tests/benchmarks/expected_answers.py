@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.self_test import reference_traces
 from spikeproof_models.builders import NeuronSpec, vgg

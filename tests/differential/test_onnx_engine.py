@@ -95,7 +95,8 @@ def test_each_part_of_a_graph(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(zoo_networks()))
 def test_the_shipped_networks_on_real_images(name: str) -> None:
-    from spikeproof.convert.pipeline import ConvertOptions, convert_network
+    from spikeproof.convert.options import ConvertOptions
+    from spikeproof.convert.pipeline import convert_network
 
     network = load_checkpoint(zoo_networks()[name]).network
     calibration, _ = load_data(zoo_calibration(), network.input_shape)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.registry import get_engine
 from spikeproof.errors import UnsupportedError
 from spikeproof.io.checkpoint import load_checkpoint

@@ -10,7 +10,8 @@ import pytest
 from seeded_bugs import flipped
 from seeding import Made, record_of, stages_of
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks

@@ -13,7 +13,8 @@ from spikeproof.convert.base import apply_pass
 from spikeproof.convert.fold import FOLD
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import mapping_problems
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import GraphError, RangeError, UnsupportedError

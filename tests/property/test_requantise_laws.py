@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seeding import CALIBRATION, make, stages_of
 
 from spikeproof.certify.ranges import certify_ranges
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.errors import RangeError
 from spikeproof.fuzz.draw.networks import random_network
 from spikeproof.ir.floats import (

@@ -29,7 +29,7 @@ from spikeproof.convert.images import (
     naming_assumed_size,
     shipped_test_images,
 )
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.describe import describe_file
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.engines.trace import LayerTrace

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spikeproof.certify.lower_rail import LowerRail
 from spikeproof.certify.overflow import possible_overflows
-from spikeproof.certify.ranges import LowerRail, check_foreign_ranges, check_ranges
+from spikeproof.certify.ranges import check_foreign_ranges, check_ranges
 from spikeproof.errors import InputError
 from spikeproof.io.bundle import Bundle, load_bundle, save_bundle
 from spikeproof.io.files import make_folder

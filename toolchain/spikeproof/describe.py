@@ -175,7 +175,7 @@ def describe_file(path: Path, input_shape: tuple[int, int, int] | None = None) -
 
 def _describe_toml(path: Path) -> TomlFile:
     """Check a TOML file as what its keys say it is: a recipe, or settings of a command."""
-    from spikeproof.convert.pipeline import ConvertOptions
+    from spikeproof.convert.options import ConvertOptions
     from spikeproof.io.options import merged_options
     from spikeproof.io.toml import read_toml
     from spikeproof.verify.config import load_config
@@ -201,7 +201,7 @@ def _toml_kind(content: Json, path: Path) -> str:
     Raises:
         InputError: half of the keys or more belong into no file of ours; they are named.
     """
-    from spikeproof.convert.pipeline import ConvertOptions
+    from spikeproof.convert.options import ConvertOptions
     from spikeproof.verify.config import VerifyConfig
     from spikeproof_models.recipe import Recipe
 

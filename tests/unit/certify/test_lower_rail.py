@@ -10,7 +10,8 @@ import pytest
 from spikeproof import fixedpoint as fx
 from spikeproof.bundles import check_bundle_ranges, overflow_warnings
 from spikeproof.certify.ranges import certify_ranges, check_ranges
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.registry import ENGINES
 from spikeproof.errors import RangeError
 from spikeproof.io.bundle import Bundle

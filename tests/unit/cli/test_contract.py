@@ -66,7 +66,7 @@ def test_an_interruption_inside_the_parser_is_exit_code_2_too(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spikeproof.cli.commands.inspect.show_file", interrupt)
+    monkeypatch.setattr("spikeproof.cli.show.show_file", interrupt)
     assert run(["inspect", "--json", "x.ckpt"]) == 2
     out, err = capsys.readouterr()
     assert "nothing half-written; run the same command again to start anew" in err
@@ -212,7 +212,6 @@ def test_the_command_is_that_of_this_run_not_that_of_the_process(
         return 0
 
     monkeypatch.setattr("spikeproof.cli.show.show_file", note)
-    monkeypatch.setattr("spikeproof.cli.commands.inspect.show_file", note)
     run(["inspect", "a b.ckpt"])
     run(["inspect", "--json", "a b.ckpt"])
     assert lines == ["spikeproof inspect 'a b.ckpt'", "spikeproof inspect --json 'a b.ckpt'"]
@@ -235,7 +234,7 @@ def test_a_demo_whose_self_test_differs_still_reports_and_fails(
         verified.append(args)
         return report
 
-    monkeypatch.setattr("spikeproof.cli.commands.demo.verify_into", verify_into)
+    monkeypatch.setattr("spikeproof.cli.verification.verify_into", verify_into)
     assert run(["demo", "-o", str(tmp_path / "demo")]) == 1
     assert len(verified) == 1
     assert "10 values compared on Lava, 1 differ" in capsys.readouterr().out

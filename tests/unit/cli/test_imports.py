@@ -67,3 +67,17 @@ sys.exit(str(bad) if bad else 0)
 """
     done = run_fresh(program)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_help_waits_for_no_array_library() -> None:
+    """``verify`` is the exception: its settings name attacks, which compute with arrays."""
+    code = (
+        "import sys\n"
+        "from spikeproof.cli.commands import COMMANDS\n"
+        "from spikeproof.cli.parser import load_command\n"
+        "for name in COMMANDS:\n"
+        "    name == 'verify' or load_command(name)\n"
+        "    if 'numpy' in sys.modules: sys.exit(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr.strip()} imports numpy to show its help"

@@ -75,7 +75,8 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, root: Path, tiny_network: Any, tiny_checkpoint: Path) -> Place:
-    from spikeproof.convert.pipeline import ConvertOptions, convert_network
+    from spikeproof.convert.options import ConvertOptions
+    from spikeproof.convert.pipeline import convert_network
     from spikeproof.engines.self_test import make_bundle
 
     x = np.random.default_rng(1).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8)
@@ -386,7 +387,8 @@ def test_what_export_and_report_wrote_is_replaced_and_notes_added_to_a_card_are_
 
 def test_a_net_file_that_export_wrote_is_replaced(tiny_network: Any, tmp_path: Path) -> None:
     pytest.importorskip("h5py")
-    from spikeproof.convert.pipeline import ConvertOptions, convert_network
+    from spikeproof.convert.options import ConvertOptions
+    from spikeproof.convert.pipeline import convert_network
     from spikeproof.formats.netx.write import save_netx
 
     x = np.random.default_rng(1).integers(0, 256, (8, 1, 8, 8), dtype=np.uint8)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from spikeproof.certify.ranges import check_ranges
 from spikeproof.convert.cost import profile_cost
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import RangeError, UnsupportedError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.errors import SpikeproofError, UnsupportedError
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout
 

@@ -19,7 +19,8 @@ from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.fold import fold
 from spikeproof.convert.host import round_mixed_layer
 from spikeproof.convert.mappable import preflight
-from spikeproof.convert.pipeline import ConvertOptions, convert_network, float_layers
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network, float_layers
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.numpy_engine import NumpyEngine

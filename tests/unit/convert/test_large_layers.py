@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from spikeproof.convert import search
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.convert.quantise import FloatLayer, max_abs_scale, round_layer
 from spikeproof.convert.search import Setting, choose
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout

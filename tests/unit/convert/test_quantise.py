@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.convert.quantise import FloatLayer, round_bias, round_layer, weight_grid
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines import self_test
 from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.reference import ReferenceEngine

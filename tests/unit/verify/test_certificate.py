@@ -10,7 +10,7 @@ import pytest
 from seeding import Made, judged, make, mutated_certificate
 
 from spikeproof.certify import ranges
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.document.values import dump
 from spikeproof.io.record import TableRow, read_table
 from spikeproof.ir.chip import (

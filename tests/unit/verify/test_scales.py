@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from seeding import CALIBRATION, Made, float_network, judged, make, stages_of
 
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.verify.compensated import moments, targets
 from spikeproof.verify.requantise import exact_layers

@@ -33,7 +33,7 @@ from seeded_bugs import (
 )
 from seeding import Made, firing_at_equality, float_network, judged, make, mutated, named, replaced
 
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.reasons import Reason
 
 ANYWHERE = [b for b in NUMBERS if b.base == "plain" and not b.name.startswith("geometry")]

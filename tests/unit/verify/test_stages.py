@@ -10,7 +10,7 @@ import pytest
 from seeding import float_network, make, stages_of
 
 from spikeproof.convert.conversion import Relation
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.errors import ConversionError, InputError
 from spikeproof.io.record import BundleRecord
 from spikeproof.verify.config import StageLimits

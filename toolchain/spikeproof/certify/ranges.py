@@ -13,17 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from spikeproof import fixedpoint as fx
+from spikeproof.certify.lower_rail import LowerRail
 from spikeproof.errors import RangeError, list_problems
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork
 from spikeproof.numerics.intervals import Ints, drive_of, states, weighted_sums
-
-LowerRail = Literal["never", "may-saturate"]
-"""Whether v of a spiking layer that receives spikes may saturate below for some input."""
 
 
 @dataclass(frozen=True)

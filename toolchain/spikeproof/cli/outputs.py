@@ -12,14 +12,16 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spikeproof.errors import InputError, list_problems
 from spikeproof.io.files import same_file, through_link
-from spikeproof.io.kinds import Kind, in_the_way
 from spikeproof.text import one_line
+
+if TYPE_CHECKING:
+    from spikeproof.io.kinds import Kind
 
 RUNS = "runs"
 Force = Annotated[
@@ -82,6 +84,8 @@ def check_folder(folder: Path, option: str = "-o") -> None:
 
 
 def _problem(output: Output, read: list[Path], twice: list[Output], force: bool) -> str | None:
+    from spikeproof.io.kinds import in_the_way  # help needs none of what this imports
+
     path, where = output.path, one_line(f"{output.option} {output.path}")
     if any(same_file(path, other) for other in read):
         return f"{where}: is an input of this command and is never overwritten"

@@ -10,7 +10,8 @@ from spikeproof.convert.board import check_board_chip
 from spikeproof.convert.conversion import Conversion
 from spikeproof.convert.cost import profile_cost
 from spikeproof.convert.images import Images
-from spikeproof.convert.pipeline import ConvertOptions, convert_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import convert_network
 from spikeproof.convert.search import Tell
 from spikeproof.document.values import dump
 from spikeproof.engines.self_test import make_bundle

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from spikeproof.certify.ranges import LowerRail, certify_ranges
+from spikeproof.certify.lower_rail import LowerRail
+from spikeproof.certify.ranges import certify_ranges
 from spikeproof.convert.activity import Activity
 from spikeproof.convert.base import Condition, Pass, apply_pass
 from spikeproof.convert.board import BOARD_BIAS_EXPONENT, check_for_board
@@ -20,6 +20,7 @@ from spikeproof.convert.conversion import STATE_UNIT, Conversion, Relation, sequ
 from spikeproof.convert.fold import ALTERNATING, CONSISTENT, FOLD
 from spikeproof.convert.gain import FOLD_GAIN
 from spikeproof.convert.mappable import preflight
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.convert.quantise import Coding, FloatLayer, Wire, dequantise
 from spikeproof.convert.score import Inputs
 from spikeproof.convert.search import Chosen, Setting, Tell, choose
@@ -41,54 +42,6 @@ from spikeproof.ir.limits import INPUT, PIXEL_MAX
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule
 from spikeproof.ir.shapes import network_shapes
 from spikeproof.numerics.affine import Affine, Parallel
-
-
-class ConvertOptions(BaseModel):
-    """Choices of a conversion; every field has a safe default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    profile: Literal["default", "loihi"] = Field(
-        default="default",
-        description="loihi: only what Lava's own processes and lava-dl's .net files can hold; "
-        "reports what that costs against the default.",
-    )
-    input_coding: Literal["auto", "graded", "bias"] = Field(
-        default="auto",
-        description="How pixels enter the first layer: as 8-bit graded payloads on chip weights, "
-        "as a bias current the host computes once per image, or whichever flips fewer spikes.",
-    )
-    weight_bits: int = Field(
-        default=8,
-        ge=2,
-        le=8,
-        description="Bits per weight; mixed-sign weights step by 2**(9 - bits).",
-    )
-    calibration_samples: int = Field(
-        default=512,
-        ge=1,
-        le=100_000,
-        description="Calibration images used, at most; the first ones.",
-    )
-    scale: dict[str, float] | None = Field(
-        default=None,
-        description="Force the scale of layers by name, in units of weight times spike per unit "
-        "of float membrane; layers not named are searched.",
-    )
-    compensate: bool = Field(
-        default=True,
-        description="Let the rounding of one weight make up for that of others, fitted to half of "
-        "the calibration images and kept where it helps on the other half; false: nearest.",
-    )
-    lower_rail: LowerRail = Field(
-        default="never",
-        description="never: no input drives v to either end of its range, by proof. may-saturate: "
-        "v may stay at its lowest value, as on the chip, if all that inhibits comes in every step; "
-        "finer weights where there are many inputs. u never wraps in both.",
-    )
-    search: bool = Field(
-        default=True, description="Search each layer's scale on calibration images; false: max-abs."
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from spikeproof.certify.ranges import LayerRange, LowerRail, certify_layer
+from spikeproof.certify.lower_rail import LowerRail
+from spikeproof.certify.ranges import LayerRange, certify_layer
 from spikeproof.convert.compensate import compensation
 from spikeproof.convert.host import (
     largest_host_scale,

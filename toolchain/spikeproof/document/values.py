@@ -103,10 +103,10 @@ def message_of(item: Mapping[str, Any]) -> str:
     if plain is None:  # of validators, ours among them
         told = str(item["msg"]).removeprefix("Value error, ")
         return told.replace("Input should", "must").replace("String should", "must")
-    return plain.format(**{key: _figure(value) for key, value in item.get("ctx", {}).items()})
+    return plain.format(**{key: _limit(value) for key, value in item.get("ctx", {}).items()})
 
 
-def _figure(value: Any) -> Any:
+def _limit(value: Any) -> Any:
     """Write a limit as the sentence has it: 1 for 1.0, 100,000."""
     whole = isinstance(value, float) and value.is_integer()
     return f"{int(value) if whole else value:,}" if isinstance(value, int | float) else value

@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from spikeproof.errors import InputError, list_problems, problems_of
-from spikeproof.io.bundle import Bundle
-from spikeproof.io.checkpoint import Checkpoint, load_checkpoint
-from spikeproof.io.files import canonical_json, sha256
-from spikeproof.io.options import wrong_settings
-from spikeproof.io.record import SourceRecord, TrainingRecord, read_record
-from spikeproof.ir.chip import ChipNetwork
 from spikeproof.registry import Registry
+
+if TYPE_CHECKING:  # help lists the names, and should not wait for what reads files
+    from pydantic import BaseModel, ValidationError
+
+    from spikeproof.io.bundle import Bundle
+    from spikeproof.io.checkpoint import Checkpoint
+    from spikeproof.io.record import SourceRecord
+    from spikeproof.ir.chip import ChipNetwork
 
 Stage = Callable[[str], AbstractContextManager[Any]]
 """Called with a title, for the time a piece of work takes."""
@@ -158,6 +158,10 @@ def load_trained(
     Raises:
         InputError: settings are missing, wrong, or not for such a file; all are listed.
     """
+    from pydantic import ValidationError
+
+    from spikeproof.io.checkpoint import load_checkpoint
+
     frontend = find_frontend(path, name)
     if not isinstance(frontend, TrainedFrontend):
         _refuse_settings(given, "this file", path)
@@ -169,7 +173,16 @@ def load_trained(
         settings = frontend.settings.model_validate(given or {})
     except ValidationError as error:
         raise _all_wrong(frontend, frontend.settings, error, path, given or {}) from error
-    loaded = frontend.load(path, settings)
+    return _with_source(frontend, frontend.load(path, settings), settings, path)
+
+
+def _with_source(
+    frontend: TrainedFrontend, loaded: Checkpoint, settings: BaseModel, path: Path
+) -> Checkpoint:
+    """Record what was said of a file: it is part of the identity of the network."""
+    from spikeproof.io.files import canonical_json, sha256
+    from spikeproof.io.record import SourceRecord, TrainingRecord, read_record
+
     source = SourceRecord(
         frontend=frontend_name(frontend),
         hash=loaded.content_hash,
@@ -192,6 +205,10 @@ def _all_wrong(
 
     What the file lacks stands first: without it no value of a setting helps.
     """
+    from pydantic import ValidationError
+
+    from spikeproof.io.options import wrong_settings
+
     found = wrong_settings(model, error, str(path))
     problems, hints = problems_of(found.what), [found.hint]
     if any(item["type"] == "missing" for item in error.errors()):

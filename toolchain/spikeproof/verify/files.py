@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from spikeproof.io.kinds import Kind
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spikeproof.io.kinds import Kind
 
 REPORT_FILES: dict[str, Kind] = {
     "report.json": "report",

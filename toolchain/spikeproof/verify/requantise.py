@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.convert.pipeline import ConvertOptions, float_layers
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import float_layers
 from spikeproof.convert.quantise import Wire
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, FloatNetwork, Lif, Linear, Readout

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spikeproof.convert.pipeline import ConvertOptions
+from spikeproof.convert.options import ConvertOptions
 from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
 from spikeproof.numerics.affine import Parallel

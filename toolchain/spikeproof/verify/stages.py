@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from spikeproof.convert.conversion import Relation, StageSequence, sequence
-from spikeproof.convert.pipeline import ConvertOptions, float_layers, fold_network
+from spikeproof.convert.options import ConvertOptions
+from spikeproof.convert.pipeline import float_layers, fold_network
 from spikeproof.convert.quantise import V_UNITS, Candidate, FloatLayer, dequantise
 from spikeproof.document.values import explain
 from spikeproof.engines.fast import FastEngine

@@ -8,28 +8,21 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikeproof.bundles import write_bundle
-from spikeproof.cli.ahead import compiling_ahead
-from spikeproof.cli.commands.convert import show_table
-from spikeproof.cli.commands.verify import verify_into
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.cli.verdict import EXIT_CODES, show_verdict
-from spikeproof.convert.bundle import convert_to_bundle
-from spikeproof.convert.images import load_images
-from spikeproof.convert.pipeline import ConvertOptions
 from spikeproof.extras import need
-from spikeproof.io.bundle import Bundle
-from spikeproof.io.formats import load_trained
-from spikeproof.io.kinds import Kind
 from spikeproof.io.zoo import resolve_model, zoo_calibration, zoo_images, zoo_networks
-from spikeproof.verify.config import load_config
 from spikeproof.verify.files import REPORT_FILES
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
+    from spikeproof.io.kinds import Kind
 
 PREFERRED = "lif-adversarial"
 SUITE, ENGINE = "quick", "lava"
@@ -51,6 +44,14 @@ def run(
 ) -> int:
     """Walk the whole path once and end with the verdict."""
     need("torch", extra="torch", purpose="the demo (gradient attacks)")
+    from spikeproof.bundles import write_bundle
+    from spikeproof.cli.ahead import compiling_ahead
+    from spikeproof.cli.conversion import show_table
+    from spikeproof.convert.bundle import convert_to_bundle
+    from spikeproof.convert.images import load_images
+    from spikeproof.convert.options import ConvertOptions
+    from spikeproof.io.formats import load_trained
+
     checkpoint = resolve_model(model or default_network())
     source = load_trained(checkpoint)
     network = source.network
@@ -66,6 +67,8 @@ def run(
             bundle = write_bundle(output / f"{network.name}.spk", made)
         show_table(console, bundle.record.document["table"])
         same = _self_test(console, bundle)
+        from spikeproof.cli.verification import verify_into
+        from spikeproof.verify.config import load_config
         from spikeproof.verify.prepare import subject_of
 
         settings = load_config(SUITE, engine=ENGINE)
@@ -81,7 +84,7 @@ def default_network() -> str:
 
 
 def _load_verification() -> None:
-    for name in ("torch", "spikeproof.verify.prepare", "spikeproof.report.html"):
+    for name in ("torch", "spikeproof.cli.verification"):
         import_module(name)
 
 

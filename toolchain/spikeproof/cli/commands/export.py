@@ -18,7 +18,7 @@ _SHIPPED = {"onnx": "standard operators, runs anywhere", "net": "Lava's netx"}
 
 def format_help() -> str:
     """Say of every registered format what it is; of another package's, its kind of file."""
-    told = [f"{name}: {_SHIPPED.get(name) or e.kind}" for name, e in EXPORTERS.all().items()]
+    told = [f"{n}: {_SHIPPED.get(n) or EXPORTERS.get(n).kind}" for n in EXPORTERS.names()]
     default = "Default: what the name after -o ends in, else onnx."
     return f"{'; '.join(told)}. {default}"
 

@@ -8,7 +8,6 @@ import typer
 
 from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
-from spikeproof.cli.show import show_file
 
 _MODEL = "A checkpoint, bundle, recipe or .net file, or the name of a shipped network."
 
@@ -27,4 +26,6 @@ def run(
     ] = None,
 ) -> int:
     """Show the file."""
+    from spikeproof.cli.show import show_file
+
     return show_file(console, model, input_shape)

@@ -13,10 +13,10 @@ from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, check_outputs, run_files
 from spikeproof.errors import InputError
 from spikeproof.extras import need
-from spikeproof.io.kinds import Kind, is_kind
 from spikeproof.io.zoo import zoo_networks
 
 if TYPE_CHECKING:
+    from spikeproof.io.kinds import Kind
     from spikeproof_models.training.steps import TrainingProgress
 
 
@@ -80,6 +80,8 @@ def run(
 
 def _refuse_trained(path: Path) -> None:
     """Raise for what is trained already, a file or a shipped network: train takes a recipe."""
+    from spikeproof.io.kinds import is_kind
+
     shipped = not path.exists() and str(path) in zoo_networks()
     if shipped or (path.is_file() and path.stat().st_size and is_kind(path, "checkpoint")):
         raise InputError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikeproof.errors import InputError, list_problems
-from spikeproof.formats.netx.file import FORMAT, is_netx, read_raw
-from spikeproof.io.bundle import Bundle
 from spikeproof.io.formats import ChipFrontend, Described
+
+if TYPE_CHECKING:
+    from spikeproof.io.bundle import Bundle
 
 COLUMNS = (
     "layer",
@@ -56,6 +57,7 @@ def inspect(path: Path, input_shape: tuple[int, int, int] | None) -> Described:
     from spikeproof.certify.overflow import possible_overflows
     from spikeproof.engines.memory import check_analysis
     from spikeproof.formats.netx.bundle import NetxOptions, netx_table
+    from spikeproof.formats.netx.file import read_raw
 
     says = "tSample" in read_raw(path).simulation
     network = NetxOptions(None if says else 1, input_shape=input_shape).load(path)
@@ -64,4 +66,11 @@ def inspect(path: Path, input_shape: tuple[int, int, int] | None) -> Described:
     return Described(network, netx_table(network), network.timesteps if says else None, warnings)
 
 
-NETX = ChipFrontend(FORMAT, is_netx, load, COLUMNS, inspect)
+def is_netx(path: Path) -> bool:
+    """Tell by its content whether a file may be a ``.net``."""
+    from spikeproof.formats.netx import file
+
+    return file.is_netx(path)
+
+
+NETX = ChipFrontend("lava-dl .net", is_netx, load, COLUMNS, inspect)

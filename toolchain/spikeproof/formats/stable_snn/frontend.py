@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spikeproof.formats.stable_snn.network import build_network
 from spikeproof.formats.stable_snn.settings import ADVICE, StableSettings
-from spikeproof.formats.torch_state import read_state
-from spikeproof.io.checkpoint import Checkpoint
-from spikeproof.io.files import read_bytes, sha256
 from spikeproof.io.formats import TrainedFrontend
+
+if TYPE_CHECKING:
+    from spikeproof.io.checkpoint import Checkpoint
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST = 64
@@ -24,6 +24,11 @@ def load(path: Path, settings: StableSettings) -> Checkpoint:
         GraphError: it holds numbers that no network may have.
         MissingExtraError: torch is not installed.
     """
+    from spikeproof.formats.stable_snn.network import build_network
+    from spikeproof.formats.torch_state import read_state
+    from spikeproof.io.checkpoint import Checkpoint
+    from spikeproof.io.files import read_bytes, sha256
+
     data = read_bytes(path)
     state = read_state(data, str(path))
     return Checkpoint(

@@ -14,26 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.formats.stable_snn.plans import ARCHITECTURES, PLANS, POOL, RESIDUAL
 from spikeproof.text import counted
 
 Array = NDArray[Any]
 Size = int | str
 """A number, or a letter for one that the file may choose."""
 
-POOL = "pool"
-PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "vgg5": (("conv", POOL), ("conv", "conv", POOL)),
-    "vgg11": (
-        ("conv", POOL),
-        ("conv", "conv", POOL),
-        ("conv", "conv", "conv", POOL),
-        ("conv", "conv"),
-    ),
-}
-"""The blocks ``layer1``, ``layer2``, ... of each VGG; three dense layers follow."""
-RESIDUAL = {"wrn16": 2}
-"""Blocks in each of the three groups ``block1``, ``block2``, ``block3`` of each wide ResNet."""
-ARCHITECTURES = (*PLANS, *RESIDUAL)
 BATCH_NORM_EPS = 1e-5
 _GAIN = ".p"
 _COUNTER = "num_batches_tracked"

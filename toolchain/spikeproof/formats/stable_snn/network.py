@@ -9,7 +9,6 @@ import numpy as np
 from spikeproof.errors import InputError, list_problems
 from spikeproof.formats.stable_snn import layout
 from spikeproof.formats.stable_snn.layout import (
-    ARCHITECTURES,
     Array,
     Conv,
     Dense,
@@ -19,6 +18,7 @@ from spikeproof.formats.stable_snn.layout import (
     Pool,
     Problem,
 )
+from spikeproof.formats.stable_snn.plans import ARCHITECTURES
 from spikeproof.formats.stable_snn.settings import ADVICE, TIMESTEPS, StableSettings
 from spikeproof.ir import floats
 from spikeproof.ir.check_float import SMALLEST, check_float

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from spikeproof.formats.stable_snn.layout import ARCHITECTURES
+from spikeproof.formats.stable_snn.plans import ARCHITECTURES
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
