@@ -61,6 +61,7 @@ def run(network: floats.FloatNetwork, x: Tensor, estimator: Estimator, kind: Any
                     total = total + one.coefficient * came[one.source]
             if isinstance(node, floats.Lif):
                 before = state.get(i, torch.zeros_like(total) + number(node.initial))
+                before = before.detach() if estimator.leak == "detached" else before
                 gain = 1 if node.gain is None else number(node.gain[t])
                 v = number(node.leak) * before + gain * total
                 unit = float(np.mean(node.threshold)) or 1.0

@@ -167,6 +167,91 @@ def test_every_slope_is_its_definition(form, reset):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_a_gradient_without_the_leak_is_that_of_autograd(name):
+    check_gradient(NETWORKS[name], Estimator(0.7, "detached", "triangle", leak="detached"))
+
+
+def of_rates(network, x, of_logits, estimator):
+    """Return the gradient of a static network whose neurons multiply, written with autograd."""
+    traces = run_float(network, x, trace=True).traces
+    point = torch.as_tensor(x, dtype=torch.float64).div(255).requires_grad_()
+    sent = {-1: point}
+    for i, node in enumerate(network.nodes):
+        total = 0
+        for one in network.incoming[i]:
+            share = 1 - one.lag / network.timesteps
+            total = total + share * one.coefficient * sent[one.source]
+        if isinstance(node, floats.Lif):
+            v, s = (
+                torch.as_tensor(np.asarray(a, np.float64))
+                for a in (traces[node.name].v, traces[node.name].s)
+            )
+            threshold = torch.as_tensor(np.asarray(node.threshold, np.float64))
+            unit = float(np.mean(node.threshold))
+            if estimator.surrogate == "fired":
+                slope = s.amax(1) / (estimator.width * unit)
+            elif estimator.surrogate == "ramp":
+                after = (1 - s) * v if node.reset is None else v - s * torch.as_tensor(node.reset)
+                start = torch.zeros_like(v[:, :1]) + torch.as_tensor(node.initial)
+                before = torch.cat([start, after[:, :-1]], 1)
+                mean = (v - torch.as_tensor(node.leak) * before).mean(1) / unit
+                inside = ((mean > 0) & (mean < estimator.width)).double()
+                slope = inside / (estimator.width * unit)
+            else:
+                slope = plain_torch.slope_of(estimator, unit)(v - threshold).mean(1)
+            gain = (
+                1
+                if node.gain is None
+                else torch.as_tensor(np.asarray(node.gain, np.float64).mean(0))
+            )
+            sent[i] = slope * gain * total
+        elif isinstance(node, floats.Readout):
+            sent[i] = total
+        else:
+            sent[i] = plain_torch.apply(node, total, torch.float64)
+    (found,) = torch.autograd.grad(sent[len(network.nodes) - 1], point, torch.as_tensor(of_logits))
+    return found.numpy()
+
+
+@pytest.mark.parametrize("form", ["arctangent", "triangle", "fired", "ramp"])
+@pytest.mark.parametrize("name", ["LIF", "DLIF", "soft reset", "all numbers of their own", "graph"])
+def test_a_gradient_of_rates_is_that_of_a_static_network(name, form):
+    network = NETWORKS[name]
+    x, of_logits = case(network)
+    estimator = Estimator(0.8, "detached", form, through="rates")
+    twin = float_twin(fold(network), np.float64)
+    found = twin.back(twin.forward(x), of_logits, estimator)
+    expected = of_rates(network, x, of_logits, estimator)
+    assert float(np.abs(expected).max()) > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_gradients_of_rates_adapt_and_remember():
+    x, of_logits = case(NETWORKS["LIF"])
+    twin = float_twin(fold(NETWORKS["LIF"]), np.float64)
+    run = twin.forward(x)
+    for form, width in (("assg", 0.425), ("pdsg", 1.0)):
+        memory = Memory()
+        found = twin.back(
+            run, of_logits, Estimator(width, "detached", form, through="rates"), memory
+        )
+        assert np.isfinite(found).all() and found.any()
+        assert bool(memory.running) == (form == "assg")
+
+
+def test_ways_that_do_not_go_together_are_refused():
+    with pytest.raises(InputError, match="reset is not"):
+        Estimator(0.5, "attached", leak="detached")
+    with pytest.raises(InputError, match="one of rates"):
+        Estimator(0.5, "detached", "fired")
+    with pytest.raises(InputError, match="through is"):
+        Estimator(0.5, through="time")
+    assert Estimator(0.5, "detached", leak="detached").name == "0.5 detached no leak"
+    assert Estimator(1, surrogate="fired", through="rates").name == "1 rates fired"
+    assert Estimator(0.5, "detached").describe() == {"width": 0.5, "reset": "detached"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_float_forward_is_the_float_engines(name):
     network = NETWORKS[name]
     x, _ = case(network, 1, 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,17 +14,17 @@ import torch
 pytest.importorskip("numba", reason="twins are compiled")
 
 from spikeproof.attacks import PGD, Estimator, perturb_images
-from spikeproof.attacks.losses import LOSSES
+from spikeproof.attacks.grid import Draws
+from spikeproof.attacks.losses import LOSSES, TARGETED
+from spikeproof.attacks.plain import BIM, RFGSM, PlainFGSM, PlainPGD
 from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.suites import SUITES, Member, Suite, suite_of
 from spikeproof.attacks.victim import Victim, attack_radii, check_radii
 from spikeproof.attacks.walks import APGD, SAPGD, MomentumPGD, _checkpoints
-from spikeproof.convert.fold import fold
 from spikeproof.convert.pipeline import convert_network
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.errors import InputError
-from spikeproof.ir import floats
 
 ASSG = Estimator(0.425, "detached", "assg")
 WALKS = [
@@ -32,46 +32,13 @@ WALKS = [
     SAPGD(0, steps=6),
     MomentumPGD(0, steps=6),
     SAPGD(0, steps=4, loss="ce", restarts=2, random_start=True),
+    APGD(0, steps=4, loss="targeted-margin", targets=3),
+    SAPGD(0, steps=4, loss="targeted-dlr", targets=2, restarts=2),
+    PlainFGSM(0),
+    RFGSM(0),
+    BIM(0),
+    PlainPGD(0, steps=7),
 ]
-
-
-@pytest.fixture(scope="module")
-def network():
-    """A convolution, two spiking layers and a readout on 8x8 images; spikes do occur."""
-    rng = np.random.default_rng(0)
-
-    def draw(*shape, scale):
-        return (rng.standard_normal(shape) * scale).astype(np.float32)
-
-    return floats.FloatNetwork(
-        "small",
-        (1, 8, 8),
-        4,
-        (
-            floats.Conv2d("c1", draw(4, 1, 3, 3, scale=0.9), draw(4, scale=0.2), (2, 2), (1, 1)),
-            floats.Lif("l1", 0.99, 1.0, gain=np.array([1.2, 0.7, 1.0, 0.9], np.float32)),
-            floats.Flatten("flat"),
-            floats.Linear("f2", draw(24, 64, scale=0.3), draw(24, scale=0.1)),
-            floats.Lif("l2", 0.99, 1.0),
-            floats.Linear("f3", draw(10, 24, scale=0.5), draw(10, scale=0.1)),
-            floats.Readout("out"),
-        ),
-    )
-
-
-@pytest.fixture(scope="module")
-def victim(network):
-    return Victim(network, fold(network))
-
-
-@pytest.fixture(scope="module")
-def case(victim):
-    """Images the network labels itself, so that every attack starts from full accuracy."""
-    x = np.random.default_rng(1).integers(0, 256, (400, 1, 8, 8), dtype=np.uint8)
-    y = victim.predictions(x)
-    chosen = np.concatenate([np.flatnonzero(y == k)[:4] for k in range(10)])
-    assert len(chosen) > 12 and len(set(y[chosen])) > 4
-    return x[chosen], y[chosen]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -98,6 +65,88 @@ def test_the_gradient_of_a_loss_is_its_slope(name):
     unit = 1 if name == "dlr" else factor
     expected = (gradient * step).sum(1, keepdims=True) * unit
     np.testing.assert_allclose(slope, expected[:, 0], rtol=1e-4, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", TARGETED)
+def test_the_gradient_of_a_targeted_loss_is_its_slope(name):
+    rng = np.random.default_rng(1)
+    logits, y = rng.standard_normal((30, 6)), rng.integers(0, 6, 30)
+    aim, rows = (y + rng.integers(1, 6, 30)) % 6, np.arange(30)
+    values, gradient = TARGETED[name](logits, y, aim)
+
+    def at(z):  # the deviation of a margin counts as a constant
+        above = z[rows, aim] - z[rows, y]
+        if name == "targeted-margin":
+            return above / logits.std(axis=1)
+        ranked = -np.sort(-z, axis=1)
+        return above / (ranked[:, 0] - (ranked[:, 2] + ranked[:, 3]) / 2)
+
+    np.testing.assert_allclose(values, at(logits))
+    step = rng.standard_normal(logits.shape) * 1e-6
+    slope = (at(logits + step) - at(logits - step)) / 2
+    unit = logits.std(axis=1) if name == "targeted-margin" else 1
+    np.testing.assert_allclose((gradient * step).sum(1), slope * unit, rtol=1e-4, atol=1e-11)
+
+
+@dataclass
+class Recorded:
+    """A linear network that remembers what it was asked; the best of three other classes is 2."""
+
+    weight: np.ndarray
+    towards: list = field(default_factory=list)
+
+    def oracle(self):
+        return self
+
+    def logits(self, x):
+        return x.reshape(len(x), -1) @ self.weight.T / 255
+
+    def ask(self, x):
+        def back(of_logits):
+            self.towards.append(of_logits.argmax(axis=1))
+            return (of_logits @ self.weight).reshape(x.shape)
+
+        return self.logits(x), back
+
+    def keep(self, rows):
+        pass
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin", "targeted-margin"])
+def test_a_loss_of_two_classes_grows_with_the_margin(loss):
+    """In deviations of two logits, every margin would be the same, and no step would pay."""
+    logits, y = np.array([[3.0, 1.0], [2.0, 1.0], [1.5, 1.0]]), np.zeros(3, int)
+    if loss in TARGETED:
+        values, gradient = TARGETED[loss](logits, y, y + 1)
+    else:
+        values, gradient = LOSSES[loss](logits, y)
+    assert (np.diff(values) > 0.1).all()
+    np.testing.assert_array_equal(gradient, [[-1, 1]] * 3)
+
+
+def test_a_targeted_walk_tries_the_likeliest_classes_in_turn():
+    bias = np.array([[50.0, 1, 3, 2]])  # no image of the ball is misclassified
+    weight = np.random.default_rng(0).standard_normal((4, 12)) * 0.01 + bias.T
+    x = np.full((2, 3, 2, 2), 128, np.uint8)
+    network = Recorded(weight)
+    draws = Draws(None, np.arange(2), x.shape[1:])
+    walk = APGD(4, steps=3, loss="targeted-margin", targets=2, restarts=1)
+    walk.find(network, x, np.zeros(2, int), draws)
+    assert [list(row) for row in network.towards] == [[2, 2]] * 3 + [[3, 3]] * 3
+    assert walk.gradients == 6
+    assert walk.name == "apgd-targeted-margin-3-t2"
+    network.towards.clear()
+    replace(walk, targets=9, steps=1).find(network, x, np.zeros(2, int), draws)
+    assert [row[0] for row in network.towards] == [2, 3, 1]  # as many as there are
+
+
+def test_a_success_at_any_target_ends_the_search(victim, case):
+    x, y = case
+    one = attack_radii(APGD(0, 10, "targeted-dlr", targets=1), victim, ASSG, x, y, [3], seed=(0,))
+    all_ = attack_radii(APGD(0, 10, "targeted-dlr"), victim, ASSG, x, y, [3], seed=(0,))
+    assert all_.broken[one.broken].all()
+    assert all_.broken.sum() > one.broken.sum() > 0
+    np.testing.assert_array_equal(all_.images[one.broken], one.images[one.broken])
 
 
 def test_no_loss_is_hidden_by_large_logits():
@@ -173,7 +222,7 @@ def test_a_chip_network_is_attacked_itself(network, case):
     assert (reference.predictions != y[some]).all()
 
 
-@pytest.mark.parametrize("kind", ["apgd", "sa-pgd", "momentum-pgd"])
+@pytest.mark.parametrize("kind", ["apgd", "sa-pgd", "momentum-pgd", "rfgsm", "bim"])
 def test_walks_are_on_the_registry_and_take_any_torch_model(kind, network, case):
     x, y = case
     attack = ATTACKS.get(kind).at(8, 5)
@@ -241,13 +290,17 @@ def test_a_victim_leaves_its_twin_behind(victim, case):
 
 
 def test_wrong_numbers_are_refused():
-    for wrong in (dict(steps=0), dict(restarts=0), dict(loss="hinge")):
+    for wrong in (dict(steps=0), dict(restarts=0), dict(loss="hinge"), dict(targets=0)):
         with pytest.raises(InputError):
             SAPGD(8, **wrong)
     with pytest.raises(InputError, match=r"less than 0\.5"):
         Estimator(0.5, "detached", "assg")
     with pytest.raises(InputError, match="three classes"):
         LOSSES["dlr"](np.zeros((1, 2)), np.zeros(1, int))
+    with pytest.raises(InputError, match="four classes"):
+        TARGETED["targeted-dlr"](np.zeros((1, 3)), np.zeros(1, int), np.ones(1, int))
+    with pytest.raises(InputError, match="step is 0"):
+        PlainPGD(8, step=0)
 
 
 def test_nothing_is_random_without_a_generator(network, case):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 from zlib import crc32
 
@@ -58,7 +58,9 @@ class Attack(ABC):
 
         None stands for the attack's own default.
         """
-        return cls(strength)
+        asked = {"steps": steps, "step": step, "random_start": random_start}
+        own = {field.name for field in fields(cls) if field.init}
+        return cls(strength, **{k: v for k, v in asked.items() if k in own and v is not None})
 
     @classmethod
     def stream(cls) -> int:

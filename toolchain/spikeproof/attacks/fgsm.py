@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spikeproof.attacks.gradient import GradientAttack
@@ -10,7 +10,6 @@ from spikeproof.attacks.gradient import GradientAttack
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from typing_extensions import Self
 
     from spikeproof.attacks.base import Model
 
@@ -22,19 +21,9 @@ class FGSM(GradientAttack):
     Source: Goodfellow et al., ICLR 2015; random start: Wong et al., ICLR 2020.
     """
 
-    kind = "fgsm"
+    steps: int = field(default=1, init=False)
 
-    @classmethod
-    def at(
-        cls,
-        strength: float,
-        steps: int,
-        *,
-        step: float | None = None,
-        random_start: bool | None = None,
-    ) -> Self:
-        """Return this attack, which is of one step whatever is asked for."""
-        return super().at(strength, 1, step=step, random_start=random_start)
+    kind = "fgsm"
 
     @classmethod
     def stream(cls) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spikeproof.attacks.base import GREY_LEVELS, Attack, needed
@@ -12,7 +12,6 @@ from spikeproof.errors import InputError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from typing_extensions import Self
 
     from spikeproof.attacks.base import Model
 
@@ -51,19 +50,6 @@ class GradientAttack(Attack):
         super().__post_init__()
         if self.steps < 1 or self.restarts < 1:
             raise InputError(f"steps {self.steps} and restarts {self.restarts} must be at least 1")
-
-    @classmethod
-    def at(
-        cls,
-        strength: float,
-        steps: int,
-        *,
-        step: float | None = None,
-        random_start: bool | None = None,
-    ) -> Self:
-        """Return this attack as a suite or recipe asks for it."""
-        found = cls(strength, steps=steps, step=step)
-        return found if random_start is None else replace(found, random_start=random_start)
 
     @property
     def gradients(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.base import Attack
+from spikeproof.attacks.corruptions import Corruption
 from spikeproof.attacks.estimators import Estimator
 from spikeproof.engines.floats import run_float
 from spikeproof.engines.trace import Progress
@@ -76,11 +77,20 @@ def perturb_images(
 
     Raises:
         InputError: arrays of the wrong type or shape, a radius that is no whole number of grey
-            levels. MissingExtraError: torch is absent.
+            levels, an estimator of twins. MissingExtraError: torch is absent, and the attack is no
+            corruption.
     """
     labels = np.asarray(y, np.int64)
     _check(network, x, labels)
     _check_attack(attack)
+    if isinstance(attack, Corruption):
+        return _corrupted(attack, x, seed, batch_size, progress)
+    if estimator.of_twins:
+        raise InputError(
+            f"only twins take gradients with {estimator.name!r}",
+            where=attack.label,
+            hint="A suite does: spikeproof attack.",
+        )
     need("torch", extra="torch", purpose="gradient attacks")
     import torch
 
@@ -94,6 +104,18 @@ def perturb_images(
         images = torch.from_numpy(x[part].astype(np.float32) / np.float32(255))
         found = attack.perturb(module, images, torch.from_numpy(labels[part]), generator)
         result[part] = project_to_grid(found.numpy(), x[part], radius)
+        if progress is not None:
+            progress(part.stop, len(x))
+    return result
+
+
+def _corrupted(
+    attack: Corruption, x: Images, seed: int, batch_size: int, progress: Progress | None
+) -> Images:
+    rng, result = np.random.default_rng(seed), np.empty_like(x)
+    for start in range(0, len(x), batch_size):
+        part = slice(start, min(start + batch_size, len(x)))
+        result[part] = attack.corrupt(x[part], rng)
         if progress is not None:
             progress(part.stop, len(x))
     return result

@@ -13,6 +13,8 @@ from spikeproof.errors import InputError
 F64 = NDArray[np.float64]
 Loss = Callable[[F64, NDArray[np.int64]], tuple[F64, F64]]
 """Called as (logits (N, K), labels (N,)) for values (N,) and their gradients (N, K)."""
+Targeted = Callable[[F64, NDArray[np.int64], NDArray[np.int64]], tuple[F64, F64]]
+"""Called with the classes to reach, (N,), as well."""
 _SPREAD = 3.0
 """Logits deviate so much before a cross-entropy: then neither the label nor the runner-up takes
 all of the softmax, whatever factor a network puts before its logits."""
@@ -22,8 +24,11 @@ def cross_entropy(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
     """Return the cross-entropy of logits that are first scaled to one deviation per image.
 
     The factor counts as a constant. Integers, and a network that hides behind large logits, would
-    otherwise have no gradient: the softmax of such logits is 0 or 1.
+    otherwise have no gradient: the softmax of such logits is 0 or 1. Of two classes it is the
+    margin, with which it grows: two logits of one deviation are always as far apart.
     """
+    if logits.shape[1] == 2:
+        return margin(logits, y)
     factor = _SPREAD / np.maximum(logits.std(axis=1, keepdims=True), 1e-12)
     scaled = logits * factor
     scaled = scaled - scaled.max(axis=1, keepdims=True)
@@ -36,9 +41,12 @@ def cross_entropy(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
 
 
 def margin(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
-    """Return the largest other logit less the label's, in deviations of the image's logits."""
+    """Return the largest other logit less the label's, in deviations of the image's logits.
+
+    Of two classes as it is.
+    """
     rows, other = np.arange(len(y)), _runner_up(logits, y)
-    spread = np.maximum(logits.std(axis=1), 1e-12)
+    spread = _spread(logits)
     gradient = np.zeros_like(logits)
     gradient[rows, other] = 1
     gradient[rows, y] -= 1
@@ -68,6 +76,51 @@ def dlr(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
     return above / ratio, gradient
 
 
+def targeted_margin(logits: F64, y: NDArray[np.int64], aim: NDArray[np.int64]) -> tuple[F64, F64]:
+    """Return the logit of one other class less the label's, in deviations of the logits."""
+    rows, spread = np.arange(len(y)), _spread(logits)
+    gradient = np.zeros_like(logits)
+    gradient[rows, aim] = 1
+    gradient[rows, y] -= 1
+    return (logits[rows, aim] - logits[rows, y]) / spread, gradient
+
+
+def targeted_dlr(logits: F64, y: NDArray[np.int64], aim: NDArray[np.int64]) -> tuple[F64, F64]:
+    """Return the same over the first logit less the mean of the third and fourth.
+
+    Source: as :func:`dlr`; the loss of APGD-T.
+
+    Raises:
+        InputError: there are less than four classes.
+    """
+    if logits.shape[1] < 4:
+        raise InputError(
+            "the targeted DLR loss needs four classes",
+            where="attack",
+            hint="Use targeted-margin.",
+        )
+    rows = np.arange(len(y))
+    order = np.argsort(-logits, axis=1, kind="stable")
+    first, third, fourth = order[:, 0], order[:, 2], order[:, 3]
+    low = (logits[rows, third] + logits[rows, fourth]) / 2
+    ratio = np.maximum(logits[rows, first] - low, 1e-12)
+    above = logits[rows, aim] - logits[rows, y]
+    gradient = np.zeros_like(logits)
+    gradient[rows, aim] += 1 / ratio
+    gradient[rows, y] -= 1 / ratio
+    gradient[rows, first] -= above / ratio**2
+    gradient[rows, third] += above / ratio**2 / 2
+    gradient[rows, fourth] += above / ratio**2 / 2
+    return above / ratio, gradient
+
+
+def _spread(logits: F64) -> F64:
+    """Return what a margin is measured in; two logits are always one deviation off their mean."""
+    if logits.shape[1] == 2:
+        return np.ones(len(logits))
+    return np.asarray(np.maximum(logits.std(axis=1), 1e-12))
+
+
 def _runner_up(logits: F64, y: NDArray[np.int64]) -> NDArray[np.int64]:
     others = logits.copy()
     others[np.arange(len(y)), y] = -np.inf
@@ -75,6 +128,10 @@ def _runner_up(logits: F64, y: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+TARGETED: dict[str, Targeted] = {
+    "targeted-margin": targeted_margin,
+    "targeted-dlr": targeted_dlr,
+}
 
 
 def loss_of(name: Any) -> Loss:
@@ -84,5 +141,6 @@ def loss_of(name: Any) -> Loss:
         InputError: there is none.
     """
     if name not in LOSSES:
-        raise InputError(f"no loss {name!r}", where="attack", hint=f"Known: {', '.join(LOSSES)}.")
+        known = ", ".join([*LOSSES, *TARGETED])
+        raise InputError(f"no loss {name!r}", where="attack", hint=f"Known: {known}.")
     return LOSSES[name]

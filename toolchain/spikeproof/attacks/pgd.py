@@ -35,4 +35,9 @@ class PGD(GradientAttack):
         """Return the length of a step where images are in [0, 1]."""
         if self.step is not None:
             return super().step_size()
-        return min(self.radius, max(2.5 * self.radius / self.steps, 1 / 255))
+        return default_step(self.radius, self.steps, 1 / 255)
+
+
+def default_step(radius: float, steps: int, level: float = 1) -> float:
+    """Return the length of a step in the unit of the radius; ``level``: a grey level in it."""
+    return min(radius, max(2.5 * radius / steps, level))

@@ -10,11 +10,18 @@ ATTACKS: Registry[type[Attack]] = Registry(
     "spikeproof.attacks",
     {
         "gaussian": "spikeproof.attacks.noise:GaussianNoise",
+        "impulse": "spikeproof.attacks.corruptions:ImpulseNoise",
+        "shift": "spikeproof.attacks.corruptions:Shift",
+        "contrast": "spikeproof.attacks.corruptions:Contrast",
         "fgsm": "spikeproof.attacks.fgsm:FGSM",
         "pgd": "spikeproof.attacks.pgd:PGD",
         "apgd": "spikeproof.attacks.walks:APGD",
         "sa-pgd": "spikeproof.attacks.walks:SAPGD",
+        "rfgsm": "spikeproof.attacks.plain:RFGSM",
+        "bim": "spikeproof.attacks.plain:BIM",
         "momentum-pgd": "spikeproof.attacks.walks:MomentumPGD",
+        "square": "spikeproof.attacks.square:Square",
+        "rays": "spikeproof.attacks.rays:RayS",
     },
 )
 

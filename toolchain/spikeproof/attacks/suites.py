@@ -7,7 +7,7 @@ should find more is another one, with the next version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,31 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import ADAPTIVE, Estimator
+from spikeproof.attacks.grid import GridAttack, Images, Labels, described
 from spikeproof.attacks.victim import Broken, Victim, attack_radii
-from spikeproof.attacks.walks import SAPGD, Images, Labels, Walk
+from spikeproof.attacks.walks import SAPGD
 from spikeproof.errors import InputError
 
 
 @dataclass(frozen=True)
 class Member:
-    """One attack of a suite, and how it takes gradients; the radius is filled in."""
+    """One attack of a suite, and how it takes gradients, if it does; the radius is filled in."""
 
-    attack: Walk
-    estimator: Estimator
+    attack: GridAttack
+    estimator: Estimator | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is an estimator where one is needed, and only there."""
+        if self.attack.white_box != (self.estimator is not None):
+            takes = "gradients, but has no" if self.attack.white_box else "no gradients, but has an"
+            raise InputError(f"takes {takes} estimator", where=self.attack.name)
 
     @property
     def name(self) -> str:
-        """Attack and estimator: ``sa-pgd-margin-100, 0.425 detached assg``."""
+        """Attack and estimator: ``sa-pgd-margin-100, 0.425 detached assg``, ``square-1000``."""
+        if self.estimator is None:
+            return self.attack.name
         return f"{self.attack.name}, {self.estimator.name}"
 
     def describe(self) -> dict[str, Any]:
         """Return what defines it as plain JSON."""
-        attack = {k: v for k, v in asdict(self.attack).items() if k != "strength"}
-        return {
-            "kind": self.attack.kind,
-            "attack": attack,
-            "estimator": {**asdict(self.estimator)},
-        }
+        attack = {k: v for k, v in described(self.attack).items() if k != "strength"}
+        estimator = None if self.estimator is None else described(self.estimator)
+        return {"kind": self.attack.kind, "attack": attack, "estimator": estimator}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class Suite:
     def name(self) -> str:
         """Family and version: ``sp-quick-1``."""
         return f"{self.family}-{self.version}"
+
+    @property
+    def white_box(self) -> bool:
+        """Whether a member takes gradients: then a network needs a twin."""
+        return any(member.attack.white_box for member in self.members)
 
     @property
     def gradients(self) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import Estimator
-from spikeproof.attacks.walks import F64, Images, Labels, TwinOracle, Walk
+from spikeproof.attacks.grid import F64, Draws, GridAttack, Images, Labels, Oracle
+from spikeproof.attacks.walks import TwinOracle
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
@@ -63,11 +64,35 @@ class Victim:
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
+    @cached_property
+    def classes(self) -> int:
+        """Return how many logits the network has."""
+        return int(self.logits(np.zeros((1, *self.network.input_shape), np.uint8)).shape[1])
+
     def predictions(self, x: Images) -> Labels:
         """Return what the exact network says of images, uint8 (N, C, H, W)."""
+        return np.asarray(self.logits(x).argmax(axis=1))
+
+    def logits(self, x: Images) -> F64:
+        """Return the logits (N, K) of the exact network; of equal ones the first is its answer."""
         if isinstance(self.network, ChipNetwork):
-            return FastEngine(1).run(self.network, x).predictions
-        return run_float(self.network, x).predictions
+            return FastEngine(1).run(self.network, x).logits.astype(np.float64)
+        return run_float(self.network, x).logits.astype(np.float64).reshape(len(x), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _AskedVictim:
+    """A victim, and how the gradients of its twin are taken."""
+
+    victim: Victim
+    estimator: Estimator | None
+
+    def oracle(self) -> Oracle:
+        assert self.estimator is not None
+        return TwinOracle(self.victim.twin, self.estimator)
+
+    def logits(self, x: Images) -> F64:
+        return self.victim.logits(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +107,9 @@ class Broken:
 
 
 def attack_radii(
-    attack: Walk,
+    attack: GridAttack,
     victim: Victim,
-    estimator: Estimator,
+    estimator: Estimator | None,
     x: Images,
     y: Labels,
     radii: Sequence[int],
@@ -96,9 +121,9 @@ def attack_radii(
     """Attack images in balls of several radii, the smallest first.
 
     Args:
-        attack: what walks; its strength is replaced by each radius in turn.
-        victim: the network.
-        estimator: how its gradients are taken.
+        attack: its strength is replaced by each radius in turn.
+        victim: the network; a twin is made of it only if the attack takes gradients.
+        estimator: how gradients are taken; None: the attack takes none.
         x: uint8 (N, C, H, W).
         y: labels (N,).
         radii: whole grey levels, ascending.
@@ -106,7 +131,14 @@ def attack_radii(
         names: whole numbers that tell images apart (their places by default), so that an image's
             draws do not depend on its company.
         done: images that need no attack at a radius, bool (R, N).
+
+    Raises:
+        InputError: the attack takes gradients, and no estimator was given.
     """
+    if attack.white_box and estimator is None:
+        raise InputError(
+            "takes gradients, and was given no estimator to take them with", where=attack.name
+        )
     broken = np.zeros((len(radii), len(x)), np.bool_)
     images = np.repeat(x[None], len(radii), axis=0)
     known = np.asarray(names if names is not None else range(len(x)))
@@ -117,11 +149,9 @@ def attack_radii(
         left = np.flatnonzero(~skip)
         if not len(left):
             continue
-        drawn = _Drawn((*seed, int(radius)), known[left], x.shape[1:])
+        draws = Draws((*seed, int(radius)), known[left], x.shape[1:])
         at_radius = replace(attack, strength=float(radius))
-        found = at_radius.run(
-            lambda: TwinOracle(victim.twin, estimator), x[left], y[left], drawn.draw
-        )
+        found = at_radius.find(_AskedVictim(victim, estimator), x[left], y[left], draws)
         found = within(found, x[left], radius)
         wrong = victim.predictions(found) != y[left]
         images[r, left[wrong]] = found[wrong]
@@ -164,25 +194,3 @@ def check_radii(radii: Sequence[float]) -> list[int]:
 def _levels(share: float) -> str:
     near = max(1, round(share * 255))
     return f"write {near}, which is {near}/255 = {near / 255:.3f}"
-
-
-@dataclass
-class _Drawn:
-    """Random starts that belong to an image, whoever is attacked beside it."""
-
-    seed: tuple[int, ...]
-    names: NDArray[np.int64]
-    shape: tuple[int, ...]
-    calls: int = 0
-
-    def draw(self, rows: NDArray[np.int64]) -> F64:
-        """Return uniform numbers in [-1, 1) for images of these positions."""
-        self.calls += 1
-        return np.stack(
-            [
-                np.random.default_rng([*self.seed, self.calls, int(name)]).uniform(
-                    -1, 1, self.shape
-                )
-                for name in self.names[rows]
-            ]
-        )

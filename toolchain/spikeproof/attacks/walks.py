@@ -7,44 +7,26 @@ way still does when it is stored. An image that is misclassified leaves the walk
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.base import GREY_LEVELS, Attack, needed
+from spikeproof.attacks.base import GREY_LEVELS
 from spikeproof.attacks.estimators import Estimator
-from spikeproof.attacks.losses import loss_of
+from spikeproof.attacks.grid import F64, LATER, Asked, Draws, GridAttack, Images, Labels, Oracle
+from spikeproof.attacks.losses import TARGETED, loss_of
 from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-    from typing_extensions import Self
+    from collections.abc import Callable
 
-    from spikeproof.attacks.base import Model
     from spikeproof.attacks.twin import Twin
 
-Images = NDArray[np.uint8]
-F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
-Labels = NDArray[np.int64]
-Draw = Callable[[NDArray[np.int64]], F64]
-"""Gives uniform numbers in [-1, 1), (n, C, H, W), for images of these positions."""
-
-
-class Oracle(Protocol):
-    """What answers an attack: logits of images, and the way back from them."""
-
-    def ask(self, x: Images) -> tuple[F64, Callable[[F64], NDArray[Any]]]:
-        """Return logits (N, K), and a function from their gradient to that of the images."""
-        ...
-
-    def keep(self, rows: NDArray[Any]) -> None:
-        """Go on with some of the images of the last question."""
-        ...
+__all__ = ["APGD", "SAPGD", "Images", "Labels", "MomentumPGD", "TwinOracle", "Walk", "WalkState"]
 
 
 @dataclass
@@ -71,34 +53,8 @@ class TwinOracle:
         self.memory = self.memory.of(rows)
 
 
-@dataclass
-class _TorchOracle:
-    """A torch module; how its spikes pass gradients is its own matter."""
-
-    model: Model
-    kind: Any
-
-    def ask(self, x: Images) -> tuple[F64, Callable[[F64], NDArray[Any]]]:
-        import torch
-
-        point = torch.from_numpy(x.astype(np.float64) / GREY_LEVELS).to(self.kind)
-        point.requires_grad_()
-        with torch.enable_grad():
-            logits = self.model(point)
-
-        def back(of_logits: F64) -> NDArray[Any]:
-            of = torch.from_numpy(of_logits).to(logits)
-            (found,) = torch.autograd.grad(logits, point, of)
-            return np.asarray(found.cpu().numpy())
-
-        return logits.detach().cpu().double().numpy(), back
-
-    def keep(self, rows: NDArray[Any]) -> None:
-        """Nothing is remembered."""
-
-
 @dataclass(frozen=True)
-class Walk(Attack):
+class Walk(GridAttack):
     """Walk up a loss from a start, the step halved where it stops paying.
 
     A variant says how a step follows from the gradients so far (:meth:`move`) and how long the
@@ -108,87 +64,107 @@ class Walk(Attack):
 
     Args:
         steps: gradients per restart.
-        loss: "ce", "margin" or "dlr", see :mod:`spikeproof.attacks.losses`.
+        loss: "ce", "margin" or "dlr", see :mod:`spikeproof.attacks.losses`; or "targeted-margin" or
+            "targeted-dlr": towards one other class at a time.
         restarts: number of starts. The first is the image itself, unless ``random_start``; all
             others are drawn uniformly from the ball.
         random_start: draw the first start as well.
+        targets: with a targeted loss: how many other classes are tried, the likeliest first, each
+            with all steps and restarts; at most those there are.
     """
 
     steps: int = 100
     loss: str = "margin"
     restarts: int = 1
     random_start: bool = False
+    targets: int = field(default=9, metadata=LATER)
 
-    adversarial = True
+    white_box = True
     first_step: ClassVar[float] = 1.0
+    halves: ClassVar[bool] = True
+    """Whether steps are halved at checkpoints; else they are all as long."""
 
     def __post_init__(self) -> None:
         """Check counts and loss."""
         super().__post_init__()
-        if self.steps < 1 or self.restarts < 1:
-            raise InputError(f"steps {self.steps} and restarts {self.restarts} must be at least 1")
-        loss_of(self.loss)
-
-    @classmethod
-    def at(
-        cls,
-        strength: float,
-        steps: int,
-        *,
-        step: float | None = None,
-        random_start: bool | None = None,
-    ) -> Self:
-        """Return this attack as a suite or recipe asks for it."""
-        return cls(strength, steps=steps, random_start=bool(random_start))
+        if min(self.steps, self.restarts, self.targets) < 1:
+            raise InputError(
+                f"steps {self.steps}, restarts {self.restarts} and targets {self.targets} must be "
+                "at least 1"
+            )
+        if not self._targeted:
+            loss_of(self.loss)
 
     @property
     def name(self) -> str:
         """Kind, loss, steps and starts: ``sa-pgd-margin-100``, ``sa-pgd-ce-100-random-x3``."""
-        start = "-random" if self.random_start else ""
+        return f"{self.kind}-{self.loss}-{self.steps}{self._starts}"
+
+    @property
+    def _starts(self) -> str:
         many = f"-x{self.restarts}" if self.restarts > 1 else ""
-        return f"{self.kind}-{self.loss}-{self.steps}{start}{many}"
+        aims = f"-t{self.targets}" if self._targeted else ""
+        return f"{self._first_start}{many}{aims}"
+
+    @property
+    def _first_start(self) -> str:
+        return "-random" if self.random_start else ""
+
+    @property
+    def _targeted(self) -> bool:
+        return self.loss in TARGETED
 
     @property
     def gradients(self) -> int:
         """Gradients per image that survives."""
-        return self.steps * self.restarts
+        return self.steps * self.restarts * (self.targets if self._targeted else 1)
 
-    def move(self, walk: _State, gradient: F32) -> F32:
+    @abstractmethod
+    def move(self, walk: WalkState, gradient: F32) -> F32:
         """Return where images go from ``walk.point``, in grey levels; projected afterwards."""
-        raise NotImplementedError
 
-    def run(self, oracle: Callable[[], Oracle], x: Images, y: Labels, draw: Draw) -> Images:
-        """Return one image for each: one that was misclassified, else that of the largest loss.
+    def start(self, x: Images, rows: NDArray[np.int64], draws: Draws) -> F32:
+        """Return where a random start of images of these positions is, in grey levels."""
+        drawn = draws.uniform(rows).astype(np.float32)
+        return x.astype(np.float32) + np.float32(self.strength) * drawn
 
-        Args:
-            oracle: makes what is asked, anew for each restart.
-            x: uint8 (N, C, H, W).
-            y: labels (N,).
-            draw: makes random starts.
-        """
+    def find(self, network: Asked, x: Images, y: Labels, draws: Draws) -> Images:
+        """Return one image for each: one that was misclassified, else that of the largest loss."""
         found, score = x.copy(), np.full(len(x), -np.inf)
         left = np.arange(len(x))
-        for restart in range(self.restarts):
-            if not len(left):
-                break
-            start = x[left].astype(np.float32)
-            if restart or self.random_start:
-                start = start + np.float32(self.strength) * draw(left).astype(np.float32)
-            walked = self._once(oracle(), x[left], y[left], start)
-            better = walked.wrong | (walked.score > score[left])
-            found[left[better]] = walked.images[better]
-            score[left[better]] = walked.score[better]
-            left = left[~walked.wrong]
+        aims = self._aims(network, x, y)
+        for aim in aims:
+            for restart in range(self.restarts):
+                if not len(left):
+                    return found
+                start = x[left].astype(np.float32)
+                if restart or self.random_start:
+                    start = self.start(x[left], left, draws)
+                walked = self._once(network.oracle(), x[left], y[left], start, aim[left])
+                better = walked.wrong | (walked.score > score[left])
+                found[left[better]] = walked.images[better]
+                score[left[better]] = walked.score[better]
+                left = left[~walked.wrong]
         return found
 
-    def _once(self, oracle: Oracle, x: Images, y: Labels, start: F32) -> _Walked:
-        walk = _State.begin(self, x, y, start)
-        loss, marks = loss_of(self.loss), _checkpoints(self.steps)
+    def _aims(self, network: Asked, x: Images, y: Labels) -> list[Labels]:
+        """Return the classes to walk to, one array for each that is tried; the label: to any."""
+        if not self._targeted or not len(x):
+            return [y]
+        logits, _ = network.oracle().ask(x)
+        logits = logits.copy()
+        logits[np.arange(len(y)), y] = -np.inf
+        order = np.argsort(-logits, axis=1, kind="stable")
+        return list(order.T[: min(self.targets, logits.shape[1] - 1)])
+
+    def _once(self, oracle: Oracle, x: Images, y: Labels, start: F32, aim: Labels) -> _Walked:
+        walk = WalkState.begin(self, x, y, start, aim)
+        marks = _checkpoints(self.steps) if self.halves else {}
         done = _Walked(x.copy(), np.full(len(x), -np.inf), np.zeros(len(x), np.bool_))
         for step in range(self.steps + 1):
             seen = walk.seen()
             logits, back = oracle.ask(seen)
-            values, of_logits = loss(logits, walk.y)
+            values, of_logits = self._loss(logits, walk)
             wrong = logits.argmax(axis=1) != walk.y
             done.update(walk.rows, seen, values, wrong)
             gradient = None if step == self.steps or wrong.all() else back(of_logits)
@@ -206,22 +182,10 @@ class Walk(Attack):
             walk.go(self.move(walk, gradient))
         return done
 
-    def _propose(
-        self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        import torch
-
-        images = np.rint(x.cpu().double().numpy() * GREY_LEVELS).astype(np.uint8)
-
-        def draw(rows: NDArray[np.int64]) -> F64:
-            shape = (len(rows), *images.shape[1:])
-            drawn = torch.rand(shape, generator=needed(generator), dtype=torch.float64)
-            return np.asarray(2 * drawn.numpy() - 1)
-
-        found = self.run(
-            lambda: _TorchOracle(model, x.dtype), images, y.cpu().numpy().astype(np.int64), draw
-        )
-        return torch.from_numpy(found.astype(np.float64) / GREY_LEVELS).to(x)
+    def _loss(self, logits: F64, walk: WalkState) -> tuple[F64, F64]:
+        if self._targeted:
+            return TARGETED[self.loss](logits, walk.y, walk.aim)
+        return loss_of(self.loss)(logits, walk.y)
 
 
 def _checkpoints(steps: int) -> dict[int, int]:
@@ -253,12 +217,13 @@ class _Walked:
 
 
 @dataclass
-class _State:
+class WalkState:
     """Images that are still walking; everything is in grey levels, one row per image."""
 
     attack: Walk
     x: F32
     y: Labels
+    aim: Labels
     rows: NDArray[np.int64]
     point: F32
     before: F32
@@ -273,13 +238,15 @@ class _State:
     held: dict[str, F32]
 
     @classmethod
-    def begin(cls, attack: Walk, x: Images, y: Labels, start: F32) -> _State:
+    def begin(cls, attack: Walk, x: Images, y: Labels, start: F32, aim: Labels) -> WalkState:
+        """Start a walk of all images."""
         n = len(x)
         worst = np.full(n, -np.inf)
         state = cls(
             attack,
             x.astype(np.float32),
             y,
+            aim,
             np.arange(n),
             start,
             start,
@@ -297,13 +264,16 @@ class _State:
         return state
 
     def projected(self, point: F32) -> F32:
+        """Return the nearest points inside the ball and the range of images."""
         radius = np.float32(self.attack.strength)
         return np.clip(np.clip(point, self.x - radius, self.x + radius), 0, GREY_LEVELS)
 
     def seen(self) -> Images:
+        """Return the points as the network sees them."""
         return np.rint(self.point).astype(np.uint8)
 
     def keep(self, rows: NDArray[Any]) -> None:
+        """Go on with some of the images."""
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
                 setattr(self, name, value[rows])
@@ -330,6 +300,7 @@ class _State:
         return gradient
 
     def go(self, point: F32) -> None:
+        """Move, and stay inside the ball."""
         self.before, self.point = self.point, self.projected(point)
 
 
@@ -343,7 +314,7 @@ class APGD(Walk):
     kind = "apgd"
     first_step = 2.0
 
-    def move(self, walk: _State, gradient: F32) -> F32:
+    def move(self, walk: WalkState, gradient: F32) -> F32:
         """Return the next points."""
         ahead = walk.projected(walk.point + walk.size * np.sign(gradient))
         point = walk.point + 0.75 * (ahead - walk.point) + 0.25 * (walk.point - walk.before)
@@ -360,7 +331,7 @@ class SAPGD(Walk):
 
     kind = "sa-pgd"
 
-    def move(self, walk: _State, gradient: F32) -> F32:
+    def move(self, walk: WalkState, gradient: F32) -> F32:
         """Return the next points."""
         size = np.abs(gradient).mean(axis=(1, 2, 3), keepdims=True)
         square = np.square(gradient).mean(axis=(1, 2, 3), keepdims=True)
@@ -383,7 +354,7 @@ class MomentumPGD(Walk):
 
     kind = "momentum-pgd"
 
-    def move(self, walk: _State, gradient: F32) -> F32:
+    def move(self, walk: WalkState, gradient: F32) -> F32:
         """Return the next points."""
         size = np.abs(gradient).mean(axis=(1, 2, 3), keepdims=True)
         held = walk.held.get("m", np.zeros_like(gradient)) + gradient / np.maximum(size, 1e-30)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.estimators import ADAPTIVE, GAUSSIAN, STRAIGHT, Estimator
+from spikeproof.attacks.estimators import ADAPTIVE, FIRED, GAUSSIAN, RAMP, STRAIGHT, Estimator
+from spikeproof.attacks.twin import rates
 from spikeproof.attacks.twin.maps import Map, Shape, channels_last, places
 from spikeproof.engines.compiled import gradients as kernels
 from spikeproof.errors import InputError
@@ -25,6 +26,8 @@ _FORMS = {
     STRAIGHT: kernels.STRAIGHT,
     GAUSSIAN: kernels.GAUSSIAN,
     ADAPTIVE: kernels.ADAPTIVE,
+    FIRED: kernels.STRAIGHT,
+    RAMP: kernels.STRAIGHT,
 }
 _LEAST_SPREAD = 1e-3
 """Of a Gaussian slope, in units of the threshold: a layer that never moves has no deviation."""
@@ -292,15 +295,26 @@ class Twin:
         *,
         host: bool = False,
     ) -> Array:
-        """Return the gradient of what drives a population; ``host``: of what is added to v."""
+        """Return the gradient of what drives a population; ``host``: of what is added to v.
+
+        Of rates, (N, 1, K): of a drive that is the same at all steps.
+        """
         numbers = one.cast(self.kind)
         form = _FORMS[estimator.surrogate] if one.spiking else kernels.STRAIGHT
+        of_rates = estimator.through == "rates"
+        if of_rates and one.spiking:
+            slope = rates.slopes(one, run.v[i], run.s[i], form, estimator, adapted)
+            total = (arrived[0] if len(arrived[0]) else arrived[1]).sum(axis=1, keepdims=True)
+            return np.asarray(total * slope * rates.drive_gain(one, self.kind, host=host))
+        leak = numbers["leak"]
+        if one.spiking and estimator.leak == "detached":
+            leak = np.zeros_like(leak)
         out = np.empty(run.v[i].shape, self.kind)
         kernels.neurons_back(
             run.v[i],
             run.s[i],
             *arrived,
-            numbers["leak"],
+            leak,
             np.zeros_like(numbers["keep"]) if host else numbers["keep"],
             numbers["gain"],
             numbers["threshold"],
@@ -313,7 +327,7 @@ class Twin:
             *adapted,
             out,
         )
-        return out
+        return out.sum(axis=1, keepdims=True) if of_rates else out
 
     def _adapted(
         self, i: int, run: Forward, form: int, memory: Memory | None
@@ -341,23 +355,26 @@ class Twin:
     def _bring(
         self, feed: Feed, drive: Array, gradients: list[Array | None], pixels: Array
     ) -> None:
-        """Bring the gradient of a population's sums, (N, T, O), to the source of a feed."""
+        """Bring the gradient of a population's sums, (N, T or 1, O), to the source of a feed."""
         samples, steps, _ = drive.shape
-        if feed.lag >= steps:
+        if feed.lag >= self.timesteps:
             return
-        late = drive[:, feed.lag :]
+        lag = feed.lag
+        if steps < self.timesteps:  # of rates: what lags arrives at fewer steps
+            drive, lag = drive * self.kind(1 - lag / self.timesteps), 0
+        late = drive[:, lag:]
         if feed.source < 0:  # one image stands for all steps
             pixels += feed.map.back(late.sum(axis=1))
             return
         back = feed.map.back(late.reshape(samples * late.shape[1], -1))
         back = back.reshape(samples, late.shape[1], -1)
         held = gradients[feed.source]
-        if held is None and not feed.lag:
+        if held is None and not lag:
             gradients[feed.source] = back
             return
         if held is None:
             held = np.zeros((samples, steps, back.shape[2]), back.dtype)
-        held[:, : steps - feed.lag] += back
+        held[:, : steps - lag] += back
         gradients[feed.source] = held
 
     def _answer(self, v: Array, s: NDArray[np.uint8]) -> F64:

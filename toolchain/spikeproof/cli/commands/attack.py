@@ -157,10 +157,11 @@ def _attack(console: Console, subject: _Subject, suite: Suite, radii: list[int],
             where=str(subject.images.path),
             hint="Give an npz with x and y, or a folder with x.npy and y.npy.",
         )
-    twin = victim.twin  # a network that has none is refused before anything is run
-    check_labels(y, twin.classes, subject.images.path)
+    if suite.white_box:
+        victim.twin  # noqa: B018 (a network that has none is refused before anything is run)
+    check_labels(y, victim.classes, subject.images.path)
     warnings = warn(console, subject.warnings)
-    _check_chance(subject, twin.classes)
+    _check_chance(subject, victim.classes)
     warn_of_cluster(console, how.cluster)
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
