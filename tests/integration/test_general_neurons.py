@@ -68,7 +68,7 @@ def test_they_are_converted_inspected_run_and_verified(
     assert run(convert) == 0
     capsys.readouterr()
     assert run(["inspect", str(bundle)]) == 0
-    said = "needs a neuron program on a chip (Loihi 2 microcode): l1 (GeneralLifNeuron)\n"
+    said = "needs a neuron program on a chip (Loihi 2 microcode): l1 (general LIF)\n"
     assert said in capsys.readouterr().out
     assert run(["inspect", str(bundle), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["layers"]

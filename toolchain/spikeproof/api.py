@@ -76,7 +76,8 @@ class Run:
     """What an engine made of some samples.
 
     predictions: (N,) int64. logits: (N, classes) int64, the readout's membrane at its last step.
-    labels: (N,) int64 or None. traces: u, v and s of every layer, if they were asked for.
+    labels: (N,) int64 or None. traces: u, v and s of every layer, if they were asked for; a readout
+    does not spike, and its s is None.
     """
 
     engine: str
@@ -273,7 +274,7 @@ def run(
             that takes spikes; None: the shipped test images, if it was calibrated on their set.
         engine: "fast", "reference", "numpy", "lava", "onnx", "torch", or another installed target.
         limit: use only the first samples, 1 or more.
-        trace: keep u, v and s of every layer.
+        trace: keep u, v and s of every layer; a readout does not spike, and its s is None.
 
     Returns:
         Predictions, logits, and labels and traces if there are any.

@@ -392,7 +392,7 @@ def _chip_row(layer: ChipLayer, reads: list[ConnectionRow], converted: Json) -> 
     own = {
         "layer": layer.name,
         "kind": layer.kind,
-        "neuron": type(layer.neuron).__name__,
+        "neuron": layer.neuron.title,
         "shape": list(layer.shape),
         "neurons": layer.neurons,
         "weights": sum(row.weights for row in reads),

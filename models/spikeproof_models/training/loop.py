@@ -148,7 +148,10 @@ class _Run:
             loss.backward()
             optimiser.step()
             total += value
-            message = f"epoch {epoch + 1}/{recipe.optimiser.epochs} loss {value:.3f}"
+            message = (
+                f"epoch {epoch + 1} of {recipe.optimiser.epochs}, step {step + 1:,} of {steps:,}, "
+                f"loss {value:.3f}"
+            )
             self._tell(epoch * steps + step + 1, steps, message)
         return total / steps
 

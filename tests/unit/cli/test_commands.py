@@ -112,6 +112,11 @@ def test_inspect_describes_checkpoint_and_bundle(
     bundle = json.loads(capsys.readouterr().out)
     assert bundle["kind"] == "bundle"
     assert [r["layer"] for r in bundle["layers"]] == ["l1", "l2", "out"]
+    table = {row["layer"]: row for row in bundle["record"]["table"]}  # what convert shows
+    for row in bundle["layers"]:
+        assert (row["kind"], row["neuron"]) == tuple(
+            table[row["layer"]][k] for k in ("kind", "neuron")
+        )
     assert bundle["record"]["checkpoint"]["name"] == "tiny"
     assert all(row["fits"] for row in bundle["chip_fit"])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from spikeproof.cli.app import run
 from spikeproof.cli.console import Console
 
 Reports = Sequence[tuple[float, int]]
@@ -163,7 +165,7 @@ def test_a_terminal_too_narrow_for_a_table_cuts_no_number_short(
     from rich.console import Console as Terminal
 
     columns = ["layer", "kind", "neurons", "weights", "range"]
-    rows = [("l1", "HostCurrent", 1234567, 7654321, "-1,978,113 .. 552,829")]
+    rows = [("l1", "host conv", 1234567, 7654321, "-1,978,113 .. 552,829")]
     for width, broken in ((40, True), (100, False)):
         terminal = Terminal(force_terminal=True, width=width, highlight=False)
         monkeypatch.setattr(Console, "_terminal", lambda self, stream, found=terminal: found)
@@ -171,3 +173,27 @@ def test_a_terminal_too_narrow_for_a_table_cuts_no_number_short(
         out = capsys.readouterr().out
         assert "1,234,567" in out and "7,654,321" in out and "…" not in out
         assert ("\x1b[1m" in out) is not broken, "a terminal that is wide enough has rich's table"
+
+
+def test_training_says_where_in_the_epoch_it_is_while_the_share_of_all_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    from spikeproof_models.training.steps import TrainingProgress
+
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("spikeproof.cli.console.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def train(*_: object, progress: Callable[[TrainingProgress], None], **__: object) -> Path:
+        clock.now = 20.0
+        progress(TrainingProgress(1, 9000, "epoch 1 of 20, step 1 of 450, loss 2.303"))
+        clock.now = 40.0
+        progress(TrainingProgress(30, 9000, "epoch 1 of 20, step 30 of 450, loss 1.204"))
+        return tmp_path / "net.ckpt"
+
+    monkeypatch.setattr("spikeproof_models.training.train", train)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\n')
+    assert run(["train", str(recipe), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert "Training r: 0 %; epoch 1 of 20, step 1 of 450, loss 2.303" in said

@@ -369,7 +369,7 @@ def test_the_example_of_the_documents_runs_and_prints_the_wiring(
     code = page.split("## Graphs")[1].split("```python")[1].split("```")[0]
     exec(code, {})
     told = capsys.readouterr().out.splitlines()
-    assert "l2 [('l1', 0, 'ConvSynapse'), ('l2', 1, 'ConvSynapse')]" in told
+    assert "l2 [('l1', 0, 'conv'), ('l2', 1, 'conv')]" in told
 
 
 def small(*nodes: Any, edges: list[Edge], steps: int = 6) -> FloatNetwork:

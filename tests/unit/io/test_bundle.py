@@ -39,7 +39,7 @@ def test_a_bundle_of_the_first_release_keeps_its_bytes_its_hash_and_its_answers(
     path = Path(__file__).parent / "bundles" / "host-current.spk"
     bundle = load_bundle(path)
     first = bundle.network.layers[0]
-    assert first.host and first.host.shift == 12 and first.kind == "HostCurrent"
+    assert first.host and first.host.shift == 12 and first.kind == "host conv"
     assert bundle.content_hash.startswith("31a0982d184643ea")
     assert bundle_bytes(bundle) == path.read_bytes()
     assert self_test(bundle, get_engine("reference")).passed

@@ -468,7 +468,7 @@ def test_the_settings_of_the_objective_reach_the_mppd_loss(monkeypatch, detach, 
 def test_the_learning_rate_falls_as_a_cosine_from_its_value_to_zero(
     tmp_path, data_dir, monkeypatch
 ):
-    made, rates = [], []
+    made, rates, told = [], [], []
 
     def keep(model, config):
         made.append(make_optimiser(model, config))
@@ -479,11 +479,13 @@ def test_the_learning_rate_falls_as_a_cosine_from_its_value_to_zero(
     def note(tick):
         if not tick.epoch_done:
             rates.append(made[0].param_groups[0]["lr"])
+            told.append(tick.message.partition(", loss")[0])
 
     train(write_recipe(tmp_path), tmp_path / "out", data_dir=data_dir, progress=note)
     count = 12  # 3 epochs of 100 images in batches of 32
     expected = [1e-2 * 0.5 * (1 + math.cos(math.pi * k / count)) for k in range(count)]
     assert rates == pytest.approx(expected)
+    assert told[5] == "epoch 2 of 3, step 2 of 4"
 
 
 def test_the_checkpoint_is_the_best_epoch_and_the_first_of_equals(tmp_path, data_dir, monkeypatch):

@@ -324,3 +324,18 @@ def test_intervals_say_their_confidence(make_report: Make) -> None:
     assert "bars: 95 % confidence intervals" in page
     raw["provenance"]["suite"] = {}
     assert "of the two tests, of" not in render_html(raw)
+
+
+def test_each_legend_has_the_signs_of_its_own_charts(make_report: Make) -> None:
+    """That of curves showed the pale dots of the other one."""
+    page = render_html(make_report())
+    dots, curves = page.split('id="energy"')
+    legend = curves[curves.index('class="legend"') :].partition("</p>")[0]
+    first = dots[dots.rindex('id="membrane"') :].partition("</p>")[0]
+    assert legend.count("curve") == legend.count("swatch") > 0
+    assert "curve" not in first
+
+
+def test_the_times_of_the_checks_say_that_they_are_no_clock(make_report: Make) -> None:
+    page = render_html(make_report())
+    assert "They are no clock" in page and " s in all" not in page

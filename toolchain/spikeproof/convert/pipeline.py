@@ -154,7 +154,7 @@ def quantise_network(
     table: list[TableRow] = []
     bound = 0.0
     for i, layer in enumerate(layers):
-        say = partial(_tell_of, tell, f"layer {i + 1} of {len(layers)} ({layer.name})")
+        say = partial(_tell_of, tell, layer.name)
         before = layers[i - 1].name if i else INPUT
         highest = [reachable[wire.source or before] for wire in layer.wires]
         best, rates = _choose_coding(layer, activity.of(layer), highest, options, say)

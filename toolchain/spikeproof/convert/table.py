@@ -12,7 +12,6 @@ from spikeproof import fixedpoint as fx
 from spikeproof.convert.quantise import FloatLayer
 from spikeproof.convert.search import Chosen
 from spikeproof.io.record import TableRow
-from spikeproof.ir.chip import ChipLayer
 from spikeproof.ir.floats import Lif
 from spikeproof.numerics.affine import apply
 
@@ -24,11 +23,11 @@ def table_row(
 ) -> TableRow:
     """Return the row of the conversion table; ``rates``: the flip rate of each coding tried."""
     built, found = best.candidate.layer, best.range
-    host, chip = built.host is not None, any(one.host is None for one in built.inputs)
+    chip = any(one.host is None for one in built.inputs)
     threshold, dv = built.neuron.figures(layer.timesteps)
     return TableRow(
         layer=built.name,
-        kind=_kind(built, host, chip),
+        kind=built.kind,
         neuron=built.neuron.title,
         inputs=int(np.prod(layer.input_shape)),
         neurons=built.neurons,
@@ -48,14 +47,6 @@ def table_row(
         v_high=found.v_high,
         headroom_bits=round(found.headroom_bits, 3),
     )
-
-
-def _kind(built: ChipLayer, host: bool, chip: bool) -> str:
-    """Return what the table calls a layer: its form, and who weighs what reaches it."""
-    form = "conv" if len(built.shape) == 3 else "dense"
-    if host:
-        return f"{form} + host" if chip else f"host {form}"
-    return form
 
 
 def _synapses(layer: FloatLayer) -> int:

@@ -106,7 +106,7 @@ class Connection:
     @property
     def kind(self) -> str:
         """Return what tables call it."""
-        return type(self.host or self.synapse).__name__
+        return f"host {self.synapse.title}" if self.host else self.synapse.title
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class Synapse(ABC):
     inhibitory = -255..0. ``exponent`` shifts the finished sum (floor when negative).
     """
 
+    title: ClassVar[str] = "synapse"
+    """What tables call it."""
     weight: Ints
     sign: Sign
     exponent: int
@@ -94,6 +96,7 @@ class Synapse(ABC):
 class DenseSynapse(Synapse):
     """a = W s on the input flattened in C-order; weight (out, in)."""
 
+    title: ClassVar[str] = "dense"
     weight: Ints
     sign: Sign = "mixed"
     exponent: int = 0
@@ -107,6 +110,7 @@ class DenseSynapse(Synapse):
 class ConvSynapse(Synapse):
     """Cross-correlation with zero padding; weight (out, in/groups, kH, kW), input (C, H, W)."""
 
+    title: ClassVar[str] = "conv"
     weight: Ints
     input_shape: tuple[int, int, int]
     stride: tuple[int, int] = (1, 1)

@@ -44,11 +44,16 @@ def mark(index: int) -> str:
     return MARKS[index % len(MARKS)]
 
 
-def swatch(index: int) -> Markup:
-    """Draw the legend sign of the index-th perturbation."""
-    shape = element("path", d=f"M7 7{_SHAPES[mark(index)]}", class_=f"k{index % len(MARKS)} dot")
+def swatch(index: int, curve: bool = False) -> Markup:
+    """Draw the legend sign of the index-th perturbation; ``curve``: that of its curves."""
+    style, shape = f"k{index % len(MARKS)}", _SHAPES[mark(index)]
+    middle, box, width = (15, "0 2 30 10", 30) if curve else (7, "2 2 10 10", 14)
+    signs = [element("path", d=f"M{middle} 7{shape}", class_=f"{style} dot")]
+    if curve:
+        signs.insert(0, element("path", d="M1 7H29", class_=f"{style} curve"))
+    drawn = Markup("").join(signs)
     return element(
-        "svg", shape, viewBox="2 2 10 10", width=14, height=14, class_="swatch", aria_hidden="true"
+        "svg", drawn, viewBox=box, width=width, height=14, class_="swatch", aria_hidden="true"
     )
 
 

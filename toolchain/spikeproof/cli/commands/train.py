@@ -63,6 +63,8 @@ def run(
             progress(tick.done, tick.total)
             if tick.epoch_done:
                 console.note(tick.message)
+            else:
+                progress.say(tick.message)
 
         path = train(
             recipe,

@@ -111,8 +111,8 @@ def netx_table(network: ChipNetwork) -> list[Row]:
         rows.append(
             {
                 "layer": layer.name,
-                "kind": "host current" if layer.host else layer.kind,
-                "neuron": type(neuron).__name__,
+                "kind": layer.kind,
+                "neuron": neuron.title,
                 "shape": list(layer.shape),
                 "neurons": layer.neurons,
                 "synapses": int(weight.size),
