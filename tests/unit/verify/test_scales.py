@@ -12,7 +12,7 @@ from seeding import CALIBRATION, Made, float_network, judged, make, stages_of
 from spikeproof.convert.options import ConvertOptions
 from spikeproof.ir.floats import Flatten, FloatNetwork, Lif, Linear, Readout
 from spikeproof.verify.compensated import moments, targets
-from spikeproof.verify.requantise import exact_layers
+from spikeproof.verify.requantise.exact import exact_layers
 from spikeproof.verify.rounding import _Reaching, check_rounding
 
 PLAIN = ConvertOptions(compensate=False)

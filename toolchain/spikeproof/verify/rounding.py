@@ -13,14 +13,10 @@ from spikeproof.ir.floats import FloatNetwork
 from spikeproof.ir.limits import INPUT
 from spikeproof.verify.checked_relation import CheckedRelation
 from spikeproof.verify.interval import bound_network
-from spikeproof.verify.requantise import (
-    FEWEST,
-    Exact,
-    Findings,
-    exact_layers,
-    requantise,
-    rounding_step,
-)
+from spikeproof.verify.requantise.exact import Exact, exact_layers
+from spikeproof.verify.requantise.findings import Findings
+from spikeproof.verify.requantise.layer import requantise, rounding_step
+from spikeproof.verify.requantise.weights import FEWEST
 from spikeproof.verify.scales import judge_scale
 from spikeproof.verify.stages import Stages
 

@@ -21,14 +21,11 @@ from spikeproof.ir import chip
 from spikeproof.ir.floats import Conv2d, Lif
 from spikeproof.numerics.affine import Parallel
 from spikeproof.verify.interval import Ints, bound_layer, extreme_sums
-from spikeproof.verify.requantise import (
-    Exact,
-    Findings,
-    bias_exponent,
-    general_numbers,
-    part_of,
-    weight_grid,
-)
+from spikeproof.verify.requantise.biases import bias_exponent
+from spikeproof.verify.requantise.exact import Exact, part_of
+from spikeproof.verify.requantise.findings import Findings
+from spikeproof.verify.requantise.neurons import general_numbers
+from spikeproof.verify.requantise.weights import weight_grid
 
 _LOWEST, _HIGHEST, _STEPS, _BESIDE = 0.35, 2.5, 16, 0.6
 """Scales searched, in times max-abs; the best is refined by up to .6 of one of the 16 steps."""
