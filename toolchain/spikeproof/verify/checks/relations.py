@@ -8,7 +8,7 @@ from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Table, length, lines
 from spikeproof.document.values import Json, Record
 from spikeproof.reasons import Reason
-from spikeproof.verify.checked_relation import CheckedRelation, Violation
+from spikeproof.verify.checked_relation import CheckedRelation, RoundedLayer, Violation
 from spikeproof.verify.checks.accuracy import clean_row
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
 from spikeproof.verify.checks.bit_exact import EXACT, EngineComparisons, unequal_layers
@@ -144,40 +144,25 @@ def _broken_relation(row: CheckedRelation, samples: int) -> Reason:
             "verify --set stages.excused=SHARE.",
             **told,
         )
-    if row.declared_bound is not None and row.declared_bound <= row.bound:
+    declared, value, limit = row.declared_bound, row.max_difference, row.bound
+    criterion = "largest difference of a membrane"
+    if declared is not None and declared <= row.bound:
+        criterion += ", beside the bound that the bundle declares"
+        limit = declared
+    elif declared is not None:
+        criterion = "bound on a membrane that the bundle declares; what its numbers give is less"
+        value = declared
+    elif row.max_difference <= row.bound:
         return Reason(
-            criterion="largest difference of a membrane, beside the bound that the bundle declares",
-            value=row.max_difference,
-            limit=row.declared_bound,
-            unit=row.unit,
-            try_=_CONVERT_AGAIN,
-            **told,
-        )
-    if row.declared_bound is not None:
-        return Reason(
-            criterion="bound on a membrane that the bundle declares; what its numbers give is less",
-            value=row.declared_bound,
-            limit=row.bound,
-            unit=row.unit,
-            try_=_CONVERT_AGAIN,
-            **told,
-        )
-    if row.max_difference > row.bound:
-        return Reason(
-            criterion="largest difference of a membrane",
-            value=row.max_difference,
-            limit=row.bound,
-            unit=row.unit,
+            criterion="spikes that differ though their membranes are clear of the threshold",
+            value=row.unexcused_spikes,
+            relation="exactly",
+            limit=0,
             try_=_CONVERT_AGAIN,
             **told,
         )
     return Reason(
-        criterion="spikes that differ though their membranes are clear of the threshold",
-        value=row.unexcused_spikes,
-        relation="exactly",
-        limit=0,
-        try_=_CONVERT_AGAIN,
-        **told,
+        criterion=criterion, value=value, limit=limit, unit=row.unit, try_=_CONVERT_AGAIN, **told
     )
 
 
@@ -190,79 +175,74 @@ def _wrong_unit(row: CheckedRelation) -> str:
 
 def rounding_reasons(row: CheckedRelation) -> list[Reason]:
     """Give per layer and parameter the worst number that is not what the checkpoint gives."""
-    reasons: list[Reason] = []
-    stage = row.name
-    for layer in row.rounded:
-        kinds: dict[str, list[Violation]] = {}
-        for violation in layer.violations:
-            kinds.setdefault(violation.parameter, []).append(violation)
-        for kind, listed in kinds.items():
-            worst = max(listed, key=lambda v: v.excess)
-            at = f" {worst.index}" if worst.index else ""
-            more = " or more" if len(layer.violations) < layer.outside else ""
-            many = f"; {len(listed):,}{more} such" if len(listed) > 1 else ""
-            reasons.append(
-                Reason(
-                    verdict="fail",
-                    stage=stage,
-                    layer=layer.layer,
-                    criterion=f"{kind}{at}, the checkpoint gives {worst.expected:.6g}{many}:",
-                    value=worst.found,
-                    relation="within",
-                    limit=worst.limits,
-                    try_=_CONVERT_AGAIN,
-                )
+    return [
+        reason
+        for layer in row.rounded
+        for reason in (_wrong_numbers if layer.outside else _doubts)(layer, row.name)
+    ]
+
+
+def _wrong_numbers(layer: RoundedLayer, stage: str) -> list[Reason]:
+    kinds: dict[str, list[Violation]] = {}
+    for violation in layer.violations:
+        kinds.setdefault(violation.parameter, []).append(violation)
+    reasons = []
+    for kind, listed in kinds.items():
+        worst = max(listed, key=lambda v: v.excess)
+        at = f" {worst.index}" if worst.index else ""
+        more = " or more" if len(layer.violations) < layer.outside else ""
+        many = f"; {len(listed):,}{more} such" if len(listed) > 1 else ""
+        reasons.append(
+            Reason(
+                verdict="fail",
+                stage=stage,
+                layer=layer.layer,
+                criterion=f"{kind}{at}, the checkpoint gives {worst.expected:.6g}{many}:",
+                value=worst.found,
+                relation="within",
+                limit=worst.limits,
+                try_=_CONVERT_AGAIN,
             )
-        if layer.undecided and not layer.outside:
-            reasons.append(
-                Reason(
-                    verdict="inconclusive",
-                    stage=stage,
-                    layer=layer.layer,
-                    criterion=f"weights checked one by one: these were {layer.undecided}",
-                    try_=_KNOW_CALIBRATION,
-                )
-            )
-        reasons += [
+        )
+    return reasons
+
+
+def _doubts(layer: RoundedLayer, stage: str) -> list[Reason]:
+    """Give what could not be judged of a layer in which nothing is wrong."""
+    found = [(doubt, _SCALE) for doubt in layer.doubts]
+    if layer.undecided:
+        told = f"weights checked one by one: these were {layer.undecided}"
+        found.insert(0, (told, _KNOW_CALIBRATION))
+    if layer.unclaimed:
+        told = "figures that the bundle's record lacks, so that they cannot be judged: "
+        found.append((told + ", ".join(layer.unclaimed), _OTHER_RECORD))
+    reasons = [
+        Reason(verdict="inconclusive", stage=stage, layer=layer.layer, criterion=what, try_=step)
+        for what, step in found
+    ]
+    if not layer.values:
+        reasons.append(
             Reason(
                 verdict="inconclusive",
                 stage=stage,
                 layer=layer.layer,
-                criterion=doubt,
-                try_="Leave `convert --scale` out for this layer, or give a scale nearer to the "
-                "one that is then chosen.",
+                value=0,
+                criterion="numbers compared with the checkpoint",
+                relation="more than",
+                limit=0,
+                try_=_CONVERT_AGAIN,
             )
-            for doubt in layer.doubts
-            if not layer.outside
-        ]
-        if layer.unclaimed and not layer.outside:
-            reasons.append(
-                Reason(
-                    verdict="inconclusive",
-                    stage=stage,
-                    layer=layer.layer,
-                    criterion="figures that the bundle's record lacks, so that they cannot be "
-                    f"judged: {', '.join(layer.unclaimed)}",
-                    try_="The record was changed, or written by another version: convert the "
-                    "checkpoint again.",
-                )
-            )
-        if not layer.values and not layer.outside:
-            reasons.append(
-                Reason(
-                    verdict="inconclusive",
-                    stage=stage,
-                    layer=layer.layer,
-                    value=0,
-                    criterion="numbers compared with the checkpoint",
-                    relation="more than",
-                    limit=0,
-                    try_=_CONVERT_AGAIN,
-                )
-            )
+        )
     return reasons
 
 
+_SCALE = (
+    "Leave `convert --scale` out for this layer, or give a scale nearer to the one that is then "
+    "chosen."
+)
+_OTHER_RECORD = (
+    "The record was changed, or written by another version: convert the checkpoint again."
+)
 _KNOW_CALIBRATION = (
     "Compensated rounding can be checked weight by weight only on the images it was fitted to: "
     "give those that convert had (`verify --calibration FILE`), or convert with `--no-compensate`."
