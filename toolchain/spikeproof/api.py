@@ -30,7 +30,7 @@ from spikeproof.convert.images import (
     shipped_test_images,
 )
 from spikeproof.convert.options import ConvertOptions
-from spikeproof.describe import describe_file
+from spikeproof.describe.file import describe_file
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.engines.trace import LayerTrace
 from spikeproof.errors import InputError

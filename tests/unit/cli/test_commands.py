@@ -13,7 +13,7 @@ from residual import residual
 
 from spikeproof.cli.app import run
 from spikeproof.cli.parser import COMMANDS
-from spikeproof.describe import checkpoint_rows
+from spikeproof.describe.trained import checkpoint_rows
 from spikeproof.io.checkpoint import Checkpoint
 
 Cli = Callable[..., Any]

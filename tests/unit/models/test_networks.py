@@ -11,7 +11,7 @@ from residual import images as residual_images
 from residual import residual
 
 from spikeproof.convert.fold import fold
-from spikeproof.describe import checkpoint_rows
+from spikeproof.describe.trained import checkpoint_rows
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import GraphError, InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

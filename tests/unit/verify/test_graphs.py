@@ -12,7 +12,8 @@ import pytest
 from spikeproof.certify.ranges import certify_ranges
 from spikeproof.cli.console import Console
 from spikeproof.cli.show import show_file
-from spikeproof.describe import BundleFile, describe_file
+from spikeproof.describe.documents import BundleFile
+from spikeproof.describe.file import describe_file
 from spikeproof.engines.reference import ReferenceEngine
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.fuzz.draw.graphs import random_graph

@@ -8,15 +8,15 @@ from typing import Any
 from spikeproof.cli.board import show_cost, show_limits
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import warn
-from spikeproof.describe import (
+from spikeproof.describe.documents import (
     BundleFile,
     ChipFile,
     LayerRow,
     NodeRow,
     TomlFile,
     TrainedFile,
-    describe_file,
 )
+from spikeproof.describe.file import describe_file
 from spikeproof.io.formats import FRONTENDS, ChipFrontend
 from spikeproof.io.zoo import resolve_model
 from spikeproof.text import counted, network_line
