@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from residual import residual
 
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container, files
+from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spikeproof.io.files import (
     TEMPORARY,
     canonical_json,
@@ -316,3 +318,11 @@ def test_a_lock_that_was_removed_before_it_was_had_is_taken_anew(
     monkeypatch.setattr(files, "open_locked", late)
     with held(path):
         assert len(opened) == 2 and lock.exists()
+
+
+def test_a_network_is_saved_with_the_record_of_its_training_or_without(tmp_path: Path) -> None:
+    """The hint for foreign files names a network; that was an AttributeError."""
+    save_checkpoint(tmp_path / "alone.ckpt", residual())
+    save_checkpoint(str(tmp_path / "held.ckpt"), Checkpoint(residual()))
+    assert (tmp_path / "alone.ckpt").read_bytes() == (tmp_path / "held.ckpt").read_bytes()
+    assert load_checkpoint(tmp_path / "alone.ckpt").network.name == residual().name

@@ -42,8 +42,17 @@ class Checkpoint:
         return f"<Checkpoint {network_line(network.name, network.input_shape, network.timesteps)}>"
 
 
-def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
-    """Check the network, and write it atomically; the bytes depend only on the content."""
+def save_checkpoint(path: Path | str, trained: Checkpoint | FloatNetwork) -> None:
+    """Check a network, and write it atomically; the bytes depend only on the content.
+
+    Args:
+        path: the file.
+        trained: a network, alone or with the record of its training.
+
+    Raises:
+        GraphError: the network is inconsistent or has values that are not finite.
+    """
+    checkpoint = trained if isinstance(trained, Checkpoint) else Checkpoint(trained)
     check_float(checkpoint.network)
     container.write(path, KIND, SCHEMA, *_parts(checkpoint))
 

@@ -20,7 +20,7 @@ from spikeproof.io.toml import LIMIT_BYTES, parse_toml
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _REBUILD = (
     "Build it as a spikeproof.ir.floats.FloatNetwork and write that with "
-    "spikeproof.io.checkpoint.save_checkpoint"
+    "spikeproof.io.checkpoint.save_checkpoint(PATH, NETWORK)"
 )
 _TORCH = (
     "a PyTorch file",
