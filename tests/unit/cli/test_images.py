@@ -175,6 +175,11 @@ def test_verify_asks_for_data_before_it_plans_and_notes_the_calibration_images(
         load_bundle(tiny_bundle), record, trained_on(Checkpoint(network())), fitted=True
     )
     assert found == ["these are the images the bundle was calibrated on"]
+    some = input_warnings(
+        load_bundle(tiny_bundle), record, trained_on(Checkpoint(network())), fitted=False
+    )
+    assert len(some) == 2 and some[0].startswith("not all of the images the bundle was calibrated")
+    assert "not known" not in " ".join(some), "it is what the other warning says they are"
 
 
 def test_data_that_begin_with_the_calibration_images_are_known_to_do_so(

@@ -70,14 +70,21 @@ def input_warnings(
     ``fitted`` tells whether the images the bundle was calibrated with are known.
     """
     found = [*recorded_calibration_warnings(bundle.record), *data_warnings(data, trained)]
-    if not fitted and bundle.record.options.get("compensate", True):
-        found.append(
-            "the images the bundle was calibrated with are not known (they are not the shipped "
-            "ones): compensated weights cannot be checked one by one without verify --calibration"
-        )
     calibration = bundle.record.calibration
     used = None if calibration is None else calibration.data
-    if used is not None and data.sha256 is not None and used.sha256 == data.sha256:
+    same = used is not None and data.sha256 is not None and used.sha256 == data.sha256
+    if not fitted and bundle.record.options.get("compensate", True):
+        lacks = (
+            "not all of the images the bundle was calibrated with are used here"
+            if same
+            else "the images the bundle was calibrated with are not known (they are not the "
+            "shipped ones)"
+        )
+        found.append(
+            f"{lacks}: compensated weights cannot be checked one by one without verify "
+            "--calibration"
+        )
+    if same:
         found.append("these are the images the bundle was calibrated on")
     return found
 
