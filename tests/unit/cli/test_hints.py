@@ -236,3 +236,19 @@ def test_an_option_that_is_wrong_is_told_with_what_to_do(
     assert "Value error" not in told
     assert "tuple" not in told.lower()
     assert hint in told.partition("\n  -> ")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "x.spk", "--limit", "x"], "'--limit': it must be a whole number (found 'x')"),
+        (["run", "x.spk", "--limit", "0"], "'--limit': it must be at least 1 (found '0')"),
+        (["export", "x.spk", "--format", "x"], "'--format': 'x' is not one of "),
+    ],
+)
+def test_what_the_parser_refuses_is_told_in_plain_words(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert f"Invalid value for {told}" in said and "Input" not in said

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 from spikeproof.cli.commands import COMMANDS
 from spikeproof.cli.console import ARGUMENTS, wrapped
@@ -202,6 +203,19 @@ def _show_help() -> None:
     )
 
 
+def _plain(told: str, cause: BaseException | None) -> str:
+    """Say what pydantic found, in the parser, as settings in files are told: in plain words."""
+    found: list[dict[str, Any]] = getattr(cause, "errors", list)()
+    if not found:
+        return told
+    from spikeproof.document.values import message_of
+
+    plain = message_of(found[0])
+    if found[0]["type"] != "value_error":  # else it is a sentence of its own
+        plain = f"it {plain} (found {found[0]['input']!r})"
+    return told.replace(str(found[0]["msg"]), plain)
+
+
 def _unexpected(args: list[str], error: Exception) -> int:
     """Report a usage error of the parser as such, anything else as an internal error."""
     describe = getattr(error, "format_message", None)
@@ -210,7 +224,7 @@ def _unexpected(args: list[str], error: Exception) -> int:
     if describe is not None:
         context = getattr(error, "ctx", None)
         help_line = f"\n  -> {context.command_path} --help" if context is not None else ""
-        told = str(describe()).replace("Value error, ", "")  # of pydantic, in the parser
+        told = _plain(str(describe()), error.__cause__)
         _report_error(args, told + help_line, "UsageError", 2)
         return 2
     if isinstance(error, MemoryError):
