@@ -174,6 +174,23 @@ def test_the_square_attack_follows_the_margin():
     np.testing.assert_array_equal(found, x + 5)
 
 
+def test_no_question_is_wasted_on_the_best_image():
+    class Watched(Brightness):
+        best, seen = np.zeros(36), 0
+
+        def logits(self, x):
+            flat = x.reshape(36).astype(float)
+            assert not np.array_equal(flat, self.best)
+            self.best, self.seen = max(self.best, flat, key=np.mean), self.seen + 1
+            return super().logits(x)
+
+    x = np.full((1, 1, 6, 6), 100, np.uint8)
+    network = Watched(200)
+    draws = Draws((0,), np.arange(1), x.shape[1:])
+    Square(5, queries=30).find(network, x, np.zeros(1, int), draws)
+    assert network.seen == 30
+
+
 def test_wrong_numbers_are_refused():
     for wrong in (lambda: Square(8, queries=0), lambda: Square(8, share=0), lambda: RayS(8, 0)):
         with pytest.raises(InputError):
