@@ -6,7 +6,7 @@ the reference. What fools only the twin counts for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -86,8 +86,11 @@ class _AskedVictim:
 
     victim: Victim
     estimator: Estimator | None
+    made: Callable[[], Oracle] | None = None
 
     def oracle(self) -> Oracle:
+        if self.made is not None:
+            return self.made()
         assert self.estimator is not None
         return TwinOracle(self.victim.twin, self.estimator)
 
@@ -117,6 +120,7 @@ def attack_radii(
     seed: Sequence[int],
     names: Sequence[int] | None = None,
     done: NDArray[np.bool_] | None = None,
+    oracle: Callable[[], Oracle] | None = None,
 ) -> Broken:
     """Attack images in balls of several radii, the smallest first.
 
@@ -131,6 +135,7 @@ def attack_radii(
         names: whole numbers that tell images apart (their places by default), so that an image's
             draws do not depend on its company.
         done: images that need no attack at a radius, bool (R, N).
+        oracle: makes what answers an attack with gradients; None: the twin with the estimator.
 
     Raises:
         InputError: the attack takes gradients, and no estimator was given.
@@ -151,7 +156,8 @@ def attack_radii(
             continue
         draws = Draws((*seed, int(radius)), known[left], x.shape[1:])
         at_radius = replace(attack, strength=float(radius))
-        found = at_radius.find(_AskedVictim(victim, estimator), x[left], y[left], draws)
+        asked = _AskedVictim(victim, estimator, oracle)
+        found = at_radius.find(asked, x[left], y[left], draws)
         found = within(found, x[left], radius)
         wrong = victim.predictions(found) != y[left]
         images[r, left[wrong]] = found[wrong]

@@ -1,0 +1,249 @@
+"""Measure one network under a suite, and under everything the suite must not be weaker than."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeproof.attacks.estimators import ADAPTIVE, Estimator
+from spikeproof.attacks.suites import Member, Suite
+from spikeproof.attacks.validity.plain import naive_pgd, random_squares
+from spikeproof.attacks.validity.record import Examined, Tried
+from spikeproof.attacks.validity.watch import Watch
+from spikeproof.attacks.victim import Victim, attack_radii
+from spikeproof.attacks.walks import SAPGD, Images, Labels
+from spikeproof.errors import MissingExtraError, UnsupportedError
+
+Mask = NDArray[np.bool_]
+ESTIMATORS = (
+    Estimator(0.25, "attached"),
+    Estimator(0.25, "detached"),
+    Estimator(1.0, "attached"),
+    Estimator(1.0, "detached"),
+    Estimator(0.25, "detached", "arctangent"),
+    Estimator(0.425, "attached", ADAPTIVE),
+    Estimator(0.425, "detached", ADAPTIVE),
+)
+"""Compared with one another, each with the same short walk."""
+SHORT = SAPGD(0, steps=10, loss="margin")
+EVERYTHING = 255
+"""The radius of the ball that holds all images."""
+QUERIES = 200
+_FEWEST, _REPEATED, _LOOKS = 8, 8, 3
+_GUESSES = 16
+
+
+def examine(
+    victim: Victim,
+    suite: Suite,
+    x: Images,
+    y: Labels,
+    radii: Sequence[int],
+    *,
+    seed: int = 0,
+    names: Sequence[int] | None = None,
+) -> Examined:
+    """Attack images in all the ways by which the figure of a suite is judged.
+
+    Args:
+        victim: a trained network or a chip network.
+        suite: whose figure it is.
+        x: uint8 (N, C, H, W).
+        y: labels (N,).
+        radii: whole grey levels, ascending; the largest is the one that is looked into.
+        seed: of all random draws.
+        names: whole numbers that tell images apart, see :meth:`Suite.run`.
+    """
+    known = np.asarray(names if names is not None else range(len(x)))
+    run = _Run(victim, suite, x, y, list(radii), seed, known)
+    try:
+        victim.twin  # noqa: B018 - made here, so that what has none is told once
+    except (UnsupportedError, MissingExtraError) as error:
+        told = {"suite": suite.name, "radii": run.radii, "samples": len(x)}
+        return Examined(**told, why_not=str(error))
+    return run.all()
+
+
+@dataclass(eq=False)
+class _Run:
+    victim: Victim
+    suite: Suite
+    x: Images
+    y: Labels
+    radii: list[int]
+    seed: int
+    names: NDArray[np.int64]
+
+    @property
+    def radius(self) -> int:
+        return self.radii[-1]
+
+    def all(self) -> Examined:
+        self.clean = self.victim.predictions(self.x) == self.y
+        left, first, found, watched, by = self._suite()
+        survivors = np.flatnonzero(left)[: max(_FEWEST, len(self.x) // 4)]
+        afresh, of_walks = self._afresh()
+        repeat, again = self._repeat()
+        asked, zero = (sum(getattr(w, key) for _, w in watched) for key in ("asked", "zero"))
+        return Examined(
+            suite=self.suite.name,
+            radii=self.radii,
+            samples=len(self.x),
+            clean=self.clean.tolist(),
+            left=left.tolist(),
+            first=first.tolist(),
+            afresh=[row.tolist() for row in afresh],
+            naive=self._naive().tolist(),
+            estimators={e.name: self._short(e).tolist() for e in ESTIMATORS},
+            late=sum(self._late(member, watch) for member, watch in watched),
+            masked=int(((asked > 0) & (2 * zero >= asked)).sum()),
+            zero_share=float(zero.sum() / max(asked.sum(), 1)),
+            unbounded=self._unbounded(),
+            doubled=self._doubled(survivors, by),
+            black_box=self._black_box(survivors),
+            queries=QUERIES,
+            **self._active(),
+            unequal=int((of_walks[: len(again)] != again).any(axis=(1, 2, 3)).sum()),
+            repeated=repeat,
+            unstable=self._unstable(found),
+        )
+
+    # --- the suite ---------------------------------------------------------------------------
+
+    def _suite(
+        self,
+    ) -> tuple[Mask, Mask, Images, list[tuple[Member, Watch]], NDArray[np.int64]]:
+        """Run the members in turn on what is left, watched; as :meth:`Suite.run` does."""
+        left, found = self.clean.copy(), self.x.copy()
+        watched, by = [], np.zeros(len(self.suite.members), np.int64)
+        first = left
+        for k, member in enumerate(self.suite.members):
+            watch = Watch(self.victim.twin, member.estimator, self.y)
+            watch.step[~left] = 0
+            wrong, images = self._attack(member, left, self.radius, k, watch)
+            found[wrong], left = images[wrong], left & ~wrong
+            by[k] = wrong.sum()
+            watched.append((member, watch))
+            first = first if k else left
+        return left, first, found, watched, by
+
+    def _attack(
+        self, member: Member, mask: Mask, radius: int, stream: int = 0, watch: Watch | None = None
+    ) -> tuple[Mask, Images]:
+        """Attack the images of a mask; return which fell, and images, as long as all."""
+        found = attack_radii(
+            member.attack,
+            self.victim,
+            member.estimator,
+            self.x,
+            self.y,
+            [radius],
+            seed=(self.seed, stream),
+            names=self.names.tolist(),
+            done=~mask[None],
+            oracle=watch,
+        )
+        return found.broken[0], found.images[0]
+
+    def _late(self, member: Member, watch: Watch) -> int:
+        """Count images that fell within the last tenth of a member's steps."""
+        late = (watch.step > 0.9 * member.attack.steps) & (watch.asked > 0)
+        return int(late.sum())
+
+    # --- the same attack, otherwise ----------------------------------------------------------
+
+    @property
+    def _quarter(self) -> Member:
+        first = self.suite.members[0]
+        return replace(
+            first, attack=replace(first.attack, steps=max(1, first.attack.steps // 4))
+        )
+
+    def _afresh(self) -> tuple[list[Mask], Images]:
+        rows, images = [], self.x
+        for radius in sorted({self.radii[0], self.radius}):
+            wrong, images = self._attack(self._quarter, self.clean, radius)
+            rows.append(self.clean & ~wrong)
+        return rows, images
+
+    def _repeat(self) -> tuple[int, Images]:
+        """Attack the first images once more, as :meth:`_afresh` did."""
+        mask = self.clean.copy()
+        mask[_REPEATED:] = False
+        _, images = self._attack(self._quarter, mask, self.radius)
+        return int(mask.sum()), images[:_REPEATED]
+
+    def _unbounded(self) -> Tried:
+        wrong, _ = self._attack(self.suite.members[0], self.clean, EVERYTHING)
+        return Tried(images=int(self.clean.sum()), successes=int(wrong.sum()))
+
+    def _doubled(self, survivors: NDArray[np.int64], by: NDArray[np.int64]) -> Tried:
+        most = self.suite.members[int(by.argmax())]
+        longer = replace(most, attack=replace(most.attack, steps=2 * most.attack.steps))
+        mask = np.isin(np.arange(len(self.x)), survivors)
+        wrong, _ = self._attack(longer, mask, self.radius, len(self.suite.members))
+        return Tried(images=len(survivors), successes=int(wrong.sum()))
+
+    # --- other attacks -----------------------------------------------------------------------
+
+    def _right(self, images: Images) -> Mask:
+        """Tell which of the images that are right unperturbed still are."""
+        right = self.clean.copy()
+        rows = np.flatnonzero(right)
+        if len(rows):
+            right[rows] = self.victim.predictions(images[rows]) == self.y[rows]
+        return right
+
+    def _naive(self) -> Mask:
+        return self._right(naive_pgd(self.victim, self.x, self.y, self.radius, self.seed))
+
+    def _short(self, estimator: Estimator) -> Mask:
+        wrong, _ = self._attack(Member(SHORT, estimator), self.clean, self.radius)
+        return self.clean & ~wrong
+
+    def _black_box(self, survivors: NDArray[np.int64]) -> Tried:
+        x, y = self.x[survivors], self.y[survivors]
+        if not len(x):
+            return Tried()
+        twin = self.victim.twin
+        found = random_squares(twin, x, y, self.radius, queries=QUERIES, seed=self.seed)
+        wrong = self.victim.predictions(found) != y
+        return Tried(images=len(x), successes=int(wrong.sum()))
+
+    def _active(self) -> dict[str, Tried | int]:
+        from spikeproof.attacks.validity.plant import Planted, corners, hidden, plant
+
+        twin = self.victim.twin
+        plants = found = guesses = guessed = none = 0
+        for image, name in zip(self.x, self.names.tolist(), strict=True):
+            rng = np.random.default_rng([self.seed, self.radius, 13, name])
+            one = plant(twin, image, self.radius, rng) if hidden(twin) else None
+            if one is None:
+                none += 1
+                continue
+            planted = Planted(self.victim.network, self.victim.folded, self.victim, one)
+            if planted.predictions(np.stack([image, one.point])).tolist() != [0, 1]:
+                none += 1  # only the twin's rounding set it apart
+                continue
+            plants += 1
+            run = planted.twin.logits(corners(image, self.radius, _GUESSES, rng))
+            guesses, guessed = guesses + _GUESSES, guessed + int((run.argmax(axis=1) != 0).sum())
+            label = np.zeros(1, np.int64)
+            broken, _ = self.suite.run(
+                planted, image[None], label, [self.radius], seed=self.seed, names=[name]
+            )
+            found += int(broken.broken[0, 0])
+        return {
+            "planted": Tried(images=plants, successes=found),
+            "unplanted": none,
+            "guessed": Tried(images=guesses, successes=guessed),
+        }
+
+    def _unstable(self, found: Images) -> int:
+        """Count images whose class changes from one look to the next."""
+        shown = np.concatenate([self.x, found])
+        looks = np.stack([self.victim.predictions(shown) for _ in range(_LOOKS)])
+        return int((looks != looks[0]).any(axis=0).sum())
