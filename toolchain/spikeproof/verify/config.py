@@ -106,6 +106,13 @@ class StageLimits(_Section):
     """Largest share of samples whose spikes may differ by such rounding."""
 
 
+class ValiditySettings(_Section):
+    """How V6 looks into the attacks themselves."""
+
+    samples: Annotated[int, Field(ge=0, le=MOST_IMAGES, strict=True)]
+    """Images of each network; 0: not at all. They take seconds each, on one core."""
+
+
 class VerifyConfig(_Section):
     """Everything that decides a verdict; what is used comes from :func:`config_model`."""
 
@@ -128,6 +135,7 @@ class VerifyConfig(_Section):
     margins: Margins
     mppd: MppdLimits
     stages: StageLimits
+    validity: ValiditySettings
 
     @model_validator(mode="after")
     def _complete(self) -> VerifyConfig:

@@ -373,11 +373,7 @@ def _estimators(found: Examined, alpha: float) -> Assertion:
     pairs = [p for p in _PAIRS if p[0] in rows and p[1] in rows]
     counts = [st.paired_counts(*map(_mask, (rows[a], rows[b]))) for a, b in pairs]
     adjusted = st.holm([st.mcnemar_exact(c) for c in counts])
-    beyond = [
-        k
-        for k, c in enumerate(counts)
-        if abs(c.difference) > GAP and adjusted[k] < alpha
-    ]
+    beyond = [k for k, c in enumerate(counts) if abs(c.difference) > GAP and adjusted[k] < alpha]
     order = beyond or range(len(pairs))
     k = max(order, key=lambda k: abs(counts[k].difference))
     gap, (a, b) = counts[k].difference, pairs[k]
@@ -391,8 +387,8 @@ def _estimators(found: Examined, alpha: float) -> Assertion:
         images=found.samples,
         p_value=adjusted[k],
         masking=True,
-        told=f"the same {SHORT.steps} steps leave {left[0]:.3g} % with {a} and {left[1]:.3g} % with "
-        f"{b}",
+        told=f"the same {SHORT.steps} steps leave {left[0]:.3g} % with {a} "
+        f"and {left[1]:.3g} % with {b}",
         advice="Some estimators are misled by this network: trust no figure of one of them alone.",
     )
 

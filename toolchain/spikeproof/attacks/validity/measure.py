@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,16 @@ def examine(
     try:
         victim.twin  # noqa: B018 - made here, so that what has none is told once
     except (UnsupportedError, MissingExtraError) as error:
-        told = {"suite": suite.name, "radii": run.radii, "samples": len(x)}
-        return Examined(**told, why_not=str(error))
+        samples = len(x)
+        return Examined(suite=suite.name, radii=run.radii, samples=samples, why_not=str(error))
     return run.all()
+
+
+@dataclass(frozen=True)
+class _Active:
+    planted: Tried
+    none: int
+    guessed: Tried
 
 
 @dataclass(eq=False)
@@ -76,6 +83,7 @@ class _Run:
     radii: list[int]
     seed: int
     names: NDArray[np.int64]
+    clean: Mask = field(init=False)
 
     @property
     def radius(self) -> int:
@@ -87,6 +95,7 @@ class _Run:
         survivors = np.flatnonzero(left)[: max(_FEWEST, len(self.x) // 4)]
         afresh, of_walks = self._afresh()
         repeat, again = self._repeat()
+        active = self._active()
         asked, zero = (sum(getattr(w, key) for _, w in watched) for key in ("asked", "zero"))
         return Examined(
             suite=self.suite.name,
@@ -105,7 +114,9 @@ class _Run:
             doubled=self._doubled(survivors, by),
             black_box=self._black_box(survivors),
             queries=QUERIES,
-            **self._active(),
+            planted=active.planted,
+            unplanted=active.none,
+            guessed=active.guessed,
             unequal=int((of_walks[: len(again)] != again).any(axis=(1, 2, 3)).sum()),
             repeated=repeat,
             unstable=self._unstable(found),
@@ -158,9 +169,7 @@ class _Run:
     @property
     def _quarter(self) -> Member:
         first = self.suite.members[0]
-        return replace(
-            first, attack=replace(first.attack, steps=max(1, first.attack.steps // 4))
-        )
+        return replace(first, attack=replace(first.attack, steps=max(1, first.attack.steps // 4)))
 
     def _afresh(self) -> tuple[list[Mask], Images]:
         rows, images = [], self.x
@@ -191,7 +200,7 @@ class _Run:
 
     def _right(self, images: Images) -> Mask:
         """Tell which of the images that are right unperturbed still are."""
-        right = self.clean.copy()
+        right: Mask = self.clean.copy()
         rows = np.flatnonzero(right)
         if len(rows):
             right[rows] = self.victim.predictions(images[rows]) == self.y[rows]
@@ -202,7 +211,7 @@ class _Run:
 
     def _short(self, estimator: Estimator) -> Mask:
         wrong, _ = self._attack(Member(SHORT, estimator), self.clean, self.radius)
-        return self.clean & ~wrong
+        return np.asarray(self.clean & ~wrong)
 
     def _black_box(self, survivors: NDArray[np.int64]) -> Tried:
         x, y = self.x[survivors], self.y[survivors]
@@ -213,7 +222,7 @@ class _Run:
         wrong = self.victim.predictions(found) != y
         return Tried(images=len(x), successes=int(wrong.sum()))
 
-    def _active(self) -> dict[str, Tried | int]:
+    def _active(self) -> _Active:
         from spikeproof.attacks.validity.plant import Planted, corners, hidden, plant
 
         twin = self.victim.twin
@@ -236,11 +245,11 @@ class _Run:
                 planted, image[None], label, [self.radius], seed=self.seed, names=[name]
             )
             found += int(broken.broken[0, 0])
-        return {
-            "planted": Tried(images=plants, successes=found),
-            "unplanted": none,
-            "guessed": Tried(images=guesses, successes=guessed),
-        }
+        return _Active(
+            Tried(images=plants, successes=found),
+            none,
+            Tried(images=guesses, successes=guessed),
+        )
 
     def _unstable(self, found: Images) -> int:
         """Count images whose class changes from one look to the next."""

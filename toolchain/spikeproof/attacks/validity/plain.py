@@ -44,7 +44,7 @@ def _raw(logits: F64, y: Labels) -> F64:
     weights = np.exp(shifted)
     found = weights / weights.sum(axis=1, keepdims=True)
     found[np.arange(len(y)), y] -= 1
-    return found.astype(np.float64)
+    return np.asarray(found, np.float64)
 
 
 def _scaled(logits: F64, y: Labels) -> F64:

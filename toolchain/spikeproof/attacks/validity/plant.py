@@ -30,6 +30,8 @@ from spikeproof.ir.chip import ChipNetwork
 CORNERS = 32
 """Random corners of the ball that stay in the image's class."""
 _TRIES = 4
+_STANDS_OUT = 0.05
+"""How far, in distances of the plant's rates from the mean, others lie behind the boundary."""
 _CLASSES = 4
 """Two that decide, and two far below, which give the logits the spread that losses divide by."""
 _NEVER = 1e30
@@ -80,7 +82,7 @@ def hidden(twin: Twin) -> tuple[int, ...]:
 def corners(x: Images, radius: int, count: int, rng: np.random.Generator) -> Images:
     """Return random corners of the ball around one image (C, H, W)."""
     signs = rng.choice([-radius, radius], (count, *x.shape))
-    return np.clip(x.astype(np.int64) + signs, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(x.astype(np.int64) + signs, 0, 255), np.uint8)
 
 
 def plant(twin: Twin, x: Images, radius: int, rng: np.random.Generator) -> Plant | None:
@@ -91,9 +93,9 @@ def plant(twin: Twin, x: Images, radius: int, rng: np.random.Generator) -> Plant
         weight = rates[0] - rates[1:].mean(axis=0)
         values = rates @ weight
         highest = values[1:].max()
-        if values[0] > highest * (1 + 1e-6) + 1e-9:
-            at = (values[0] + highest) / 2
-            size = (values[0] - highest) / 2
+        size = (values[0] - highest) / 2
+        if size > _STANDS_OUT * (weight @ weight):
+            at = highest + size
             least = -4 * float(np.abs(values - at).max() / size)
             return Plant(weight / size, float(-at / size), drawn[0], least)
     return None

@@ -30,8 +30,8 @@ class Examined(Record):
     first: list[bool] = Field(default_factory=list)
     """Under the suite's first member alone."""
     afresh: list[list[bool]] = Field(default_factory=list)
-    """Under that member with a quarter of its steps, at the smallest and at the largest radius, each
-    without looking at the other."""
+    """Under that member with a quarter of its steps, at the smallest and at the largest radius,
+    each without looking at the other."""
     naive: list[bool] = Field(default_factory=list)
     """Under PGD-7 as papers quote it."""
     estimators: dict[str, list[bool]] = Field(default_factory=dict)

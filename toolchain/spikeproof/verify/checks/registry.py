@@ -17,6 +17,7 @@ from spikeproof.verify.checks import (
     relations,
     response,
     threshold,
+    validity,
 )
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, plain_figures
 
@@ -26,6 +27,7 @@ CHECKS: tuple[CheckKind[Any], ...] = (
     first_difference.CHECK,
     errors.CHECK,
     response.CHECK,
+    validity.CHECK,
     accuracy.CHECK,
     overflow.CHECK,
     threshold.CHECK,
