@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 F32 = NDArray[np.float32]
 __all__ = ["APGD", "SAPGD", "Images", "Labels", "MomentumPGD", "TwinOracle", "Walk", "WalkState"]
+_LARGEST = 1e15
+"""A float32 beyond 1e19 has no square."""
 
 
 @dataclass
@@ -333,6 +335,7 @@ class SAPGD(Walk):
 
     def move(self, walk: WalkState, gradient: F32) -> F32:
         """Return the next points."""
+        gradient = _squarable(gradient)
         size = np.abs(gradient).mean(axis=(1, 2, 3), keepdims=True)
         square = np.square(gradient).mean(axis=(1, 2, 3), keepdims=True)
         g = gradient / np.maximum(size, 1e-30)
@@ -343,6 +346,16 @@ class SAPGD(Walk):
         walk.held = {"m": m, "u": u}
         step = walk.size * m / np.sqrt(np.maximum(u, 1e-12))
         return np.asarray(walk.point + np.clip(step, -walk.size, walk.size), np.float32)
+
+
+def _squarable(gradient: F32) -> F32:
+    """Return gradients whose squares are numbers; a gradient's length does not matter here.
+
+    A narrow slope with the reset attached, and large weights, can make them grow from step to step.
+    """
+    largest = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
+    beyond = largest > _LARGEST
+    return gradient / np.where(beyond, largest, np.float32(1)) if beyond.any() else gradient
 
 
 @dataclass(frozen=True)

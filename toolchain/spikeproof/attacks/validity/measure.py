@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import ADAPTIVE, Estimator
+from spikeproof.attacks.grid import F64, Draws, Images, Labels, Oracle
+from spikeproof.attacks.square import Square
 from spikeproof.attacks.suites import Member, Suite
-from spikeproof.attacks.validity.plain import naive_pgd, random_squares
+from spikeproof.attacks.validity.plain import naive_pgd
 from spikeproof.attacks.validity.record import Examined, Tried
 from spikeproof.attacks.validity.watch import Watch
-from spikeproof.attacks.victim import Victim, attack_radii
-from spikeproof.attacks.walks import SAPGD, Images, Labels
+from spikeproof.attacks.victim import Victim, attack_radii, within
+from spikeproof.attacks.walks import SAPGD, Walk
 from spikeproof.errors import MissingExtraError, UnsupportedError
 
 Mask = NDArray[np.bool_]
@@ -58,13 +60,35 @@ def examine(
         names: whole numbers that tell images apart, see :meth:`Suite.run`.
     """
     known = np.asarray(names if names is not None else range(len(x)))
+    told = {"suite": suite.name, "radii": list(radii), "samples": len(x)}
+    if not any(isinstance(member.attack, Walk) for member in suite.members):
+        return Examined.model_validate({**told, "why_not": f"{suite.name} follows no gradient"})
     run = _Run(victim, suite, x, y, list(radii), seed, known)
     try:
         victim.twin  # noqa: B018 - made here, so that what has none is told once
     except (UnsupportedError, MissingExtraError) as error:
-        samples = len(x)
-        return Examined(suite=suite.name, radii=run.radii, samples=samples, why_not=str(error))
+        return Examined.model_validate({**told, "why_not": str(error)})
     return run.all()
+
+
+@dataclass(frozen=True)
+class _TwinAlone:
+    """Answers with the logits of the twin, which cost a fraction of the exact network's."""
+
+    victim: Victim
+
+    def logits(self, x: Images) -> F64:
+        return self.victim.twin.logits(x)
+
+    def oracle(self) -> Oracle:
+        raise NotImplementedError  # only attacks without gradients are given this
+
+
+def _longer(member: Member, times: float) -> Member:
+    """Return a member that follows gradients with so many times as many steps."""
+    assert isinstance(member.attack, Walk)
+    steps = max(1, int(times * member.attack.steps))
+    return replace(member, attack=replace(member.attack, steps=steps))
 
 
 @dataclass(frozen=True)
@@ -132,13 +156,16 @@ class _Run:
         watched, by = [], np.zeros(len(self.suite.members), np.int64)
         first = left
         for k, member in enumerate(self.suite.members):
-            watch = Watch(self.victim.twin, member.estimator, self.y)
-            watch.step[~left] = 0
+            watch = None
+            if member.estimator is not None:
+                watch = Watch(self.victim.twin, member.estimator, self.y)
+                watch.step[~left] = 0
+                watched.append((member, watch))
             wrong, images = self._attack(member, left, self.radius, k, watch)
             found[wrong], left = images[wrong], left & ~wrong
             by[k] = wrong.sum()
-            watched.append((member, watch))
-            first = first if k else left
+            if member is self._first:
+                first = left
         return left, first, found, watched, by
 
     def _attack(
@@ -161,15 +188,20 @@ class _Run:
 
     def _late(self, member: Member, watch: Watch) -> int:
         """Count images that fell within the last tenth of a member's steps."""
+        assert isinstance(member.attack, Walk)
         late = (watch.step > 0.9 * member.attack.steps) & (watch.asked > 0)
         return int(late.sum())
 
     # --- the same attack, otherwise ----------------------------------------------------------
 
     @property
+    def _first(self) -> Member:
+        """The first member that follows gradients."""
+        return next(m for m in self.suite.members if isinstance(m.attack, Walk))
+
+    @property
     def _quarter(self) -> Member:
-        first = self.suite.members[0]
-        return replace(first, attack=replace(first.attack, steps=max(1, first.attack.steps // 4)))
+        return _longer(self._first, 0.25)
 
     def _afresh(self) -> tuple[list[Mask], Images]:
         rows, images = [], self.x
@@ -186,12 +218,13 @@ class _Run:
         return int(mask.sum()), images[:_REPEATED]
 
     def _unbounded(self) -> Tried:
-        wrong, _ = self._attack(self.suite.members[0], self.clean, EVERYTHING)
+        wrong, _ = self._attack(self._first, self.clean, EVERYTHING)
         return Tried(images=int(self.clean.sum()), successes=int(wrong.sum()))
 
     def _doubled(self, survivors: NDArray[np.int64], by: NDArray[np.int64]) -> Tried:
-        most = self.suite.members[int(by.argmax())]
-        longer = replace(most, attack=replace(most.attack, steps=2 * most.attack.steps))
+        members = self.suite.members
+        walks = [k for k, member in enumerate(members) if isinstance(member.attack, Walk)]
+        longer = _longer(members[max(walks, key=lambda k: by[k])], 2)
         mask = np.isin(np.arange(len(self.x)), survivors)
         wrong, _ = self._attack(longer, mask, self.radius, len(self.suite.members))
         return Tried(images=len(survivors), successes=int(wrong.sum()))
@@ -217,8 +250,9 @@ class _Run:
         x, y = self.x[survivors], self.y[survivors]
         if not len(x):
             return Tried()
-        twin = self.victim.twin
-        found = random_squares(twin, x, y, self.radius, queries=QUERIES, seed=self.seed)
+        draws = Draws((self.seed, self.radius), self.names[survivors], x.shape[1:])
+        square = Square(self.radius, queries=QUERIES)
+        found = within(square.find(_TwinAlone(self.victim), x, y, draws), x, self.radius)
         wrong = self.victim.predictions(found) != y
         return Tried(images=len(x), successes=int(wrong.sum()))
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.grid import F64, Images
 from spikeproof.attacks.twin import Forward, Twin
 from spikeproof.attacks.twin.maps import dense_map, places
 from spikeproof.attacks.twin.network import Feed, Population
 from spikeproof.attacks.victim import Victim
-from spikeproof.attacks.walks import F64, Images, Labels
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.ir.chip import ChipNetwork
@@ -50,9 +50,11 @@ class Plant:
     point: Images
     least: float
 
-    def wrong(self, rates: F64) -> NDArray[np.bool_]:
-        """Tell which rates (N, d) lie in the planted class."""
-        return np.asarray(rates @ self.weight + self.bias > 0)
+    def logits(self, rates: F64) -> F64:
+        """Return the logits (N, classes) that rates (N, d) give; class 1 is the planted one."""
+        value = rates @ self.weight + self.bias
+        least = np.full_like(value, self.least)
+        return np.stack([-value, value, least, least], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,10 @@ class Planted(Victim):
         assert self.original is not None and self.found is not None
         return planted_twin(self.original.twin, self.found)
 
-    def predictions(self, x: Images) -> Labels:
-        """Return 1 for images in the planted class, else 0."""
+    def logits(self, x: Images) -> F64:
+        """Return what the discriminator says of exact rates."""
         assert self.original is not None and self.found is not None
-        return self.found.wrong(exact_rates(self.original, x)).astype(np.int64)
+        return self.found.logits(exact_rates(self.original, x))
 
 
 def hidden(twin: Twin) -> tuple[int, ...]:

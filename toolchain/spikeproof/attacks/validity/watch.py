@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import Estimator
-from spikeproof.attacks.walks import F64, Images, Labels, Oracle, TwinOracle
+from spikeproof.attacks.grid import F64, Images, Labels, Oracle
+from spikeproof.attacks.walks import TwinOracle
 
 if TYPE_CHECKING:
     from spikeproof.attacks.twin import Twin
