@@ -2,7 +2,7 @@
 
 ``python -m spikeproof_models.masked`` prints the table of docs/robustness.md, after some minutes.
 Some kinds are a shipped network changed by hand, others small networks trained to hide; ``--train``
-trains these anew (a minute each) and writes them to ``models/masked``.
+trains these anew (some minutes) and writes them to ``models/masked``.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ TRAINED = {
 }
 
 
-def train_small(name: str, how: Trained, epochs: int = 15) -> FloatNetwork:
+def train_small(name: str, how: Trained, epochs: int = 30) -> FloatNetwork:
     """Train a small network on the shipped images that are not attacked.
 
     Gradients of the attack it is trained against are taken as ``how`` says; those of its weights go
@@ -150,7 +150,7 @@ def train_small(name: str, how: Trained, epochs: int = 15) -> FloatNetwork:
 
     recipe = Recipe(
         name=name,
-        network=NetworkConfig(channels=(8, 16), hidden=(40,)),
+        network=NetworkConfig(architecture="mlp", hidden=(40, 32)),
         perturbation=PerturbationConfig(
             mode="pgd", steps=3, step=4, surrogate_widths=how.widths, random_start=True
         ),
@@ -256,7 +256,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.train:
         _folder().mkdir(exist_ok=True)
         for name, how in TRAINED.items():
-            network = train_small(name, how)
+            with inner_threads(1, load="torch"):
+                network = train_small(name, how)
             save_checkpoint(_folder() / f"{name}.ckpt", Checkpoint(network))
             sys.stderr.write(f"{name} trained\n")
     suite = SUITES[given.suite]
