@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import ADAPTIVE, Estimator
 from spikeproof.attacks.grid import GridAttack, Images, Labels, described
+from spikeproof.attacks.plain import PlainPGD
 from spikeproof.attacks.victim import Broken, Victim, attack_radii
 from spikeproof.attacks.walks import SAPGD
 from spikeproof.errors import InputError
@@ -116,8 +117,8 @@ class Suite:
                     names=names,
                     done=broken[r : r + 1],
                 )
-                new = found.broken[0]
-                images[r, new], by[r, new] = found.images[0, new], k
+                tried, new = ~broken[r], found.broken[0]
+                images[r, tried], by[r, new] = found.images[0, tried], k
                 broken[r] |= new
         assert broken.shape == shape
         return Broken(images, broken), by
@@ -134,6 +135,9 @@ SP_QUICK_1 = Suite(
     ),
 )
 """Chosen by measurement on the shipped networks: ``python -m spikeproof_models.suite_members``."""
+NAIVE = Member(PlainPGD(0, steps=7), Estimator(1.0, "attached"))
+NAIVE_TITLE = "PGD-7"
+"""What papers quote: gradient through the reset, one slope. Not a member of any suite."""
 SUITES: dict[str, Suite] = {suite.name: suite for suite in (SP_QUICK_1,)}
 
 

@@ -102,7 +102,9 @@ class _AskedVictim:
 class Broken:
     """What an attack found, by radius: images (R, N, C, H, W), and which fooled the network (R, N).
 
-    An image that fooled it in a smaller ball does in every larger one, and is the same there.
+    An image that fooled it in a smaller ball does in every larger one, and is the same there. Of
+    an image that withstood, the strongest that was found is kept; of one that was not attacked,
+    itself.
     """
 
     images: Images
@@ -160,7 +162,7 @@ def attack_radii(
         found = at_radius.find(asked, x[left], y[left], draws)
         found = within(found, x[left], radius)
         wrong = victim.predictions(found) != y[left]
-        images[r, left[wrong]] = found[wrong]
+        images[r, left] = found
         broken[r, left[wrong]] = True
     return Broken(images, broken)
 

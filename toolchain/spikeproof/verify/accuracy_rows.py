@@ -1,12 +1,14 @@
 """Compare how often both networks are right, perturbation by perturbation (check V7).
 
-Adversarial examples are crafted on the trained network and shown to both networks as the same
-8-bit images. Equality is claimed by TOST against a margin; McNemar's test stands beside it.
+In the worst case of a suite each network is attacked itself and shown what fooled the other; a
+single attack is crafted on the trained network. Both networks see the same 8-bit images. Equality
+is claimed by TOST against a margin; McNemar's test stands beside it.
 Every row carries the clean accuracy on its own images, so that it shows what a perturbation costs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -20,10 +22,13 @@ from spikeproof.attacks.weak import WEAK
 from spikeproof.document.values import Figure, Interval, Json, Number, Pair, Record, Text
 from spikeproof.verify import statistics as st
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.perturbations import Perturbation
+from spikeproof.verify.perturbations import CHIP, TRAINED, WORST_CASE, Perturbation
 from spikeproof.verify.responses import CLEAN, Responses
 from spikeproof.verify.verdict import Verdict
+from spikeproof.verify.worst_case import Attacked, Worst
 
+WORST_ROW = "worst case of"
+"""Leads the name of a suite in a row."""
 MASKED = 0.05
 """Estimators whose accuracies differ by more than this, and not by chance, mislead one another."""
 
@@ -67,6 +72,8 @@ class AccuracyRow(Record):
     masking_suspected: bool = False
     part: Text = ""
     """The setting of the suite that gives the number of images."""
+    naive_accuracy: Number = None
+    """Of the trained network under the naive attack that papers quote, on the same images."""
 
     @property
     def bound_note(self) -> str:
@@ -86,11 +93,12 @@ def accuracy_rows(
     labels: NDArray[Any],
     config: VerifyConfig,
     estimators: Json | None = None,
+    attacked: Sequence[AccuracyRow] = (),
 ) -> list[AccuracyRow]:
     """Return one row per perturbation, the clean images first.
 
     ``estimators`` tells by name of the perturbation and of the estimator which images the trained
-    network gets right (list of bool).
+    network gets right (list of bool). ``attacked``: rows of the worst case, which come second.
     """
     shown = min(config.samples.accuracy, len(merged[CLEAN].trained))
     clean = Perturbation(Clean(), shown)
@@ -102,7 +110,9 @@ def accuracy_rows(
         truth = labels[:count]
         right, before = part.right(truth), merged[CLEAN].right(truth)
         margin = float(getattr(config.margins, item.kind))
-        row = accuracy_row(item, right["float"], right["chip"], margin, config.alpha)
+        row = accuracy_row(
+            item.attack.name, item.strength, right["float"], right["chip"], margin, config.alpha
+        )
         helps = item.attack.adversarial and attack_helps(
             before["float"], right["float"], config.alpha
         )
@@ -117,6 +127,7 @@ def accuracy_rows(
             "part": "accuracy" if item is clean else item.kind,
         }
         rows.append(row.model_copy(update=more))
+    rows[1:1] = attacked
     adjusted = st.holm([row.mcnemar_p for row in rows])
     return [
         row.model_copy(update={"mcnemar_p_holm": p}) for row, p in zip(rows, adjusted, strict=True)
@@ -155,8 +166,40 @@ def attack_helps(clean: NDArray[np.bool_], attacked: NDArray[np.bool_], alpha: f
     return bool(attacked.sum() > clean.sum() and st.mcnemar_exact(counts) <= alpha)
 
 
+def worst_case_rows(
+    found: Sequence[Worst],
+    merged: Responses,
+    labels: NDArray[np.int64],
+    config: VerifyConfig,
+    tried: Attacked,
+) -> list[AccuracyRow]:
+    """Return one row per radius: who is right whatever was found on either network."""
+    suite = config.worst_case.suite
+    rows = []
+    for i, one in enumerate(found):
+        in_float, in_chip = one.right[TRAINED], one.right[CHIP]
+        row = accuracy_row(
+            f"{WORST_ROW} {suite}",
+            one.epsilon,
+            in_float,
+            in_chip,
+            config.margins.worst_case,
+            config.alpha,
+        )
+        naive = tried[TRAINED].naive
+        more = {
+            **_clean_figures(merged[CLEAN].right(labels[: len(in_float)])),
+            "bound": f"upper bound: {suite}",
+            "part": WORST_CASE,
+            "naive_accuracy": float(np.mean(naive[i])) if naive else None,
+        }
+        rows.append(row.model_copy(update=more))
+    return rows
+
+
 def accuracy_row(
-    item: Perturbation,
+    name: str,
+    strength: float,
     in_float: NDArray[np.bool_],
     in_chip: NDArray[np.bool_],
     margin: float,
@@ -167,8 +210,8 @@ def accuracy_row(
     judged = st.tost(counts, margin, alpha)
     total = counts.pairs
     return AccuracyRow(
-        perturbation=item.attack.name,
-        strength=item.strength,
+        perturbation=name,
+        strength=strength,
         samples=total,
         float_accuracy=float(in_float.mean()),
         chip_accuracy=float(in_chip.mean()),

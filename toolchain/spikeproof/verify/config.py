@@ -18,16 +18,19 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
 from spikeproof.attacks.registry import ATTACKS
+from spikeproof.attacks.suites import suite_of
 from spikeproof.attacks.weak import WEAK
 from spikeproof.errors import InputError
 from spikeproof.io.options import wrong_settings
 from spikeproof.io.toml import parse_toml, read_toml
 
-SUITES = ("quick", "full")
+SUITES = ("quick", "standard", "rigorous")
+_REPLACED = {"full": "standard"}
 # Strict: "true" is no number, and 300.0 no whole one. Every number has two ends, so that a typing
 # error is found by --dry-run and not by a full memory after an hour.
 MOST_IMAGES = 10_000_000
@@ -58,13 +61,43 @@ class Samples(_Section):
     """V2, V3 and V4."""
     boundary: Count
     """V13."""
+    worst_case: Count
+    """V7, both networks under the suite of attacks."""
 
 
 class Perturbations(_Section):
     """Strengths in grey levels (1/255), one setting for every registered attack.
 
-    Attacks themselves are the same in all suites: :data:`spikeproof.attacks.weak.WEAK`.
+    FGSM and PGD are the same in all suites, :data:`spikeproof.attacks.weak.WEAK`, and in none of
+    those shipped: what they leave says little. See :class:`WorstCase`.
     """
+
+
+class WorstCase(_Section):
+    """What V7 attacks both networks with, each itself; ``samples.worst_case`` says how many images.
+
+    Each is then shown the other's examples as well.
+    """
+
+    suite: str
+    """A suite of attacks by name and version, see :mod:`spikeproof.attacks.suites`."""
+    epsilons: tuple[Levels, ...]
+    """Radii in grey levels (1/255); none switches the attacks off."""
+
+    @field_validator("suite")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            return suite_of(name).name
+        except InputError as error:
+            raise ValueError(f"{error.what}; {error.hint}") from error
+
+    @field_validator("epsilons")
+    @classmethod
+    def _ascending(cls, radii: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(radii)) < len(radii):
+            raise ValueError(f"names a radius twice: {list(radii)}")
+        return tuple(sorted(radii))
 
 
 class Margins(_Section):
@@ -74,6 +107,7 @@ class Margins(_Section):
     """
 
     clean: Share
+    worst_case: Share
 
 
 class MppdLimits(_Section):
@@ -132,6 +166,7 @@ class VerifyConfig(_Section):
     """Error rate of each statistical test."""
     samples: Samples
     perturbations: Perturbations
+    worst_case: WorstCase
     margins: Margins
     mppd: MppdLimits
     stages: StageLimits
@@ -238,8 +273,9 @@ def load_config(
         InputError: no such suite, a file that is not TOML, unknown or wrong settings (all listed).
     """
     if suite not in SUITES:
+        now = f"It is now called {_REPLACED[suite]!r}. " if suite in _REPLACED else ""
         raise InputError(
-            f"no suite {suite!r}", where="--suite", hint=f"Suites: {', '.join(SUITES)}."
+            f"no suite {suite!r}", where="--suite", hint=f"{now}Suites: {', '.join(SUITES)}."
         )
     model = config_model()
     settings, where = _shipped(suite, model.attacks), f"suite {suite}"

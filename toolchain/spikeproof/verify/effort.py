@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from spikeproof.attacks.base import Attack
 from spikeproof.attacks.registry import ATTACKS
+from spikeproof.attacks.suites import Suite, suite_of
 from spikeproof.attacks.weak import WEAK
 from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.verify.compensated import sections
 from spikeproof.verify.config import VerifyConfig
+from spikeproof.verify.perturbations import WORST_CASE
 
+_SURVIVING, _TWIN = 0.6, 0.6
+"""Share of a suite's gradients that are taken, and what one takes."""
 _SHIPPED_PRODUCTS = 3.4e6
 _NOISE, _GRADIENT, _RESPONSE = 1.0, 1.0, 4.0
 _RESPONSE_PER_EFFORT = 0.7
@@ -37,6 +41,11 @@ def effort(network: ChipNetwork) -> float:
 def craft_milliseconds(attack: Attack, times: float) -> float:
     """Return what crafting one image costs; ``times``: :func:`effort`."""
     return _NOISE + attack.gradients * len(WEAK.members) * _GRADIENT * max(1.0, times)
+
+
+def suite_milliseconds(suite: Suite, times: float) -> float:
+    """Return what a suite takes for one image in one ball; images it breaks take less."""
+    return suite.gradients * _SURVIVING * _TWIN * max(1.0, times)
 
 
 def response_milliseconds(times: float) -> float:
@@ -77,4 +86,8 @@ def affordable(config: VerifyConfig, network: ChipNetwork, images: int) -> dict[
             most = _ATTACK / craft_milliseconds(WEAK.at(kind, strength), effort(network))
             if most < min(getattr(config.samples, kind), images):
                 found[f"samples.{kind}"] = max(_FEWEST, int(most))
+    wanted = config.worst_case
+    each = 2 * len(wanted.epsilons) * suite_milliseconds(suite_of(wanted.suite), effort(network))
+    if each and _ATTACK / each < min(config.samples.worst_case, images):
+        found[f"samples.{WORST_CASE}"] = max(_FEWEST, int(_ATTACK / each))
     return found

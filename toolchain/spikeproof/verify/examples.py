@@ -66,8 +66,8 @@ def choose_examples(
 
     Pixels are thinned out to THUMBNAIL.
     """
-    strongest = {p.kind: p for p in sorted(planned, key=lambda p: p.strength)}
-    shown = [strongest[kind] for kind in dict.fromkeys(p.kind for p in planned)]
+    strongest = {p.attack.name: p for p in sorted(planned, key=lambda p: p.strength)}
+    shown = [strongest[name] for name in dict.fromkeys(p.attack.name for p in planned)]
     found = []
     for kind, index in _first_of_each(merged, shown, labels).items():
         views = [_view(merged, Perturbation(Clean(), 1), CLEAN, index, x[index])]

@@ -23,6 +23,7 @@ from spikeproof.ir.shapes import network_shapes
 from spikeproof.text import counted
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.document import FitRow
+from spikeproof.verify.perturbations import WORST_CASE
 from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
 
 _GRID = "Floats in 0..1: numpy.rint(x * 255).astype(numpy.uint8)."
@@ -107,6 +108,7 @@ def fewer_images(config: VerifyConfig, images: int, held: int | None) -> str | N
         A line, or None if there are enough for every part that is run.
     """
     strengths = dict(config.perturbations)
+    strengths[WORST_CASE] = config.worst_case.epsilons
     idle = {f"samples.{kind}" for kind, given in strengths.items() if not given}
     beyond = [k for k, v in images_asked(config).items() if v > images and k not in idle]
     if not beyond:

@@ -35,10 +35,10 @@ class Drives:
     layers: dict[str, NDArray[Any]]
     predictions: NDArray[np.int64]
 
-    def first(self, count: int) -> Drives:
-        """Keep those of the first images only."""
-        layers = {name: array[:count] for name, array in self.layers.items()}
-        return Drives(layers, self.predictions[:count])
+    def of(self, rows: NDArray[np.int64]) -> Drives:
+        """Keep those of some images only."""
+        layers = {name: array[rows] for name, array in self.layers.items()}
+        return Drives(layers, self.predictions[rows])
 
 
 def float_epsilon(node: Lif, difference: F64) -> F64:

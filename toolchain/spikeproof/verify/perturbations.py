@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,12 @@ from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.jobs.threads import inner_threads
 from spikeproof.verify.config import VerifyConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spikeproof.attacks.base import Model
 
 Images = NDArray[np.uint8]
 CHUNK = 100
@@ -63,16 +69,61 @@ class Crafted:
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
+TRAINED, CHIP = "trained", "chip"
+SIDES = (TRAINED, CHIP)
+"""The networks that a suite of attacks is run on."""
+WORST_CASE = "worst_case"
+"""The part of the settings that names suite, radii, images and margin of these attacks."""
+
+
+@dataclass(frozen=True)
+class WorstCase(Attack):
+    """What a suite of attacks finds inside a ball, as :mod:`spikeproof.verify.worst_case` runs it.
+
+    Args:
+        suite: its name and version.
+        crafted_on: which network was attacked, one of ``SIDES``.
+    """
+
+    suite: str
+    crafted_on: str
+
+    kind = WORST_CASE
+    adversarial = True
+
+    @property
+    def name(self) -> str:
+        """Suite and network: ``sp-quick-1 on trained``."""
+        return f"{self.suite} on {self.crafted_on}"
+
+    def _propose(
+        self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        raise InputError("a suite attacks networks, not a torch module", where=self.name)
+
+
 Perturb = Callable[..., Crafted]
 """Called as (perturbation, float network, x, y, seed=, compare=); returns uint8 images."""
 
 
 def perturbations(config: VerifyConfig, available: int) -> list[Perturbation]:
-    """List all perturbations of a suite, cut to the images there are."""
+    """List the perturbations of a suite that are made one by one, cut to the images there are."""
     return [
         Perturbation(WEAK.at(kind, strength), min(getattr(config.samples, kind), available))
         for kind in ATTACKS.names()
         for strength in getattr(config.perturbations, kind, ())
+    ]
+
+
+def worst_cases(config: VerifyConfig, available: int) -> list[Perturbation]:
+    """List what the suite of attacks finds, by network and radius."""
+    wanted = config.worst_case
+    return [
+        Perturbation(
+            WorstCase(radius, wanted.suite, side), min(config.samples.worst_case, available)
+        )
+        for side in SIDES
+        for radius in wanted.epsilons
     ]
 
 

@@ -83,14 +83,25 @@ def measure_batch(
         if not count:
             continue
         seen_float, seen_chip = float_drives(source, images), chip_drives(network, images)
-        in_float = float_epsilons(source, base_float.first(count), seen_float)
-        in_chip = chip_epsilons(network, base_chip.first(count), seen_chip)
+        moved = _moved(images, clean[:count])
+        in_float = float_epsilons(source, base_float.of(moved), seen_float.of(moved))
+        in_chip = chip_epsilons(network, base_chip.of(moved), seen_chip.of(moved))
         result[name] = Responded(
             trained=seen_float.predictions.tolist(),
             chip=seen_chip.predictions.tolist(),
             layers=_layers(in_float, in_chip),
         )
     return result
+
+
+def _moved(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return which images differ from their originals; all of them where none does.
+
+    One that an attack left alone, as the network is wrong about it anyway, has no perturbation to
+    compare.
+    """
+    moved = np.flatnonzero((images != clean).reshape(len(images), -1).any(axis=1))
+    return moved if len(moved) else np.arange(len(images))
 
 
 def _layers(in_float: Epsilons, in_chip: Epsilons) -> dict[str, LayerResponse]:

@@ -50,13 +50,19 @@ from spikeproof.verify.given import (
     repeat_warnings,
 )
 from spikeproof.verify.material import Material
-from spikeproof.verify.perturbations import Perturb, perturb_with_torch, perturbations
+from spikeproof.verify.perturbations import (
+    Perturb,
+    perturb_with_torch,
+    perturbations,
+    worst_cases,
+)
 from spikeproof.verify.plausible import (
     Expectation,
     pixel_warnings,
 )
 from spikeproof.verify.stages import conversion_table, rebuild_stages
 from spikeproof.verify.work import measure, time_told, total_cost
+from spikeproof.verify.worst_case import obstacle, victims_of
 
 PREVIOUS = "previous-"
 RESUMED, FINISHED = "items_from_earlier_attempt", "finished"
@@ -126,8 +132,21 @@ def verify(
         hashes["calibration_hash"] = images_hash(fitted.shape, [fitted])
     planned = perturbations(config, len(images))
     stages = rebuild_stages(bundle.network, source, bundle.record)
+    victims = victims_of(stages)
+    worst = worst_cases(config, len(images))
+    not_attacked = obstacle(victims, config.worst_case.suite) if worst else ""
     material = Material(
-        stages, images, labels, config, planned, how.perturb, run_dir, how.engine, fitted
+        stages=stages,
+        x=images,
+        y=labels,
+        config=config,
+        planned=planned,
+        worst=[] if not_attacked else worst,
+        victims=victims,
+        perturb=how.perturb,
+        folder=run_dir,
+        engine=how.engine,
+        calibration=fitted,
     )
     code = code_identity(how.engine)
     base = {**{key: hashes[key] for key in ("bundle_hash", "checkpoint_hash")}, "code": code}
@@ -153,6 +172,7 @@ def verify(
                 audit=journal.audit(runner.used),
                 expected=expected,
                 repeated=len(given) - len(images),
+                not_attacked=not_attacked,
                 **vars(measured),
             )
             checks = judge(found)

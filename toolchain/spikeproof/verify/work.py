@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.suites import Suite, suite_of
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.engines.memory import available_bytes, trace_bytes
 from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
-from spikeproof.jobs.items import Arrays, Item
+from spikeproof.jobs.items import Arrays, Item, Work
 from spikeproof.jobs.runner import Runner
 from spikeproof.verify.checks.base import Job
 from spikeproof.verify.checks.registry import jobs
-from spikeproof.verify.effort import craft_milliseconds, response_milliseconds
+from spikeproof.verify.effort import (
+    craft_milliseconds,
+    response_milliseconds,
+    suite_milliseconds,
+)
 from spikeproof.verify.examples import Example, choose_examples
 from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import (
     CHUNK,
+    SIDES,
+    TRAINED,
     Perturbation,
     craft_chunk,
     images_bytes,
@@ -31,6 +38,7 @@ from spikeproof.verify.perturbations import (
     store_images,
 )
 from spikeproof.verify.responses import CLEAN, Responded, Responses, measure_batch, merge_batches
+from spikeproof.verify.worst_case import PART, Attacked, Tried, attack_part
 
 Images = NDArray[np.uint8]
 _LONG = 10 * 60_000
@@ -55,8 +63,8 @@ def time_told(material: Material) -> str | None:
     parts = ", ".join(f"{part} {costs[part] / 60_000:.0f}" for part in most)
     return (
         f"this takes about {total / 60_000:,.0f} minutes on one core (estimated from the size of "
-        f"the network; most of it: {parts}); --limit takes fewer images, --set samples.pgd=N "
-        "attacks fewer, --workers uses more cores"
+        f"the network; most of it: {parts}); --limit takes fewer images, --set "
+        "samples.worst_case=N attacks fewer, --workers uses more cores"
     )
 
 
@@ -65,8 +73,10 @@ def _costs(material: Material) -> dict[str, int]:
     found = {name: job.milliseconds(material) for name, job in jobs().items()}
     for p in material.planned:
         found[p.name] = round(p.samples * craft_milliseconds(p.attack, material.effort))
+    for p in material.worst:
+        found[p.name] = round(p.samples * suite_milliseconds(_suite(material), material.effort))
     shown = material.images(material.config.samples.accuracy)
-    shown += sum(p.samples for p in material.planned)
+    shown += sum(p.samples for p in material.shown)
     found["responses"] = round(shown * response_milliseconds(material.effort))
     return found
 
@@ -77,12 +87,14 @@ class Measured:
 
     items: by name of the job. responses: of both networks, merged, by name of the perturbation.
     estimators: by name of the perturbation and of the estimator, which of the images they are
-    compared on the trained network gets right (list of bool).
+    compared on the trained network gets right (list of bool). attacked: what either network
+    withstood of a suite of attacks, by name.
     """
 
     items: dict[str, Record]
     responses: Responses
     estimators: Json
+    attacked: Attacked
     examples: list[Example]
 
 
@@ -94,7 +106,9 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
     """
     work = jobs()
     items = [_job_item(job, material, hashes) for job in work.values()]
-    chunks = [c for p in material.planned for c in _chunks(material, p)]
+    made = [c for p in material.planned for c in _chunks(material, p)]
+    attacked = _attacked_parts(material)
+    chunks: list[_Chunk] = [*made, *attacked]
     by_name = {chunk.name: chunk for chunk in chunks}
 
     def store(item: Item, result: Json, arrays: Arrays) -> None:
@@ -105,7 +119,7 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
         return item.name not in by_name or by_name[item.name].load(result) is not None
 
     beside = _fits_twice(material)
-    crafts = [chunk.item(material.effort, beside=beside) for chunk in chunks]
+    crafts = [chunk.item(material, beside=beside) for chunk in chunks]
     results = runner.do([*items, *crafts], material, store, whole)
     crafted = list(zip(chunks, results[len(items) :], strict=True))
     shown = _responses(material, crafted, beside=beside)
@@ -120,8 +134,9 @@ def measure(material: Material, runner: Runner, hashes: Mapping[str, str]) -> Me
         },
         responses,
         _estimators(crafted),
+        _tried(crafted),
         choose_examples(
-            responses, material.planned, material.x, material.y, partial(_fetch, crafted)
+            responses, material.shown, material.x, material.y, partial(_fetch, crafted)
         ),
     )
 
@@ -146,33 +161,47 @@ def _measure(material: Material, name: str) -> Json:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some consecutive images of one perturbation, and the file they are kept in.
+    """Some consecutive images under perturbations made together, and the file they are kept in.
 
-    depends: what they are made from, clean images and seed.
+    made: the perturbations, in the file's order. depends: what they are made from. attacked: the
+    network a suite of attacks is run on; empty for a single perturbation.
     """
 
-    perturbation: Perturbation
+    made: tuple[Perturbation, ...]
     start: int
     stop: int
     path: Path
     depends: Json
+    attacked: str = ""
 
     @property
     def name(self) -> str:
-        return f"images {self.perturbation.name} {self.start}"
+        """Its first word tells what the time is counted under, see the checks' ``shares``."""
+        if self.attacked:
+            return f"attacks on {self.attacked} {self.start}"
+        return f"images {self.made[0].name} {self.start}"
 
-    def item(self, times: float, *, beside: bool) -> Item:
-        per_image = craft_milliseconds(self.perturbation.attack, times)
-        cost = round((self.stop - self.start) * per_image)
-        arguments = (self.perturbation, self.start)
-        return Item(self.name, _craft, arguments, depends=self.depends, cost=cost, beside=beside)
+    def item(self, material: Material, *, beside: bool) -> Item:
+        work: Work = _craft
+        arguments: tuple[Any, ...] = (self.made[0], self.start)
+        each = craft_milliseconds(self.made[0].attack, material.effort)
+        if self.attacked:
+            work, arguments = _attack, (self.attacked, self.start, self.stop)
+            each = len(self.made) * suite_milliseconds(_suite(material), material.effort)
+        cost = round((self.stop - self.start) * each)
+        return Item(self.name, work, arguments, self.depends, cost=cost, beside=beside)
 
     def store(self, result: Json, arrays: Arrays) -> None:
         if store_images(self.path, arrays["images"]) != result["sha256"]:
             raise TargetError("images were altered on their way from a worker", where=self.name)
 
-    def load(self, result: Json) -> Images | None:
-        return load_images(self.path, str(result["sha256"]))
+    def load(self, result: Json) -> dict[str, Images] | None:
+        """Return the images by name of the perturbation; None: they are not there any more."""
+        images = load_images(self.path, str(result["sha256"]))
+        if images is None:
+            return None
+        stacked = images.reshape(len(self.made), -1, *images.shape[-3:])
+        return {p.name: one for p, one in zip(self.made, stacked, strict=True)}
 
 
 def _chunks(material: Material, item: Perturbation) -> list[_Chunk]:
@@ -180,14 +209,40 @@ def _chunks(material: Material, item: Perturbation) -> list[_Chunk]:
     for start in range(0, item.samples, CHUNK):
         stop = min(start + CHUNK, item.samples)
         name = f"{item.attack.name}-{item.strength:g}-{start}.npy"
-        labels = material.y[start:stop].tolist()
-        depends = {
-            "images": sha256(images_bytes(material.x[start:stop])),
-            "labels": labels,
-            "seed": material.config.seed,
-        }
-        found.append(_Chunk(item, start, stop, material.folder / "images" / name, depends))
+        depends = {**_made_from(material, start, stop), "seed": material.config.seed}
+        path = material.folder / "images" / name
+        found.append(_Chunk((item,), start, stop, path, depends))
     return found
+
+
+def _attacked_parts(material: Material) -> list[_Chunk]:
+    """Cut what a suite of attacks does to either network into parts."""
+    wanted = material.config.worst_case
+    made_by = {
+        "suite": _suite(material).describe(),
+        "epsilons": list(wanted.epsilons),
+        "seed": material.config.seed,
+    }
+    found = []
+    for side in SIDES:
+        made = tuple(p for p in material.worst if p.attack.name.endswith(f" on {side}"))
+        for start in range(0, made[0].samples if made else 0, PART):
+            stop = min(start + PART, made[0].samples)
+            path = material.folder / "images" / f"{wanted.suite}-on-{side}-{start}.npy"
+            depends = {**_made_from(material, start, stop), **made_by}
+            found.append(_Chunk(made, start, stop, path, depends, side))
+    return found
+
+
+def _suite(material: Material) -> Suite:
+    return suite_of(material.config.worst_case.suite)
+
+
+def _made_from(material: Material, start: int, stop: int) -> Json:
+    return {
+        "images": sha256(images_bytes(material.x[start:stop])),
+        "labels": material.y[start:stop].tolist(),
+    }
 
 
 def _craft(material: Material, item: Perturbation, start: int) -> tuple[Json, Arrays]:
@@ -205,27 +260,57 @@ def _craft(material: Material, item: Perturbation, start: int) -> tuple[Json, Ar
     return {"sha256": sha256(images_bytes(found.images)), "right": right}, {"images": found.images}
 
 
+def _attack(material: Material, side: str, start: int, stop: int) -> tuple[Json, Arrays]:
+    """Run the suite of attacks on some images of one network; naively, too, on the trained one."""
+    found = attack_part(
+        material.victims[side],
+        _suite(material),
+        material.x[start:stop],
+        material.y[start:stop],
+        material.config.worst_case.epsilons,
+        range(start, stop),
+        seed=material.config.seed,
+        naive=side == TRAINED,
+    )
+    told = {
+        "sha256": sha256(images_bytes(found.images)),
+        "broken_by": found.broken_by.tolist(),
+        "naive": found.naive.tolist(),
+    }
+    return told, {"images": found.images}
+
+
 def _estimators(crafted: list[tuple[_Chunk, Json]]) -> Json:
     """Join which images withstand which estimator, by name of the perturbation."""
     merged: Json = {}
     for chunk, result in crafted:
-        part = merged.setdefault(chunk.perturbation.name, {})
-        for name, right in result["right"].items():
+        part = merged.setdefault(chunk.made[0].name, {})
+        for name, right in result.get("right", {}).items():
             part.setdefault(name, []).extend(right)
     return merged
+
+
+def _tried(crafted: list[tuple[_Chunk, Json]]) -> Attacked:
+    """Join what either network withstood of the suite of attacks."""
+    found: Attacked = {}
+    for chunk, result in crafted:
+        if chunk.attacked:
+            found.setdefault(chunk.attacked, Tried()).extend(result["broken_by"], result["naive"])
+    return found
 
 
 def _responses(
     material: Material, crafted: list[tuple[_Chunk, Json]], *, beside: bool
 ) -> list[Item]:
     """List the items that run both networks on all images, one chunk of images at a time."""
-    longest = max([material.config.samples.accuracy, *(p.samples for p in material.planned)])
+    longest = max([material.config.samples.accuracy, *(p.samples for p in material.shown)])
     longest = min(longest, len(material.x))
     items = []
     for start in range(0, longest, CHUNK):
-        used = [(chunk, result) for chunk, result in crafted if chunk.start == start]
         stop = min(start + CHUNK, longest)
-        shown = stop - start + sum(chunk.stop - chunk.start for chunk, _ in used)
+        used = [(chunk, result) for chunk, result in crafted if start <= chunk.start < stop]
+        shown = stop - start
+        shown += sum(len(chunk.made) * (chunk.stop - chunk.start) for chunk, _ in used)
         items.append(
             Item(
                 f"responses {start}",
@@ -233,7 +318,7 @@ def _responses(
                 (start, stop),
                 depends={
                     CLEAN: sha256(images_bytes(material.x[start:stop])),
-                    **{c.perturbation.name: r["sha256"] for c, r in used},
+                    **{chunk.name: result["sha256"] for chunk, result in used},
                 },
                 payload=partial(_load_all, used),
                 cost=round(shown * response_milliseconds(material.effort)),
@@ -245,23 +330,22 @@ def _responses(
 
 def _fetch(crafted: list[tuple[_Chunk, Json]], item: Perturbation, index: int) -> Images:
     """Return the perturbed version of one image."""
-    chunk, result = next(
-        (c, r) for c, r in crafted if c.perturbation == item and c.start <= index < c.stop
-    )
+    chunk, result = next((c, r) for c, r in crafted if item in c.made and c.start <= index < c.stop)
     (by_name,) = _load_all([(chunk, result)])
     image: Images = by_name[item.name][index - chunk.start]
     return image
 
 
 def _load_all(used: list[tuple[_Chunk, Json]]) -> tuple[dict[str, Images]]:
-    """Read the perturbed images of one chunk back, by name of the perturbation."""
-    found = {}
+    """Read the perturbed images of consecutive images back, by name of the perturbation."""
+    found: dict[str, list[Images]] = {}
     for chunk, result in used:
-        images = chunk.load(result)
-        if images is None:
+        held = chunk.load(result)
+        if held is None:
             raise InputError("cannot be read back", where=str(chunk.path), hint="Check the disk.")
-        found[chunk.perturbation.name] = images
-    return (found,)
+        for name, images in held.items():
+            found.setdefault(name, []).append(images)
+    return ({name: np.concatenate(parts) for name, parts in found.items()},)
 
 
 def _respond(material: Material, start: int, stop: int, perturbed: dict[str, Images]) -> Json:

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 from pydantic import Field
 
+from spikeproof.attacks.suites import NAIVE_TITLE, suite_of
 from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.document import numbers as n
-from spikeproof.document.shown import Fact, allowed, extreme, length, most_images
-from spikeproof.document.values import Anything, Figure, Json, Record
+from spikeproof.document.shown import (
+    Fact,
+    Head,
+    Table,
+    allowed,
+    by_columns,
+    extreme,
+    length,
+    most_images,
+)
+from spikeproof.document.values import Anything, Figure, Json, Record, Text
 from spikeproof.reasons import Reason
 from spikeproof.text import accuracy_text, counted
 from spikeproof.verify import statistics as st
-from spikeproof.verify.accuracy_rows import AccuracyRow, accuracy_rows, row_name
+from spikeproof.verify.accuracy_rows import (
+    AccuracyRow,
+    accuracy_rows,
+    row_name,
+    worst_case_rows,
+)
 from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
+from spikeproof.verify.perturbations import SIDES, WORST_CASE
 from spikeproof.verify.plausible import Plausibility, plausibility, unproven
+from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict, combine
+from spikeproof.verify.worst_case import SURVIVED, Mask, Worst, worst_cases_of
 
 
 class Shown(Record):
@@ -31,11 +51,35 @@ class Shown(Record):
     plausibility: Plausibility | None = None
 
 
+class Transfer(Record):
+    """What fooled one network, shown to the other; counts of images right unperturbed in both."""
+
+    epsilon: int
+    crafted_on: Text
+    fooled: int
+    """Of the network it was crafted on."""
+    also: int
+    """Of those, the images that fool the other network as well."""
+
+
+class Tally(Record):
+    """How many images each member of the suite was the first to break, at one radius."""
+
+    epsilon: int
+    network: Text
+    broken_by: list[int]
+    survived: int
+
+
 class Accuracy(Shown):
     """All perturbations and strengths."""
 
     rows: list[AccuracyRow] = Field(default_factory=list)
     attack: Anything = None
+    transfers: list[Transfer] = Field(default_factory=list)
+    tallies: list[Tally] = Field(default_factory=list)
+    members: list[Text] = Field(default_factory=list)
+    """Of the suite."""
 
     @property
     def masking_suspected(self) -> bool:
@@ -53,6 +97,14 @@ class AccuracyFigures(Record):
     masking_suspected: bool | None
     """Not known of reports of version 0.1."""
     rows: int
+    samples: int | None = None
+    """Images attacked; None: none were."""
+    suite: Text | None = None
+    """The suite of attacks: its name and version stand beside every figure of the worst case."""
+    worst_case_chip: dict[str, Figure] = Field(default_factory=dict)
+    worst_case_float: dict[str, Figure] = Field(default_factory=dict)
+    """Shares of images by radius in grey levels that a network gets right whatever was found on
+    itself and on the other."""
 
 
 _UNBELIEVED = "The trained network's own accuracy is not believable on these images and labels"
@@ -126,15 +178,61 @@ def _masked(row: AccuracyRow) -> Reason:
     )
 
 
-def rows_of(found: Findings) -> list[AccuracyRow]:
+def rows_of(found: Findings, worst: Sequence[Worst] = ()) -> list[AccuracyRow]:
     """Return the rows of a run."""
     m = found.material
-    return accuracy_rows(found.responses, m.planned, m.y, m.config, found.estimators)
+    attacked = worst_case_rows(worst, found.responses, m.y, m.config, found.attacked)
+    return accuracy_rows(found.responses, m.planned, m.y, m.config, found.estimators, attacked)
+
+
+def _transfers(worst: Sequence[Worst], right: Mask) -> list[Transfer]:
+    """Count what fools one network and the other; ``right``: by both unperturbed."""
+    found = []
+    for one in worst:
+        for side in SIDES:
+            (other,) = (s for s in SIDES if s != side)
+            own = one.shown[side, side] & right[: len(one.shown[side, side])]
+            also = own & one.shown[side, other]
+            found.append(
+                Transfer(
+                    epsilon=one.epsilon,
+                    crafted_on=side,
+                    fooled=int(own.sum()),
+                    also=int(also.sum()),
+                )
+            )
+    return found
+
+
+def _tallies(found: Findings) -> list[Tally]:
+    config = found.material.config.worst_case
+    members = range(len(suite_of(config.suite).members))
+    return [
+        Tally(
+            epsilon=radius,
+            network=side,
+            broken_by=[row.count(k) for k in members],
+            survived=row.count(SURVIVED),
+        )
+        for side, tried in found.attacked.items()
+        for radius, row in zip(config.epsilons, tried.broken_by, strict=True)
+    ]
 
 
 def clean_row(found: Findings) -> AccuracyRow:
     """Return the row of the clean images."""
     return rows_of(found)[0]
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """What a suite of attacks did; ``obstacle``: why it could not be run."""
+
+    transfers: list[Transfer] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
+    suite: str | None = None
+    obstacle: str = ""
 
 
 # --- judge ---------------------------------------------------------------------------------------
@@ -145,6 +243,7 @@ def accuracy_outcome(
     reasons: list[Reason],
     shown: Shown | None = None,
     doubt: str = "",
+    attacks: Attacks | None = None,
 ) -> Outcome[Accuracy]:
     """Judge whether both networks are right equally often.
 
@@ -154,12 +253,13 @@ def accuracy_outcome(
         shown: predictions, examples and plausibility.
         doubt: why equality shows nothing, where more is known than that the accuracy is not
             believable.
+        attacks: what the suite of attacks did.
     """
-    shown = shown or Shown()
+    shown, attacks = shown or Shown(), attacks or Attacks()
     helped = [row_name(r) for r in rows if r.attack_helps]
     equal = combine(row.tost for row in rows)
     believable = shown.plausibility is None or shown.plausibility.believable
-    doubted = helped or not believable
+    doubted = helped or not believable or attacks.obstacle
     verdict = combine([equal, Verdict.INCONCLUSIVE]) if doubted else equal
     worst = max(rows, key=lambda row: abs(row.difference))
     clean = rows[0]
@@ -175,7 +275,8 @@ def accuracy_outcome(
             else ""
         )
         + ("" if believable else f" {doubt or _UNBELIEVED}, so that equality shows nothing.")
-        + _about_attacks(rows),
+        + _about_worst_case(rows, attacks)
+        + _about_attacks([row for row in rows if row.part != WORST_CASE]),
         AccuracyFigures(
             rows=len(rows),
             established=sum(row.tost is Verdict.PASS for row in rows),
@@ -183,10 +284,52 @@ def accuracy_outcome(
             clean_chip=clean.chip_accuracy,
             largest_difference=worst.difference,
             masking_suspected=any(row.masking_suspected for row in rows),
+            **_worst_figures(rows, attacks),
         ),
-        Accuracy(rows=rows, attack=WEAK.describe(), **dict(shown)),
+        Accuracy(
+            rows=rows,
+            attack=WEAK.describe(),
+            transfers=attacks.transfers,
+            tallies=attacks.tallies,
+            members=attacks.members,
+            **dict(shown),
+        ),
         reasons,
     )
+
+
+def _worst_figures(rows: list[AccuracyRow], attacks: Attacks) -> Json:
+    worst = [row for row in rows if row.part == WORST_CASE]
+    if not worst:
+        return {}
+    return {
+        "suite": attacks.suite,
+        "samples": worst[0].samples,
+        "worst_case_float": {f"{r.strength:g}": r.float_accuracy for r in worst},
+        "worst_case_chip": {f"{r.strength:g}": r.chip_accuracy for r in worst},
+    }
+
+
+def _about_worst_case(rows: list[AccuracyRow], attacks: Attacks) -> str:
+    """Say what is left in the worst case, and how far from it the naive figure is."""
+    worst = [row for row in rows if row.part == WORST_CASE]
+    if attacks.obstacle:
+        return f" The suite of attacks was not run: {attacks.obstacle}."
+    if not worst:
+        return ""
+    strongest = worst[-1]
+    text = (
+        f" In the worst case of {attacks.suite}, each network attacked itself and with what fooled "
+        f"the other, {accuracy_text(strongest.float_accuracy)} and "
+        f"{accuracy_text(strongest.chip_accuracy)} of {counted(strongest.samples, 'image')} stay "
+        f"right at {strongest.strength:g}/255: an upper bound."
+    )
+    if strongest.naive_accuracy is not None:
+        text += (
+            f" {NAIVE_TITLE}, which papers quote, leaves the trained network "
+            f"{accuracy_text(strongest.naive_accuracy)}."
+        )
+    return text
 
 
 def attacks_by_bound(rows: Sequence[AccuracyRow]) -> dict[str, str]:
@@ -226,19 +369,42 @@ def _about_attacks(rows: list[AccuracyRow]) -> str:
 
 def _judge(found: Findings) -> Outcome[Accuracy]:
     config, labels = found.material.config, found.material.y
-    rows = rows_of(found)
+    worst = worst_cases_of(found.responses, found.material.worst, labels)
+    rows = rows_of(found, worst)
     truth = labels[: rows[0].samples]
     right = round(rows[0].float_accuracy * len(truth))
     believable, doubts = plausibility(right, truth, found.expected, config.alpha, found.supply)
     bits = found.material.stages.options.weight_bits
     reasons = accuracy_reasons(rows, config, found.supply, bits)
+    if found.not_attacked:
+        reasons.append(_not_attacked(found.not_attacked))
+    both = np.logical_and(*found.responses[CLEAN].right(labels).values())
+    attacks = Attacks(
+        transfers=_transfers(worst, both),
+        tallies=_tallies(found),
+        members=[member.name for member in suite_of(config.worst_case.suite).members],
+        suite=config.worst_case.suite if worst else None,
+        obstacle=found.not_attacked,
+    )
     shown = Shown(
         predictions=joint_counts(found.responses, labels, len(truth)),
         examples=found.examples,
         plausibility=believable,
     )
     doubt = unproven(right, truth, found.expected, doubts)
-    return accuracy_outcome(rows, doubts + reasons, shown, doubt)
+    return accuracy_outcome(rows, doubts + reasons, shown, doubt, attacks)
+
+
+def _not_attacked(why: str) -> Reason:
+    return Reason(
+        verdict="inconclusive",
+        criterion="networks that the suite of attacks can be run on",
+        value=0,
+        relation="at least",
+        limit=2,
+        try_=f"Nothing is known of these networks under attack: {why}. "
+        "verify --set worst_case.epsilons=[] verifies everything else.",
+    )
 
 
 # --- show ----------------------------------------------------------------------------------------
@@ -274,6 +440,37 @@ def _clause(check: Check, result: Accuracy) -> str:
     )
 
 
+def _tables(result: Accuracy) -> dict[str, Table]:
+    if not result.tallies:
+        return {}
+    first = {(t.epsilon, t.crafted_on): t for t in result.transfers}
+    return {
+        "attacks": by_columns(
+            "What the suite of attacks found on each network, and how much of it fools the other",
+            result.tallies,
+            (Head("attacked", "name"), lambda t: f"{t.network} network"),
+            (Head("radius", unit="1/255"), lambda t: n.integer(t.epsilon)),
+            (
+                Head("first broken by", "text", "images"),
+                lambda t: "; ".join(
+                    f"{n.integer(count)}: {name}"
+                    for name, count in zip(result.members, t.broken_by, strict=True)
+                    if count
+                ),
+            ),
+            (Head("not broken", unit="images"), lambda t: n.integer(t.survived)),
+            (
+                Head("fools the other as well", unit="images"),
+                lambda t: _of(first.get((t.epsilon, t.network))),
+            ),
+        )
+    }
+
+
+def _of(found: Transfer | None) -> str:
+    return n.MISSING if found is None else f"{found.also:,} of {found.fooled:,}"
+
+
 CHECK = CheckKind(
     id="V7",
     title="Accuracy is the same, on clean and on perturbed images",
@@ -282,6 +479,8 @@ CHECK = CheckKind(
     judge=_judge,
     section="accuracy",
     figures=AccuracyFigures,
+    shares=("attacks",),
+    tables=_tables,
     facts=_facts,
     headline=_headline,
     lead=2,

@@ -18,6 +18,7 @@ from spikeproof.verify.material import Material
 from spikeproof.verify.plausible import Expectation, useless_images
 from spikeproof.verify.responses import Responses
 from spikeproof.verify.verdict import Verdict, combine
+from spikeproof.verify.worst_case import Attacked
 
 _MAX_FIGURES = 3
 ResultT = TypeVar("ResultT", bound=Record)
@@ -87,19 +88,22 @@ class Findings:
 
     items: the results of all jobs. responses: predictions and perturbation energies by name of
     the perturbation. estimators: by name of the perturbation and of the estimator, which of the
-    images they are compared on the trained network gets right. expected: what is known of data
-    and training.
+    images they are compared on the trained network gets right. attacked: what either network
+    withstood of a suite of attacks. expected: what is known of data and training. not_attacked: why
+    that suite cannot be run.
     """
 
     material: Material
     items: Mapping[str, Record]
     responses: Responses
     estimators: Json
+    attacked: Attacked
     examples: list[Any]
     hashes: dict[str, str]
     audit: Audit
     expected: Expectation
     repeated: int = 0
+    not_attacked: str = ""
 
     def of(self, job: Job[MeasuredT]) -> MeasuredT:
         """Return what a job measured."""
