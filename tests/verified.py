@@ -83,6 +83,7 @@ def wide_config() -> VerifyConfig:
             "boundary": 30,
         },
         perturbations={"gaussian": [48], "fgsm": [], "pgd": []},
+        worst_case={"epsilons": []},
         margins={"clean": 0.2, "gaussian": 0.2},
         mppd={
             "median_difference": 0.2,

@@ -23,7 +23,11 @@ def verify_all(folder: Path) -> dict[str, Report]:
     config = config.model_copy(
         update={
             "perturbations": config.perturbations.model_copy(update=perturbations),
-            "margins": config.margins.model_copy(update={"fgsm": 0.2, "pgd": 0.2}),
+            "margins": config.margins.model_copy(
+                update={"fgsm": 0.2, "pgd": 0.2, "worst_case": 0.3}
+            ),
+            "samples": config.samples.model_copy(update={"worst_case": 60}),
+            "worst_case": config.worst_case.model_copy(update={"epsilons": (4, 16)}),
         }
     )
     threshold = good.bundle.network.layers[1].neuron.threshold

@@ -88,7 +88,7 @@ def all_charts(report: Report) -> list[str]:
 
 def test_every_chart_is_wellformed_and_described(make_report: Make) -> None:
     drawn = all_charts(parse_report(make_report()))
-    assert len(drawn) == 3 + 2 + 2 + 3 + 5  # families, two for each layer, rows, perturbations
+    assert len(drawn) == 4 + 2 + 2 + 3 + 7  # families, two for each layer, rows, perturbations
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert len(root.findtext("title", "")) > 5
@@ -111,12 +111,21 @@ def test_accuracy_starts_every_family_at_the_clean_point(make_report: Make) -> N
     charts = accuracy_curves(parse_report(make_report()).result(Accuracy).rows)
     bound = WEAK.bound
     told = [(c.caption, c.note) for c in charts]
-    assert told == [("gaussian", ""), ("fgsm", bound), ("pgd-20", bound)]
+    worst = "upper bound: sp-quick-1"
+    assert told == [("worst case", worst), ("gaussian", ""), ("fgsm", bound), ("pgd-20", bound)]
     for chart in charts:
         assert "at 0/255 trained 100.00 %" in chart.svg
         assert "accuracy, % (linear)" in chart.svg
-        strengths = 2 if chart.caption == "gaussian" else 1
+        strengths = 2 if chart.caption in ("gaussian", "worst case") else 1
         assert len(ElementTree.fromstring(chart.svg).findall(".//rect")) == 1 + strengths
+
+
+def test_the_naive_figure_is_a_curve_of_its_own_beside_the_worst_case(make_report: Make) -> None:
+    rows = parse_report(make_report()).result(Accuracy).rows
+    worst, noise, *_ = accuracy_curves(rows)
+    assert "s-naive" in worst.svg and "s-naive" not in noise.svg
+    naive = next(row.naive_accuracy for row in rows if row.naive_accuracy is not None)
+    assert f"naively {100 * naive:.2f} %" in worst.svg
 
 
 def test_a_curve_starts_at_the_clean_accuracy_on_its_own_images() -> None:

@@ -100,6 +100,8 @@ FREE = {
     "packages",
     "timing",
     "coding_flip_rates",
+    "worst_case_chip",
+    "worst_case_float",
 }
 """Where keys are names of things."""
 

@@ -33,7 +33,7 @@ def _row(only_float: int, only_chip: int, total: int = 1000, margin: float = 0.0
     in_float, in_chip = np.ones(total, bool), np.ones(total, bool)
     in_chip[:only_float] = False
     in_float[only_float : only_float + only_chip] = False
-    return accuracy_row(ITEM, in_float, in_chip, margin, 0.05)
+    return accuracy_row(ITEM.attack.name, ITEM.strength, in_float, in_chip, margin, 0.05)
 
 
 def _supply(images: int) -> Supply:

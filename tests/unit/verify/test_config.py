@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -14,13 +15,37 @@ from spikeproof.errors import InputError
 from spikeproof.verify.config import SUITES, config_model, load_config
 
 
-@pytest.mark.parametrize("suite", ["quick", "full"])
+@pytest.mark.parametrize("suite", SUITES)
 def test_shipped_suites_load(suite: str) -> None:
     found = load_config(suite)
     assert found.suite == suite and found.lava_samples >= 20
     assert found.resolved()["mppd"]["ratio"] == [0.95, 1.05]
     assert len(found.perturbations.gaussian) >= 3
-    assert found.perturbations.fgsm and found.perturbations.pgd
+    assert found.worst_case.suite.startswith("sp-") and found.worst_case.epsilons == (2, 4, 8)
+
+
+def test_the_suites_of_attacks_are_named_alike() -> None:
+    found = [load_config(suite).worst_case.suite for suite in SUITES]
+    assert found == [f"sp-{suite}-1" for suite in SUITES]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("worst_case.suite=sp-quick-9", "no suite 'sp-quick-9'; did you mean 'sp-quick-1'"),
+        ("worst_case.epsilons=[8, 8]", "names a radius twice"),
+        ("worst_case.epsilons=[0.03]", "worst_case.epsilons.0"),
+        ("worst_case.epsilons=[256]", "worst_case.epsilons.0"),
+    ],
+)
+def test_a_worst_case_that_cannot_be_is_refused(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_config("quick", changes=[change])
+
+
+def test_radii_come_in_order_and_none_switches_the_attacks_off() -> None:
+    assert load_config(changes=["worst_case.epsilons=[8, 2]"]).worst_case.epsilons == (2, 8)
+    assert load_config(changes=["worst_case.epsilons=[]"]).worst_case.epsilons == ()
 
 
 def test_user_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -33,11 +58,11 @@ def test_user_file_changes_only_what_it_names(tmp_path: Path) -> None:
 
 
 def test_single_settings_are_changed_by_name() -> None:
-    changes = ("samples.pgd=1000", "mppd.ratio=[0.9, 1.1]", "engine=fast", "perturbations.fgsm=[]")
+    changes = ("samples.pgd=1000", "mppd.ratio=[0.9, 1.1]", "engine=fast", "perturbations.fgsm=[8]")
     found, shipped = load_config("quick", changes=changes), load_config("quick")
     assert found.samples.pgd == 1000 and found.samples.fgsm == shipped.samples.fgsm
     assert found.mppd.ratio == (0.9, 1.1)
-    assert (found.engine, found.perturbations.fgsm) == ("fast", ())
+    assert (found.engine, found.perturbations.fgsm) == ("fast", (8,))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +81,7 @@ def test_single_settings_are_changed_by_name() -> None:
         ("samples.pgd=true", "samples.pgd: must be a whole number"),
         ("samples.pgd=300.0", "samples.pgd: must be a whole number"),
         ("perturbations.gaussian=[true]", "perturbations.gaussian.0: must be a number"),
-        ("suite=full", "suite cannot be changed"),
+        ("suite=standard", "suite cannot be changed"),
         ("version=9", "version cannot be changed"),
         ("samples.pgd=3\nalpha=0.4", "one line"),
     ],
@@ -142,8 +167,10 @@ def test_impossible_settings_are_refused(tmp_path: Path, body: str) -> None:
 
 
 def test_unknown_suite_lists_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"Suites: quick, full\."):
+    with pytest.raises(InputError, match=r"Suites: quick, standard, rigorous\."):
         load_config("slow")
+    with pytest.raises(InputError, match="now called 'standard'"):
+        load_config("full")
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:
@@ -162,7 +189,7 @@ def test_suites_share_one_attack_which_no_setting_changes() -> None:
 
 def test_a_file_cannot_take_the_name_of_a_shipped_suite(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('suite = "full"\nversion = 2\n')
+    path.write_text('suite = "standard"\nversion = 2\n')
     with pytest.raises(InputError, match="suite and version cannot be changed") as caught:
         load_config("quick", path)
     assert "mine.toml" in str(caught.value)

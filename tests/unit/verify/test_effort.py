@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,11 @@ from spikeproof.ir.chip import (
 from spikeproof.verify.config import load_config
 from spikeproof.verify.effort import affordable, effort, rounding_milliseconds
 from spikeproof.verify.material import Material
-from spikeproof.verify.perturbations import perturb_with_torch, perturbations
+from spikeproof.verify.perturbations import (
+    perturb_with_torch,
+    perturbations,
+    worst_cases,
+)
 from spikeproof.verify.work import time_told, total_cost
 
 NO_BIAS = np.zeros(1, np.int32)
@@ -42,8 +47,17 @@ def _material(network: ChipNetwork, images: int, **values: Any) -> Material:
     config = load_config(values={"engine": "fast", **values})
     stages: Any = SimpleNamespace(chip=network)
     x, y = np.zeros((images, 1, 1, network.input_shape[2]), np.uint8), np.zeros(images, np.int64)
-    planned = perturbations(config, images)
-    return Material(stages, x, y, config, planned, perturb_with_torch, None)  # type: ignore[arg-type]
+    return Material(
+        stages,
+        x,
+        y,
+        config,
+        planned=perturbations(config, images),
+        worst=worst_cases(config, images),
+        victims={},
+        perturb=perturb_with_torch,
+        folder=Path("unused"),
+    )
 
 
 def test_effort_counts_products_of_all_steps() -> None:
@@ -56,24 +70,25 @@ def test_a_small_network_s_time_is_not_told_and_a_large_one_s_is_with_what_takes
     huge = ChipNetwork("n", (1, 1, 3000), 40, LARGE.layers)
     told = time_told(_material(huge, 1000))
     assert told is not None
-    assert "most of it: pgd-20 8/255" in told
+    assert "most of it: sp-quick-1 on trained" in told
     minutes = total_cost(_material(huge, 1000)) / 60_000
     assert f"about {minutes:,.0f} minutes" in told
 
 
 def test_costs_follow_the_images_there_are() -> None:
     many, few = (total_cost(_material(LARGE, n)) for n in (1000, 20))
-    assert few < many / 5
-    no_attacks = total_cost(_material(LARGE, 20, **{"perturbations.pgd": []}))
+    assert few < many / 3
+    no_attacks = total_cost(_material(LARGE, 20, **{"worst_case.epsilons": []}))
     assert no_attacks < few
     assert rounding_milliseconds(LARGE, 20) < rounding_milliseconds(LARGE, 400)
 
 
 def test_attacks_on_a_large_network_are_cut_and_only_those() -> None:
     config = load_config()
-    assert affordable(config, SMALL, 1000) == {}
+    assert affordable(config, SMALL, 60) == {}
     huge = ChipNetwork("n", (1, 1, 3000), 400, LARGE.layers)
     cut = affordable(config, huge, 20)
-    assert cut == {"samples.pgd": 4}
+    assert cut == {"samples.worst_case": 4}
+    assert "samples.pgd" in affordable(load_config(values={"perturbations.pgd": [8]}), huge, 20)
     assert affordable(config, huge, 2) == {}
     load_config(values=cut)  # they are settings

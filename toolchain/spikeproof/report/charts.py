@@ -74,6 +74,7 @@ def _clean_start(clean: list[AccuracyRow], own: list[AccuracyRow]) -> list[Accur
 
 def _accuracy_axis(rows: Sequence[AccuracyRow]) -> Scale:
     seen = [v for r in rows for v in (r.float_accuracy, r.chip_accuracy, *r.float_ci, *r.chip_ci)]
+    seen += [r.naive_accuracy for r in rows if r.naive_accuracy is not None]
     low, high = 100 * min(seen), 100 * max(seen)
     step = 10 if high - low > 12 else 5
     floor = max(0.0, step * ((low - 0.5) // step))
@@ -88,12 +89,14 @@ def _accuracy_panel(key: str, family: str, rows: Sequence[AccuracyRow], plot: Pl
         text(4, 10, plot.y.label("accuracy, %"), "label"),
         plot.grid(),
         plot.base(ticks, plot.x.label("strength, 1/255")),
+        _naive_line(rows, plot),
         _accuracy_line("chip", 3.0, rows, plot),
         _accuracy_line("float", -3.0, rows, plot),
     ]
     told = "; ".join(
         f"at {r.strength:g}/255 trained {accuracy(r.float_accuracy)} %, "
         f"chip {accuracy(r.chip_accuracy)} %"
+        + ("" if r.naive_accuracy is None else f", naively {accuracy(r.naive_accuracy)} %")
         for r in rows
     )
     title = f"Accuracy under {family}: trained network and chip network"
@@ -113,6 +116,22 @@ def _accuracy_line(name: str, shift: float, rows: Sequence[AccuracyRow], plot: P
         low, high = (plot.y(100 * end) for end in ends)
         parts += [line(x + shift, low, x + shift, high, "whisker"), _point(name, x + shift, y)]
     return group([path(track, "curve"), *parts], class_=f"s-{name}")
+
+
+def _naive_line(rows: Sequence[AccuracyRow], plot: Plot) -> Markup:
+    """Draw what the naive attack leaves of the trained network, if it was run."""
+    track = [
+        plot.at(row.strength, 100 * value)
+        for row in rows
+        if (value := row.naive_accuracy if row.strength else row.float_accuracy) is not None
+    ]
+    if all(row.naive_accuracy is None for row in rows):
+        return Markup("")
+    marks = [
+        element("path", d=f"M{x - 4:g} {y:g}H{x + 4:g}M{x:g} {y - 4:g}V{y + 4:g}", class_="curve")
+        for x, y in track[1:]
+    ]
+    return group([path(track, "curve"), *marks], class_="s-naive")
 
 
 def _point(name: str, x: float, y: float) -> Markup:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from spikeproof.attacks.suites import NAIVE_TITLE
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Line
 from spikeproof.io.files import write_atomic
@@ -96,7 +97,7 @@ _WHOLE = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|[a-z]+(?:-\d+)? \d+/255|[a-z]+
 _PLACED = {
     "differences": {"exact", "stages", "divergence", "errors", "boundary"},
     "quantisation": {"ranges"},
-    "accuracy": set[str](),
+    "accuracy": {"attacks"},
     "membrane": set[str](),
     "provenance": set[str](),
 }
@@ -133,7 +134,9 @@ def _tables(r: Report) -> dict[str, Any]:
 def _charts(r: Report) -> dict[str, Any]:
     response = r.result(Response)
     attacks = response.attacks
+    naively = [row.naive_accuracy is not None for row in r.result(Accuracy).rows]
     return {
+        "naive": f"{NAIVE_TITLE} (naive)" if any(naively) else "",
         "accuracy_charts": charts.accuracy_curves(r.result(Accuracy).rows),
         "residuals": charts_membrane.mppd_residuals(attacks, response.limits),
         "energies": charts_membrane.energy_curves(attacks),

@@ -17,6 +17,7 @@ from spikeproof.verify.checks.overflow import used_share
 from spikeproof.verify.checks.response import Response
 from spikeproof.verify.config import MppdLimits
 from spikeproof.verify.document import Report
+from spikeproof.verify.perturbations import WORST_CASE
 
 
 def attack_name(row: AccuracyRow) -> str:
@@ -27,12 +28,13 @@ def attack_name(row: AccuracyRow) -> str:
 def accuracy_notes(rows: Sequence[AccuracyRow]) -> list[str]:
     """Say what accuracies under attack do not show: robustness, and a more robust chip."""
     bounds = attacks_by_bound(rows)
+    crafted = [r for r in rows if r.bound_note and r.part != WORST_CASE]
     notes = [
         f"Accuracy under {'attack' if len(bounds) == 1 else names} is an {bound}; "
         "stronger attacks leave less."
         for bound, names in bounds.items()
     ]
-    if any((n.finite(r.difference) or 0.0) > 0 for r in rows if r.bound_note):
+    if any((n.finite(r.difference) or 0.0) > 0 for r in crafted):
         notes.append(TRANSFER)
     return notes
 

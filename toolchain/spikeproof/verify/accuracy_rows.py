@@ -27,8 +27,6 @@ from spikeproof.verify.responses import CLEAN, Responses
 from spikeproof.verify.verdict import Verdict
 from spikeproof.verify.worst_case import Attacked, Worst
 
-WORST_ROW = "worst case of"
-"""Leads the name of a suite in a row."""
 MASKED = 0.05
 """Estimators whose accuracies differ by more than this, and not by chance, mislead one another."""
 
@@ -179,7 +177,7 @@ def worst_case_rows(
     for i, one in enumerate(found):
         in_float, in_chip = one.right[TRAINED], one.right[CHIP]
         row = accuracy_row(
-            f"{WORST_ROW} {suite}",
+            "worst case",
             one.epsilon,
             in_float,
             in_chip,

@@ -14,7 +14,7 @@ from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.verify.compensated import sections
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.perturbations import WORST_CASE
+from spikeproof.verify.perturbations import SIDES, WORST_CASE
 
 _SURVIVING, _TWIN = 0.6, 0.6
 """Share of a suite's gradients that are taken, and what one takes."""
@@ -80,14 +80,15 @@ def affordable(config: VerifyConfig, network: ChipNetwork, images: int) -> dict[
     attacks that would take over five minutes with one thread. So few images show nothing of
     robustness; that the attacks run, and how the chip answers them, some of them show as well.
     """
-    found = {}
-    for kind in ATTACKS.names():
-        for strength in getattr(config.perturbations, kind, ()):
-            most = _ATTACK / craft_milliseconds(WEAK.at(kind, strength), effort(network))
-            if most < min(getattr(config.samples, kind), images):
-                found[f"samples.{kind}"] = max(_FEWEST, int(most))
+    each = {
+        f"samples.{kind}": craft_milliseconds(WEAK.at(kind, strength), effort(network))
+        for kind in ATTACKS.names()
+        for strength in getattr(config.perturbations, kind, ())
+    }
     wanted = config.worst_case
-    each = 2 * len(wanted.epsilons) * suite_milliseconds(suite_of(wanted.suite), effort(network))
-    if each and _ATTACK / each < min(config.samples.worst_case, images):
-        found[f"samples.{WORST_CASE}"] = max(_FEWEST, int(_ATTACK / each))
-    return found
+    if wanted.epsilons:
+        suite = suite_milliseconds(suite_of(wanted.suite), effort(network))
+        each[f"samples.{WORST_CASE}"] = len(SIDES) * len(wanted.epsilons) * suite
+    asked = {f"samples.{part}": count for part, count in config.samples}
+    fewer = {part: max(_FEWEST, int(_ATTACK / cost)) for part, cost in each.items()}
+    return {part: count for part, count in fewer.items() if count < min(asked[part], images)}

@@ -53,6 +53,11 @@ class Responded(Record):
     chip: list[int]
     layers: dict[str, LayerResponse] = Field(default_factory=dict)
 
+    @property
+    def compared(self) -> int:
+        """Count the images whose perturbation is compared in every layer."""
+        return min((len(layer.direction) for layer in self.layers.values()), default=0)
+
     def right(self, truth: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
         """Tell of the first images, as many as ``truth`` has, which each network gets right."""
         return {

@@ -441,8 +441,6 @@ def _clause(check: Check, result: Accuracy) -> str:
 
 
 def _tables(result: Accuracy) -> dict[str, Table]:
-    if not result.tallies:
-        return {}
     first = {(t.epsilon, t.crafted_on): t for t in result.transfers}
     return {
         "attacks": by_columns(
