@@ -168,7 +168,6 @@ def test_what_is_found_is_in_the_ball_and_fools_the_network(walk, victim, case):
     assert (distance <= np.array([[1], [3], [8]])).all()
     for images, broken in zip(found.images, found.broken, strict=True):
         np.testing.assert_array_equal(victim.predictions(images) != y, broken)
-        np.testing.assert_array_equal(images[~broken], x[~broken])
     assert found.broken[2].sum() > found.broken[0].sum() > 0
     for small, large in ((0, 1), (1, 2)):
         kept = found.broken[small]
@@ -189,7 +188,7 @@ def test_images_do_not_depend_on_their_company(victim, case):
 
 
 def test_the_exact_network_judges(victim, case):
-    """A judge that nothing fools leaves every image as it was, whatever the twin says."""
+    """Nothing fools this judge, whatever the twin says; the strongest that was found is kept."""
     x, y = case
 
     class Stubborn(Victim):
@@ -199,7 +198,7 @@ def test_the_exact_network_judges(victim, case):
     stubborn = Stubborn(victim.network, victim.folded)
     found = attack_radii(SAPGD(0, steps=5), stubborn, ASSG, x, y, [8], seed=(0,))
     assert not found.broken.any()
-    np.testing.assert_array_equal(found.images[0], x)
+    assert (found.images[0] != x).any(axis=(1, 2, 3)).all()
 
 
 def test_a_walk_beats_pgd_of_as_many_steps(network, victim, case):
