@@ -410,12 +410,12 @@ def test_what_a_verification_is_told_gets_to_it(
         xy,
         calibration=xy[0],
         limit=10,
-        suite="full",
+        suite="standard",
         settings={**few, "engine": "fast"},
         output=tmp_path / "run",
     )
     ((_, samples, config, folder),) = told
-    assert (config.suite, config.engine, folder) == ("full", "fast", tmp_path / "run")
+    assert (config.suite, config.engine, folder) == ("standard", "fast", tmp_path / "run")
     assert len(samples.x) == len(samples.y) == samples.record.samples == 10
     np.testing.assert_array_equal(samples.calibration, xy[0])
     assert found.page == tmp_path / "run" / "report.html"

@@ -148,6 +148,7 @@ def test_a_registered_attack_is_verified_with_and_reported(
 ) -> None:
     pytest.importorskip("torch")
     none: dict[str, Any] = {f"perturbations.{kind}": [] for kind in ATTACKS.shipped}
+    none["worst_case.epsilons"] = []
     if shipped:
         monkeypatch.setitem(ATTACKS.shipped, "mi-pgd", "toys:MomentumPGD")
     else:
@@ -635,6 +636,7 @@ def test_an_affine_layer_is_one_class_and_its_functions(
     data = tmp_path / "right.npz"  # labelled as the network answers, so an attack can mislead it
     np.savez(data, x=x, y=run_float(ours, x).predictions)
     none: dict[str, Any] = {f"perturbations.{kind}": [] for kind in ATTACKS.shipped}
+    none["worst_case.epsilons"] = []
     rows = [
         api.verify(
             bundle,

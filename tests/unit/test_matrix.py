@@ -307,7 +307,7 @@ def test_every_attack_has_one_name_one_unit_and_settings(kind: str) -> None:
 
 
 def test_every_setting_of_an_attack_belongs_to_a_registered_one() -> None:
-    others = {"accuracy", "clean", "stages", "boundary"}
+    others = {"accuracy", "clean", "stages", "boundary", "worst_case"}
     for part in ("samples", "perturbations", "margins"):
         section: Any = config_model().model_fields[part].annotation
         assert set(section.model_fields) - others == set(ATTACKS.names())

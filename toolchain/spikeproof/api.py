@@ -323,7 +323,7 @@ def verify(
     >>> import spikeproof, tempfile
     >>> name = "fmnist-lif-natural"
     >>> bundle = spikeproof.convert(name, calibration_samples=64)
-    >>> few = {"engine": "fast", "perturbations.pgd": [], "perturbations.fgsm": []}
+    >>> few = {"engine": "fast", "worst_case.epsilons": []}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     result = spikeproof.verify(bundle, name, limit=10, settings=few, output=folder)
     >>> result.verdict
@@ -340,7 +340,7 @@ def verify(
             previous-report.
         calibration: the images that :func:`convert` was given; the shipped ones are found.
         limit: use only the first images, 1 or more.
-        suite: "quick" or "full".
+        suite: "quick", "standard" or "rigorous".
         settings: changes to the suite, as ``spikeproof verify --set`` takes them:
             ``{"samples.pgd": 1000}``.
         force: replace files of the run's names in ``output`` even if they are of another kind.
