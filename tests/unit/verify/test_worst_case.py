@@ -10,10 +10,11 @@ import pytest
 from verified import Case, verified, wide_config
 
 from spikeproof.attacks.suites import SP_QUICK_1
+from spikeproof.attacks.worst_case import WorstCase
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.perturbations import Perturbation, WorstCase
+from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN, Responded, Responses
 from spikeproof.verify.worst_case import worst_cases_of
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from spikeproof.attacks.weak import TRANSFER
+from spikeproof.attacks.worst_case import WORST_CASE
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Head, Line, Table, by_columns, lines
 from spikeproof.engines.reference import ReferenceEngine
@@ -17,7 +18,6 @@ from spikeproof.verify.checks.overflow import used_share
 from spikeproof.verify.checks.response import Response
 from spikeproof.verify.config import MppdLimits
 from spikeproof.verify.document import Report
-from spikeproof.verify.perturbations import WORST_CASE
 
 
 def attack_name(row: AccuracyRow) -> str:

@@ -19,10 +19,11 @@ from pydantic import Field
 from spikeproof.attacks.base import Clean
 from spikeproof.attacks.registry import adversarial_kinds
 from spikeproof.attacks.weak import WEAK
+from spikeproof.attacks.worst_case import CHIP, TRAINED, WORST_CASE
 from spikeproof.document.values import Figure, Interval, Json, Number, Pair, Record, Text
 from spikeproof.verify import statistics as st
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.perturbations import CHIP, TRAINED, WORST_CASE, Perturbation
+from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN, Responses
 from spikeproof.verify.verdict import Verdict
 from spikeproof.verify.worst_case import Attacked, Worst

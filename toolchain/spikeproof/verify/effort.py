@@ -10,11 +10,11 @@ from spikeproof.attacks.base import Attack
 from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.suites import Suite, suite_of
 from spikeproof.attacks.weak import WEAK
+from spikeproof.attacks.worst_case import SIDES, WORST_CASE
 from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.ir.chip import ChipLayer, ChipNetwork
 from spikeproof.verify.compensated import sections
 from spikeproof.verify.config import VerifyConfig
-from spikeproof.verify.perturbations import SIDES, WORST_CASE
 
 _SURVIVING, _TWIN = 0.6, 0.6
 """Share of a suite's gradients that are taken, and what one takes."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeproof.attacks.worst_case import WORST_CASE
 from spikeproof.engines.floats import as_unit_images
 from spikeproof.errors import BundleError, InputError
 from spikeproof.io import container
@@ -23,7 +24,6 @@ from spikeproof.ir.shapes import network_shapes
 from spikeproof.text import counted
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.document import FitRow
-from spikeproof.verify.perturbations import WORST_CASE
 from spikeproof.verify.plausible import data_warnings, recorded_calibration_warnings
 
 _GRID = "Floats in 0..1: numpy.rint(x * 255).astype(numpy.uint8)."

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,13 @@ from spikeproof.attacks.base import Attack
 from spikeproof.attacks.images import perturb_images, perturb_worst
 from spikeproof.attacks.registry import ATTACKS
 from spikeproof.attacks.weak import WEAK
+from spikeproof.attacks.worst_case import SIDES, WorstCase
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.files import sha256, write_atomic
 from spikeproof.ir.floats import FloatNetwork
 from spikeproof.jobs.threads import inner_threads
 from spikeproof.verify.config import VerifyConfig
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from spikeproof.attacks.base import Model
 
 Images = NDArray[np.uint8]
 CHUNK = 100
@@ -67,39 +62,6 @@ class Crafted:
 
     images: Images
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-
-
-TRAINED, CHIP = "trained", "chip"
-SIDES = (TRAINED, CHIP)
-"""The networks that a suite of attacks is run on."""
-WORST_CASE = "worst_case"
-"""The part of the settings that names suite, radii, images and margin of these attacks."""
-
-
-@dataclass(frozen=True)
-class WorstCase(Attack):
-    """What a suite of attacks finds inside a ball, as :mod:`spikeproof.verify.worst_case` runs it.
-
-    Args:
-        suite: its name and version.
-        crafted_on: which network was attacked, one of ``SIDES``.
-    """
-
-    suite: str
-    crafted_on: str
-
-    kind = WORST_CASE
-    adversarial = True
-
-    @property
-    def name(self) -> str:
-        """Suite and network: ``sp-quick-1 on trained``."""
-        return f"{self.suite} on {self.crafted_on}"
-
-    def _propose(
-        self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        raise InputError("a suite attacks networks, not a torch module", where=self.name)
 
 
 Perturb = Callable[..., Crafted]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.suites import Suite, suite_of
+from spikeproof.attacks.worst_case import SIDES, TRAINED
 from spikeproof.document.values import Json, Record, dump
 from spikeproof.engines.memory import available_bytes, trace_bytes
 from spikeproof.errors import InputError, TargetError
@@ -29,8 +30,6 @@ from spikeproof.verify.examples import Example, choose_examples
 from spikeproof.verify.material import Material
 from spikeproof.verify.perturbations import (
     CHUNK,
-    SIDES,
-    TRAINED,
     Perturbation,
     craft_chunk,
     images_bytes,

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from spikeproof.attacks.suites import NAIVE, Suite, suite_of
 from spikeproof.attacks.victim import Victim, attack_radii
+from spikeproof.attacks.worst_case import CHIP, SIDES, TRAINED, WorstCase
 from spikeproof.errors import UnsupportedError
 from spikeproof.jobs.threads import inner_threads
-from spikeproof.verify.perturbations import CHIP, SIDES, TRAINED, Perturbation, WorstCase
+from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN, Responses
 from spikeproof.verify.stages import Stages
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from spikeproof.attacks.suites import NAIVE_TITLE, suite_of
 from spikeproof.attacks.weak import TRANSFER, WEAK
+from spikeproof.attacks.worst_case import SIDES, WORST_CASE
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import (
     Fact,
@@ -36,7 +37,6 @@ from spikeproof.verify.advice import Supply, image_request, images_needed, more_
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
-from spikeproof.verify.perturbations import SIDES, WORST_CASE
 from spikeproof.verify.plausible import Plausibility, plausibility, unproven
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict, combine
