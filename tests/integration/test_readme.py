@@ -98,6 +98,8 @@ def test_every_option_and_command_named_in_the_documents_exists(page: Path) -> N
         "--divisor",
         "--samples",
         "--chip",
+        "--candidates",
+        "--survivors",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | foreign
