@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -319,3 +320,17 @@ def test_a_walk_survives_gradients_whose_squares_overflow(natural):
     with np.errstate(all="raise", under="ignore"):
         broken, _ = Suite("s", 1, (member,)).run(masked._victim(network), x, y, [8])
     assert broken.images.shape == (1, *x.shape)
+
+
+@pytest.mark.parametrize("name", ["saturated surrogate", "detached reset"])
+def test_a_network_trained_to_hide_is_flagged(name):
+    one = masked.judge_masked(masked.kinds()[name](), SP_QUICK_1, 100)
+    assert one.masking or one.violations, masked.row(name, one)
+    assert one.left < one.naive
+    clean = sum(one.examined.clean) / one.examined.samples
+    assert masked.row(name, one).startswith(f"| {name} | {100 * clean:.0f} | {100 * one.naive:.0f}")
+
+
+def test_the_documented_table_has_a_line_for_every_kind():
+    page = (Path(__file__).parents[3] / "docs" / "robustness.md").read_text()
+    assert [name for name in masked.kinds() if f"| {name} |" not in page] == []
