@@ -23,8 +23,7 @@ from spikeproof.verify.verdict import Verdict
 
 Side = Literal["trained network", "chip network"]
 SIDES: tuple[Side, ...] = ("trained network", "chip network")
-SUITE, RADII = "sp-quick-1", (2, 4, 8)
-_OFF = "is off (validity.samples is 0)"
+_OFF = "is off (validity.samples is 0, or worst_case.epsilons names no radius)"
 _PER_IMAGE = 350.0
 """Milliseconds an image costs in the shipped networks."""
 
@@ -48,7 +47,7 @@ class ValidityFigures(Record):
 
 def _measure(material: Material, side: Side) -> Examined:
     """Examine one network, with one thread: the last bit of a product may depend on them."""
-    count = material.images(material.config.validity.samples)
+    count, attacked = _images(material), material.config.worst_case
     if not count:
         return Examined(why_not=_OFF)
     stages = material.stages
@@ -56,17 +55,21 @@ def _measure(material: Material, side: Side) -> Examined:
     with inner_threads(1):
         return examine(
             victim,
-            suite_of(SUITE),
+            suite_of(attacked.suite),
             material.x[:count],
             material.y[:count],
-            RADII,
+            attacked.epsilons,
             seed=material.config.seed,
         )
 
 
+def _images(material: Material) -> int:
+    config = material.config
+    return material.images(config.validity.samples) if config.worst_case.epsilons else 0
+
+
 def _cost(material: Material) -> float:
-    count = material.images(material.config.validity.samples)
-    return count * _PER_IMAGE * max(1.0, material.effort)
+    return _images(material) * _PER_IMAGE * max(1.0, material.effort)
 
 
 JOBS = tuple(
