@@ -198,19 +198,27 @@ class CalibrationRecord(_Record):
     data: DataRecord | None = None
 
 
-_Keys = dict[str, tuple[set[str], set[str]]]
-_WRITTEN: dict[str, _Keys] = {
+_Keys = tuple[set[str], set[str]]
+
+
+def _keys_of(model: type[BaseModel]) -> _Keys:
+    """Return the fields of a model that must be there, and those that may be."""
+    needed = {name for name, info in model.model_fields.items() if info.is_required()}
+    return needed, set(model.model_fields) - needed
+
+
+_WRITTEN: dict[str, dict[str, _Keys]] = {
     "checkpoint": {
         "": (
             {"checkpoint", "calibration", "options", "units", "relations", "table", "spikeproof"},
             {"profile_cost"},
         ),
-        "checkpoint": ({"name", "hash"}, {"source"}),
-        "calibration": ({"hash", "samples", "data"}, set()),
+        "checkpoint": _keys_of(Origin),
+        "calibration": (set(CalibrationRecord.model_fields), set()),
     },
     "netx": {
         "": ({"netx", "options", "stimulus", "table", "spikeproof"}, set()),
-        "netx": ({"name", "hash", "format"}, set()),
+        "netx": _keys_of(NetxOrigin),
         "options": ({"timesteps", "pixel_range", "skip_input", "input_shape"}, set()),
     },
     "fuzz": {"": ({"fuzz", "engine", "mismatch", "spikeproof"}, set())},

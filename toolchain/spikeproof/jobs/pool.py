@@ -52,11 +52,6 @@ class Pool:
         elif workers > 1:
             self._backend = LocalProcesses(workers, retries, inner_threads)
 
-    @property
-    def distant(self) -> bool:
-        """Return whether items leave this process."""
-        return self._backend is not None
-
     def run(self, items: Sequence[tuple[int, Item]], shared: Any) -> Iterator[Done]:
         """Do (index, item) pairs; ``shared`` is sent to each worker once."""
         if self._backend is None:
