@@ -197,3 +197,4 @@ def test_training_says_where_in_the_epoch_it_is_while_the_share_of_all_is_nothin
     assert run(["train", str(recipe), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
     assert "Training r: 0 %; epoch 1 of 20, step 1 of 450, loss 2.303" in said
+    assert "Training r: 0 %; epoch 1 of 20, step 30 of 450, loss 1.204" in said

@@ -204,9 +204,10 @@ class _Watcher:
         if console.rich is not None and not console.quiet:
             self._open_bar()
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show how much is done."""
+    def __call__(self, done: int, total: int, doing: str | None = None) -> None:
+        """Show how much is done, and, if it changes, what is being done."""
         self.reported = True
+        self._doing = self._doing if doing is None else doing
         if self.console.quiet or total <= 0:
             return
         left = self._pace.left(time.monotonic(), done, total)

@@ -60,11 +60,9 @@ def run(
     with console.stage(f"Training {recipe.stem}", always=False) as progress:
 
         def tell(tick: TrainingProgress) -> None:
-            progress(tick.done, tick.total)
+            progress(tick.done, tick.total, "" if tick.epoch_done else tick.message)
             if tick.epoch_done:
                 console.note(tick.message)
-            else:
-                progress.say(tick.message)
 
         path = train(
             recipe,
