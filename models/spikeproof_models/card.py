@@ -17,7 +17,7 @@ class CardRow(Record):
     """How many images both networks get right under one perturbation; always the first ones."""
 
     perturbation: str
-    """Kind and strength in grey levels: ``pgd-20 8/255``; ``clean``."""
+    """Kind and strength in grey levels: ``gaussian 8/255``, ``worst case 8/255``; ``clean``."""
     images: int
     float_right: int
     chip_right: int
@@ -26,12 +26,12 @@ class CardRow(Record):
     clean_chip_right: int
     bound: str = ""
     """What an accuracy under attack is, and of which attack; empty for clean and noise."""
-    estimators: dict[str, int] = Field(default_factory=dict)
-    """How many of the first ``compared`` images the attack's first estimator and its control leave
-    right, each alone."""
-    compared: int = 0
-    first_chunk: str = ""
-    """Which of the first images the trained network gets right: bits, in hexadecimal."""
+    naive_right: int | None = None
+    """Right in the trained network under the naive attack that papers quote, on the same images;
+    None for clean and noise."""
+    withstood: str = ""
+    """Which of the first images the trained network withstands the suite run on itself: bits, in
+    hexadecimal; empty for clean and noise."""
 
     @property
     def float_accuracy(self) -> float:
@@ -59,8 +59,8 @@ class TestFigures(Record):
     """Test images there are; rows may use the first of them only."""
     sha256: str
     seed: int
-    attack: dict[str, Any]
-    """The weak attack, as :meth:`spikeproof.attacks.weak.WeakAttack.describe` gives it."""
+    suite: dict[str, Any]
+    """The suite of attacks, as :meth:`spikeproof.attacks.suites.Suite.describe` gives it."""
     rows: list[CardRow]
 
     def row(self, perturbation: str) -> CardRow:
@@ -71,7 +71,7 @@ class TestFigures(Record):
 class Card(Record):
     """The whole card."""
 
-    schema_version: Literal[2] = Field(alias="schema", default=2)
+    schema_version: Literal[3] = Field(alias="schema", default=3)
     name: str
     checkpoint: str
     """SHA-256 of the checkpoint's content."""

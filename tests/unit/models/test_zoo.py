@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from spikeproof.attacks.registry import adversarial_kinds
-from spikeproof.attacks.weak import WEAK
+from spikeproof.attacks.suites import SP_QUICK_1, suite_of
+from spikeproof.attacks.victim import Victim
+from spikeproof.convert.fold import fold
 from spikeproof.engines.floats import run_float
 from spikeproof.errors import InputError
 from spikeproof.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -14,8 +17,7 @@ from spikeproof.io.container import content_hash
 from spikeproof.io.data import load_data
 from spikeproof.io.record import TrainingRecord, read_record
 from spikeproof.io.zoo import shipped_folder
-from spikeproof.verify.config import SUITES, load_config
-from spikeproof.verify.perturbations import CHUNK, craft_chunk, perturbations
+from spikeproof.verify.config import load_config
 from spikeproof_models import cards
 from spikeproof_models.builders import NeuronSpec, mlp
 from spikeproof_models.card import load_card
@@ -112,37 +114,48 @@ def test_a_network_is_what_its_card_says(path):
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
-def test_a_card_was_measured_with_the_attack_and_the_seed_of_the_suites(path):
+def test_a_card_was_measured_with_the_suite_and_the_seed_that_one_publishes(path):
     """Else README, card and verify give different figures under one name, as they once did."""
     test = load_card(path.with_suffix(".json")).test
-    for suite in SUITES:
-        settings = load_config(suite)
-        assert test.attack == settings.resolved()["attack"]
-        assert test.seed == settings.seed
+    settings = load_config("standard")
+    suite = suite_of(settings.worst_case.suite)
+    assert test.suite == suite.describe()
+    assert test.seed == settings.seed
+    assert tuple(cards.STRENGTHS) == settings.worst_case.epsilons
+    attacked = [row for row in test.rows if row.perturbation.startswith("worst case")]
+    assert [row.perturbation for row in attacked] == [f"worst case {r}/255" for r in (2, 4, 8)]
+    for row in attacked:
+        assert row.bound == f"upper bound: {suite.name}" and row.images == cards.ATTACKED
+        assert row.clean_float_right >= row.naive_right >= row.float_right
+        assert row.chip_right <= row.clean_chip_right
+    for small, large in itertools.pairwise(attacked):
+        assert small.float_right >= large.float_right and small.chip_right >= large.chip_right
     for row in test.rows:
-        attacked = row.perturbation.startswith(adversarial_kinds())
-        assert row.bound == (WEAK.bound if attacked else "")
-        assert row.images == (cards.ATTACKED if attacked else test.images)
-        assert row.clean_float_right >= row.float_right or not attacked
+        assert row in attacked or (row.bound == "" and row.images == test.images)
     text = path.with_suffix(".md").read_text()
-    assert text.count(WEAK.bound) > 6
-    assert ("artefact of transfer" in text) == any(
-        row.bound and row.chip_right > row.float_right for row in test.rows
-    )
+    assert text.count(f"upper bound: {suite.name}") == 3 and "PGD-7 (naive)" in text
 
 
-def test_verify_crafts_the_very_images_of_a_card():
-    """One chunk of one network, under the attack on whose figure README and terminal disagreed."""
+def test_no_shipped_network_is_as_robust_as_its_naive_figure_says():
+    """The finding that brought the suites about: these networks hide their gradients."""
+    for path in CHECKPOINTS:
+        row = load_card(path.with_suffix(".json")).test.row("worst case 8/255")
+        assert row.naive_right - row.float_right > 0.1 * row.images
+
+
+def test_the_suite_finds_again_what_the_card_says():
+    """One network, ten images, against the bits in its card."""
     path = shipped_folder() / "fmnist-lif-natural.ckpt"
     network, images = load_checkpoint(path).network, load_npz(TEST_FILE)
-    settings = load_config("quick")
-    item = next(p for p in perturbations(settings, len(images)) if p.kind == "pgd")
-    made = craft_chunk(item, network, images.x, images.y, 0, seed=settings.seed)
-    right = run_float(network, made.images).predictions == images.y[:CHUNK]
-    card = load_card(path.with_suffix(".json")).test.row(item.name)
-    stored = np.unpackbits(np.frombuffer(bytes.fromhex(card.first_chunk), np.uint8))[:CHUNK]
-    # On one machine all agree; elsewhere the last bit of a gradient may decide on a pixel.
-    assert (right == stored.astype(bool)).sum() >= CHUNK - 2
+    x, y = images.x[:10], images.y[:10]
+    victim = Victim(network, fold(network))
+    _, by = cards.SUITE.run(victim, x, y, cards.STRENGTHS, seed=cards.seed(), names=range(10))
+    card = load_card(path.with_suffix(".json")).test
+    for radius, row in zip(cards.STRENGTHS, by, strict=True):
+        held = bytes.fromhex(card.row(f"worst case {radius}/255").withstood)
+        stored = np.unpackbits(np.frombuffer(held, np.uint8))[:10].astype(bool)
+        # On one machine all agree; elsewhere the last bit of a gradient may decide on a pixel.
+        assert ((row == -1) == stored).sum() >= 9
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda p: p.stem)
@@ -158,6 +171,7 @@ def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = ImageSet(rng.integers(0, 256, (8, 1, 28, 28)).astype(np.uint8), np.arange(8))
     monkeypatch.setattr(cards, "load_dataset", lambda name, split, data_dir: images)
+    monkeypatch.setattr(cards, "SUITE", SP_QUICK_1)
     training = {
         "recipe": Recipe(name="tiny", description="A test").model_dump(mode="json"),
         "training_images": 60_000,
@@ -173,11 +187,11 @@ def test_a_card_is_written_from_a_checkpoint(tmp_path, monkeypatch):
     text = cards.write_card(path, lines.append).read_text()
     card = load_card(tmp_path / "tiny.json")
     names = [row.perturbation for row in card.test.rows]
-    assert names == ["clean", *(item.name for item in cards.plan(8))]
-    worst, clean = card.test.row("pgd-20 8/255"), card.test.row("clean")
+    noise = [item.name for item in cards.plan(8)]
+    assert names == ["clean", *noise, *(f"worst case {r}/255" for r in cards.STRENGTHS)]
+    worst, clean = card.test.row("worst case 8/255"), card.test.row("clean")
     assert worst.float_right <= clean.float_right == worst.clean_float_right
-    assert worst.compared == 8
-    assert len(lines) == len(names) - 1
+    assert len(lines) == len(names)
     assert "55,000 of the 60,000 training images" in text
     assert "Gain of l1 per timestep: 1.0000, 1.0000, 1.0000, 1.0000" in text
     assert "| 1 (chosen) | 1.0000 | 50.00 | 50.00 |" in text

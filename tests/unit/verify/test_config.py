@@ -24,6 +24,11 @@ def test_shipped_suites_load(suite: str) -> None:
     assert found.worst_case.suite.startswith("sp-") and found.worst_case.epsilons == (2, 4, 8)
 
 
+def test_the_suites_of_attacks_are_named_alike() -> None:
+    found = [load_config(suite).worst_case.suite for suite in SUITES]
+    assert found == [f"sp-{suite}-1" for suite in SUITES]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

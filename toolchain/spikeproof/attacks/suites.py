@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.estimators import ADAPTIVE, Estimator
+from spikeproof.attacks.estimators import ADAPTIVE, GAUSSIAN, Estimator
 from spikeproof.attacks.grid import GridAttack, Images, Labels, described
-from spikeproof.attacks.plain import PlainPGD
+from spikeproof.attacks.rays import RayS
+from spikeproof.attacks.square import Square
 from spikeproof.attacks.victim import Broken, Victim, attack_radii
-from spikeproof.attacks.walks import SAPGD
+from spikeproof.attacks.walks import APGD, SAPGD
 from spikeproof.errors import InputError
 
 
@@ -135,10 +136,54 @@ SP_QUICK_1 = Suite(
     ),
 )
 """Chosen by measurement on the shipped networks: ``python -m spikeproof_models.suite_members``."""
-NAIVE = Member(PlainPGD(0, steps=7), Estimator(1.0, "attached"))
-NAIVE_TITLE = "PGD-7"
-"""What papers quote: gradient through the reset, one slope. Not a member of any suite."""
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SP_QUICK_1,)}
+_ARCTANGENT = Estimator(0.25, "detached", "arctangent")
+_THROUGH_RESET = Estimator(1.0, "attached")
+SP_STANDARD_1 = Suite(
+    "sp-standard",
+    1,
+    (
+        *SP_QUICK_1.members,
+        Member(SAPGD(0, steps=200, loss="margin"), _ASSG),
+        Member(SAPGD(0, steps=200, loss="ce"), _ASSG),
+        Member(SAPGD(0, steps=100, loss="ce", random_start=True, restarts=3), _ASSG),
+        Member(SAPGD(0, steps=100, loss="targeted-dlr", targets=3), _ASSG),
+        Member(APGD(0, steps=50, loss="ce"), _ARCTANGENT),
+        Member(APGD(0, steps=50, loss="dlr"), _THROUGH_RESET),
+        Member(Square(0, queries=300)),
+    ),
+)
+"""What one publishes. The first seven were chosen by what they add on the shipped networks
+(``python -m spikeproof_models.suite_members --candidates``); the last three take gradients in other
+ways, or none, for networks that hide from those."""
+SP_RIGOROUS_1 = Suite(
+    "sp-rigorous",
+    1,
+    (
+        *SP_STANDARD_1.members[:-1],
+        Member(SAPGD(0, steps=1000, loss="margin"), _ASSG),
+        Member(SAPGD(0, steps=1000, loss="ce"), _ASSG),
+        Member(SAPGD(0, steps=200, loss="margin", random_start=True, restarts=5), _ASSG),
+        Member(SAPGD(0, steps=200, loss="ce", random_start=True, restarts=5), _ASSG),
+        Member(SAPGD(0, steps=200, loss="targeted-dlr", targets=9), _ASSG),
+        Member(SAPGD(0, steps=200, loss="targeted-margin", targets=9), _ASSG),
+        Member(SAPGD(0, steps=200, loss="margin"), Estimator(0.46, "detached", ADAPTIVE)),
+        Member(SAPGD(0, steps=200, loss="margin"), Estimator(0.425, "attached", ADAPTIVE)),
+        Member(APGD(0, steps=200, loss="ce"), _ARCTANGENT),
+        Member(APGD(0, steps=200, loss="dlr"), Estimator(0.25, "detached")),
+        Member(APGD(0, steps=200, loss="dlr"), Estimator(1.0, "detached")),
+        Member(APGD(0, steps=200, loss="margin"), Estimator(1.0, "detached", GAUSSIAN)),
+        Member(
+            APGD(0, steps=200, loss="margin"),
+            Estimator(0.25, "detached", "arctangent", through="rates"),
+        ),
+        Member(Square(0, queries=5000)),
+        Member(RayS(0, queries=2000)),
+    ),
+)
+"""For releases: 1 000 steps, restarts, every way to take a gradient, and none."""
+SUITES: dict[str, Suite] = {
+    suite.name: suite for suite in (SP_QUICK_1, SP_STANDARD_1, SP_RIGOROUS_1)
+}
 
 
 def suite_of(name: str) -> Suite:

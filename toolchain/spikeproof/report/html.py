@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from spikeproof.attacks.suites import NAIVE_TITLE
+from spikeproof.attacks.validity.plain import NAIVE_TITLE
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Line
 from spikeproof.io.files import write_atomic

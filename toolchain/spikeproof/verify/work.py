@@ -19,6 +19,7 @@ from spikeproof.errors import InputError, TargetError
 from spikeproof.io.files import sha256
 from spikeproof.jobs.items import Arrays, Item, Work
 from spikeproof.jobs.runner import Runner
+from spikeproof.verify.attacked import PART
 from spikeproof.verify.checks.base import Job
 from spikeproof.verify.checks.registry import jobs
 from spikeproof.verify.effort import (
@@ -37,7 +38,7 @@ from spikeproof.verify.perturbations import (
     store_images,
 )
 from spikeproof.verify.responses import CLEAN, Responded, Responses, measure_batch, merge_batches
-from spikeproof.verify.worst_case import PART, Attacked, Tried, attack_part
+from spikeproof.verify.worst_case import Attacked, Tried, attack_part
 
 Images = NDArray[np.uint8]
 _LONG = 10 * 60_000

@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.suites import NAIVE, Suite, suite_of
-from spikeproof.attacks.victim import Victim, attack_radii
+from spikeproof.attacks.suites import Suite, suite_of
+from spikeproof.attacks.validity.plain import naive_pgd
+from spikeproof.attacks.victim import Victim
 from spikeproof.attacks.worst_case import CHIP, SIDES, TRAINED, WorstCase
 from spikeproof.errors import UnsupportedError
 from spikeproof.jobs.threads import inner_threads
@@ -21,10 +22,6 @@ from spikeproof.verify.stages import Stages
 T = TypeVar("T")
 Images = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-SURVIVED = -1
-"""Stands in ``broken_by`` for images that withstood."""
-PART = 50
-"""Images that are attacked at a time: their states stay near the cache."""
 
 
 def victims_of(stages: Stages) -> dict[str, Victim]:
@@ -75,19 +72,9 @@ def attack_part(
         right = np.zeros((0, len(x)), np.bool_)
         if naive:
             clean = victim.predictions(x) == y
-            right = np.stack([clean & ~_fooled(victim, x, y, r, names, seed) for r in radii])
+            found_naively = [naive_pgd(victim, x, y, radius, seed) for radius in radii]
+            right = np.stack([clean & (victim.predictions(i) == y) for i in found_naively])
     return Found(found.images, by, right)
-
-
-def _fooled(
-    victim: Victim, x: Images, y: NDArray[np.int64], radius: int, names: Sequence[int], seed: int
-) -> Mask:
-    """Run the naive attack at one radius, whatever fooled the network at a smaller one."""
-    found = attack_radii(
-        NAIVE.attack, victim, NAIVE.estimator, x, y, [radius], seed=(seed,), names=names
-    )
-    fooled: Mask = found.broken[0]
-    return fooled
 
 
 @dataclass

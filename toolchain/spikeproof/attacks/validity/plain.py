@@ -12,6 +12,7 @@ from spikeproof.attacks.victim import Victim, within
 from spikeproof.ir.chip import ChipNetwork
 
 NAIVE_STEPS = 7
+NAIVE_TITLE = f"PGD-{NAIVE_STEPS}"
 NAIVE = Estimator(1.0, "attached")
 """What most papers train and attack with: one slope, as wide as the threshold."""
 

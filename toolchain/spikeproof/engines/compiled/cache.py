@@ -177,9 +177,19 @@ def compiled(function: Callable[..., Any]) -> Any:
     return compiled_in(folder, function)
 
 
-def compiled_in(place: Path | None, function: Callable[..., Any]) -> Any:
+def dividing(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that divides: by zero it gives inf or nan, as NumPy does.
+
+    Python's rule, an error, puts a branch into every loop that divides, and no vectors come of it.
+    """
+    return compiled_in(folder, function, error_model="numpy")
+
+
+def compiled_in(
+    place: Path | None, function: Callable[..., Any], error_model: str = "python"
+) -> Any:
     """Compile a kernel that is kept in a certain folder, or nowhere."""
-    dispatcher = njit(nogil=True)(function)
+    dispatcher = njit(nogil=True, error_model=error_model)(function)
     if place is not None:
         dispatcher._cache = KernelCache(function, place)
     dispatcher.compile = _never_interrupted(dispatcher.compile)
@@ -208,5 +218,9 @@ def _loader(process: int) -> ThreadPoolExecutor:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """Compile a part of kernels, which only they call: no way in from Python, no file."""
-    return njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    """Compile a part of kernels, which only they call: no way in from Python, no file.
+
+    It divides as in :func:`dividing`.
+    """
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+    return njit(nogil=True, **options)(function)

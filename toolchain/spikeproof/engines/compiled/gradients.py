@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.engines.compiled.cache import compiled, inner
+from spikeproof.engines.compiled.cache import dividing as compiled
+from spikeproof.engines.compiled.cache import inner
 from spikeproof.fixedpoint import STATE_MAX, WRAP_LIMIT
 
 Array = Any
@@ -258,6 +259,21 @@ def dense(source: Array, weight: Array, out: Array) -> None:
         _add_rows(values, found, count, weight, out[m])
 
 
+@inner
+def _targets(size: int, taps: int, stride: int, padding: int, dilation: int, limit: int) -> Array:
+    """Return where a value at each place goes by each tap of a kernel; -1: nowhere.
+
+    Dividing here, once, leaves no division in the loop over all values.
+    """
+    found = np.empty((size, taps), np.int64)
+    for place in range(size):
+        for tap in range(taps):
+            at = place + padding - tap * dilation
+            inside = at >= 0 and at % stride == 0 and at // stride < limit
+            found[place, tap] = at // stride if inside else -1
+    return found
+
+
 @compiled
 def convolve(
     source: Array,
@@ -273,6 +289,8 @@ def convolve(
     """
     images, height, width, channels = source.shape
     found, values = np.empty(channels, np.int64), np.empty(channels, out.dtype)
+    rows = _targets(height, weight.shape[0], stride[0], padding[0], dilation[0], out.shape[1])
+    columns = _targets(width, weight.shape[1], stride[1], padding[1], dilation[1], out.shape[2])
     for m in range(images):
         for y in range(height):
             for x in range(width):
@@ -285,15 +303,13 @@ def convolve(
                 if count == 0:
                     continue
                 for p in range(weight.shape[0]):
-                    row = y + padding[0] - p * dilation[0]
-                    if row < 0 or row % stride[0] or row // stride[0] >= out.shape[1]:
+                    row = rows[y, p]
+                    if row < 0:
                         continue
                     for q in range(weight.shape[1]):
-                        column = x + padding[1] - q * dilation[1]
-                        if column < 0 or column % stride[1] or column // stride[1] >= out.shape[2]:
-                            continue
-                        total = out[m, row // stride[0], column // stride[1]]
-                        _add_rows(values, found, count, weight[p, q], total)
+                        column = columns[x, q]
+                        if column >= 0:
+                            _add_rows(values, found, count, weight[p, q], out[m, row, column])
 
 
 @compiled

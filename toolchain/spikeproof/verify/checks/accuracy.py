@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import Field
 
-from spikeproof.attacks.suites import NAIVE_TITLE, suite_of
+from spikeproof.attacks.suites import suite_of
+from spikeproof.attacks.validity.plain import NAIVE_TITLE
 from spikeproof.attacks.weak import TRANSFER, WEAK
 from spikeproof.attacks.worst_case import SIDES, WORST_CASE
 from spikeproof.document import numbers as n
@@ -34,13 +35,14 @@ from spikeproof.verify.accuracy_rows import (
     worst_case_rows,
 )
 from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
+from spikeproof.verify.attacked import SURVIVED
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
 from spikeproof.verify.plausible import Plausibility, plausibility, unproven
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict, combine
-from spikeproof.verify.worst_case import SURVIVED, Mask, Worst, worst_cases_of
+from spikeproof.verify.worst_case import Mask, Worst, worst_cases_of
 
 
 class Shown(Record):
