@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from spikeproof.attacks.weak import WEAK
+from spikeproof.attacks.suites import SP_STANDARD_1
+from spikeproof.attacks.validity.plain import NAIVE_TITLE
 from spikeproof.bench.document import NetFigures, Scaling, Speeds, load_document
 from spikeproof.text import accuracy_figure
 from spikeproof_models.card import load_card
@@ -19,10 +20,11 @@ COLUMNS = {
     "clean": "clean",
     "noise 8/255": "gaussian 8/255",
     **{
-        f"{kind} {levels}/255 ({WEAK.bound})": f"{kind.lower()} {levels}/255"
-        for kind, levels in (("FGSM", 8), (f"PGD-{WEAK.steps}", 4), (f"PGD-{WEAK.steps}", 8))
+        f"worst case {levels}/255 (upper bound: {SP_STANDARD_1.name})": f"worst case {levels}/255"
+        for levels in (2, 4, 8)
     },
 }
+NAIVE = f"naive {NAIVE_TITLE} 8/255"
 RATIOS = {
     "torch float": "torch_float",
     "torch float, batch 1": "torch_float_batch1",
@@ -37,7 +39,8 @@ RATIOS = {
 
 def table(root: Path = ROOT) -> str:
     """Return the table of all cards, as Markdown."""
-    lines = ["| network | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    heads = ["network", *COLUMNS, NAIVE]
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * len(heads[1:])]
     for path in sorted((root / "models" / "zoo").glob("*.json")):
         card = load_card(path)
         found = [card.test.row(name) for name in COLUMNS.values()]
@@ -45,6 +48,9 @@ def table(root: Path = ROOT) -> str:
             f"{accuracy_figure(r.float_accuracy)} / {accuracy_figure(r.chip_accuracy)}"
             for r in found
         ]
+        worst = found[-1]
+        naive = accuracy_figure((worst.naive_right or 0) / worst.images)
+        cells.append(naive)
         lines.append(f"| [`{card.name}`](models/zoo/{path.stem}.md) | {' | '.join(cells)} |")
     return "\n".join(lines)
 

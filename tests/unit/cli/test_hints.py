@@ -178,7 +178,7 @@ WRONG = [
     ("run {b} --data {x} --cluster tcp://h:1 --workers 2", "Leave out --workers"),
     ("run {b} --data {x} --limit 0", "spikeproof run --help"),
     ("run {b} --data {x} --engine nosuch", "Engines installed here: "),
-    ("verify {b} --against {c} --suite x", "Suites: quick, full."),
+    ("verify {b} --against {c} --suite x", "Suites: quick, standard, rigorous."),
     ("verify {b} --against {c} --alpha 2", "alpha takes a number, at least 0.0001, less than 0.5."),
     ("verify {b} --against {c} --alpha 0.001", "Change one of the values that are named."),
     ("verify {b} --against {c} --seed -1", "seed takes a whole number, at least 0, less than"),

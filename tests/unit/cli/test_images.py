@@ -204,6 +204,7 @@ def test_a_plan_for_more_images_than_there_are_says_how_many_are_used(
 ) -> None:
     args = ["verify", str(tiny_bundle), "--against", str(tiny_checkpoint), "--dry-run"]
     args += ["--data", str(tiny_images), "--set", "samples.pgd=50000", "--set", "samples.fgsm=24"]
+    args += ["--set", "perturbations.pgd=[8]"]
     monkeypatch.setenv("COLUMNS", "80")
     assert run(args) == 0
     out, err = capsys.readouterr()

@@ -19,7 +19,7 @@ from spikeproof.ir.floats import Linear
 from spikeproof.jobs.origin import hash_sources, source_hash
 from spikeproof.jobs.runner import Runner
 from spikeproof.report.html import render_html
-from spikeproof.verify import work
+from spikeproof.verify import run, work
 from spikeproof.verify.document import load_report, parse_report
 from spikeproof.verify.given import fewer_images, images_asked
 from spikeproof.verify.perturbations import CHUNK, Crafted
@@ -537,3 +537,9 @@ def test_images_run_beside_other_work_only_where_memory_allows(
     _verify(case, config, tmp_path, perturb)
     beside = {item.name.split()[0] for item in given if item.beside}
     assert beside == (set() if free else {"images", "responses"})
+
+
+def test_time_is_counted_under_the_work_s_whole_name_or_its_first_word() -> None:
+    took = {"validity of attacks on the chip network": 2.0, "attacks on chip 50": 1.0}
+    found = run._timing(took)
+    assert (found["V6"], found["V7"]) == (2.0, 1.0)

@@ -278,7 +278,9 @@ def _now() -> str:
 
 def _timing(seconds: dict[str, float]) -> dict[str, float]:
     """Sum the time of the work behind each check; several may share it, and the first counts it."""
-    return {
-        check: round(sum(s for name, s in seconds.items() if name.split()[0] in parts), 3)
-        for check, parts in timed().items()
-    }
+    found = {}
+    for check, names in timed().items():
+        parts = set(names)
+        own = (s for name, s in seconds.items() if {name, name.split()[0]} & parts)
+        found[check] = round(sum(own), 3)
+    return found

@@ -380,7 +380,8 @@ def _judge(found: Findings) -> Outcome[Accuracy]:
     reasons = accuracy_reasons(rows, config, found.supply, bits)
     if found.not_attacked:
         reasons.append(_not_attacked(found.not_attacked))
-    both = np.logical_and(*found.responses[CLEAN].right(labels).values())
+    clean = found.responses[CLEAN]
+    both = np.logical_and(*clean.right(labels[: len(clean.trained)]).values())
     attacks = Attacks(
         transfers=_transfers(worst, both),
         tallies=_tallies(found),

@@ -174,7 +174,7 @@ def _reason(one: Judged, broken: Assertion) -> Reason:
 def _facts(check: Check, result: Validity, silent: set[str]) -> list[Fact]:
     path = f"{check.id}.figures"
     figures = check.figures
-    if not isinstance(figures, ValidityFigures):
+    if not isinstance(figures, ValidityFigures) or not result.networks:
         return []
     return [
         Fact(n.integer(figures.assertions), "assertions", f"{path}.assertions"),
