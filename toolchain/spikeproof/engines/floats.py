@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spikeproof.engines.base import in_batches
 from spikeproof.engines.numpy_engine import at_step, until
-from spikeproof.engines.trace import Progress, join_traces
+from spikeproof.engines.trace import Channel, Progress, join_traces
 from spikeproof.errors import InputError
 from spikeproof.io.data_hints import range_hint, shape_hint, type_hint
 from spikeproof.ir import floats
@@ -58,18 +58,31 @@ def run_float(
     *,
     trace: bool = False,
     progress: Progress | None = None,
+    channel: Channel | None = None,
 ) -> FloatResult:
     """Run images x, uint8 (N, C, H, W) or float in [0, 1], through the network.
+
+    ``channel``: what becomes of spikes once they are fired; it sees the images of one batch, which
+    are at most :func:`batch_size`.
 
     Raises:
         InputError: wrong shape, wrong type, or float values outside [0, 1].
     """
     images = as_unit_images(network, x)
-    size = max(1, _BATCH_VALUES // (64 * int(np.prod(network.input_shape)) * network.timesteps))
-    parts = in_batches(images, size, lambda part: _run_batch(network, part, trace), progress)
+    parts = in_batches(
+        images,
+        batch_size(network),
+        lambda part: _run_batch(network, part, trace, channel),
+        progress,
+    )
     logits = np.concatenate([p[0] for p in parts])
     traces = join_traces([p[1] for p in parts]) if trace else {}
     return FloatResult(logits, logits.argmax(axis=1), traces)
+
+
+def batch_size(network: FloatNetwork) -> int:
+    """Return how many images are run at a time."""
+    return max(1, _BATCH_VALUES // (64 * int(np.prod(network.input_shape)) * network.timesteps))
 
 
 def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
@@ -91,7 +104,9 @@ def as_unit_images(network: FloatNetwork, x: NDArray[Any]) -> F64:
     return x.astype(np.float64)
 
 
-def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[str, FloatTrace]]:
+def _run_batch(
+    network: FloatNetwork, x: F64, trace: bool, channel: Channel | None
+) -> tuple[F64, dict[str, FloatTrace]]:
     """Run nodes one after another, all steps of each at once; those on a cycle step by step."""
     done: dict[int, F64] = {-1: x[:, None]}  # one step stands for all while the input is constant
     traces: dict[str, FloatTrace] = {}
@@ -99,7 +114,9 @@ def _run_batch(network: FloatNetwork, x: F64, trace: bool) -> tuple[F64, dict[st
     for part, spent in zip(*network.order, strict=True):
         cyclic = len(part) > 1 or part[0] in [one.source for one in network.incoming[part[0]]]
         found = (
-            _run_cycle(network, part, done, len(x)) if cyclic else _run_node(network, part[0], done)
+            _run_cycle(network, part, done, len(x), channel)
+            if cyclic
+            else _run_node(network, part[0], done, channel)
         )
         for i, (value, kept) in found.items():
             done[i] = value
@@ -128,11 +145,11 @@ Ran = dict[int, tuple[F64, FloatTrace | None]]
 """What nodes send, (N, T or 1, ...), or a readout's answer (N, K), and the traces of some."""
 
 
-def _run_node(network: FloatNetwork, i: int, done: dict[int, F64]) -> Ran:
+def _run_node(network: FloatNetwork, i: int, done: dict[int, F64], channel: Channel | None) -> Ran:
     node, steps = network.nodes[i], network.timesteps
     value = _received(network.incoming[i], done, steps)
     if isinstance(node, floats.Lif | floats.MaxPool2d):
-        kept = run_lif(_neuron(node), _current(node, value), steps)
+        kept = run_lif(_neuron(node), _current(node, value), steps, channel)
         return {i: (np.asarray(kept.s, np.float64), kept)}
     if isinstance(node, floats.Readout):
         full = np.broadcast_to(value, (len(value), steps, *value.shape[2:]))
@@ -157,7 +174,11 @@ def _received(incoming: Sequence[floats.Incoming], done: dict[int, F64], steps: 
 
 
 def _run_cycle(
-    network: FloatNetwork, part: tuple[int, ...], done: dict[int, F64], samples: int
+    network: FloatNetwork,
+    part: tuple[int, ...],
+    done: dict[int, F64],
+    samples: int,
+    channel: Channel | None,
 ) -> Ran:
     """Run nodes that feed each other, one step after another."""
     steps, shapes = network.timesteps, network_shapes(network)
@@ -184,6 +205,7 @@ def _run_cycle(
                 currents[i].append(value)
                 v, fired, states[i] = lif_step(_neuron(node), states.get(i), value, t)
                 vs[i].append(v)
+                fired = fired if channel is None else channel(node.name, t, fired)
                 value = fired.astype(np.float64)
             else:
                 value = apply_node(node, value)
@@ -230,14 +252,17 @@ def answer(node: floats.Readout, current: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(reads[node.rule](membrane))
 
 
-def run_lif(node: floats.Lif, current: F64, steps: int) -> FloatTrace:
+def run_lif(
+    node: floats.Lif, current: F64, steps: int, channel: Channel | None = None
+) -> FloatTrace:
     """Run one population over all steps; current (N, T or 1, *neurons)."""
     full = (len(current), steps, *current.shape[2:])
     current = np.broadcast_to(current, full)
     vs, spikes = np.empty(full), np.empty(full, np.uint8)
     state: F64 | None = None
     for t in range(steps):
-        vs[:, t], spikes[:, t], state = lif_step(node, state, current[:, t], t)
+        vs[:, t], fired, state = lif_step(node, state, current[:, t], t)
+        spikes[:, t] = fired if channel is None else channel(node.name, t, fired)
     return FloatTrace(np.ascontiguousarray(current), vs, spikes)
 
 

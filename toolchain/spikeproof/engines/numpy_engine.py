@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.engines.base import BatchedEngine
-from spikeproof.engines.trace import LayerTrace, RunResult, result_from_logits
+from spikeproof.engines.trace import Channel, LayerTrace, RunResult, result_from_logits
 from spikeproof.ir import chip
 from spikeproof.ir.chip import INPUT_INDEX, ChipLayer, ChipNetwork, Connection
 from spikeproof.ir.readouts import answers
@@ -28,11 +28,19 @@ Floats = NDArray[np.floating[Any]]
 
 
 class NumpyEngine(BatchedEngine):
-    """Run a chip network in batches with matrix products; equal to the reference bit for bit."""
+    """Run a chip network in batches with matrix products; equal to the reference bit for bit.
+
+    Args:
+        channel: what becomes of spikes once they are fired; it sees the samples of one batch.
+    """
 
     name = "numpy"
     batch_values = 1 << 20
     most_samples = 256
+
+    def __init__(self, channel: Channel | None = None) -> None:
+        """Take what happens to spikes on their way; None: all arrive."""
+        self._channel = channel
 
     def run_batch(self, network: ChipNetwork, x: NDArray[np.uint8], trace: bool) -> RunResult:
         """Run one batch; a constant input keeps a step axis of length 1: its sum is made once."""
@@ -41,7 +49,7 @@ class NumpyEngine(BatchedEngine):
         kept: dict[int, LayerTrace] = {}
         for group, spent in zip(*network.order, strict=True):
             wanted = {i for i in group if trace or i == last}
-            for i, done, spikes in _run_group(network, group, sent, wanted, len(x)):
+            for i, done, spikes in _run_group(network, group, sent, wanted, len(x), self._channel):
                 sent[i] = spikes
                 if i in wanted:
                     kept[i] = done
@@ -168,6 +176,7 @@ def _run_group(
     sent: dict[int, NDArray[Any]],
     wanted: set[int],
     samples: int,
+    channel: Channel | None,
 ) -> list[tuple[int, LayerTrace, NDArray[np.uint8]]]:
     """Run layers that feed each other, or one layer; ``sent``: what came out of all before.
 
@@ -181,7 +190,7 @@ def _run_group(
             (sent[source], one.lag) if source in sent and source not in group else None
             for one, source in zip(layer.inputs, sources, strict=True)
         ]
-        populations[i] = _Population(layer, (samples, steps), arriving, i in wanted)
+        populations[i] = _Population(layer, (samples, steps), arriving, i in wanted, channel)
     within = {
         i: [
             (one, populations[source])
@@ -208,9 +217,11 @@ class _Population:
         form: tuple[int, int],
         arriving: Sequence[Sent | None],
         keep: bool,
+        channel: Channel | None = None,
     ) -> None:
         """Begin with what arrives from outside at all steps; ``form``: samples and steps."""
         self.layer, self.keep = layer, keep
+        self.channel = channel if layer.neuron.spiking else None
         self.current, self.bias = _drive(layer, arriving, form[1])
         full = (*form, *layer.shape)
         kept = full if keep else (0, 0, *layer.shape)
@@ -249,6 +260,8 @@ class _Population:
             v[fired] = 0
         else:
             v[fired] -= self.taken[fired]
+        if self.channel is not None:  # the neuron is reset by what it fired, not by what arrives
+            fired[...] = self.channel(self.layer.name, t, fired)
 
     def trace(self) -> LayerTrace:
         """Return u, v and s of all steps."""

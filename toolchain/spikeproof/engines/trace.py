@@ -14,6 +14,8 @@ from spikeproof.ir.chip import ChipNetwork
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
+Channel = Callable[[str, int, NDArray[np.bool_]], NDArray[np.bool_]]
+"""Called with (layer, step, who fires (N, *neurons)), step by step; returns who sends a spike."""
 
 
 @dataclass(frozen=True, eq=False)

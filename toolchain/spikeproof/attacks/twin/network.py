@@ -152,7 +152,12 @@ class Twin:
         return self._forward(x).logits
 
     def back(
-        self, run: Forward, of_logits: Array, estimator: Estimator, memory: Memory | None = None
+        self,
+        run: Forward,
+        of_logits: Array,
+        estimator: Estimator,
+        memory: Memory | None = None,
+        drives: dict[int, Array] | None = None,
     ) -> Array:
         """Return the gradient of the images in [0, 1], (N, C, H, W), from that of the logits.
 
@@ -161,6 +166,8 @@ class Twin:
             of_logits: (N, K).
             estimator: what stands for the derivative of a spike.
             memory: of an adaptive estimator on these images, which is moved on; None: none yet.
+            drives: filled with the gradients of each population's sums, (N, T or 1, K), by its
+                position: who wants gradients of weights multiplies them with what was sent.
 
         Raises:
             InputError: the estimator's surrogate is not known here; a gradient is not finite, with
@@ -197,6 +204,8 @@ class Twin:
                     where=one.name,
                     hint="Look for weights or a width out of proportion; no attack can follow it.",
                 )
+            if drives is not None:
+                drives[i] = drive
             for feed in one.feeds:
                 into = drive
                 if feed.host is not None and one.keep.any():
