@@ -40,6 +40,8 @@ from spikeproof.engines.numpy_engine import NumpyEngine
 from spikeproof.engines.registry import ENGINES, get_engine
 from spikeproof.engines.self_test import make_bundle
 from spikeproof.errors import BundleError, InputError, UnsupportedError
+from spikeproof.faults.registry import FAULTS
+from spikeproof.faults.spikes import SpikeFault
 from spikeproof.formats.netx.form import FormProblem, netx_form
 from spikeproof.formats.onnx.graph import onnx_problems
 from spikeproof.fuzz.case import check_engine, run_reference
@@ -655,11 +657,51 @@ def test_an_affine_layer_is_one_class_and_its_functions(
     assert ours_hit == pytest.approx(same_hit, abs=0.05) and ours_hit < clean
 
 
+# --- a fault -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Brownout(SpikeFault):
+    """From some step on nobody fires."""
+
+    kind = "brownout"
+    title = "power lost"
+    unit = "of the steps"
+    rates = (0.5, 1.0)
+
+    def way(self, layer: str, shape: Any, seed: int, images: Any) -> Any:
+        return lambda t, fired: fired & (t < (1 - self.rate) * shape[0])
+
+
+def test_a_fault_is_one_class_and_its_registration(
+    add: Add,
+    case: tuple[FloatNetwork, Any, Any],
+    tiny_bundle: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "right.npz"
+    np.savez(data, x=case[1], y=case[2])
+    args = ["faults", str(tiny_bundle), "--against", str(tiny_checkpoint), "--json"]
+    args += ["--data", str(data), "--kind", "brownout", "--rate", "0,1", "--seeds", "1"]
+    assert command(args) == 2
+    add(FAULTS, "brownout", Brownout)
+    capsys.readouterr()
+    assert command(args) == 0
+    found = json.loads(capsys.readouterr().out)
+    none, whole = found["faults"]
+    assert none["chip"] == found["clean"]["chip"] > whole["chip"] + 0.2
+    assert whole["shown"] == "100 % of the steps"
+    assert whole["chip"] == whole["trained"]  # one class for all: the largest bias
+
+
 # --- what the documents promise ----------------------------------------------------------------
 
 ROOT = Path(__file__).parents[2]
 MADE: dict[str, tuple[str, list[Any]]] = {
     "attack": ("ATTACKS", [toys.MomentumPGD]),
+    "fault": ("FAULTS", [Brownout]),
     "surrogate": ("SURROGATES", [box]),
     "frontend": ("FRONTENDS", [read_json]),
     "exporter": ("EXPORTERS", [write_text]),
