@@ -28,6 +28,7 @@ PLACES = {
     "run": ({"trace", "journal"}, {"bundle", "data"}),
     "export": ({"output"}, {"bundle"}),
     "attack": ({"output", "journal"}, {"data"}),
+    "faults": ({"output", "journal"}, {"bundle", "data"}),
     "verify": ({"output"}, {"bundle", "config", "data", "calibration"}),
     "train": ({"output"}, {"recipe", "data_dir"}),
     "report": ({"output", "card"}, {"run"}),
@@ -101,6 +102,10 @@ CASES = [
     ("export {bundle} -o OUT", ["bundle"]),
     ("attack {bundle} --data {data} -o OUT", ["bundle", "data"]),
     ("attack {checkpoint} --data {data} -o OUT", ["checkpoint", "data"]),
+    (
+        "faults {bundle} --against {checkpoint} --data {data} -o OUT",
+        ["bundle", "checkpoint", "data"],
+    ),
     ("export {bundle} --format net -o OUT", ["bundle"]),
     ("report {data} -o OUT", ["data"]),
     ("report {data} --card OUT", ["data"]),

@@ -98,6 +98,15 @@ def _are_figures(path: Path) -> bool:
     return isinstance(found, dict) and found.get("generator") == GENERATOR and "series" in found
 
 
+def _are_faults(path: Path) -> bool:
+    found = json.loads(_text(path))
+    return (
+        isinstance(found, dict)
+        and found.get("generator") == GENERATOR
+        and found.keys() >= {"schema", "faults", "seeds"}
+    )
+
+
 def _start(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         return file.read(count)
@@ -112,6 +121,7 @@ def _text(path: Path) -> str:
 DOCUMENTS: dict[str, Callable[[Path], bool]] = {
     "trace": _is_trace,
     "attack results": _is_attack,
+    "fault results": _are_faults,
     "report": _is_report,
     "report page": _is_page,
     "card": _is_card,

@@ -8,6 +8,7 @@ COMMANDS = {
     "run": "Run a bundle on images with one of the engines.",
     "verify": "Compare a bundle with its checkpoint; write a report.",
     "attack": "Attack a network with a named suite; say what is left.",
+    "faults": "Break weights, neurons, spikes; compare both networks.",
     "export": "Write a bundle in another format: ONNX, or Lava's .net.",
     "fuzz": "Compare all engines on random networks; shrink what differs.",
     "bench": "Measure the engines against each other and the machine.",
