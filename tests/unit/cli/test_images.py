@@ -217,6 +217,9 @@ def test_a_plan_for_more_images_than_there_are_says_how_many_are_used(
     out, err = capsys.readouterr()
     used = json.loads(out)["plan"]["images_used"]
     assert set(used.values()) == {1} and {"pgd", "accuracy", "lava_samples"} <= set(used)
+    power = json.loads(out)["plan"]["power"]
+    assert set(power) == {"accuracy", "worst_case", "gaussian", "pgd"}
+    assert {row["images"] for row in power.values()} == {1}
     assert "there is 1 image, fewer than" in err and "the file holds 24" in err
 
 

@@ -396,3 +396,21 @@ def test_intervals_at_the_ends_are_those_of_scipy(k: int, total: int) -> None:
     assert st.exact_interval(k, total) == pytest.approx(tuple(test.proportion_ci(method="exact")))
     wilson = tuple(test.proportion_ci(method="wilson"))
     assert st.wilson_interval(k, total) == pytest.approx(wilson, abs=1e-12)
+
+
+@pytest.mark.parametrize(("pairs", "margin"), [(1000, 0.03), (64, 0.1), (5411, 0.01)])
+def test_a_sample_shows_equality_nine_times_in_ten_at_the_discordance_that_is_promised(
+    pairs: int, margin: float
+) -> None:
+    """Drawn anew two thousand times; more discordance shows less."""
+    rng = np.random.default_rng(pairs)
+
+    def passes(discordant: float) -> float:
+        sides = [discordant / 2, discordant / 2, 1 - discordant]
+        drawn = rng.multinomial(pairs, sides, size=2000)
+        found = [st.tost(st.PairedCounts(pairs, b, c), margin).verdict for b, c, _ in drawn]
+        return sum(v is Verdict.PASS for v in found) / len(found)
+
+    most = st.most_discordant(pairs, margin)
+    assert 0.88 < passes(most) < 0.96
+    assert passes(min(1.0, 2 * most)) < 0.75

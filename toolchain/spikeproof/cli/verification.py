@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from spikeproof.attacks.worst_case import WORST_CASE
 from spikeproof.cli.ahead import Ahead
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import (
@@ -21,12 +23,14 @@ from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.report.html import write_html
+from spikeproof.text import counted
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.document import REPORT_HTML, Report
-from spikeproof.verify.effort import affordable
+from spikeproof.verify.effort import affordable, planned_milliseconds
 from spikeproof.verify.given import Data, Subject, fewer_images, images_asked, input_warnings
 from spikeproof.verify.prepare import find_calibration
 from spikeproof.verify.run import How, verify
+from spikeproof.verify.statistics import most_discordant
 
 
 def within(
@@ -86,8 +90,14 @@ def verify_into(
     return report
 
 
-def show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Images) -> int:
-    """Show what would be done with these settings, and return 0."""
+def show_plan(
+    console: Console,
+    settings: VerifyConfig,
+    network: ChipNetwork,
+    folder: Path,
+    images: Images,
+) -> int:
+    """Show what would be done with these settings, what it can show and how long it takes."""
     resolved = settings.resolved()
     flat = [
         (f"{key}.{inner}", value)
@@ -106,9 +116,39 @@ def show_plan(console: Console, settings: VerifyConfig, folder: Path, images: Im
     fewer = fewer_images(settings, held, images.record.held if images.record.held > held else None)
     if fewer is not None:
         console.warn(fewer)
+    powers = _powers(settings, held)
+    for part, power in powers.items():
+        console.say(
+            f"{part}: {counted(power['images'], 'image')} show a margin of "
+            f"{100 * power['margin']:g} points where the networks disagree on at most "
+            f"{100 * power['discordant']:.3g} % of them"
+        )
+    minutes = planned_milliseconds(settings, network, held) / 60_000
+    console.say(f"attacks and noise take about {max(minutes, 0.1):,.1f} minutes on one core")
     console.say(f"plan only: would write {folder}; nothing was written")
     data = images.record.model_dump(mode="json")
     images_used = {k.removeprefix("samples."): min(v, held) for k, v in asked.items()}
-    plan = {"folder": str(folder), **resolved, "images_used": images_used}
+    plan = {
+        "folder": str(folder),
+        **resolved,
+        "images_used": images_used,
+        "power": powers,
+        "minutes": minutes,
+    }
     console.document({"schema": 1, "plan": plan, "data": data})
     return 0
+
+
+def _powers(settings: VerifyConfig, held: int) -> dict[str, dict[str, Any]]:
+    """Return by comparison how many images it has, its margin, and what they can show."""
+    run = {"accuracy": "clean"}
+    if settings.worst_case.epsilons:
+        run[WORST_CASE] = WORST_CASE
+    run |= {kind: kind for kind, strengths in settings.perturbations if strengths}
+    found = {}
+    for part, margin in run.items():
+        images = min(getattr(settings.samples, part), held)
+        share = getattr(settings.margins, margin)
+        discordant = most_discordant(images, share, settings.alpha)
+        found[part] = {"images": images, "margin": share, "discordant": discordant}
+    return found

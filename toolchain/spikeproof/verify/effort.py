@@ -73,6 +73,20 @@ def rounding_milliseconds(network: ChipNetwork, images: int) -> float:
     return images * _RESPONSE_PER_EFFORT * effort(network) + work / _PER_CORE
 
 
+def planned_milliseconds(config: VerifyConfig, network: ChipNetwork, images: int) -> float:
+    """Estimate perturbing, attacking and showing images, which is most of a verification's work."""
+    times, wanted = effort(network), config.worst_case
+    attacked = len(SIDES) * len(wanted.epsilons) * min(config.samples.worst_case, images)
+    shown = min(config.samples.accuracy, images) + attacked
+    total = attacked * suite_milliseconds(suite_of(wanted.suite), times)
+    for kind in ATTACKS.names():
+        for strength in getattr(config.perturbations, kind, ()):
+            count = min(getattr(config.samples, kind), images)
+            total += count * craft_milliseconds(WEAK.at(kind, strength), times)
+            shown += count
+    return total + shown * response_milliseconds(times)
+
+
 def affordable(config: VerifyConfig, network: ChipNetwork, images: int) -> dict[str, int]:
     """Return how many of so few images each attack is tried on, where all would take long.
 

@@ -94,7 +94,7 @@ def run(
     if limit is not None:
         settings = within(console, settings, loaded.network, len(images.x), set_ or (), config)
     if dry_run:
-        return show_plan(console, settings, folder, images)
+        return show_plan(console, settings, loaded.network, folder, images)
     with compiling_ahead(bundle) as ahead:
         subject = subject_of(loaded, source)
         how = How(workers=workers, cluster=cluster)
