@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.engines.compiled import gradients as kernels
+from spikeproof.engines.compiled.reals import REALS_PER_TAG, tag_of_reals
 
 Array = NDArray[Any]
 Pair = tuple[int, int]
@@ -32,14 +33,14 @@ class Map(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DenseMap:
-    """weight: (I, O); back_weight: the same, in the type of gradients."""
+    """weight: (I, O), padded (``padded``); back_weight: (I, O), in the type of gradients."""
 
     weight: Array
     back_weight: Array
 
     def add(self, source: Array, out: Array) -> None:
         """Add W x to ``out``."""
-        kernels.dense(source, self.weight, out)
+        kernels.dense(source, self.weight, _tag(self.weight), out)
 
     def back(self, gradient: Array) -> Array:
         """Return the gradient of the source."""
@@ -48,7 +49,7 @@ class DenseMap:
 
 @dataclass(frozen=True, eq=False)
 class ConvMap:
-    """weight: (kH, kW, I, O); back_weight: (O, kH kW I); shapes are (H, W, C)."""
+    """weight: (kH, kW, I, O), padded; back_weight: (O, kH kW I); shapes are (H, W, C)."""
 
     weight: Array
     back_weight: Array
@@ -62,7 +63,8 @@ class ConvMap:
         """Add the cross-correlation to ``out``."""
         images, maps = (-1, *self.source_shape), (-1, *self.shape)
         form = (self.stride, self.padding, self.dilation)
-        kernels.convolve(source.reshape(images), self.weight, *form, out.reshape(maps))
+        tag = _tag(self.weight)
+        kernels.convolve(source.reshape(images), self.weight, *form, tag, out.reshape(maps))
 
     def back(self, gradient: Array) -> Array:
         """Return the gradient of the source: products of windows, added back to their places."""
@@ -82,7 +84,7 @@ class ConvMap:
 def dense_map(matrix: Array, source: Shape, target: Shape, kind: Any, back: Any) -> DenseMap:
     """Make a map of a matrix (O, I) on values in C-order; ``source``, ``target``: their shapes."""
     placed = matrix[places(target)][:, places(source)]
-    return DenseMap(np.ascontiguousarray(placed.T.astype(kind)), placed.T.astype(back))
+    return DenseMap(_padded(placed.T.astype(kind)), placed.T.astype(back))
 
 
 def conv_map(
@@ -94,10 +96,21 @@ def conv_map(
     back: Any,
 ) -> ConvMap:
     """Make a map of kernels (O, I, kH, kW) without groups; ``form``: stride, padding, dilation."""
-    own = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).astype(kind))
+    own = _padded(weight.transpose(2, 3, 1, 0).astype(kind))
     rows = np.ascontiguousarray(weight.transpose(0, 2, 3, 1).reshape(len(weight), -1).astype(back))
     pairs: list[Any] = [tuple(map(int, pair)) for pair in form]
     return ConvMap(own, rows, channels_last(source), channels_last(target), *pairs)
+
+
+def _padded(weight: Array) -> Array:
+    """Return weights whose last axis is filled up with zeros to what kernels add at a time."""
+    unit = REALS_PER_TAG * len(_tag(weight))
+    ends = [(0, 0)] * (weight.ndim - 1) + [(0, -weight.shape[-1] % unit)]
+    return np.ascontiguousarray(np.pad(weight, ends))
+
+
+def _tag(weight: Array) -> tuple[int, ...]:
+    return tag_of_reals(weight.shape[-1])
 
 
 def channels_last(shape: Shape) -> Shape:

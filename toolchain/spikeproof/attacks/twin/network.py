@@ -198,7 +198,7 @@ class Twin:
             )
             adapted = self._adapted(i, run, form, memory)
             drive = self._through(one, run, i, arrived, estimator, adapted)
-            if not np.isfinite(drive).all():
+            if not _finite(drive):
                 raise InputError(
                     "the gradient is not finite",
                     where=one.name,
@@ -209,7 +209,8 @@ class Twin:
             for feed in one.feeds:
                 into = drive
                 if feed.host is not None and one.keep.any():
-                    into = self._through(one, run, i, arrived, estimator, adapted, host=True)
+                    moved = (*adapted[:2], 0)
+                    into = self._through(one, run, i, arrived, estimator, moved, host=True)
                 factor = self._factor(one, feed)
                 self._bring(feed, into * factor if factor != 1 else into, gradients, pixels)
         order = np.empty(pixels.shape[1], np.int64)
@@ -300,7 +301,7 @@ class Twin:
         i: int,
         arrived: tuple[Array, Array],
         estimator: Estimator,
-        adapted: tuple[Array, Array],
+        adapted: tuple[Array, Array, int],
         *,
         host: bool = False,
     ) -> Array:
@@ -340,12 +341,15 @@ class Twin:
 
     def _adapted(
         self, i: int, run: Forward, form: int, memory: Memory | None
-    ) -> tuple[Array, Array]:
-        """Return what an adaptive slope needs of a population, (N, T, K) twice, or nothing."""
+    ) -> tuple[Array, Array, int]:
+        """Return what an adaptive slope needs of a population: (N, T, K) twice, or nothing.
+
+        And whether that is used as it is (0), begins now (1), or moves on (2).
+        """
         one, v = self.populations[i], run.v[i]
         none = np.zeros((0, 0, 0), self.kind)
         if not one.spiking or form not in (kernels.GAUSSIAN, kernels.ADAPTIVE):
-            return none, none
+            return none, none, 0
         numbers = one.cast(self.kind)
         if form == kernels.GAUSSIAN:
             distance = (v - numbers["threshold"]) / numbers["unit"]
@@ -353,13 +357,12 @@ class Twin:
             over = 2 if len(one.shape) == 3 else (2, 3)
             sigma = np.maximum(images.std(axis=over, keepdims=True), _LEAST_SPREAD)
             sigma = np.ascontiguousarray(np.broadcast_to(sigma, images.shape)).reshape(v.shape)
-            return (sigma / 2).astype(self.kind), sigma.astype(self.kind)
+            return (sigma / 2).astype(self.kind), sigma.astype(self.kind), 0
         kept = memory or Memory()
         started = i in kept.running
         if not started:
             kept.running[i] = (np.empty(v.shape, self.kind), np.empty(v.shape, self.kind))
-        kernels.adapt(v, numbers["threshold"], numbers["unit"], started, *kept.running[i])
-        return kept.running[i]
+        return *kept.running[i], 2 if started else 1
 
     def _bring(
         self, feed: Feed, drive: Array, gradients: list[Array | None], pixels: Array
@@ -431,6 +434,12 @@ class Twin:
                 seed[:] = flat[:, None]
                 return seed, None
         return None, seed
+
+
+def _finite(values: Array) -> bool:
+    """Tell whether all values are finite; the sum of squares says so unless it is too large."""
+    flat = values.ravel()
+    return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
 
 
 def _add(feed: Feed, source: Array, drive: Array) -> None:

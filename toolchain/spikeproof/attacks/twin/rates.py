@@ -22,7 +22,7 @@ def slopes(
     s: NDArray[np.uint8],
     form: int,
     estimator: Estimator,
-    adapted: tuple[Array, Array],
+    adapted: tuple[Array, Array, int],
 ) -> Array:
     """Return the slope of each neuron's rate by a drive that is the same at all steps, (N, 1, K).
 

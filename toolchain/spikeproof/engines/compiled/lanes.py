@@ -45,7 +45,7 @@ def tag_of(lanes: int) -> tuple[int, ...]:
     return (0,) * (lanes // LANES_PER_TAG)
 
 
-def _splat(builder: Any, scalar: Any, vector: Any) -> Any:
+def splat(builder: Any, scalar: Any, vector: Any) -> Any:
     """Put one scalar into every lane."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
@@ -53,7 +53,8 @@ def _splat(builder: Any, scalar: Any, vector: Any) -> Any:
     return builder.shuffle_vector(first, undefined, order)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    """Point at one value of an array of type ``kind``, counted as if the array were flat."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.gep(data, [index])
 
@@ -75,7 +76,7 @@ def load(typingctx: Any, array: Any, index: Any, like: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source = Lanes(array.dtype.bitwidth, like.count)
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         found = builder.load(builder.bitcast(at, _vector(source).as_pointer()))
         found.align = 1
         return builder.sext(found, _vector(like)) if source.bits < like.bits else found
@@ -88,7 +89,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write lanes to a flat array of the same integer type."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         builder.store(args[2], builder.bitcast(at, args[2].type.as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -112,7 +113,7 @@ def fill(typingctx: Any, scalar: Any, like: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         low = builder.trunc(args[0], ir.IntType(like.bits))
-        return _splat(builder, low, _vector(like))
+        return splat(builder, low, _vector(like))
 
     return like(types.int64, like), generate
 
@@ -156,7 +157,7 @@ def scale(typingctx: Any, value: Any, numerator: Any) -> Any:
         narrow = builder.and_(
             builder.trunc(args[1], ir.IntType(32)), ir.Constant(ir.IntType(32), 0x7FFF)
         )
-        return _scaled(builder, args[0], _splat(builder, narrow, args[0].type))
+        return _scaled(builder, args[0], splat(builder, narrow, args[0].type))
 
     return value(value, types.int64), generate
 
@@ -192,7 +193,7 @@ def scale_small(typingctx: Any, value: Any, numerator: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         v = args[0]
-        k = _splat(builder, builder.trunc(args[1], ir.IntType(32)), v.type)
+        k = splat(builder, builder.trunc(args[1], ir.IntType(32)), v.type)
         all_bits = ir.Constant(v.type, [4095] * value.count)
         up = builder.and_(builder.ashr(v, ir.Constant(v.type, [31] * value.count)), all_bits)
         rounded = builder.add(builder.mul(v, k), up)
@@ -227,7 +228,7 @@ def exceeds(typingctx: Any, value: Any, limit: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         low = builder.trunc(args[1], ir.IntType(value.bits))
-        return builder.icmp_signed(">", args[0], _splat(builder, low, args[0].type))
+        return builder.icmp_signed(">", args[0], splat(builder, low, args[0].type))
 
     return mask(value, types.int64), generate
 
@@ -279,7 +280,7 @@ def store_bits(typingctx: Any, array: Any, index: Any, fired: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         packed = builder.bitcast(args[2], ir.IntType(fired.count))
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         builder.store(packed, builder.bitcast(at, packed.type.as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -291,7 +292,7 @@ def fetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Read one integer, without the test for an index from the end that ``array[index]`` makes."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        found = builder.load(_pointer(context, builder, array, args[0], args[1]))
+        found = builder.load(pointer(context, builder, array, args[0], args[1]))
         if array.dtype.bitwidth == 64:
             return found
         extend = builder.sext if array.dtype.signed else builder.zext
@@ -305,7 +306,7 @@ def load_word(typingctx: Any, array: Any, index: Any) -> Any:
     """Read four bytes at any place of a byte array as one number, first byte lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         word = builder.load(builder.bitcast(at, ir.IntType(32).as_pointer()))
         word.align = 1
         return builder.zext(word, ir.IntType(64))
@@ -346,11 +347,11 @@ def copy_moved(typingctx: Any, target: Any, at: Any, table: Any, row: Any, offse
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         eight = ir.VectorType(ir.IntType(32), 8)
         first = builder.mul(args[3], ir.IntType(64)(8))
-        source = _pointer(context, builder, table, args[2], first)
+        source = pointer(context, builder, table, args[2], first)
         found = builder.load(builder.bitcast(source, eight.as_pointer()))
         found.align = 1
-        moved = builder.add(found, _splat(builder, builder.trunc(args[4], eight.element), eight))
-        goal = _pointer(context, builder, target, args[0], args[1])
+        moved = builder.add(found, splat(builder, builder.trunc(args[4], eight.element), eight))
+        goal = pointer(context, builder, target, args[0], args[1])
         builder.store(moved, builder.bitcast(goal, eight.as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -363,11 +364,11 @@ def add_product(typingctx: Any, total: Any, array: Any, index: Any, factor: Any)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         weights = ir.VectorType(ir.IntType(array.dtype.bitwidth), total.count)
-        at = _pointer(context, builder, array, args[1], args[2])
+        at = pointer(context, builder, array, args[1], args[2])
         row = builder.load(builder.bitcast(at, weights.as_pointer()))
         row.align = 1
         small = builder.and_(builder.trunc(args[3], ir.IntType(32)), ir.IntType(32)(255))
-        product = builder.mul(builder.sext(row, args[0].type), _splat(builder, small, args[0].type))
+        product = builder.mul(builder.sext(row, args[0].type), splat(builder, small, args[0].type))
         return builder.add(args[0], product)
 
     return total(total, array, types.intp, types.int64), generate
@@ -379,10 +380,10 @@ def bits_of(typingctx: Any, array: Any, index: Any, mask: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         many = ir.VectorType(ir.IntType(8), 64)
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         found = builder.load(builder.bitcast(at, many.as_pointer()))
         found.align = 1
-        chosen = builder.and_(found, _splat(builder, builder.trunc(args[2], many.element), many))
+        chosen = builder.and_(found, splat(builder, builder.trunc(args[2], many.element), many))
         set_bits = builder.icmp_unsigned("!=", chosen, ir.Constant(many, None))
         return builder.bitcast(set_bits, ir.IntType(64))
 
@@ -394,7 +395,7 @@ def store_word(typingctx: Any, array: Any, index: Any, word: Any) -> Any:
     """Write a 64-bit word to eight bytes at any place of a byte array."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = _pointer(context, builder, array, args[0], args[1])
+        at = pointer(context, builder, array, args[0], args[1])
         builder.store(args[2], builder.bitcast(at, ir.IntType(64).as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -410,7 +411,7 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
         name = "llvm.prefetch.p0"
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        at = builder.bitcast(_pointer(context, builder, array, args[0], args[1]), byte)
+        at = builder.bitcast(pointer(context, builder, array, args[0], args[1]), byte)
         builder.call(function, [at, i32(0), i32(3), i32(1)])  # read, keep in all caches, data
         return context.get_dummy_value()
 
