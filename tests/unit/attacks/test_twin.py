@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import plain_torch
 import pytest
 import torch
 
@@ -32,6 +31,7 @@ from spikeproof.ir.chip import (
 from spikeproof.ir.graph import is_recurrent
 from spikeproof.ir.limits import INPUT
 from spikeproof.ir.readouts import settled
+from spikeproof_models import plain_loop
 
 FORMS = ["triangle", "arctangent", "rectangular", "exponential", "straight-through"]
 RESETS = ["attached", "detached"]
@@ -147,7 +147,7 @@ def check_gradient(network, estimator):
     x, of_logits = case(network)
     twin = float_twin(fold(network), np.float64)
     run = twin.forward(x)
-    logits, expected = plain_torch.gradient(network, x, of_logits, estimator, torch.float64)
+    logits, expected = plain_loop.gradient(network, x, of_logits, estimator, torch.float64)
     np.testing.assert_allclose(run.logits, logits, rtol=1e-9, atol=1e-9)
     found = twin.back(run, of_logits, estimator)
     assert float(np.abs(expected).max()) > 0
@@ -198,7 +198,7 @@ def of_rates(network, x, of_logits, estimator):
                 inside = ((mean > 0) & (mean < estimator.width)).double()
                 slope = inside / (estimator.width * unit)
             else:
-                slope = plain_torch.slope_of(estimator, unit)(v - threshold).mean(1)
+                slope = plain_loop.slope_of(estimator, unit)(v - threshold).mean(1)
             gain = (
                 1
                 if node.gain is None
@@ -208,7 +208,7 @@ def of_rates(network, x, of_logits, estimator):
         elif isinstance(node, floats.Readout):
             sent[i] = total
         else:
-            sent[i] = plain_torch.apply(node, total, torch.float64)
+            sent[i] = plain_loop.apply(node, total, torch.float64)
     (found,) = torch.autograd.grad(sent[len(network.nodes) - 1], point, torch.as_tensor(of_logits))
     return found.numpy()
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from spikeproof.document.values import Figure, Json, Record, Text, explain
+from spikeproof.document.values import Figure, Json, Number, Record, Text, explain
 from spikeproof.errors import InputError
 from spikeproof.io.files import read_bytes
 from spikeproof.io.marks import GENERATOR
@@ -145,6 +145,25 @@ class Scaling(Record):
     """Not in the first documents of this schema."""
     samples_per_call: int
     series: list[Series]
+
+
+class GradientRates(Record):
+    """Gradients of one network, in images per second."""
+
+    net: Text
+    """Its name; of its chip network, followed by ``, integers``."""
+    per_second: Figure
+    """By its twin, with the estimator of ``sp-quick-1``."""
+    plain_torch: Number
+    """By a loop over time in torch, of the trained network; None: torch is not installed."""
+    ratio: Number
+    """Median over rounds of the first by the second."""
+
+
+class Gradients(Record):
+    """The document of ``spikeproof bench --gradients``."""
+
+    gradients: list[GradientRates]
 
 
 DocumentT = TypeVar("DocumentT", Speeds, Scaling)

@@ -12,6 +12,7 @@ from spikeproof.cli.console import Console
 from spikeproof.cli.options import Command, command
 from spikeproof.cli.outputs import Force, Output, check_outputs
 from spikeproof.document.values import dump
+from spikeproof.errors import InputError
 
 if TYPE_CHECKING:
     from spikeproof.bench.document import NetFigures
@@ -51,9 +52,22 @@ def run(
         Path | None,
         typer.Option(help="Measure cost against size instead; draw it here, figures beside it."),
     ] = None,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients",
+            help="Measure gradients of images instead, which attacks need: twins against a loop "
+            "over time in torch, one thread each. Networks: zoo, names of shipped ones, vgg5.",
+        ),
+    ] = False,
     force: Force = False,
 ) -> int:
     """Measure the wanted networks, or how cost grows, and show what was found."""
+    if gradients:
+        if scaling is not None or threads is not None:
+            other = "--scaling" if scaling is not None else "--threads"
+            raise InputError(f"--gradients and {other} exclude each other", where="bench")
+        return _gradients(console, _names(nets), rounds or (3 if quick else 9))
     if scaling is not None:
         figures = Output(scaling.with_suffix(".json"), "figures", "--scaling")
         check_outputs([Output(scaling, "drawing", "--scaling"), figures], [], force=force)
@@ -90,12 +104,32 @@ def _settings(
             first_use=False,
         )
     if nets is not None:
-        settings = replace(settings, nets=tuple(n.strip() for n in nets.split(",") if n.strip()))
+        settings = replace(settings, nets=_names(nets) or ())
     if threads is not None:
         settings = replace(settings, threads=threads)
     if rounds is not None:
         settings = replace(settings, plan=replace(settings.plan, rounds=rounds))
     return replace(settings, slow_rounds=0) if no_lava else settings
+
+
+def _names(nets: str | None) -> tuple[str, ...] | None:
+    return None if nets is None else tuple(n.strip() for n in nets.split(",") if n.strip())
+
+
+def _gradients(console: Console, nets: tuple[str, ...] | None, rounds: int) -> int:
+    from spikeproof.bench.gradients import measure_gradients, subjects
+
+    with console.stage("Building the networks"):
+        measured = list(subjects(nets))
+    with console.stage("Gradients, by twins and by a loop in torch") as progress:
+        document = measure_gradients(measured, rounds, progress)
+    console.table(
+        ["network", "gradients/s", "loop in torch", "times as many"],
+        [[row.net, row.per_second, row.plain_torch, row.ratio] for row in document.gradients],
+        "\nimage gradients per second, one thread each",
+    )
+    console.document(dump(document))
+    return 0
 
 
 def show_net(console: Console, net: NetFigures) -> None:

@@ -1,4 +1,8 @@
-"""A trained network as anybody writes it in torch: a loop over time, and autograd for the rest."""
+"""A trained network as anybody writes it in torch: a loop over time, and autograd for the rest.
+
+What people have who attack spiking networks with SpikingJelly or torchattacks: twins are compared
+with it, their gradients by the tests, their speed by ``spikeproof bench --gradients``.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,14 @@ class Spike(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, distance: Tensor, strict: bool, slope: Any) -> Tensor:
+        """Return 1 where the threshold is passed."""
         ctx.save_for_backward(distance)
         ctx.slope = slope
         return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient times the slope."""
         return grads[0] * ctx.slope(ctx.saved_tensors[0]), None, None
 
 
@@ -97,8 +103,8 @@ def apply(node: Any, x: Tensor, kind: Any) -> Tensor:
             x.flatten(1), array(node.weight), None if node.bias is None else array(node.bias)
         )
     if isinstance(node, floats.BatchNorm2d):
-        numbers = [array(one) for one in (node.mean, node.var, node.gamma, node.beta)]
-        return F.batch_norm(x, *numbers, False, 0.1, node.eps)
+        mean, var = array(node.mean), array(node.var)
+        return F.batch_norm(x, mean, var, array(node.gamma), array(node.beta), eps=node.eps)
     if isinstance(node, floats.AvgPool2d):
         return F.avg_pool2d(x, node.kernel, node.stride)
     if isinstance(node, floats.MaxPool2d):
