@@ -56,13 +56,12 @@ def margin(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
 def dlr(logits: F64, y: NDArray[np.int64]) -> tuple[F64, F64]:
     """Return the difference of logits ratio: the margin over that of the first and third logit.
 
-    Source: Croce and Hein, "Reliable evaluation of adversarial robustness", ICML 2020.
+    It needs three classes; of fewer it is the margin, so that a suite fits every network.
 
-    Raises:
-        InputError: there are less than three classes.
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness", ICML 2020.
     """
     if logits.shape[1] < 3:
-        raise InputError("the DLR loss needs three classes", where="attack", hint="Use the margin.")
+        return margin(logits, y)
     rows, other = np.arange(len(y)), _runner_up(logits, y)
     order = np.argsort(-logits, axis=1, kind="stable")
     first, third = order[:, 0], order[:, 2]
@@ -88,17 +87,12 @@ def targeted_margin(logits: F64, y: NDArray[np.int64], aim: NDArray[np.int64]) -
 def targeted_dlr(logits: F64, y: NDArray[np.int64], aim: NDArray[np.int64]) -> tuple[F64, F64]:
     """Return the same over the first logit less the mean of the third and fourth.
 
-    Source: as :func:`dlr`; the loss of APGD-T.
+    It needs four classes; of fewer it is the targeted margin.
 
-    Raises:
-        InputError: there are less than four classes.
+    Source: as :func:`dlr`; the loss of APGD-T.
     """
     if logits.shape[1] < 4:
-        raise InputError(
-            "the targeted DLR loss needs four classes",
-            where="attack",
-            hint="Use targeted-margin.",
-        )
+        return targeted_margin(logits, y, aim)
     rows = np.arange(len(y))
     order = np.argsort(-logits, axis=1, kind="stable")
     first, third, fourth = order[:, 0], order[:, 2], order[:, 3]

@@ -133,8 +133,7 @@ class Walk(GridAttack):
     def find(self, network: Asked, x: Images, y: Labels, draws: Draws) -> Images:
         """Return one image for each: one that was misclassified, else that of the largest loss."""
         found, score = x.copy(), np.full(len(x), -np.inf)
-        left = np.arange(len(x))
-        aims = self._aims(network, x, y)
+        aims, left = self._aims(network, x, y)
         for aim in aims:
             for restart in range(self.restarts):
                 if not len(left):
@@ -149,15 +148,21 @@ class Walk(GridAttack):
                 left = left[~walked.wrong]
         return found
 
-    def _aims(self, network: Asked, x: Images, y: Labels) -> list[Labels]:
-        """Return the classes to walk to, one array for each that is tried; the label: to any."""
+    def _aims(self, network: Asked, x: Images, y: Labels) -> tuple[list[Labels], NDArray[np.int64]]:
+        """Return the classes to walk to, one array for each that is tried; the label: to any.
+
+        And the positions of the images to walk from: one that the oracle gets wrong as it is has
+        left the walk already.
+        """
+        everything = np.arange(len(x))
         if not self._targeted or not len(x):
-            return [y]
+            return [y], everything
         logits, _ = network.oracle().ask(x)
+        right = logits.argmax(axis=1) == y
         logits = logits.copy()
-        logits[np.arange(len(y)), y] = -np.inf
+        logits[everything, y] = -np.inf
         order = np.argsort(-logits, axis=1, kind="stable")
-        return list(order.T[: min(self.targets, logits.shape[1] - 1)])
+        return list(order.T[: min(self.targets, logits.shape[1] - 1)]), everything[right]
 
     def _once(self, oracle: Oracle, x: Images, y: Labels, start: F32, aim: Labels) -> _Walked:
         walk = WalkState.begin(self, x, y, start, aim)
