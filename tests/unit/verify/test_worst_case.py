@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from verified import Case, verified, wide_config
 
-from spikeproof.attacks.suites import SP_QUICK_1
+from spikeproof.attacks.suites import SP_QUICK_1, SUITES, Suite
 from spikeproof.attacks.worst_case import WorstCase
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
@@ -139,6 +139,19 @@ def test_an_interrupted_run_comes_to_the_same_report(
     again = verified(case, config, tmp_path, workers=2)
     assert again["timing"]["items_from_earlier_attempt"] > 0
     assert _v7(again) == _v7(report)
+
+
+def test_another_suite_that_comes_to_the_same_images_goes_on_in_the_same_folder(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SUITES, "sp-twice-1", Suite("sp-twice", 1, SP_QUICK_1.members))
+    config = _attacked_config(4)
+    other = config.worst_case.model_copy(update={"suite": "sp-twice-1"})
+    first = verified(case, config, tmp_path)
+    again = verified(case, config.model_copy(update={"worst_case": other}), tmp_path)
+    assert _v7(again)["figures"]["suite"] == "sp-twice-1"
+    for key in ("worst_case_float", "worst_case_chip"):
+        assert _v7(again)["figures"][key] == _v7(first)["figures"][key]
 
 
 def test_a_network_without_a_twin_is_inconclusive_and_says_why(

@@ -64,7 +64,8 @@ def time_told(material: Material) -> str | None:
     return (
         f"this takes about {total / 60_000:,.0f} minutes on one core (estimated from the size of "
         f"the network; most of it: {parts}); --limit takes fewer images, --set "
-        "samples.worst_case=N attacks fewer, --workers uses more cores"
+        "samples.worst_case=N attacks fewer, --set validity.samples=N examines fewer attacks, "
+        "--workers uses more cores"
     )
 
 
@@ -318,7 +319,11 @@ def _responses(
                 (start, stop),
                 depends={
                     CLEAN: sha256(images_bytes(material.x[start:stop])),
-                    **{chunk.name: result["sha256"] for chunk, result in used},
+                    # Another suite may come to the very same images, under other names.
+                    **{
+                        chunk.name: [result["sha256"], *(p.name for p in chunk.made)]
+                        for chunk, result in used
+                    },
                 },
                 payload=partial(_load_all, used),
                 cost=round(shown * response_milliseconds(material.effort)),
