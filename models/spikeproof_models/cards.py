@@ -14,7 +14,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,14 @@ Right = dict[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Where:
-    """Where attacks are done: processes on this machine, and a folder that keeps results."""
+    """Where attacks are done: processes on this machine, and a folder that keeps results.
+
+    checkpoint: the hash of what is attacked, so that no results of another network are taken over.
+    """
 
     workers: int = 1
     journal: Path | None = None
+    checkpoint: str = ""
 
 
 def seed() -> int:
@@ -151,7 +155,7 @@ def _attacked(
         journal = None
         if where.journal is not None:
             name = f"{victim.network.name}-{side}"
-            base = attack_base(name, x, y, SUITE, radii, seed())
+            base = attack_base(f"{name} {where.checkpoint}", x, y, SUITE, radii, seed())
             journal = stack.enter_context(Journal(where.journal / name, base))
         pool = stack.enter_context(Pool(where.workers, None))
         return attack_network(victim, SUITE, x, y, radii, seed=seed(), pool=pool, journal=journal)
@@ -209,7 +213,13 @@ def make_card(
             sha256=images.content_hash(),
             seed=seed(),
             suite=SUITE.describe(),
-            rows=measure(network, chip, images, report, where),
+            rows=measure(
+                network,
+                chip,
+                images,
+                report,
+                replace(where or Where(), checkpoint=checkpoint_hash),
+            ),
         ),
     )
 

@@ -24,6 +24,7 @@ from spikeproof.io.checkpoint import load_checkpoint
 from spikeproof.io.data import load_data
 from spikeproof.io.zoo import zoo_calibration, zoo_images, zoo_networks
 from spikeproof.ir import floats
+from spikeproof.verify import validity
 from spikeproof.verify.validity import judge_examined
 from spikeproof_models import masked
 
@@ -198,6 +199,11 @@ def test_what_is_open_says_how_many_images_would_show_it():
     )
 
 
+def test_all_violations_together_keep_the_level(whole):
+    tested = [a for a in judge_examined("n", whole).assertions if a.p_value is not None]
+    assert sum(not a.masking for a in tested) == validity._TESTS
+
+
 def test_masking_is_no_violation_and_names_both_estimators(whole):
     rows = {**whole.estimators, "0.25 attached": [True] * 720 + [False] * 280}
     one = judge_examined("network", whole.model_copy(update={"estimators": rows}))
@@ -254,6 +260,37 @@ def test_a_plant_is_what_exact_traces_say(natural):
         logits = planted.twin.logits(shown)
         np.testing.assert_allclose(logits[:, 1], exact, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(logits.argmax(axis=1), planted.predictions(shown))
+
+
+def test_images_that_only_the_twin_gets_wrong_take_part_in_targeted_walks():
+    """A float32 twin may answer otherwise than the exact network, before any attack."""
+    rng = np.random.default_rng(0)
+
+    def made(seed):
+        other = np.random.default_rng(seed).standard_normal((10, 24)).astype(np.float32)
+        nodes = (
+            floats.Flatten("flat"),
+            floats.Linear("fc", first, None),
+            floats.Lif("lif", 0.9, 1.0),
+            floats.Linear("last", last + np.float32(0.2) * other, None),
+            floats.Readout("out"),
+        )
+        return floats.FloatNetwork("mlp", (1, 4, 4), 4, nodes)
+
+    first = rng.standard_normal((24, 16)).astype(np.float32)
+    last = rng.standard_normal((10, 24)).astype(np.float32)
+    victim = Victim(made(1), fold(made(2)))
+    x = rng.integers(0, 256, (30, 1, 4, 4), dtype=np.uint8)
+    y = victim.predictions(x)
+    apart = (victim.twin.logits(x).argmax(axis=1) != y).sum()
+    assert 0 < apart < 30
+    estimator = Estimator(0.425, "detached", "assg")
+    members = tuple(
+        Member(SAPGD(0, steps=3, loss=loss, targets=2), estimator)
+        for loss in ("margin", "targeted-margin")
+    )
+    found = examine(victim, Suite("s", 1, members), x, y, [2])
+    assert found.samples == 30 and sum(found.left) < 30
 
 
 def test_no_plant_without_a_hidden_layer():

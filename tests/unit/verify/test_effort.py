@@ -70,14 +70,15 @@ def test_a_small_network_s_time_is_not_told_and_a_large_one_s_is_with_what_takes
     huge = ChipNetwork("n", (1, 1, 3000), 40, LARGE.layers)
     told = time_told(_material(huge, 1000))
     assert told is not None
-    assert "most of it: sp-quick-1 on trained" in told
+    assert "most of it: validity of attacks on the trained network" in told
+    assert "sp-quick-1 on trained" in told and "validity.samples=N" in told
     minutes = total_cost(_material(huge, 1000)) / 60_000
     assert f"about {minutes:,.0f} minutes" in told
 
 
 def test_costs_follow_the_images_there_are() -> None:
     many, few = (total_cost(_material(LARGE, n)) for n in (1000, 20))
-    assert few < many / 3
+    assert few < many / 2  # V6 looks at 32 images at most
     no_attacks = total_cost(_material(LARGE, 20, **{"worst_case.epsilons": []}))
     assert no_attacks < few
     assert rounding_milliseconds(LARGE, 20) < rounding_milliseconds(LARGE, 400)
@@ -88,7 +89,7 @@ def test_attacks_on_a_large_network_are_cut_and_only_those() -> None:
     assert affordable(config, SMALL, 60) == {}
     huge = ChipNetwork("n", (1, 1, 3000), 400, LARGE.layers)
     cut = affordable(config, huge, 20)
-    assert cut == {"samples.worst_case": 4}
+    assert cut == {"samples.worst_case": 4, "validity.samples": 4}
     assert "samples.pgd" in affordable(load_config(values={"perturbations.pgd": [8]}), huge, 20)
     assert affordable(config, huge, 2) == {}
     load_config(values=cut)  # they are settings

@@ -135,3 +135,7 @@ def test_jobs_know_their_cost_and_that_they_are_off(case: Any, config: Any) -> N
     assert job.milliseconds(Few(0)) == 0 < job.milliseconds(Few(10))  # type: ignore[arg-type]
     assert job.measure(Few(0)).why_not == v6._OFF  # type: ignore[arg-type]
     assert np.isclose(job.milliseconds(Few(20)), 2 * job.milliseconds(Few(10)))  # type: ignore[arg-type]
+    longer = Few(10)
+    suite = longer.config.worst_case.model_copy(update={"suite": "sp-rigorous-1"})
+    longer.config = longer.config.model_copy(update={"worst_case": suite})
+    assert job.milliseconds(longer) > 10 * job.milliseconds(Few(10))  # type: ignore[arg-type]

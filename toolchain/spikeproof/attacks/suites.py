@@ -180,7 +180,7 @@ SP_RIGOROUS_1 = Suite(
         Member(RayS(0, queries=2000)),
     ),
 )
-"""For releases: 1 000 steps, restarts, every way to take a gradient, and none."""
+"""For releases: 1 000 steps, restarts, many ways to take a gradient, and none."""
 SUITES: dict[str, Suite] = {
     suite.name: suite for suite in (SP_QUICK_1, SP_STANDARD_1, SP_RIGOROUS_1)
 }

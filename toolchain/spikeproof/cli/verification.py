@@ -42,15 +42,19 @@ def within(
     config: Path | None,
 ) -> VerifyConfig:
     """Attack fewer images of a large network under --limit, unless the user says how many."""
-    if config is not None or any(change.strip().startswith("samples.") for change in changes):
+    own = ("samples.", "validity.")
+    if config is not None or any(change.strip().startswith(own) for change in changes):
         return settings
     fewer = affordable(settings, network, images)
     if not fewer:
         return settings
     told = ", ".join(f"{name}={count}" for name, count in fewer.items())
     console.note(f"attacks take long on a network of this size, so with --limit: --set {told}")
-    parts = {name.partition(".")[2]: count for name, count in fewer.items()}
-    return settings.model_copy(update={"samples": settings.samples.model_copy(update=parts)})
+    for name, count in fewer.items():
+        section, _, part = name.partition(".")
+        changed = getattr(settings, section).model_copy(update={part: count})
+        settings = settings.model_copy(update={section: changed})
+    return settings
 
 
 def verify_into(

@@ -18,6 +18,8 @@ from spikeproof.verify.config import VerifyConfig
 
 _SURVIVING, _TWIN = 0.6, 0.6
 """Share of a suite's gradients that are taken, and what one takes."""
+_SUITE_RUNS, _OTHER_ATTACKS = 2, 135.0
+"""How often V6 runs the suite on an image (as it is, and planted), and what all else takes."""
 _SHIPPED_PRODUCTS = 3.4e6
 _NOISE, _GRADIENT, _RESPONSE = 1.0, 1.0, 4.0
 _RESPONSE_PER_EFFORT = 0.7
@@ -46,6 +48,11 @@ def craft_milliseconds(attack: Attack, times: float) -> float:
 def suite_milliseconds(suite: Suite, times: float) -> float:
     """Return what a suite takes for one image in one ball; images it breaks take less."""
     return suite.gradients * _SURVIVING * _TWIN * max(1.0, times)
+
+
+def examined_milliseconds(suite: Suite, times: float) -> float:
+    """Return what V6 takes for one image of one network: the suite twice, and shorter attacks."""
+    return _SUITE_RUNS * suite_milliseconds(suite, times) + _OTHER_ATTACKS * max(1.0, times)
 
 
 def response_milliseconds(times: float) -> float:
@@ -103,6 +110,9 @@ def affordable(config: VerifyConfig, network: ChipNetwork, images: int) -> dict[
     if wanted.epsilons:
         suite = suite_milliseconds(suite_of(wanted.suite), effort(network))
         each[f"samples.{WORST_CASE}"] = len(SIDES) * len(wanted.epsilons) * suite
+        examined = examined_milliseconds(suite_of(wanted.suite), effort(network))
+        each["validity.samples"] = len(SIDES) * examined
     asked = {f"samples.{part}": count for part, count in config.samples}
+    asked["validity.samples"] = config.validity.samples
     fewer = {part: max(_FEWEST, int(_ATTACK / cost)) for part, cost in each.items()}
     return {part: count for part, count in fewer.items() if count < min(asked[part], images)}

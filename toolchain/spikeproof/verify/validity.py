@@ -30,7 +30,7 @@ GAP = 0.05
 """Difference between estimators from which it is called masking."""
 EASY = 0.05
 """Share of random corners in the planted class from which the plants are too easy to find."""
-_TESTS = 8
+_TESTS = 9
 """Violations that are judged by a test: each gets this part of alpha."""
 _PAIRS = (
     ("0.25 attached", "0.25 detached"),

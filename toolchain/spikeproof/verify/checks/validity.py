@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spikeproof.attacks.suites import suite_of
 from spikeproof.attacks.validity import Examined, examine
-from spikeproof.attacks.victim import Victim
+from spikeproof.attacks.worst_case import CHIP, TRAINED
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import Fact, Head, Line, Table
 from spikeproof.document.values import Number, Record
@@ -17,6 +17,7 @@ from spikeproof.jobs.threads import inner_threads
 from spikeproof.reasons import Reason
 from spikeproof.text import counted
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Job, Outcome
+from spikeproof.verify.effort import examined_milliseconds
 from spikeproof.verify.material import Material
 from spikeproof.verify.validity import Assertion, Judged, judge_examined
 from spikeproof.verify.verdict import Verdict
@@ -24,8 +25,6 @@ from spikeproof.verify.verdict import Verdict
 Side = Literal["trained network", "chip network"]
 SIDES: tuple[Side, ...] = ("trained network", "chip network")
 _OFF = "is off (validity.samples is 0, or worst_case.epsilons names no radius)"
-_PER_IMAGE = 350.0
-"""Milliseconds an image costs in the shipped networks."""
 
 
 class Validity(Record):
@@ -50,11 +49,9 @@ def _measure(material: Material, side: Side) -> Examined:
     count, attacked = _images(material), material.config.worst_case
     if not count:
         return Examined(why_not=_OFF)
-    stages = material.stages
-    victim = Victim(stages.source, stages.folded) if side == SIDES[0] else Victim(stages.chip)
     with inner_threads(1):
         return examine(
-            victim,
+            material.victims[TRAINED if side == SIDES[0] else CHIP],
             suite_of(attacked.suite),
             material.x[:count],
             material.y[:count],
@@ -69,7 +66,8 @@ def _images(material: Material) -> int:
 
 
 def _cost(material: Material) -> float:
-    return _images(material) * _PER_IMAGE * max(1.0, material.effort)
+    suite = suite_of(material.config.worst_case.suite)
+    return _images(material) * examined_milliseconds(suite, material.effort)
 
 
 JOBS = tuple(
