@@ -70,15 +70,17 @@ def test_a_small_network_s_time_is_not_told_and_a_large_one_s_is_with_what_takes
     huge = ChipNetwork("n", (1, 1, 3000), 40, LARGE.layers)
     told = time_told(_material(huge, 1000))
     assert told is not None
-    assert "most of it: validity of attacks on the trained network" in told
-    assert "sp-quick-1 on trained" in told and "validity.samples=N" in told
+    assert "most of it: sp-quick-1 on trained" in told
+    examined = time_told(_material(huge, 1000, **{"validity.samples": 32}))
+    assert examined is not None and "validity.samples=N" in examined
+    assert "most of it: validity of attacks on the trained network" in examined
     minutes = total_cost(_material(huge, 1000)) / 60_000
     assert f"about {minutes:,.0f} minutes" in told
 
 
 def test_costs_follow_the_images_there_are() -> None:
     many, few = (total_cost(_material(LARGE, n)) for n in (1000, 20))
-    assert few < many / 2  # V6 looks at 32 images at most
+    assert few < many / 3
     no_attacks = total_cost(_material(LARGE, 20, **{"worst_case.epsilons": []}))
     assert no_attacks < few
     assert rounding_milliseconds(LARGE, 20) < rounding_milliseconds(LARGE, 400)
