@@ -204,6 +204,13 @@ def test_both_networks_lose_or_gain_the_same_neurons(kind: str, pair: Pair) -> N
         assert (trained[layer.name][:, :, struck] == wanted).all()
 
 
+def test_every_image_and_step_loses_spikes_of_its_own() -> None:
+    lost = DroppedSpikes(0.5).of_spikes("l1", (4, 50), 1, range(7, 10))
+    assert len(np.unique(lost.reshape(12, 50), axis=0)) == 12
+    other = DroppedSpikes(0.5).of_spikes("l2", (4, 50), 1, range(7, 10))
+    assert (lost != other).any()
+
+
 def test_a_dead_neuron_is_one_whose_threshold_nothing_reaches(pair: Pair) -> None:
     found = DeadNeurons(0.3).applied(pair, 2, X, Y)
     layers = {}
