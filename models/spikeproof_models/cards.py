@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from spikeproof.attacks.suites import SP_STANDARD_1
-from spikeproof.attacks.validity.plain import NAIVE_TITLE, naive_pgd
+from spikeproof.attacks.validity.plain import NAIVE_TITLE, naive_draws, naive_pgd
 from spikeproof.attacks.victim import Victim
 from spikeproof.attacks.weak import WEAK
 from spikeproof.attacks.worst_case import CHIP, SIDES, TRAINED
@@ -43,7 +43,7 @@ from spikeproof.ir.floats import FloatNetwork, Lif
 from spikeproof.jobs.journal import Journal
 from spikeproof.jobs.pool import Pool
 from spikeproof.text import accuracy_figure
-from spikeproof.verify.attacked import PART, SURVIVED, Attacked, attack_base, attack_network
+from spikeproof.verify.attacked import SURVIVED, Attacked, attack_base, attack_network
 from spikeproof.verify.config import load_config
 from spikeproof.verify.perturbations import CHUNK, Perturbation, craft_chunk
 from spikeproof_models.card import Card, CardRow, TestFigures
@@ -120,18 +120,8 @@ def _worst_rows(
         for side in SIDES:
             shown = _right(network, chip, attacked[side].found[r], y)
             right = {name: right[name] & shown[name] for name in right}
-        naive = np.concatenate(
-            [
-                naive_pgd(
-                    victims[TRAINED],
-                    x[start : start + PART],
-                    y[start : start + PART],
-                    radius,
-                    seed(),
-                )
-                for start in range(0, len(x), PART)
-            ]
-        )
+        draws = naive_draws(seed(), radius, np.arange(len(x)), x.shape[1:])
+        naive = naive_pgd(victims[TRAINED], x, y, radius, draws)
         withstood = attacked[TRAINED].by[r] == SURVIVED
         rows.append(
             _row(

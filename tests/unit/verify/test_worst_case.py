@@ -16,7 +16,8 @@ from spikeproof.engines.floats import run_float
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.perturbations import Perturbation
 from spikeproof.verify.responses import CLEAN, Responded, Responses
-from spikeproof.verify.worst_case import worst_cases_of
+from spikeproof.verify.statistics import holm
+from spikeproof.verify.worst_case import attack_part, victims_of, worst_cases_of
 
 RADII = (8, 24)
 
@@ -97,6 +98,30 @@ def test_rows_name_their_suite_and_the_naive_figure_stands_beside_them(
         assert row["naive_accuracy"] >= row["float_accuracy"]
         assert row["clean_float_accuracy"] >= row["naive_accuracy"]
     assert "PGD-7, which papers quote" in _v7(report)["summary"]
+
+
+def test_images_are_attacked_as_if_all_were_attacked_at_once(case: Case, folder: Path) -> None:
+    """The second part's random starts belong to its images, not to their place in the part."""
+    stages = case.stages
+    victim = victims_of(stages)["chip"]
+    found, _ = SP_QUICK_1.run(victim, case.x[:60], case.y[:60], RADII, names=range(60))
+    path = folder / "images" / "sp-quick-1-on-chip-50.npy"
+    stored = np.load(path).reshape(len(RADII), 10, *case.x.shape[1:])
+    np.testing.assert_array_equal(stored, found.images[:, 50:])
+
+
+def test_all_rows_are_one_family_and_the_worst_case_comes_second(report: dict[str, Any]) -> None:
+    rows = _v7(report)["data"]["rows"]
+    assert [row["part"] for row in rows] == ["accuracy", "worst_case", "worst_case", "gaussian"]
+    adjusted = holm([row["mcnemar_p"] for row in rows])
+    assert [row["mcnemar_p_holm"] for row in rows] == adjusted
+
+
+def test_an_image_that_is_wrong_anyway_is_not_right_under_the_naive_attack(case: Case) -> None:
+    victim = victims_of(case.stages)["trained"]
+    y = (case.y[:8] + 1) % 3
+    found = attack_part(victim, SP_QUICK_1, case.x[:8], y, [2], range(8), seed=0, naive=True)
+    assert not found.naive.any() and (found.broken_by == -2).all()
 
 
 def test_transfers_and_tallies_count_the_same_images(report: dict[str, Any]) -> None:

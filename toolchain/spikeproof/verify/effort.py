@@ -85,7 +85,11 @@ def planned_milliseconds(config: VerifyConfig, network: ChipNetwork, images: int
     times, wanted = effort(network), config.worst_case
     attacked = len(SIDES) * len(wanted.epsilons) * min(config.samples.worst_case, images)
     shown = min(config.samples.accuracy, images) + attacked
-    total = attacked * suite_milliseconds(suite_of(wanted.suite), times)
+    suite = suite_of(wanted.suite)
+    total = attacked * suite_milliseconds(suite, times)
+    if wanted.epsilons:
+        examined = len(SIDES) * min(config.validity.samples, images)
+        total += examined * examined_milliseconds(suite, times)
     for kind in ATTACKS.names():
         for strength in getattr(config.perturbations, kind, ()):
             count = min(getattr(config.samples, kind), images)

@@ -38,7 +38,7 @@ from spikeproof.verify.perturbations import (
     store_images,
 )
 from spikeproof.verify.responses import CLEAN, Responded, Responses, measure_batch, merge_batches
-from spikeproof.verify.worst_case import Attacked, Tried, attack_part
+from spikeproof.verify.worst_case import Attacked, Tried, attack_part, crafted_on
 
 Images = NDArray[np.uint8]
 _LONG = 10 * 60_000
@@ -226,7 +226,7 @@ def _attacked_parts(material: Material) -> list[_Chunk]:
     }
     found = []
     for side in SIDES:
-        made = tuple(p for p in material.worst if p.attack.name.endswith(f" on {side}"))
+        made = tuple(p for p in material.worst if crafted_on(p) == side)
         for start in range(0, made[0].samples if made else 0, PART):
             stop = min(start + PART, made[0].samples)
             path = material.folder / "images" / f"{wanted.suite}-on-{side}-{start}.npy"

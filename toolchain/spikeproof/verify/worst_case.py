@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.suites import Suite, suite_of
-from spikeproof.attacks.validity.plain import naive_pgd
+from spikeproof.attacks.validity.plain import naive_draws, naive_pgd
 from spikeproof.attacks.victim import Victim
 from spikeproof.attacks.worst_case import CHIP, SIDES, TRAINED, WorstCase
 from spikeproof.errors import UnsupportedError
@@ -72,8 +72,9 @@ def attack_part(
         right = np.zeros((0, len(x)), np.bool_)
         if naive:
             clean = victim.predictions(x) == y
-            found_naively = [naive_pgd(victim, x, y, radius, seed) for radius in radii]
-            right = np.stack([clean & (victim.predictions(i) == y) for i in found_naively])
+            starts = [naive_draws(seed, r, np.asarray(names), x.shape[1:]) for r in radii]
+            points = [naive_pgd(victim, x, y, *both) for both in zip(radii, starts, strict=True)]
+            right = np.stack([clean & (victim.predictions(point) == y) for point in points])
     return Found(found.images, by, right)
 
 
@@ -126,18 +127,18 @@ def worst_cases_of(
     found: list[Worst] = []
     radii = sorted({int(p.strength) for p in planned})
     for radius in radii:
-        here = {side: responses[p.name] for p in planned if (side := _side(p, radius))}
+        here = {crafted_on(p): responses[p.name] for p in planned if p.strength == radius}
         count = min(len(part.trained) for part in here.values())
         truth = labels[:count]
         clean = _right(responses, CLEAN, truth)
         right = dict(found[-1].right) if found else dict(clean)
         shown = {}
-        for crafted_on, part in here.items():
+        for made_on, part in here.items():
             said = {TRAINED: part.trained, CHIP: part.chip}
             for side in SIDES:
                 correct = np.asarray(said[side][:count]) == truth
                 right[side] = right[side] & correct
-                shown[crafted_on, side] = clean[side] & ~correct
+                shown[made_on, side] = clean[side] & ~correct
         found.append(Worst(radius, right, shown))
     return found
 
@@ -147,7 +148,7 @@ def _right(responses: Responses, name: str, truth: NDArray[np.int64]) -> dict[st
     return {TRAINED: part["float"], CHIP: part["chip"]}
 
 
-def _side(item: Perturbation, radius: int) -> str:
-    """Return which network a perturbation of this radius was crafted on; empty: another radius."""
+def crafted_on(item: Perturbation) -> str:
+    """Return which network a perturbation of a suite was crafted on."""
     assert isinstance(item.attack, WorstCase)
-    return item.attack.crafted_on if item.strength == radius else ""
+    return item.attack.crafted_on

@@ -12,7 +12,7 @@ from spikeproof.attacks.estimators import ADAPTIVE, Estimator
 from spikeproof.attacks.grid import F64, Draws, Images, Labels, Oracle
 from spikeproof.attacks.square import Square
 from spikeproof.attacks.suites import Member, Suite
-from spikeproof.attacks.validity.plain import naive_pgd
+from spikeproof.attacks.validity.plain import naive_draws, naive_pgd
 from spikeproof.attacks.validity.record import Examined, Tried
 from spikeproof.attacks.validity.watch import Watch
 from spikeproof.attacks.victim import Victim, attack_radii, within
@@ -131,7 +131,7 @@ class _Run:
             afresh=[row.tolist() for row in afresh],
             naive=self._naive().tolist(),
             estimators={e.name: self._short(e).tolist() for e in ESTIMATORS},
-            late=sum(self._late(member, watch) for member, watch in watched),
+            late=self._late(watched),
             masked=int(((asked > 0) & (2 * zero >= asked)).sum()),
             zero_share=float(zero.sum() / max(asked.sum(), 1)),
             unbounded=self._unbounded(),
@@ -186,10 +186,12 @@ class _Run:
         )
         return found.broken[0], found.images[0]
 
-    def _late(self, member: Member, watch: Watch) -> int:
+    def _late(self, watched: list[tuple[Member, Watch]]) -> int:
         """Count images that fell within the last tenth of a member's steps."""
-        assert isinstance(member.attack, Walk)
-        late = (watch.step > 0.9 * member.attack.steps) & (watch.asked > 0)
+        late = np.zeros(len(self.x), np.bool_)
+        for member, watch in watched:
+            assert isinstance(member.attack, Walk)
+            late |= (watch.step > 0.9 * member.attack.steps) & (watch.asked > 0)
         return int(late.sum())
 
     # --- the same attack, otherwise ----------------------------------------------------------
@@ -240,7 +242,8 @@ class _Run:
         return right
 
     def _naive(self) -> Mask:
-        return self._right(naive_pgd(self.victim, self.x, self.y, self.radius, self.seed))
+        draws = naive_draws(self.seed, self.radius, self.names, self.x.shape[1:])
+        return self._right(naive_pgd(self.victim, self.x, self.y, self.radius, draws))
 
     def _short(self, estimator: Estimator) -> Mask:
         wrong, _ = self._attack(Member(SHORT, estimator), self.clean, self.radius)

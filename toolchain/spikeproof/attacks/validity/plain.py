@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeproof.attacks.estimators import Estimator
-from spikeproof.attacks.grid import F64, Images, Labels
+from spikeproof.attacks.grid import F64, Draws, Images, Labels
 from spikeproof.attacks.losses import cross_entropy
 from spikeproof.attacks.victim import Victim, within
 from spikeproof.ir.chip import ChipNetwork
@@ -17,15 +17,14 @@ NAIVE = Estimator(1.0, "attached")
 """What most papers train and attack with: one slope, as wide as the threshold."""
 
 
-def naive_pgd(victim: Victim, x: Images, y: Labels, radius: int, seed: int) -> Images:
+def naive_pgd(victim: Victim, x: Images, y: Labels, radius: int, draws: Draws) -> Images:
     """Return what PGD-7 makes of images, as papers quote it: the last point, good or bad.
 
     Cross-entropy of the logits as they are (in float32), a random start, steps of 2.5 radii / 7. A
     chip's logits are whole numbers of arbitrary size, so there they are scaled. It differs from
     :class:`spikeproof.attacks.plain.PlainPGD`, which keeps the worst point and scales all logits.
     """
-    draw = np.random.default_rng([seed, radius, 7])
-    point = x + draw.uniform(-radius, radius, x.shape)
+    point = x + radius * draws.uniform(np.arange(len(x)))
     loss = _scaled if isinstance(victim.network, ChipNetwork) else _raw
     for _ in range(NAIVE_STEPS):
         run = victim.twin.forward(_rounded(point, x, radius))
@@ -50,3 +49,8 @@ def _scaled(logits: F64, y: Labels) -> F64:
 
 def _rounded(point: NDArray[np.float64], x: Images, radius: int) -> Images:
     return within(np.clip(np.rint(point), 0, 255).astype(np.uint8), x, radius)
+
+
+def naive_draws(seed: int, radius: int, names: NDArray[np.int64], shape: tuple[int, ...]) -> Draws:
+    """Return where the naive attack begins: the same for an image in V6, in V7 and on a card."""
+    return Draws((seed, radius, NAIVE_STEPS), names, shape)
