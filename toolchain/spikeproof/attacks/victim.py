@@ -6,6 +6,7 @@ the reference. What fools only the twin counts for nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeproof.attacks.estimators import Estimator
+from spikeproof.attacks.estimators import ADAPTIVE, Estimator
 from spikeproof.attacks.grid import F64, Draws, GridAttack, Images, Labels, Oracle
 from spikeproof.attacks.walks import TwinOracle
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float
-from spikeproof.errors import InputError
+from spikeproof.errors import InputError, MissingExtraError, UnsupportedError
 from spikeproof.extras import need
 from spikeproof.ir.chip import ChipNetwork
 from spikeproof.ir.floats import FloatNetwork
 
 if TYPE_CHECKING:
     from spikeproof.attacks.twin import Twin
+
+
+_ANY_SLOPE = Estimator(0.425, "detached", ADAPTIVE)
+"""All slopes share their kernels; this one uses all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,13 @@ class Victim:
         if isinstance(self.network, ChipNetwork):
             return chip_twin(self.network)
         return float_twin(self.folded or self.network)
+
+    def prepare(self) -> None:
+        """Compile what its gradients need, by taking one; nothing where it has no twin."""
+        with contextlib.suppress(UnsupportedError, MissingExtraError):
+            blank = np.zeros((1, *self.network.input_shape), np.uint8)
+            logits, back = TwinOracle(self.twin, _ANY_SLOPE).ask(blank)
+            back(np.ones_like(logits))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the twin to each process."""

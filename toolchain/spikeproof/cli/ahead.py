@@ -19,6 +19,7 @@ from spikeproof.io.child import child_python
 
 if TYPE_CHECKING:
     from spikeproof.ir.chip import ChipNetwork
+    from spikeproof.ir.floats import FloatNetwork
 
 _START = "import sys; from spikeproof.cli.ahead import compile_for; compile_for(sys.argv[1])"
 _FEW_IMAGES = 2
@@ -68,19 +69,25 @@ def compile_for(path: str) -> None:
     from spikeproof_lava.guard import die_with_parent
 
     die_with_parent()
+    from spikeproof.attacks.victim import Victim
+    from spikeproof.convert.fold import fold
     from spikeproof.engines.fast import FastEngine
 
-    FastEngine(1).prepare(_chip_network(Path(path)))
+    source, chip = _networks(Path(path))
+    FastEngine(1).prepare(chip)
+    Victim(chip).prepare()
+    if source is not None:
+        Victim(source, fold(source)).prepare()
 
 
-def _chip_network(path: Path) -> ChipNetwork:
+def _networks(path: Path) -> tuple[FloatNetwork | None, ChipNetwork]:
     """Read a bundle, or convert a checkpoint roughly: kernels depend on little but its form."""
     from spikeproof.convert.pipeline import convert_network
     from spikeproof.io.bundle import load_bundle
     from spikeproof.io.formats import load_trained
 
     with contextlib.suppress(BundleError):  # a file of another kind
-        return load_bundle(path).network
+        return None, load_bundle(path).network
     source = load_trained(path).network
     images = np.random.default_rng(0).integers(0, 256, (_FEW_IMAGES, *source.input_shape), np.uint8)
-    return convert_network(source, images).chip
+    return source, convert_network(source, images).chip

@@ -8,16 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spikeproof.attacks.victim import Victim
 from spikeproof.attacks.worst_case import WORST_CASE
 from spikeproof.cli.ahead import Ahead
 from spikeproof.cli.console import Console
 from spikeproof.cli.workflow import (
     announce_time,
+    prepare_attacks,
     prepare_fast,
     show_data,
     warn,
     warn_of_cluster,
 )
+from spikeproof.convert.fold import fold
 from spikeproof.convert.images import Images
 from spikeproof.engines.registry import get_engine, refuse
 from spikeproof.extras import need
@@ -80,6 +83,9 @@ def verify_into(
     known = fitted is not None
     warn(console, input_warnings(bundle, images.record, subject.trained, fitted=known))
     prepare_fast(console, bundle.network, ahead)
+    if settings.worst_case.epsilons:
+        folded = fold(subject.source)
+        prepare_attacks(console, [Victim(subject.source, folded), Victim(bundle.network)])
     with console.stage(f"Verifying {bundle.network.name} ({settings.title})") as progress:
         told = replace(
             how,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from spikeproof.engines.trace import Engine, SlowEngine
 from spikeproof.text import counted
 
 if TYPE_CHECKING:
+    from spikeproof.attacks.victim import Victim
     from spikeproof.cli.ahead import Ahead
     from spikeproof.cli.console import Console
     from spikeproof.engines.trace import Progress
@@ -71,31 +73,61 @@ def prepare_fast(console: Console, network: ChipNetwork, ahead: Ahead | None = N
         return
     from spikeproof.engines.compiled import cache
 
-    shown: list[Progress] = []
-    with contextlib.ExitStack() as stack:
-
-        def compiling() -> None:
-            if not shown:
-                once = " (once on a machine)" if cache.folder else ""
-                stage = console.stage(f"Compiling the fast engine's kernels{once}")
-                shown.append(stack.enter_context(stage))
-
+    told = _Compiling(console, "the fast engine's kernels")
+    with told:
         if ahead is not None and ahead.poll() is None:
-            compiling()
+            told.begin()
             ahead.wait()
-
-        def progress(done: int, total: int) -> None:
-            for show in shown:
-                show(done, total)
-
-        with cache.listening(compiling):
-            FastEngine(1).prepare(network, progress)
-    if shown and cache.folder is None:
+        with cache.listening(told.begin):
+            FastEngine(1).prepare(network, told.progress)
+    if told.begun and cache.folder is None:
         places = ", ".join(map(str, cache.cache_places()))
         console.note(
             f"compiled kernels cannot be kept: none of {places} can be written to; "
             "NUMBA_CACHE_DIR may name another folder"
         )
+
+
+def prepare_attacks(console: Console, victims: Sequence[Victim]) -> None:
+    """Load the kernels of gradients; whoever waits because they are compiled is told so."""
+    from spikeproof.engines.fast import compiled
+
+    if not compiled():
+        return
+    from spikeproof.engines.compiled import cache
+
+    told = _Compiling(console, "the kernels of attacks")
+    with told, cache.listening(told.begin):
+        for done, victim in enumerate(victims):
+            told.progress(done, len(victims))
+            victim.prepare()
+
+
+class _Compiling(contextlib.ExitStack):
+    """A stage that is shown from when something is found to need compiling."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        super().__init__()
+        self._console, self._what = console, what
+        self._show: Progress | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether something had to be compiled."""
+        return self._show is not None
+
+    def begin(self) -> None:
+        """Show the stage, once."""
+        from spikeproof.engines.compiled import cache
+
+        if self._show is None:
+            once = " (once on a machine)" if cache.folder else ""
+            self._show = self.enter_context(self._console.stage(f"Compiling {self._what}{once}"))
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how far it is, if it is shown."""
+        if self._show is not None:
+            self._show(done, total)
 
 
 def announce_time(console: Console, engine: Engine, network: ChipNetwork, samples: int) -> None:

@@ -144,7 +144,7 @@ def _read(console: Console, path: Path, data: Path | None, limit: int | None) ->
 
 
 def _attack(console: Console, subject: _Subject, suite: Suite, radii: list[int], how: _How) -> int:
-    from spikeproof.cli.workflow import warn, warn_of_cluster
+    from spikeproof.cli.workflow import prepare_attacks, warn, warn_of_cluster
     from spikeproof.io.slices import check_labels
     from spikeproof.jobs.journal import Journal
     from spikeproof.jobs.pool import Pool
@@ -159,6 +159,7 @@ def _attack(console: Console, subject: _Subject, suite: Suite, radii: list[int],
         )
     if suite.white_box:
         victim.twin  # noqa: B018 (a network that has none is refused before anything is run)
+        prepare_attacks(console, [victim])
     check_labels(y, victim.classes, subject.images.path)
     warnings = warn(console, subject.warnings)
     _check_chance(subject, victim.classes)
