@@ -67,7 +67,7 @@ def examine(
     try:
         victim.twin  # noqa: B018 - made here, so that what has none is told once
     except (UnsupportedError, MissingExtraError) as error:
-        return Examined.model_validate({**told, "why_not": str(error)})
+        return Examined.model_validate({**told, "why_not": error.what})
     return run.all()
 
 
