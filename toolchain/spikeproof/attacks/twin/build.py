@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from spikeproof import fixedpoint as fx
 from spikeproof.attacks.twin.maps import Map, conv_map, dense_map, spread
-from spikeproof.attacks.twin.network import Feed, Population, Twin
+from spikeproof.attacks.twin.network import Twin
+from spikeproof.attacks.twin.population import Feed, Population
 from spikeproof.errors import UnsupportedError
 from spikeproof.ir import chip, floats
 from spikeproof.ir.readouts import FROM_SPIKES, ReadoutRule, settled

@@ -11,7 +11,7 @@ from spikeproof.attacks.estimators import FIRED, RAMP, Estimator
 from spikeproof.engines.compiled import gradients as kernels
 
 if TYPE_CHECKING:
-    from spikeproof.attacks.twin.network import Population
+    from spikeproof.attacks.twin.population import Population
 
 Array = NDArray[Any]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spikeproof.attacks.grid import F64, Images
 from spikeproof.attacks.twin import Forward, Twin
 from spikeproof.attacks.twin.maps import dense_map, places
-from spikeproof.attacks.twin.network import Feed, Population
+from spikeproof.attacks.twin.population import Feed, Population
 from spikeproof.attacks.victim import Victim
 from spikeproof.engines.fast import FastEngine
 from spikeproof.engines.floats import run_float

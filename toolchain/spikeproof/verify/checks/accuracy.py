@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import Field
 
 from spikeproof.attacks.suites import suite_of
-from spikeproof.attacks.validity.plain import NAIVE_TITLE
 from spikeproof.attacks.weak import TRANSFER, WEAK
-from spikeproof.attacks.worst_case import SIDES, WORST_CASE
+from spikeproof.attacks.worst_case import WORST_CASE
 from spikeproof.document import numbers as n
 from spikeproof.document.shown import (
     Fact,
-    Head,
-    Table,
     allowed,
-    by_columns,
     extreme,
     length,
     most_images,
@@ -35,14 +30,24 @@ from spikeproof.verify.accuracy_rows import (
     worst_case_rows,
 )
 from spikeproof.verify.advice import Supply, image_request, images_needed, more_images
-from spikeproof.verify.attacked import SURVIVED
+from spikeproof.verify.attack_record import (
+    Attacks,
+    Tally,
+    Transfer,
+    about_worst_case,
+    attack_table,
+    count_tallies,
+    count_transfers,
+    not_attacked,
+    worst_figures,
+)
 from spikeproof.verify.checks.base import Check, CheckKind, Findings, Outcome
 from spikeproof.verify.config import VerifyConfig
 from spikeproof.verify.examples import Example, Prediction, joint_counts
 from spikeproof.verify.plausible import Plausibility, plausibility, unproven
 from spikeproof.verify.responses import CLEAN
 from spikeproof.verify.verdict import Verdict, combine
-from spikeproof.verify.worst_case import Mask, Worst, worst_cases_of
+from spikeproof.verify.worst_case import Worst, worst_cases_of
 
 
 class Shown(Record):
@@ -51,26 +56,6 @@ class Shown(Record):
     predictions: list[Prediction] = Field(default_factory=list)
     examples: list[Example] = Field(default_factory=list)
     plausibility: Plausibility | None = None
-
-
-class Transfer(Record):
-    """What fooled one network, shown to the other; counts of images right unperturbed in both."""
-
-    epsilon: int
-    crafted_on: Text
-    fooled: int
-    """Of the network it was crafted on."""
-    also: int
-    """Of those, the images that fool the other network as well."""
-
-
-class Tally(Record):
-    """How many images each member of the suite was the first to break, at one radius."""
-
-    epsilon: int
-    network: Text
-    broken_by: list[int]
-    survived: int
 
 
 class Accuracy(Shown):
@@ -187,54 +172,9 @@ def rows_of(found: Findings, worst: Sequence[Worst] = ()) -> list[AccuracyRow]:
     return accuracy_rows(found.responses, m.planned, m.y, m.config, found.estimators, attacked)
 
 
-def _transfers(worst: Sequence[Worst], right: Mask) -> list[Transfer]:
-    """Count what fools one network and the other; ``right``: by both unperturbed."""
-    found = []
-    for one in worst:
-        for side in SIDES:
-            (other,) = (s for s in SIDES if s != side)
-            own = one.shown[side, side] & right[: len(one.shown[side, side])]
-            also = own & one.shown[side, other]
-            found.append(
-                Transfer(
-                    epsilon=one.epsilon,
-                    crafted_on=side,
-                    fooled=int(own.sum()),
-                    also=int(also.sum()),
-                )
-            )
-    return found
-
-
-def _tallies(found: Findings) -> list[Tally]:
-    config = found.material.config.worst_case
-    members = range(len(suite_of(config.suite).members))
-    return [
-        Tally(
-            epsilon=radius,
-            network=side,
-            broken_by=[row.count(k) for k in members],
-            survived=row.count(SURVIVED),
-        )
-        for side, tried in found.attacked.items()
-        for radius, row in zip(config.epsilons, tried.broken_by, strict=True)
-    ]
-
-
 def clean_row(found: Findings) -> AccuracyRow:
     """Return the row of the clean images."""
     return rows_of(found)[0]
-
-
-@dataclass(frozen=True)
-class Attacks:
-    """What a suite of attacks did; ``obstacle``: why it could not be run."""
-
-    transfers: list[Transfer] = field(default_factory=list)
-    tallies: list[Tally] = field(default_factory=list)
-    members: list[str] = field(default_factory=list)
-    suite: str | None = None
-    obstacle: str = ""
 
 
 # --- judge ---------------------------------------------------------------------------------------
@@ -277,7 +217,7 @@ def accuracy_outcome(
             else ""
         )
         + ("" if believable else f" {doubt or _UNBELIEVED}, so that equality shows nothing.")
-        + _about_worst_case(rows, attacks)
+        + about_worst_case(rows, attacks)
         + _about_attacks([row for row in rows if row.part != WORST_CASE]),
         AccuracyFigures(
             rows=len(rows),
@@ -286,7 +226,7 @@ def accuracy_outcome(
             clean_chip=clean.chip_accuracy,
             largest_difference=worst.difference,
             masking_suspected=any(row.masking_suspected for row in rows),
-            **_worst_figures(rows, attacks),
+            **worst_figures(rows, attacks),
         ),
         Accuracy(
             rows=rows,
@@ -298,40 +238,6 @@ def accuracy_outcome(
         ),
         reasons,
     )
-
-
-def _worst_figures(rows: list[AccuracyRow], attacks: Attacks) -> Json:
-    worst = [row for row in rows if row.part == WORST_CASE]
-    if not worst:
-        return {}
-    return {
-        "suite": attacks.suite,
-        "samples": worst[0].samples,
-        "worst_case_float": {f"{r.strength:g}": r.float_accuracy for r in worst},
-        "worst_case_chip": {f"{r.strength:g}": r.chip_accuracy for r in worst},
-    }
-
-
-def _about_worst_case(rows: list[AccuracyRow], attacks: Attacks) -> str:
-    """Say what is left in the worst case, and how far from it the naive figure is."""
-    worst = [row for row in rows if row.part == WORST_CASE]
-    if attacks.obstacle:
-        return f" The suite of attacks was not run: {attacks.obstacle}."
-    if not worst:
-        return ""
-    strongest = worst[-1]
-    text = (
-        f" In the worst case of {attacks.suite}, each network attacked itself and with what fooled "
-        f"the other, {accuracy_text(strongest.float_accuracy)} and "
-        f"{accuracy_text(strongest.chip_accuracy)} of {counted(strongest.samples, 'image')} stay "
-        f"right at {strongest.strength:g}/255: an upper bound."
-    )
-    if strongest.naive_accuracy is not None:
-        text += (
-            f" {NAIVE_TITLE}, which papers quote, leaves the trained network "
-            f"{accuracy_text(strongest.naive_accuracy)}."
-        )
-    return text
 
 
 def attacks_by_bound(rows: Sequence[AccuracyRow]) -> dict[str, str]:
@@ -379,12 +285,12 @@ def _judge(found: Findings) -> Outcome[Accuracy]:
     bits = found.material.stages.options.weight_bits
     reasons = accuracy_reasons(rows, config, found.supply, bits)
     if found.not_attacked:
-        reasons.append(_not_attacked(found.not_attacked))
+        reasons.append(not_attacked(found.not_attacked))
     clean = found.responses[CLEAN]
     both = np.logical_and(*clean.right(labels[: len(clean.trained)]).values())
     attacks = Attacks(
-        transfers=_transfers(worst, both),
-        tallies=_tallies(found),
+        transfers=count_transfers(worst, both),
+        tallies=count_tallies(config.worst_case, found.attacked),
         members=[member.name for member in suite_of(config.worst_case.suite).members],
         suite=config.worst_case.suite if worst else None,
         obstacle=found.not_attacked,
@@ -396,18 +302,6 @@ def _judge(found: Findings) -> Outcome[Accuracy]:
     )
     doubt = unproven(right, truth, found.expected, doubts)
     return accuracy_outcome(rows, doubts + reasons, shown, doubt, attacks)
-
-
-def _not_attacked(why: str) -> Reason:
-    return Reason(
-        verdict="inconclusive",
-        criterion="networks that the suite of attacks can be run on",
-        value=0,
-        relation="at least",
-        limit=2,
-        try_=f"Nothing is known of these networks under attack: {why}. "
-        "verify --set worst_case.epsilons=[] verifies everything else.",
-    )
 
 
 # --- show ----------------------------------------------------------------------------------------
@@ -443,35 +337,6 @@ def _clause(check: Check, result: Accuracy) -> str:
     )
 
 
-def _tables(result: Accuracy) -> dict[str, Table]:
-    first = {(t.epsilon, t.crafted_on): t for t in result.transfers}
-    return {
-        "attacks": by_columns(
-            "What the suite of attacks found on each network, and how much of it fools the other",
-            result.tallies,
-            (Head("attacked", "name"), lambda t: f"{t.network} network"),
-            (Head("radius", unit="1/255"), lambda t: n.integer(t.epsilon)),
-            (
-                Head("first broken by", "text", "images"),
-                lambda t: "; ".join(
-                    f"{n.integer(count)}: {name}"
-                    for name, count in zip(result.members, t.broken_by, strict=True)
-                    if count
-                ),
-            ),
-            (Head("not broken", unit="images"), lambda t: n.integer(t.survived)),
-            (
-                Head("fools the other as well", unit="images"),
-                lambda t: _of(first.get((t.epsilon, t.network))),
-            ),
-        )
-    }
-
-
-def _of(found: Transfer | None) -> str:
-    return n.MISSING if found is None else f"{found.also:,} of {found.fooled:,}"
-
-
 CHECK = CheckKind(
     id="V7",
     title="Accuracy is the same, on clean and on perturbed images",
@@ -481,7 +346,9 @@ CHECK = CheckKind(
     section="accuracy",
     figures=AccuracyFigures,
     shares=("attacks",),
-    tables=_tables,
+    tables=lambda result: {
+        "attacks": attack_table(result.tallies, result.transfers, result.members)
+    },
     facts=_facts,
     headline=_headline,
     lead=2,
