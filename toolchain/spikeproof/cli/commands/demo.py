@@ -1,6 +1,6 @@
 """Convert a shipped network, run it on Lava, and verify it on shipped real images.
 
-Takes about 40 seconds on two cores, longer the first time, and uses no network connection.
+Takes about a minute on two cores, minutes the first time, and uses no network connection.
 """
 
 from __future__ import annotations
