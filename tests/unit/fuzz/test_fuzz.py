@@ -55,6 +55,7 @@ class Broken(NumpyEngine):
     name = "broken"
 
     def __init__(self, patch: Patch) -> None:
+        super().__init__()
         self.patch = patch
 
     def run(
